@@ -1,0 +1,94 @@
+"""Progress on stderr: a bar with an ETA on a terminal, an occasional plain line elsewhere (logs, CI, pipes).
+
+stdout carries data alone. rich is imported when a bar is first drawn, so that `hpedit --help` does not pay for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PLAIN_EVERY_SECONDS = 15.0
+"""How often a stage speaks where no bar can be drawn: often enough to see that it lives, rare enough for a log."""
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Show how far a stage is; its block calls `advance(n)` whenever n units are done.
+
+    Args:
+        name: What is being done, as a person would say it.
+        total: Units in all, 0 if nothing is to be done.
+        done: Units that an earlier, interrupted run already did; the ETA leaves them out.
+    """
+    shown = _bar(name, total, done) if sys.stderr.isatty() else _plain(name, total, done)
+    with shown as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(name: str, total: int, done: int) -> Iterator[Advance]:
+    # rich honours NO_COLOR and the terminal's width by itself.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        # Stages move in unequal batches; a long window keeps the estimate from jumping.
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120.0) as progress:
+        task = progress.add_task(name, total=total, completed=done)
+        yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def _plain(name: str, total: int, done: int) -> Iterator[Advance]:
+    began = spoke = time.monotonic()
+    now_done = done
+
+    def advance(count: int) -> None:
+        nonlocal now_done, spoke
+        now_done += count
+        now = time.monotonic()
+        if now - spoke >= PLAIN_EVERY_SECONDS:
+            spoke = now
+            rate = (now_done - done) / (now - began)
+            eta = f", ETA {_clock((total - now_done) / rate)}" if rate > 0 and now_done < total else ""
+            _say(f"{name}: {now_done}/{total}, {_clock(now - began)}{eta}")
+
+    _say(f"{name}: 0/{total}" if not done else f"{name}: continues at {done}/{total}")
+    yield advance
+    _say(f"{name}: {now_done}/{total} done in {_clock(time.monotonic() - began)}")
+
+
+def _say(line: str) -> None:
+    """One line to stderr; a closed stderr must not stop a run."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except (BrokenPipeError, ValueError):
+        return
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, remainder = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{remainder:02d}" if hours else f"{minutes}:{remainder:02d}"

@@ -1,0 +1,192 @@
+"""Reading photographs that people hand us: every file becomes an upright RGB image, or one clear error.
+
+Nothing is guessed: an animation, a multi-page scan or a file whose name lies about its format is refused and named,
+since the frame or the format that we picked might not be the one that was meant.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from hpedit.errors import HPEditError
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 120_000_000
+"""Largest accepted image: a 108-megapixel phone photograph passes, a decompression bomb does not."""
+
+EXTENSIONS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+}
+_FORMATS = (*sorted(set(EXTENSIONS.values())), "MPO")
+# Pillow's decoders raise all of these on damaged files.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+def load_image(path: Path | str) -> Image.Image:
+    """The picture in `path`: RGB, upright by its EXIF orientation, alpha laid over white, colours as sRGB.
+
+    Raises HPEditError, naming the file and the trouble, for a missing or empty file, something that is no image
+    (HTML, SVG), a truncated one, an extension that does not fit the content, several frames or pages, and more than
+    MAX_PIXELS.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise HPEditError(f"{path} does not exist") from error
+    except OSError as error:
+        raise HPEditError(f"{path} cannot be read: {error.strerror}") from error
+    return decode_image(data, str(path), EXTENSIONS.get(path.suffix.lower()))
+
+
+def decode_image(data: bytes, name: str, expected_format: str | None = None) -> Image.Image:
+    """As `load_image`, from bytes.
+
+    Args:
+        data: The file's content.
+        name: What an error calls it.
+        expected_format: Pillow's name of the format that its name promises; None where any will do.
+    """
+    image = _open(data, name)
+    found = "JPEG" if image.format == "MPO" else image.format
+    if expected_format is not None and found != expected_format:
+        suffix = next(suffix for suffix, kind in EXTENSIONS.items() if kind == found)
+        raise HPEditError(
+            f"{name} is named like {expected_format} but holds {found}", hint=f"rename it so that it ends in {suffix}"
+        )
+    # The second picture of an MPO is a phone's depth map or preview; the first is the photograph.
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise HPEditError(f"{name} has {frames} frames or pages", hint="save the one that is meant as PNG or JPEG")
+    try:
+        image.load()
+    except _DAMAGE as error:
+        raise HPEditError(f"{name} is damaged or truncated: {error}", hint="get the file again") from error
+    return _to_rgb(_upright(image, name), name)
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    if not data:
+        raise HPEditError(f"{name} is empty (0 bytes)", hint="get the file again")
+    try:
+        with warnings.catch_warnings():
+            # Our own limit, below, speaks of size; Pillow's warning would only be noise.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise HPEditError(f"{name} is not an image{_what_it_is(data)}", hint="give PNG, JPEG, WebP or TIFF") from error
+    except Image.DecompressionBombError as error:
+        raise HPEditError(f"{name} is too large: {error}", hint=f"at most {MAX_PIXELS:,} pixels") from error
+    except _DAMAGE as error:
+        raise HPEditError(f"{name} is damaged: {error}", hint="get the file again") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise HPEditError(f"{name} is too large: {image.width} x {image.height}", hint=f"at most {MAX_PIXELS:,} pixels")
+    return image
+
+
+def _what_it_is(data: bytes) -> str:
+    """A guess at what stands in a file that is no image, for the message alone."""
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in head:
+        return " but an SVG drawing"
+    if head.startswith((b"<!doctype html", b"<html")) or b"<html" in head:
+        return " but an HTML page (a download that failed?)"
+    return " that can be read here"
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """Turn by the EXIF orientation; broken EXIF data is logged and the picture taken as it lies."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGE as error:
+        logger.warning("%s: unreadable EXIF data, orientation left as it is: %s", name, error)
+        return image
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _from_deep_grey(image, name)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return _from_profile(image) or image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
+    """16-bit grey to 8 bits a channel; Pillow's own conversion would clip all above 255 to white."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise HPEditError(f"{name} holds numbers, not a picture (mode {image.mode})", hint="save it with 8 or 16 bits")
+    return Image.fromarray(np.rint(values / 257.0).astype(np.uint8), mode="L").convert("RGB")
+
+
+def _from_profile(image: Image.Image) -> Image.Image | None:
+    """Through the embedded ICC profile to sRGB; None where there is none, it says sRGB, or it cannot be used."""
+    profile_bytes = image.info.get("icc_profile")
+    if not profile_bytes or image.mode not in ("RGB", "CMYK", "L"):
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(profile_bytes))
+        if "srgb" in ImageCms.getProfileDescription(profile).lower():
+            return None
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """`image` as PNG, lossless and without metadata: the same pixels give the same bytes."""
+    buffer = io.BytesIO()
+    bare = Image.frombytes(image.mode, image.size, image.tobytes())
+    bare.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def list_images(folder: Path | str) -> tuple[list[Path], dict[Path, str]]:
+    """The usable pictures under `folder`, sorted, and why each other file was left out. Hidden files are not mentioned.
+
+    Every picture is decoded once here, so that a long run does not meet its first damaged file hours later.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise HPEditError(f"{root} is not a folder", hint="give a folder of photographs")
+    usable: list[Path] = []
+    skipped: dict[Path, str] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_dir() or any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        reason = _why_not(path, root)
+        if reason:
+            skipped[path] = reason
+        else:
+            usable.append(path)
+    return usable, skipped
+
+
+def _why_not(path: Path, root: Path) -> str:
+    if not path.resolve().is_relative_to(root.resolve()):
+        return f"{path} is a link out of the folder"
+    if path.suffix.lower() not in EXTENSIONS:
+        return f"{path} does not have the extension of an image"
+    try:
+        load_image(path)
+    except HPEditError as error:
+        return error.message
+    return ""

@@ -1,0 +1,244 @@
+"""Cases, edits, scores and ratings on disk.
+
+Cases, edits and scores are parquet whose schema carries Hugging Face's feature description, so that
+`datasets.load_dataset("parquet", data_files=...)` shows the images as images. Images are PNG: lossless, the judge
+must see what the editor made. Ratings are JSONL or CSV, which people and spreadsheets write too. The same records
+give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from hpedit.errors import HPEditError
+from hpedit.records import MAX_SOURCES, Case, Edit, OracleKey, Rating, Score
+from hpedit.store.atomic import atomic_write, read_jsonl, replacing
+from hpedit.store.images import decode_image, png_bytes
+
+ROWS_PER_GROUP = 256
+"""Rows held in memory at once, and the unit that a reader can skip: some 400 MB at 1024 px."""
+
+R = TypeVar("R")
+
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_SOURCES = ("source", "source_2", "source_3")
+assert len(_SOURCES) == MAX_SOURCES
+
+_CASES = {name: pa.string() for name in ("id", "task", "instruction")}
+_CASES |= dict.fromkeys(_SOURCES, _IMAGE)
+_CASES |= {name: pa.string() for name in ("source_id", "category", "origin", "licence")}
+_CASES |= {"target": _IMAGE, "region": _IMAGE}
+_EDITS = {"id": pa.string(), "case_id": pa.string(), "editor": pa.string(), "seed": pa.int64(), "image": _IMAGE}
+_SCORES = {
+    "edit_id": pa.string(),
+    "scorer": pa.string(),
+    "value": pa.float64(),
+    "std": pa.float64(),
+    "reason": pa.string(),
+    # JSON text: the questions differ between scorers, and a column each would give every scorer its own schema.
+    "raw": pa.string(),
+}
+_RATING_COLUMNS = ("edit_id", "rater", "score", "flags", "time", "simulated")
+
+
+def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
+    """Write `cases` as parquet, atomically; returns how many. A repeated id is an HPEditError and leaves the old
+    file.
+    """
+    return _write(Path(path), _CASES, ((case.id, _case_row(case)) for case in cases))
+
+
+def iter_cases(path: Path | str) -> Iterator[Case]:
+    """The cases of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
+    yield from _read(Path(path), _CASES, _case_of)
+
+
+def read_cases(path: Path | str) -> list[Case]:
+    """All cases of a parquet file, in its order."""
+    return list(iter_cases(path))
+
+
+def write_edits(path: Path | str, edits: Iterable[Edit]) -> int:
+    """Write `edits` as parquet, atomically; returns how many. A repeated id is an HPEditError and leaves the old
+    file.
+    """
+    return _write(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
+
+
+def iter_edits(path: Path | str) -> Iterator[Edit]:
+    """The edits of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
+    yield from _read(Path(path), _EDITS, _edit_of)
+
+
+def read_edits(path: Path | str) -> list[Edit]:
+    """All edits of a parquet file, in its order."""
+    return list(iter_edits(path))
+
+
+def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
+    """Write `scores` as parquet, atomically; returns how many. Two scores of one edit by one scorer are an
+    HPEditError.
+    """
+    return _write(Path(path), _SCORES, ((f"{score.edit_id} by {score.scorer}", _score_row(score)) for score in scores))
+
+
+def read_scores(path: Path | str) -> list[Score]:
+    """All scores of a parquet file, in its order."""
+    return list(_read(Path(path), _SCORES, _score_of))
+
+
+def write_ratings(path: Path | str, ratings: Iterable[Rating]) -> int:
+    """Write `ratings` as JSONL or, where the path ends in .csv, as CSV with ;-separated flags; returns how many."""
+    path = Path(path)
+    rows = [_rating_row(rating) for rating in ratings]
+    if _is_csv(path):
+        buffer = io.StringIO(newline="")
+        writer = csv.DictWriter(buffer, _RATING_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "flags": ";".join(row["flags"])} for row in rows)
+        atomic_write(path, buffer.getvalue())
+    else:
+        atomic_write(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+    return len(rows)
+
+
+def read_ratings(path: Path | str) -> list[Rating]:
+    """All ratings of a .jsonl or .csv file, in its order; HPEditError names file and line of a bad one."""
+    path = Path(path)
+    if not path.exists():
+        raise HPEditError(f"{path} does not exist")
+    if not _is_csv(path):
+        return [_rating_of(row, f"{path}, record {number}") for number, row in enumerate(read_jsonl(path), start=1)]
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        return [_rating_of(row, f"{path}:{reader.line_num}") for row in reader]
+
+
+def _is_csv(path: Path) -> bool:
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise HPEditError(f"{path} is neither .jsonl nor .csv", hint="ratings are kept as JSONL or CSV")
+    return path.suffix.lower() == ".csv"
+
+
+def _rating_row(rating: Rating) -> dict[str, Any]:
+    values = (rating.edit_id, rating.rater, rating.score, list(rating.flags), rating.time, rating.simulated)
+    return dict(zip(_RATING_COLUMNS, values, strict=True))
+
+
+def _rating_of(row: Mapping[str, Any], where: str) -> Rating:
+    missing = [name for name in _RATING_COLUMNS[:3] if row.get(name) in (None, "")]
+    if missing:
+        raise HPEditError(f"{where}: no {' and no '.join(missing)}", hint="a rating has at least edit_id, rater, score")
+    flags = row.get("flags") or ()
+    try:
+        return Rating(
+            edit_id=str(row["edit_id"]),
+            rater=str(row["rater"]),
+            score=float(row["score"]),
+            flags=tuple(flag for flag in flags.split(";") if flag) if isinstance(flags, str) else tuple(flags),
+            time=str(row.get("time") or ""),
+            simulated=str(row.get("simulated") or "").lower() == "true",
+        )
+    except HPEditError as error:
+        raise HPEditError(f"{where}: {error.message}", hint=error.hint) from error
+    except ValueError as error:
+        raise HPEditError(f"{where}: score {row['score']!r} is not a number") from error
+
+
+def _case_row(case: Case) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(case, name) for name in _CASES if hasattr(case, name)}
+    for name, image in zip(_SOURCES, case.sources, strict=False):
+        row[name] = _encode(image)
+    if case.oracle is not None:
+        row |= {"target": _encode(case.oracle.target), "region": _encode(case.oracle.region)}
+    return row
+
+
+def _case_of(row: Mapping[str, Any]) -> Case:
+    sources = tuple(_decode(row[name], f"{name} of case {row['id']}") for name in _SOURCES if row[name] is not None)
+    oracle = None
+    if row["target"] is not None:
+        target = _decode(row["target"], f"target of case {row['id']}")
+        oracle = OracleKey(target=target, region=_decode(row["region"], f"region of case {row['id']}").convert("L"))
+    texts = {name: row[name] or "" for name, kind in _CASES.items() if kind == pa.string()}
+    return Case(**texts, sources=sources, oracle=oracle)
+
+
+def _edit_row(edit: Edit) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(edit, name) for name in _EDITS}
+    return row | {"image": _encode(edit.image)}
+
+
+def _edit_of(row: Mapping[str, Any]) -> Edit:
+    return Edit(**{**row, "image": _decode(row["image"], f"edit {row['id']}")})
+
+
+def _score_row(score: Score) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(score, name) for name in _SCORES}
+    return row | {"raw": json.dumps(dict(score.raw), sort_keys=True, allow_nan=False)}
+
+
+def _score_of(row: Mapping[str, Any]) -> Score:
+    return Score(**{**row, "raw": json.loads(row["raw"] or "{}")})
+
+
+def _encode(image: Image.Image) -> dict[str, bytes | None]:
+    return {"bytes": png_bytes(image), "path": None}
+
+
+def _decode(cell: Mapping[str, Any] | None, name: str) -> Image.Image:
+    if cell is None or cell["bytes"] is None:
+        raise HPEditError(f"the {name} has no image bytes in the table", hint="embed the images, not their paths")
+    return decode_image(cell["bytes"], name)
+
+
+def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Arrow schema with the description from which Hugging Face datasets knows the images."""
+    features: dict[str, dict[str, str]] = {}
+    for name, kind in columns.items():
+        # Hugging Face names float64 as numpy does.
+        dtype = {"double": "float64"}.get(str(kind), str(kind))
+        features[name] = {"_type": "Image"} if kind == _IMAGE else {"dtype": dtype, "_type": "Value"}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema(list(columns.items()), metadata=metadata)
+
+
+def _write(path: Path, columns: Mapping[str, pa.DataType], keyed_rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
+    schema = _schema(columns)
+    seen: set[str] = set()
+    rows = iter(keyed_rows)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        while chunk := list(islice(rows, ROWS_PER_GROUP)):
+            for key, _ in chunk:
+                if key in seen:
+                    raise HPEditError(f"{path}: {key} appears twice", hint="ids must be unique")
+                seen.add(key)
+            writer.write_table(pa.Table.from_pylist([row for _, row in chunk], schema=schema))
+    return len(seen)
+
+
+def _read(path: Path, columns: Mapping[str, pa.DataType], make: Callable[[Mapping[str, Any]], R]) -> Iterator[R]:
+    if not path.exists():
+        raise HPEditError(f"{path} does not exist")
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = sorted(set(columns) - set(file.schema_arrow.names))
+            if missing:
+                raise HPEditError(
+                    f"{path} lacks the columns {', '.join(missing)}", hint="is it a table of another kind?"
+                )
+            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=list(columns)):
+                for row in batch.to_pylist():
+                    yield make(row)
+    except pa.ArrowInvalid as error:
+        raise HPEditError(f"{path} is not a readable parquet file: {error}", hint="write it again") from error
