@@ -52,9 +52,7 @@ _RATING_COLUMNS = ("edit_id", "rater", "score", "flags", "time", "simulated")
 
 
 def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
-    """Write `cases` as parquet, atomically; returns how many. A repeated id is an HPEditError and leaves the old
-    file.
-    """
+    """Write `cases` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
     return _write(Path(path), _CASES, ((case.id, _case_row(case)) for case in cases))
 
 
@@ -69,9 +67,7 @@ def read_cases(path: Path | str) -> list[Case]:
 
 
 def write_edits(path: Path | str, edits: Iterable[Edit]) -> int:
-    """Write `edits` as parquet, atomically; returns how many. A repeated id is an HPEditError and leaves the old
-    file.
-    """
+    """Write `edits` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
     return _write(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
 
 
@@ -86,9 +82,7 @@ def read_edits(path: Path | str) -> list[Edit]:
 
 
 def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
-    """Write `scores` as parquet, atomically; returns how many. Two scores of one edit by one scorer are an
-    HPEditError.
-    """
+    """Write `scores` as parquet, atomically; returns how many. HPEditError if one scorer scores an edit twice."""
     return _write(Path(path), _SCORES, ((f"{score.edit_id} by {score.scorer}", _score_row(score)) for score in scores))
 
 

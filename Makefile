@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench
+
+# An environment that is already there (CI makes its own) can be named: make test VENV=/path
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.hpedit-installed
+# Threads that spin while they wait are ruinous on a busy machine.
+export GOMP_SPINCOUNT ?= 0
+export HF_HUB_OFFLINE ?= 1
+# uv does not read the settings of pip; a wheel at hand should serve both.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+help:  ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(STAMP)  ## create .venv and install hpedit with the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	if command -v uv >/dev/null; then \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else \
+	  $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'; \
+	fi
+	touch $@
+
+demo: setup  ## run the whole loop in the mini world; prints the path of a report
+	$(BIN)/hpedit demo
+
+test: setup  ## run all tests
+	$(BIN)/python -m pytest
+
+check: setup  ## lint, format, types and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow"
+
+bench: setup  ## base against post-trained mini editor, on held-out cases
+	$(BIN)/hpedit bench --help

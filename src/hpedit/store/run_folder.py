@@ -1,0 +1,201 @@
+"""One folder a stage: what it was asked, what it found, and how far it is.
+
+The same command on the same folder continues; another recipe or other inputs are refused in one line that says what
+differs. `recipe.json` (written first) marks a folder as ours, `result.json` (written last) marks it as done.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from hpedit import __version__
+from hpedit.errors import HPEditError
+from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_json, read_jsonl
+
+RECIPE = "recipe.json"
+RESULT = "result.json"
+METRICS = "metrics.jsonl"
+LOG = "log.txt"
+_LOCK = ".lock"
+_SHOWN_DIFFERENCES = 3
+
+
+class RunFolder:
+    """The open folder of one stage; the lock lasts until `close`, the end of a `with` block, or the process's end.
+
+    with RunFolder.open("runs/x/train", "train", recipe, {"cases": hash_path(cases)}) as run:
+        if not run.done:
+            run.metrics({"step": 1, "reward": 0.4})
+            run.finish({"gain": 0.2})
+        result = run.result()
+    """
+
+    def __init__(self, path: Path, lock: IO[bytes]) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def open(
+        cls, path: Path | str, stage: str, recipe: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+    ) -> RunFolder:
+        """Create the folder, or continue in it.
+
+        Args:
+            path: The folder; its parents are made too.
+            stage: The stage's name: a folder of one stage is not continued by another.
+            recipe: All settings that shape the result, as plain JSON.
+            inputs: Name to content hash (`hash_path`) of all that it reads.
+
+        Raises:
+            HPEditError: It is a file, not ours, not writable, in use by another process, or was made otherwise.
+        """
+        path = Path(path)
+        asked = json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": dict(inputs or {})}))
+        try:
+            _refuse_foreign(path)
+            path.mkdir(parents=True, exist_ok=True)
+            lock = _take_lock(path)
+        except OSError as error:
+            raise HPEditError(
+                f"{path} cannot be used as an output folder: {error.strerror}", hint="choose another one"
+            ) from error
+        try:
+            _claim(path, asked)
+        except BaseException:
+            lock.close()
+            raise
+        return cls(path, lock)
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage has finished here."""
+        return (self.path / RESULT).exists()
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write the result; from now on the stage counts as done."""
+        atomic_write(self.path / RESULT, dump_json(dict(result)))
+
+    def result(self) -> dict[str, Any]:
+        """What `finish` was given; HPEditError while the stage is not done."""
+        if not self.done:
+            raise HPEditError(f"{self.path} is not finished", hint="run the same command again to continue it")
+        result: dict[str, Any] = read_json(self.path / RESULT)
+        return result
+
+    def metrics(self, record: Mapping[str, Any]) -> None:
+        """Append one record to metrics.jsonl, flushed to the disk."""
+        append_jsonl(self.path / METRICS, record)
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget the records whose "step" lies after `step`: a resumed run writes them again."""
+        records = read_jsonl(self.path / METRICS)
+        kept = [record for record in records if record.get("step", step) <= step]
+        if len(kept) != len(records):
+            text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
+            atomic_write(self.path / METRICS, text)
+
+    def log(self, message: str) -> None:
+        """Append one line with the time (UTC) to log.txt."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        with (self.path / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{now} {message}\n")
+
+    def close(self) -> None:
+        """Give up the lock."""
+        self._lock.close()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def hash_path(path: Path | str) -> str:
+    """SHA-256 (hex) of a file's content, or of the names and contents of all visible files below a folder."""
+    path = Path(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        raise HPEditError(f"{path} does not exist")
+    digest = hashlib.sha256()
+    for file_path in sorted(path.rglob("*")):
+        relative = file_path.relative_to(path)
+        if file_path.is_file() and not any(part.startswith(".") for part in relative.parts):
+            digest.update(f"{relative.as_posix()}\0{hash_path(file_path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _refuse_foreign(path: Path) -> None:
+    """HPEditError if `path` is a file, a dangling link, or a folder in which somebody else keeps things."""
+    if path.is_symlink() and not path.exists():
+        raise HPEditError(f"{path} is a link to nothing", hint="remove the link or make its target")
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise HPEditError(f"{path} is a file, not a folder", hint="choose another output folder")
+    names = os.listdir(path)
+    # A kill before recipe.json stood leaves only the lock and a temporary file.
+    theirs = sorted(name for name in names if name != _LOCK and not name.startswith(".tmp-"))
+    if theirs and RECIPE not in names:
+        raise HPEditError(
+            f"{path} is not empty and not a run folder (it has {theirs[0]})", hint="choose an empty folder"
+        )
+
+
+def _take_lock(path: Path) -> IO[bytes]:
+    lock = (path / _LOCK).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise HPEditError(
+            f"{path} is in use by another process", hint="wait for it, or choose another folder"
+        ) from error
+    return lock
+
+
+def _claim(path: Path, asked: dict[str, Any]) -> None:
+    """Mark a new folder with what is asked, or hold it against what it was made with."""
+    file = path / RECIPE
+    if not file.exists():
+        atomic_write(file, dump_json({**asked, "hpedit": __version__}))
+        return
+    there = read_json(file)
+    if not isinstance(there, dict) or not asked.keys() <= there.keys():
+        raise HPEditError(f"{file} is not a recipe of this program", hint="choose another output folder")
+    there.pop("hpedit", None)
+    changes = _differences(there, asked)
+    if changes:
+        more = len(changes) - _SHOWN_DIFFERENCES
+        listed = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+        raise HPEditError(
+            f"{path} was made otherwise: {listed}", hint="choose another output folder, or remove this one"
+        )
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """One phrase for each leaf that differs, by its dotted key."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = sorted(old.keys() | new.keys())
+        return [
+            phrase
+            for name in names
+            for phrase in _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+        ]
+    if old == new:
+        return []
+    if key.startswith("inputs."):
+        return [f"{key.removeprefix('inputs.')} has other content"]
+    return [f"{key} was {json.dumps(old)}, is now {json.dumps(new)}"]
