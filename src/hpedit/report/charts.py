@@ -1,0 +1,366 @@
+"""Charts as pure functions from numbers to inline SVG text.
+
+Colours and line styles are CSS classes (`c-base`, `c-post`, `c-control`, ...) that the page's style sheet defines for light, dark
+and print, so an SVG carries no colour of its own. Every text is escaped; a value that is not finite is left out, never drawn at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+Point = tuple[float, float]
+Scale = Callable[[float], float]
+
+MAX_POINTS = 240
+"""Points drawn a series; longer series are averaged in bins, so that a 10,000-step run stays a small page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95 % interval; the bounds are None where too few sources allow none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def sign(self) -> int:
+        """+1 if the whole interval is above 0, -1 if below, 0 if it holds 0 or is unknown."""
+        if self.low is None or self.high is None:
+            return 0
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of a chart. `style` is the suffix of its CSS class."""
+
+    name: str
+    points: Sequence[Point]
+    style: str = "post"
+
+
+@dataclass(frozen=True, slots=True)
+class ForestRow:
+    """One row of a forest plot."""
+
+    label: str
+    interval: Interval
+    style: str = "post"
+    group: str = ""
+    """Heading drawn above the first row of a group."""
+
+
+def linear(domain: tuple[float, float], target: tuple[float, float]) -> Scale:
+    """Map `domain` onto `target`; an empty domain maps to the middle."""
+    (low, high), (start, end) = domain, target
+    if high == low:
+        return lambda _: (start + end) / 2
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round tick values (1, 2, 2.5 or 5 times a power of ten) that cover [low, high] from within."""
+    span = high - low
+    if not math.isfinite(span) or span <= 0:
+        return [low] if math.isfinite(low) else []
+    rough = span / max(count, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def tick_text(value: float) -> str:
+    """A tick's label: short, without trailing zeros, with a true minus sign."""
+    if value == 0:
+        return "0"
+    text = f"{value:.0e}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.4g}"
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A signed figure with a true minus sign; what rounds to nothing carries no sign."""
+    rounded = round(value, digits)
+    if rounded == 0:
+        return f"{0:.{digits}f}"
+    return ("+" if rounded > 0 else "\N{MINUS SIGN}") + f"{abs(rounded):.{digits}f}"
+
+
+def padded(values: Sequence[float], *, include: Sequence[float] = (), share: float = 0.06) -> tuple[float, float]:
+    """A domain around the finite `values` with a margin of `share`; (0, 1) if there are none."""
+    finite = [value for value in (*values, *include) if math.isfinite(value)]
+    if not finite:
+        return (0.0, 1.0)
+    low, high = min(finite), max(finite)
+    if low == high == 0:
+        return (-share, 1.0)
+    margin = (high - low) * share or abs(high) * share
+    return (low - margin, high + margin)
+
+
+def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
+    """Drop what is not finite, then average neighbours so that at most `limit` points remain."""
+    clean = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    if len(clean) <= limit:
+        return clean
+    edges = [round(index * len(clean) / limit) for index in range(limit + 1)]
+    bins = [clean[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in bins]
+
+
+def smooth(points: Sequence[Point], window: int) -> list[Point]:
+    """Centred moving average over `window` points; at both ends over as many of them as there are."""
+    half = window // 2
+    result = []
+    for index, (x, _) in enumerate(points):
+        part = points[max(0, index - half) : index + half + 1]
+        result.append((x, sum(y for _, y in part) / len(part)))
+    return result
+
+
+def _svg(
+    width: float, height: float, label: str, body: Sequence[str], css: str = "chart", fit: str = "xMidYMid"
+) -> str:
+    return (
+        f'<svg class="{css}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
+        f'preserveAspectRatio="{fit}" aria-label="{escape(label)}">{"".join(body)}</svg>'
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
+
+
+def _text(x: float, y: float, text: str, css: str = "tick", anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _path(points: Sequence[Point], x: Scale, y: Scale, css: str) -> str:
+    steps = " ".join(f"{'L' if index else 'M'}{x(a):.1f} {y(b):.1f}" for index, (a, b) in enumerate(points))
+    return f'<path d="{steps}" class="{css}"/>'
+
+
+def _whisker(interval: Interval, x: Scale, y: float, style: str, cap: float) -> list[str]:
+    parts = []
+    if interval.low is not None and interval.high is not None:
+        low, high = x(interval.low), x(interval.high)
+        parts = [_line(low, y, high, y, f"whisker c-{style}")]
+        parts += [_line(end, y - cap, end, y + cap, f"whisker c-{style}") for end in (low, high)]
+    parts.append(f'<circle cx="{x(interval.value):.1f}" cy="{y:.1f}" r="{cap + 0.5:g}" class="dot f-{style}"/>')
+    return parts
+
+
+def interval_domain(intervals: Sequence[Interval]) -> tuple[float, float]:
+    """A common axis for gains: holds every interval and 0."""
+    bounds = [bound for item in intervals for bound in (item.low, item.high, item.value) if bound is not None]
+    return padded(bounds, include=(0.0,), share=0.08)
+
+
+def interval_bar(interval: Interval, domain: tuple[float, float], *, width: int = 168, height: int = 18) -> str:
+    """A gain and its interval on an axis with a line at 0, small enough for a table cell."""
+    x = linear(domain, (6, width - 6))
+    style = {1: "good", 0: "base", -1: "bad"}[interval.sign]
+    body = [_line(x(0), 0, x(0), height, "zero"), *_whisker(interval, x, height / 2, style, 3)]
+    return _svg(width, height, f"gain {signed(interval.value)}", body, "chart cell-chart")
+
+
+def forest(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
+    """Gains with intervals below one another on one axis, grouped, with the figure at the right."""
+    if not rows:
+        return ""
+    width, left, right, step, heading = 440.0, 116.0, 138.0, 27.0, 24.0
+    x = linear(interval_domain([row.interval for row in rows]), (left, width - right))
+    body: list[str] = []
+    top, group = 4.0, ""
+    for row in rows:
+        if row.group and row.group != group:
+            group = row.group
+            body.append(_text(0, top + 16, group, "axis-title"))
+            top += heading
+        body.append(_text(10, top + 18, row.label, "row-label"))
+        body += _whisker(row.interval, x, top + 14, row.style, 4)
+        body.append(_text(width, top + 18, interval_text(row.interval), "row-value", "end"))
+        top += step
+    frame = [_line(x(0), 2, x(0), top + 4, "zero")]
+    for tick in nice_ticks(*interval_domain([row.interval for row in rows])):
+        frame += [
+            _line(x(tick), top, x(tick), top + 4, "grid"),
+            _text(x(tick), top + 17, signed(tick), "tick", "middle"),
+        ]
+    frame.append(_text((left + width - right) / 2, top + 33, axis, "tick", "middle"))
+    return _svg(width, top + 40, label, frame + body)
+
+
+def interval_text(interval: Interval, digits: int = 2) -> str:
+    """`+0.42 [+0.31, +0.53]`, or the bare figure if there is no interval."""
+    if interval.low is None or interval.high is None:
+        return signed(interval.value, digits)
+    return f"{signed(interval.value, digits)} [{signed(interval.low, digits)}, {signed(interval.high, digits)}]"
+
+
+def line_chart(
+    series: Sequence[Series], *, title: str, x_label: str = "iteration", include: Sequence[float] = ()
+) -> str:
+    """Lines over the iterations: the raw values faint, a moving average strong. Values in `include` stay in view.
+
+    Returns "" if no series has a finite point.
+    """
+    drawn = [(item, thin(item.points)) for item in series]
+    drawn = [(item, points) for item, points in drawn if points]
+    if not drawn:
+        return ""
+    width, height, left, top, bottom = 360.0, 214.0, 46.0, 34.0, 34.0
+    xs = [x for _, points in drawn for x, _ in points]
+    ys = [y for _, points in drawn for _, y in points]
+    domain = padded(ys, include=include)
+    x, y = linear((min(xs), max(xs)), (left, width - 10)), linear(domain, (height - bottom, top))
+    body = _axes(x, y, (min(xs), max(xs)), domain, (left, width - 10, height - bottom))
+    for item, points in drawn:
+        body += _curve(item, points, x, y)
+    body += _legend([item for item, _ in drawn], left, width - 10, 14)
+    body.append(_text((left + width) / 2, height - 4, x_label, "tick", "middle"))
+    return _svg(width, height, title, body)
+
+
+def _curve(item: Series, points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
+    if len(points) < 6:
+        dots = [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" class="dot f-{item.style}"/>' for a, b in points]
+        return [_path(points, x, y, f"curve c-{item.style}"), *dots]
+    window = max(3, len(points) // 8)
+    return [
+        _path(points, x, y, f"curve faint c-{item.style}"),
+        _path(smooth(points, window), x, y, f"curve c-{item.style}"),
+    ]
+
+
+def _axes(
+    x: Scale,
+    y: Scale,
+    xs: tuple[float, float],
+    ys: tuple[float, float],
+    frame: tuple[float, float, float],
+    rows: int = 4,
+) -> list[str]:
+    left, right, base = frame
+    body = []
+    for tick in nice_ticks(*ys, count=rows):
+        body += [
+            _line(left, y(tick), right, y(tick), "grid"),
+            _text(left - 6, y(tick) + 3.5, tick_text(tick), "tick", "end"),
+        ]
+    for tick in nice_ticks(*xs, count=5):
+        body += [
+            _line(x(tick), base, x(tick), base + 3, "grid"),
+            _text(x(tick), base + 15, tick_text(tick), "tick", "middle"),
+        ]
+    return body
+
+
+def _legend(series: Sequence[Series], left: float, right: float, y: float) -> list[str]:
+    body, x = [], left
+    for item in series:
+        length = 22 + 6.4 * len(item.name)
+        if x > left and x + length > right:
+            x, y = left, y + 13
+        body += [_line(x, y - 4, x + 14, y - 4, f"curve c-{item.style}"), _text(x + 18, y, item.name, "legend")]
+        x += length + 8
+    return body
+
+
+def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str) -> str:
+    """Scores over human ratings, both 0-5: one dot an edit, the diagonal, and the mean score of each rating band.
+
+    Returns "" if there is no finite point.
+    """
+    clean = [(a, b) for a, b in points if math.isfinite(a) and math.isfinite(b)]
+    if not clean:
+        return ""
+    size, left, bottom = 320.0, 40.0, 38.0
+    x, y = linear((-0.2, 5.2), (left, size - 8)), linear((-0.2, 5.2), (size - bottom, 8))
+    body = _axes(x, y, (0, 5), (0, 5), (left, size - 8, size - bottom), rows=5)
+    body.append(_line(x(0), y(0), x(5), y(5), "diagonal"))
+    shown = clean[:: max(1, len(clean) // 1500)]
+    body += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.6" class="mark"/>' for a, b in shown]
+    body += _bands(clean, x, y)
+    body.append(_text((left + size) / 2, size - 4, x_label, "tick", "middle"))
+    body.append(
+        f'<text transform="translate(12 {size / 2 - 10:.0f}) rotate(-90)" class="tick" text-anchor="middle">{escape(y_label)}</text>'
+    )
+    return _svg(size, size, title, body)
+
+
+def _bands(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
+    bands: dict[int, list[Point]] = {}
+    for point in points:
+        bands.setdefault(min(4, max(0, int(point[0]))), []).append(point)
+    means = [
+        (sum(a for a, _ in part) / len(part), sum(b for _, b in part) / len(part))
+        for _, part in sorted(bands.items())
+        if len(part) >= 3
+    ]
+    dots = [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="4.5" class="dot f-post"/>' for a, b in means]
+    return [_path(means, x, y, "curve c-post"), *dots] if means else []
+
+
+def histogram(before: Sequence[float], after: Sequence[float], *, title: str, low: float = 2.0) -> str:
+    """Share of cases in half-point bands of 0-5, before beside after, the band of low scores tinted.
+
+    Returns "" if either side has no finite value.
+    """
+    shares = [_shares(values) for values in (before, after)]
+    if any(share is None for share in shares):
+        return ""
+    width, height, left, bottom, top = 360.0, 214.0, 46.0, 34.0, 34.0
+    drawn = [share for share in shares if share is not None]
+    peak = max(max(share) for share in drawn) * 1.08
+    x, y = linear((0, 5), (left, width - 10)), linear((0, peak), (height - bottom, top))
+    tint = f'<rect x="{x(0):.1f}" y="{top:g}" width="{x(low) - x(0):.1f}" height="{height - bottom - top:g}" class="tint"/>'
+    body = [tint]
+    for tick in nice_ticks(0, peak):
+        body += [
+            _line(left, y(tick), width - 10, y(tick), "grid"),
+            _text(left - 6, y(tick) + 3.5, f"{tick:.0%}", "tick", "end"),
+        ]
+    body += [_text(x(tick), height - bottom + 15, f"{tick:g}", "tick", "middle") for tick in range(6)]
+    bar = (x(0.5) - x(0)) / 2 - 2
+    for side, (share, style) in enumerate(zip(drawn, ("base", "post"), strict=True)):
+        for index, part in enumerate(share):
+            start = x(index / 2) + 1.5 + side * (bar + 1)
+            body.append(
+                f'<rect x="{start:.1f}" y="{y(part):.1f}" width="{bar:.1f}" height="{y(0) - y(part):.1f}" class="f-{style}">'
+                f"<title>{index / 2:g}-{index / 2 + 0.5:g}: {part:.1%}</title></rect>"
+            )
+    body += _legend([Series("before", (), "base"), Series("after", ())], left, width, 14)
+    body.append(_text((left + width) / 2, height - 4, "score", "tick", "middle"))
+    return _svg(width, height, title, body)
+
+
+def _shares(values: Sequence[float]) -> list[float] | None:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    counts = [0] * 10
+    for value in finite:
+        counts[min(9, max(0, int(value * 2)))] += 1
+    return [count / len(finite) for count in counts]
+
+
+def outcome_bar(win: int, tie: int, loss: int) -> str:
+    """Cases that got better, stayed, got worse, as one bar."""
+    total = win + tie + loss
+    if total == 0:
+        return ""
+    width, height, start, body = 300.0, 12.0, 0.0, []
+    for count, style, name in ((win, "good", "better"), (tie, "rule", "about equal"), (loss, "bad", "worse")):
+        part = width * count / total
+        body.append(
+            f'<rect x="{start:.1f}" y="0" width="{max(part - 1, 0):.1f}" height="{height:g}" class="f-{style}">'
+            f"<title>{count} {name}</title></rect>"
+        )
+        start += part
+    return _svg(width, height, f"{win} better, {tie} about equal, {loss} worse", body, "chart outcome", "none")

@@ -1,0 +1,142 @@
+"""Write the report: report.html (self-contained, no script, no network), report.json (its twin) and summary.json.
+
+The page forbids itself everything but inline styles and embedded pictures by a Content-Security-Policy, and every text is
+escaped by the template engine: an instruction that holds HTML or script is shown, not run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from hpedit.report import views
+from hpedit.report.data import Agreement, Picture, ReportData
+from hpedit.report.selection import select
+from hpedit.report.verdict import NOT_MEASURED, headline
+from hpedit.store.atomic import atomic_write
+
+HERE = Path(__file__).parent
+HTML_NAME, JSON_NAME, SUMMARY_NAME = "report.html", "report.json", "summary.json"
+
+
+def write_report(out: Path, data: ReportData) -> Path:
+    """Write the page, its JSON twin and summary.json into the folder `out`, each atomically.
+
+    Equal data give equal bytes. A part that is absent from `data` is named as "not measured".
+
+    Returns:
+        The path of report.html.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write(out / SUMMARY_NAME, _json_text(_summary(data)))
+    atomic_write(out / JSON_NAME, _json_text(twin(data)))
+    path = out / HTML_NAME
+    atomic_write(path, render(data).encode("utf-8", "replace"))
+    return path
+
+
+def render(data: ReportData) -> str:
+    """The page as text."""
+    # StrictUndefined: a name the template expects and no view gives is a bug to be seen, not an empty cell.
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
+    template = environment.get_template("page.html.jinja")
+    return template.render(style=style, absent=NOT_MEASURED, **_context(data))
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    summary = data.summary
+    return {
+        "title": views.plain(data.title),
+        "subtitle": views.plain(data.subtitle),
+        "created": views.plain(data.created),
+        "notes": [views.plain(note) for note in data.notes],
+        "headline": headline(summary),
+        "cards": views.headline_cards(summary),
+        "forest": views.gain_forest(summary),
+        "size": {key: (summary or {}).get(key) for key in ("n", "sources", "unscorable")},
+        "control": views.control_view(summary),
+        "control_note": views.plain(data.control_note),
+        "references": views.reference_rows(summary),
+        "tables": views.task_tables(summary),
+        "distributions": views.distributions(data.pictures),
+        "alarms": views.alarm_rows(summary),
+        "curves": views.curves(data.metrics),
+        "groups": views.picture_groups(data.pictures),
+        "picture_count": len(data.pictures),
+        "agreements": [views.agreement_view(agreement) for agreement in data.agreements],
+        "provenance": data.provenance,
+        "simulated_raters": any(agreement.simulated for agreement in data.agreements),
+        "times": views.stage_times(data),
+        "command": views.plain(data.command) if data.command else None,
+        "versions": _texts(data.versions),
+        "fingerprints": _texts(data.fingerprints),
+        "twins": (JSON_NAME, SUMMARY_NAME),
+    }
+
+
+def _texts(pairs: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(views.plain(name), views.plain(value)) for name, value in pairs.items()]
+
+
+def twin(data: ReportData) -> dict[str, Any]:
+    """Everything the page says, for machines; pictures by case id and scores, without their pixels."""
+    verdict = headline(data.summary)
+    return {
+        "title": data.title,
+        "subtitle": data.subtitle,
+        "created": data.created,
+        "verdict": {"text": verdict.text, "tone": verdict.tone},
+        "summary": _summary(data),
+        "control_note": data.control_note,
+        "metrics": list(data.metrics),
+        "pictures": [_picture(picture) for picture in data.pictures],
+        "shown": {group.title: [picture.case_id for picture in group.pictures] for group in select(data.pictures)},
+        "agreements": [_agreement(agreement) for agreement in data.agreements],
+        "provenance": [{"what": p.what, "simulated": p.simulated, "detail": p.detail} for p in data.provenance],
+        "command": data.command,
+        "versions": dict(data.versions),
+        "fingerprints": dict(data.fingerprints),
+        "notes": list(data.notes),
+    }
+
+
+def _summary(data: ReportData) -> dict[str, Any]:
+    summary = dict(data.summary or {})
+    return summary | {"seconds": dict(summary.get("seconds") or {}) | dict(data.seconds or {})}
+
+
+def _picture(picture: Picture) -> dict[str, Any]:
+    row = {"case_id": picture.case_id, "task": picture.task, "instruction": picture.instruction}
+    return row | {"oracle": picture.oracle, "scorer": picture.scorer}
+
+
+def _agreement(agreement: Agreement) -> dict[str, Any]:
+    row = {"title": agreement.title, "simulated": agreement.simulated, "report": dict(agreement.report)}
+    return row | {"points": [list(point) for point in agreement.points]}
+
+
+def _json_text(value: Any) -> bytes:
+    """JSON in UTF-8; what JSON cannot say (NaN, infinity, lone surrogates) becomes null or is escaped."""
+    text = json.dumps(_finite(value), indent=1, ensure_ascii=True, allow_nan=False)
+    return (text + "\n").encode("ascii")
+
+
+def _finite(value: Any) -> Any:
+    """`value` with every number that is not finite as None."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,357 @@
+"""From figures to what the template prints: rows, cards and charts. No HTML but the charts' SVG."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from hpedit.report import charts
+from hpedit.report.charts import ForestRow, Interval, Series, interval_text, signed
+from hpedit.report.data import Agreement, Picture, ReportData
+from hpedit.report.selection import data_uri, is_pixelated, select, shown_scores
+from hpedit.report.verdict import Verdict, control_sentence, estimate, gain_sentence, number
+from hpedit.tasks import TASK_BY_ID, TASK_IDS
+
+View = dict[str, Any]
+
+INSTRUMENTS = {"oracle": "Oracle", "scorer": "HP-Scorer"}
+INSTRUMENT_NOTES = {
+    "oracle": "knows the exact right edit; took no part in training",
+    "scorer": "the reward of the training itself",
+}
+LONGEST_INSTRUCTION = 300
+"""Characters of an instruction on the page; the JSON twin has all of it."""
+MEASURES = {"pearson": "Pearson", "spearman": "Spearman", "pairwise_accuracy": "Pairwise accuracy"}
+JUDGES = {"scorer": "HP-Scorer, calibrated", "raw": "Judge, uncalibrated", "human": "Human ceiling"}
+
+CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...]], ...] = (
+    ("Score", "score of the edits drawn in training, 0-5", (("score_mean", "HP-Scorer", "post"),), ()),
+    (
+        "Reward",
+        "sigmoid(2 score - 5)",
+        (("reward_mean", "mean", "post"), ("reward_std", "std within group", "base")),
+        (),
+    ),
+    (
+        "Held-out",
+        "cases that training never sees, 0-5",
+        (("eval_score", "HP-Scorer", "post"), ("eval_oracle", "oracle", "control")),
+        (),
+    ),
+    ("KL to the base", "how far the policy has moved", (("kl", "KL", "post"),), (0.0,)),
+    ("Ratio", "largest |ratio - 1| of an update", (("ratio_max_deviation", "|ratio - 1|", "post"),), (0.0,)),
+    (
+        "Clipped share",
+        "share of edits whose ratio left the clip range",
+        (("clip_fraction", "clipped", "post"),),
+        (0.0,),
+    ),
+    ("Gradient norm", "before clipping", (("grad_norm", "norm", "post"),), (0.0,)),
+    (
+        "Idle groups",
+        "share of groups with equal rewards, which teach nothing",
+        (("frac_zero_std", "share", "post"),),
+        (0.0,),
+    ),
+)
+"""Chart title, what it shows, its (metric, legend, style) lines, and values that must stay in view."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def plain(text: object) -> str:
+    """Text that a page can carry: control characters and lone surrogates, which HTML forbids, become U+FFFD."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+def shortened(text: str, limit: int = LONGEST_INSTRUCTION) -> str:
+    """`text` for the page, cut at `limit` characters with an ellipsis."""
+    text = plain(text)
+    return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def task_name(task: str) -> str:
+    """A task's title, or its id as it stands if it is none of the eight."""
+    return TASK_BY_ID[task].name if task in TASK_BY_ID else plain(task)
+
+
+def score_text(value: float | None) -> str:
+    """A 0-5 score with two digits, or a dash."""
+    return "\N{EN DASH}" if value is None else f"{value:.2f}"
+
+
+def share_text(value: Any) -> str:
+    """A share as whole per cent, or a dash."""
+    share = number(value)
+    return "\N{EN DASH}" if share is None else f"{share:.0%}"
+
+
+def block_of(summary: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
+    """The summary's block of one instrument; None if it was not measured."""
+    block = summary.get(name) if summary else None
+    return block if isinstance(block, Mapping) and block else None
+
+
+def headline_cards(summary: Mapping[str, Any] | None) -> list[View]:
+    """One card an instrument: gain, interval, before and after, verdict. None of them if nothing was measured."""
+    cards = []
+    for key, name in INSTRUMENTS.items():
+        block = block_of(summary, key)
+        gain = estimate(block, "gain")
+        card: View = {"name": name, "note": INSTRUMENT_NOTES[key], "verdict": gain_sentence(gain), "gain": None}
+        if block and gain:
+            card |= {"gain": signed(gain.value), "interval": _bounds(gain), "block": _before_after(block)}
+            card["outcome"] = _outcome(block)
+        cards.append(card)
+    return cards if any(card["gain"] for card in cards) else []
+
+
+def _bounds(interval: Interval, digits: int = 2) -> str:
+    if interval.low is None or interval.high is None:
+        return "no interval"
+    return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
+
+
+def _before_after(block: Mapping[str, Any]) -> View:
+    base, post = estimate(block, "base"), estimate(block, "post")
+    share = block.get("low_share") or {}
+    return {
+        "base": score_text(base and base.value),
+        "post": score_text(post and post.value),
+        "low_base": share_text(share.get("base")),
+        "low_post": share_text(share.get("post")),
+        "n": block.get("n"),
+    }
+
+
+def _outcome(block: Mapping[str, Any]) -> View | None:
+    counts = block.get("win_tie_loss")
+    if not counts:
+        return None
+    win, tie, loss = (int(counts.get(key, 0)) for key in ("win", "tie", "loss"))
+    return {"svg": Markup(charts.outcome_bar(win, tie, loss)), "win": win, "tie": tie, "loss": loss}
+
+
+def gain_forest(summary: Mapping[str, Any] | None) -> Markup:
+    """Every arm's gain over the base, by each instrument, on one axis."""
+    rows = []
+    for key, name in INSTRUMENTS.items():
+        block = block_of(summary, key)
+        arms = ((("gain",), "post-trained", "post"), (("control", "gain"), "more supervised", "control"))
+        for path, label, style in arms:
+            gain = estimate(block, *path)
+            if gain:
+                rows.append(ForestRow(label, gain, style, name))
+    return Markup(
+        charts.forest(rows, label="gain over the base with 95 % intervals", axis="gain over the base, points of 5")
+    )
+
+
+def control_view(summary: Mapping[str, Any] | None) -> list[View]:
+    """Per instrument: what the control arm gained, and how far post-training is ahead. Empty without a control."""
+    rows = []
+    for key, name in INSTRUMENTS.items():
+        block = block_of(summary, key)
+        gain = estimate(block, "control", "gain")
+        if gain:
+            rows.append({"name": name, "gain": interval_text(gain), "verdict": control_sentence(block)})
+    return rows
+
+
+def reference_rows(summary: Mapping[str, Any] | None) -> list[View]:
+    """Means of every arm by each instrument: copy of the source, base, control, post-trained."""
+    arms = (
+        ("copy", "Copy of the source"),
+        ("base", "Base"),
+        ("control", "More supervised steps"),
+        ("post", "Post-trained"),
+    )
+    rows = []
+    for key, label in arms:
+        cells = [estimate(block_of(summary, name), key) for name in INSTRUMENTS]
+        if any(cells):
+            rows.append({"name": label, "cells": [_mean_cell(cell) for cell in cells]})
+    return rows
+
+
+def _mean_cell(cell: Interval | None) -> View:
+    if cell is None:
+        return {"value": "\N{EN DASH}", "interval": ""}
+    bounds = "" if cell.low is None or cell.high is None else f"{cell.low:.2f}\N{EN DASH}{cell.high:.2f}"
+    return {"value": f"{cell.value:.2f}", "interval": bounds}
+
+
+def task_tables(summary: Mapping[str, Any] | None) -> list[View]:
+    """One table an instrument, a row a task, all bars on one axis; the last row is the whole benchmark."""
+    tasks = (summary or {}).get("tasks") or {}
+    known = [task for task in TASK_IDS if task in tasks] + sorted(set(tasks) - set(TASK_IDS))
+    tables = []
+    for key, name in INSTRUMENTS.items():
+        blocks = [(task_name(task), block_of(tasks[task], key)) for task in known]
+        blocks.append(("All tasks", block_of(summary, key)))
+        rows = [(label, block, gain) for label, block in blocks if block and (gain := estimate(block, "gain"))]
+        if not rows:
+            continue
+        domain = charts.interval_domain([gain for _, _, gain in rows])
+        tables.append({"name": name, "rows": [_task_row(label, block, gain, domain) for label, block, gain in rows]})
+    return tables
+
+
+def _task_row(label: str, block: Mapping[str, Any], gain: Interval, domain: tuple[float, float]) -> View:
+    row = _before_after(block) | {"name": label, "gain": signed(gain.value), "bounds": _bounds(gain), "sign": gain.sign}
+    return row | {"bar": Markup(charts.interval_bar(gain, domain)), "total": label == "All tasks"}
+
+
+def distributions(pictures: Sequence[Picture]) -> list[View]:
+    """How the scores are spread before and after, by each instrument that scored any case."""
+    views = []
+    for key, name in INSTRUMENTS.items():
+        pairs = [pair for picture in pictures if (pair := getattr(picture, key)) is not None]
+        before, after = ([pair[side] for pair in pairs if pair[side] is not None] for side in (0, 1))
+        svg = charts.histogram(before, after, title=f"scores by {name} before and after")
+        if svg:
+            views.append({"title": name, "note": "share of cases; tinted: 2 or less", "svg": Markup(svg)})
+    return views
+
+
+def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
+    """The training charts whose metrics were recorded."""
+    views = []
+    for title, note, lines, include in CURVES:
+        series = [Series(label, _points(metrics, key), style) for key, label, style in lines]
+        svg = charts.line_chart([item for item in series if item.points], title=title, include=include)
+        if svg:
+            views.append({"title": title, "note": note, "svg": Markup(svg)})
+    return views
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[charts.Point]:
+    """The (iteration, value) pairs of one metric; a record without it, or with null, has none."""
+    points = []
+    for position, record in enumerate(metrics):
+        value, at = number(record.get(key)), number(record.get("iteration", position))
+        if value is not None and at is not None:
+            points.append((at, value))
+    return points
+
+
+def picture_groups(pictures: Sequence[Picture]) -> list[View]:
+    """The chosen pictures as cards."""
+    groups = select(pictures)
+    return [
+        {"title": group.title, "note": group.note, "cards": [_picture_card(picture) for picture in group.pictures]}
+        for group in groups
+    ]
+
+
+def _picture_card(picture: Picture) -> View:
+    frames = [("source", picture.source), ("before", picture.base), ("after", picture.post)]
+    if picture.target is not None:
+        frames.append(("target", picture.target))
+    pair = shown_scores(picture)
+    change = None if pair is None else pair[1] - pair[0]
+    return {
+        "id": plain(picture.case_id),
+        "task": task_name(picture.task),
+        "instruction": shortened(picture.instruction),
+        "frames": [{"name": name, "uri": data_uri(image), "pixelated": is_pixelated(image)} for name, image in frames],
+        "scores": [row for key in INSTRUMENTS if (row := _pair_row(INSTRUMENTS[key], getattr(picture, key)))],
+        "change": None if change is None else signed(change),
+        "tone": "plain" if change is None or abs(change) < 0.005 else "good" if change > 0 else "bad",
+    }
+
+
+def _pair_row(name: str, pair: tuple[float | None, float | None] | None) -> View | None:
+    if pair is None:
+        return None
+    before, after = ("unscorable" if value is None else f"{value:.2f}" for value in pair)
+    return {"name": name, "before": before, "after": after}
+
+
+def agreement_view(agreement: Agreement) -> View:
+    """Agreement with raters: a row a judge, a column a measure, the verdict, and the scatter plot."""
+    report = agreement.report
+    rows = []
+    for key, label in JUDGES.items():
+        block = report if key == "scorer" else report.get(key)
+        cells = [estimate(block if isinstance(block, Mapping) else None, measure) for measure in MEASURES]
+        if any(cells):
+            rows.append({"name": label, "cells": [_mean_cell(cell) for cell in cells], "main": key == "scorer"})
+    raters = "simulated raters" if agreement.simulated else "people"
+    svg = charts.scatter(
+        agreement.points, x_label=f"mean rating by {raters}", y_label="HP-Scorer", title=f"HP-Scorer against {raters}"
+    )
+    return {
+        "title": plain(agreement.title),
+        "simulated": agreement.simulated,
+        "rows": rows,
+        "measures": list(MEASURES.values()),
+        "verdict": _agreement_verdict(report),
+        "n": report.get("n"),
+        "unscorable": report.get("unscorable"),
+        "scatter": Markup(svg),
+        "tasks": _agreement_tasks(report),
+    }
+
+
+def _agreement_verdict(report: Mapping[str, Any]) -> Verdict:
+    verdict, reason = str(report.get("verdict", "")), str(report.get("reason") or "")
+    text = plain(f"{verdict}: {reason}" if reason else verdict)
+    return Verdict(text, "good" if verdict == "ok" else "warn")
+
+
+def _agreement_tasks(report: Mapping[str, Any]) -> list[View]:
+    tasks = report.get("tasks") or {}
+    order = [task for task in TASK_IDS if task in tasks] + sorted(set(tasks) - set(TASK_IDS))
+    rows = []
+    for task in order:
+        cells = [estimate(tasks[task], measure) for measure in MEASURES]
+        if any(cells):
+            rows.append({"name": task_name(task), "cells": [_mean_cell(cell) for cell in cells]})
+    return rows
+
+
+def alarm_rows(summary: Mapping[str, Any] | None) -> list[View]:
+    """The cheap second look: each measure on sources, before and after, with its change."""
+    rows = []
+    for name, alarm in ((summary or {}).get("alarms") or {}).items():
+        change = estimate(alarm, "gain")
+        levels = [estimate(alarm, key) for key in ("source", "base", "post")]
+        if change is None:
+            continue
+        cells = ["\N{EN DASH}" if level is None else f"{level.value:.3f}" for level in levels]
+        row = {
+            "name": plain(name).replace("_", " "),
+            "cells": cells,
+            "change": signed(change.value, 3),
+            "bounds": _bounds(change, 3),
+        }
+        rows.append(row | {"alarm": bool(alarm.get("alarm")), "meaning": plain(alarm.get("meaning", ""))})
+    return rows
+
+
+def stage_times(data: ReportData) -> list[View]:
+    """Seconds a stage, with its share of the longest for a bar, and the sum."""
+    seconds = dict(data.seconds or {})
+    seconds |= {
+        name: value for name, value in ((data.summary or {}).get("seconds") or {}).items() if name not in seconds
+    }
+    known = {plain(name): value for name, raw in seconds.items() if (value := number(raw)) is not None}
+    longest = max(itertools.chain(known.values(), [0.0])) or 1.0
+    rows = [{"name": name, "time": clock(value), "share": value / longest} for name, value in known.items()]
+    return [*rows, {"name": "Sum", "time": clock(sum(known.values())), "share": None}] if rows else []
+
+
+def clock(seconds: float) -> str:
+    """Seconds as "8.3 s", "4 min 05 s" or "2 h 10 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{math.floor(minutes / 60)} h {minutes % 60:02d} min"
