@@ -1,0 +1,176 @@
+"""Configurations of the miniature models: the classes of Qwen-Image-Edit-2509 and Qwen2.5-VL at 32 px.
+
+The editor's transformer has 4 double-stream layers of 4 heads of 32 (2.4 M parameters); a picture of 32 x 32 px becomes 8 x 8
+latents of 16 channels, packed into 16 tokens. The judge sees a picture as 16 tokens of 8 x 8 px.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import (
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    QwenImageEditPlusPipeline,
+    QwenImageTransformer2DModel,
+)
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
+)
+
+from hpedit.mini.drawing import SIZE
+from hpedit.mini.tokenizer import CHAT_TEMPLATE, build_tokenizer, check_template
+
+LATENT_CHANNELS = 16
+JOINT_DIM = 96
+EDITOR_PATCH = 8
+JUDGE_PATCH = 4
+JUDGE_DIM = 128
+
+
+def build_vae() -> AutoencoderKLQwenImage:
+    """An AutoencoderKLQwenImage that halves twice: 32 px become 8 x 8 latents of 16 channels."""
+    return AutoencoderKLQwenImage(
+        base_dim=16,
+        z_dim=LATENT_CHANNELS,
+        dim_mult=[1, 2, 4],
+        num_res_blocks=1,
+        attn_scales=[],
+        temperal_downsample=[False, False],
+        latents_mean=[0.0] * LATENT_CHANNELS,
+        latents_std=[1.0] * LATENT_CHANNELS,
+    )
+
+
+def build_transformer() -> QwenImageTransformer2DModel:
+    """The flow transformer; its head width equals the sum of the rotary axes."""
+    return QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=4 * LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        num_layers=4,
+        attention_head_dim=32,
+        num_attention_heads=4,
+        joint_attention_dim=JOINT_DIM,
+        axes_dims_rope=(8, 12, 12),
+    )
+
+
+def _vlm(tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, inner: int, patch: int, vision: int) -> Qwen2_5_VLConfig:
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")}
+    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": hidden,
+            "intermediate_size": inner,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "max_position_embeddings": 2048,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": _sections(hidden // 4)},
+            "tie_word_embeddings": True,
+            "bos_token_id": end,
+            "eos_token_id": end,
+            "pad_token_id": end,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": vision,
+            "intermediate_size": 2 * vision,
+            "num_heads": 2,
+            "out_hidden_size": hidden,
+            "patch_size": patch,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": SIZE,
+            "fullatt_block_indexes": [0],
+        },
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+        tie_word_embeddings=True,
+    )
+
+
+def _sections(head: int) -> list[int]:
+    """Share of a head's rotary pairs that turn with time, height and width."""
+    pairs = head // 2
+    spatial = 3 * pairs // 8
+    return [pairs - 2 * spatial, spatial, spatial]
+
+
+def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """The editor's text encoder: it sees the source as 4 tokens."""
+    return Qwen2_5_VLForConditionalGeneration(_vlm(tokenizer, hidden=JOINT_DIM, layers=2, inner=192, patch=EDITOR_PATCH, vision=32))
+
+
+def build_judge_model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """The judge: 5 layers of width 128."""
+    return Qwen2_5_VLForConditionalGeneration(_vlm(tokenizer, hidden=JUDGE_DIM, layers=5, inner=320, patch=JUDGE_PATCH, vision=64))
+
+
+def _image_processor(patch: int) -> Qwen2VLImageProcessorPil:
+    return Qwen2VLImageProcessorPil(
+        patch_size=patch,
+        merge_size=2,
+        temporal_patch_size=2,
+        size={"shortest_edge": SIZE * SIZE, "longest_edge": SIZE * SIZE},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+
+
+def _without_video(processor_class: type) -> None:
+    """Narrow a processor class to picture and text: its video processor needs torchvision, and no editor or judge sees video."""
+    processor_class.get_attributes = classmethod(lambda cls: ["image_processor", "tokenizer"])  # type: ignore[attr-defined]
+
+
+def build_editor_processor(tokenizer: Qwen2Tokenizer) -> Qwen2VLProcessor:
+    """The processor of the editor's text encoder."""
+    _without_video(Qwen2VLProcessor)
+    return Qwen2VLProcessor(_image_processor(EDITOR_PATCH), tokenizer, chat_template=CHAT_TEMPLATE)
+
+
+def build_judge_processor(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
+    """The processor of the judge."""
+    _without_video(Qwen2_5_VLProcessor)
+    return Qwen2_5_VLProcessor(_image_processor(JUDGE_PATCH), tokenizer, chat_template=CHAT_TEMPLATE)
+
+
+def build_scheduler() -> FlowMatchEulerDiscreteScheduler:
+    """The flow scheduler of Qwen-Image with its dynamic exponential shift."""
+    return FlowMatchEulerDiscreteScheduler(
+        num_train_timesteps=1000,
+        use_dynamic_shifting=True,
+        base_shift=0.5,
+        max_shift=0.9,
+        base_image_seq_len=256,
+        max_image_seq_len=8192,
+        shift_terminal=0.02,
+        time_shift_type="exponential",
+    )
+
+
+def build_pipeline(seed: int = 0) -> QwenImageEditPlusPipeline:
+    """The miniature pipeline with random weights (the output layer is not zero, so that edits differ)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokenizer = build_tokenizer()
+        pipeline = QwenImageEditPlusPipeline(
+            scheduler=build_scheduler(),
+            vae=build_vae(),
+            text_encoder=build_text_encoder(tokenizer),
+            tokenizer=tokenizer,
+            processor=build_editor_processor(tokenizer),
+            transformer=build_transformer(),
+        )
+    check_template(pipeline)
+    for module in (pipeline.vae, pipeline.text_encoder, pipeline.transformer):
+        module.eval().requires_grad_(False)
+    return pipeline

@@ -1,0 +1,1 @@
+"""Building the mini weights from scratch: VAE, then base editor, then judge."""

@@ -1,0 +1,243 @@
+"""Training of the mini judge: a small Qwen2.5-VL that answers the scoring prompt with a digit.
+
+What made it learn (docs/mini.md has the figures):
+
+1. The label is soft: the oracle's score between two digits becomes probability of both, so that the expectation is exact.
+2. A dense side task, used in training alone: from each token of the edit a linear head tells how far that patch is from the
+   source, how far from the exact target, and what the target looks like there. Comparing two pictures is learnt from 16
+   answers a picture instead of one.
+3. The fixed part of a task's prompt is computed once a batch, and its keys and values are shared by all edits of the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+
+from hpedit.mini.architecture import JUDGE_DIM, JUDGE_PATCH, build_judge_model
+from hpedit.mini.build.loop import Metrics, fit
+from hpedit.mini.build.spoil import spoiled_edit
+from hpedit.mini.drawing import SIZE
+from hpedit.mini.oracle import mark
+from hpedit.mini.photos import embedded_tiles
+from hpedit.mini.scenes import make_scene
+from hpedit.mini.tokenizer import build_tokenizer
+from hpedit.scorer.prompts import CHOICES, IMAGE, rubric, scoring_prompt
+from hpedit.tasks import TASK_IDS
+
+SIDE = SIZE // (2 * JUDGE_PATCH)
+TOKENS = SIDE * SIDE
+DENSE = 14
+"""Answers of the side task a patch: distance to source, distance to target, 2 x 2 colours of the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One rated edit: pictures (32, 32, 3) in [0, 1] and the oracle's score in [0, 5]."""
+
+    task: str
+    instruction: str
+    source: NDArray[np.float32]
+    target: NDArray[np.float32]
+    edit: NDArray[np.float32]
+    score: float
+
+
+def synthetic(step: int, per_task: int, seed: int) -> list[Sample]:
+    """Fresh spoiled edits, `per_task` of each task in turn; a function of its arguments."""
+    rng = np.random.default_rng((seed, step))
+    tiles = embedded_tiles("pretrain")
+    samples = []
+    for task in TASK_IDS:
+        for _ in range(per_task):
+            scene = make_scene(task, tiles, rng)
+            edit = spoiled_edit(scene, rng)
+            score = mark(scene.source, scene.target, scene.region, edit).score
+            samples.append(Sample(task, scene.instruction, scene.source, scene.target, edit, score))
+    return samples
+
+
+def patchify(pictures: NDArray[np.float32]) -> Tensor:
+    """Pictures (B, 32, 32, 3) in [0, 1] as the patches Qwen2VLImageProcessor makes of them: (B * 64, 3 * 2 * 4 * 4)."""
+    p, side = JUDGE_PATCH, SIDE
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2) * 2 - 1
+    x = x.reshape(-1, 3, side, 2, p, side, 2, p).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    return x.unsqueeze(6).expand(*x.shape[:6], 2, p, p).reshape(-1, 3 * 2 * p * p)
+
+
+def _blocks(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Means over blocks of `size` px: (B, 32, 32, C) -> (B, 32/size, 32/size, C)."""
+    b, h, w, c = values.shape
+    return values.reshape(b, h // size, size, w // size, size, c).mean((2, 4))
+
+
+def dense_labels(source: NDArray[np.float32], target: NDArray[np.float32], edit: NDArray[np.float32]) -> Tensor:
+    """Labels of the side task, (B, 16, DENSE), each of about unit range."""
+    apart = np.sqrt(_blocks((edit - source) ** 2, 8).mean(-1, keepdims=True)) * 4
+    wrong = np.sqrt(_blocks((edit - target) ** 2, 8).mean(-1, keepdims=True)) * 4
+    colours = _blocks(target, 4).reshape(-1, SIDE, 2, SIDE, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, SIDE, SIDE, 12)
+    return torch.from_numpy(np.concatenate((apart, wrong, colours * 2 - 1), -1).reshape(-1, TOKENS, DENSE).astype(np.float32))
+
+
+def soft_labels(scores: Tensor) -> Tensor:
+    """Probabilities (B, 6) of the digits whose expectation is the score."""
+    return (1 - (scores[:, None] - torch.arange(6.0)).abs()).clamp(min=0)
+
+
+class JudgeTrainer(nn.Module):
+    """The judge with its side head, and the forward pass that shares the prompts' fixed parts."""
+
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Qwen2Tokenizer) -> None:
+        super().__init__()
+        self.model = model
+        self.head = nn.Linear(JUDGE_DIM, DENSE)
+        self.tokenizer = tokenizer
+        self.digits = [tokenizer.convert_tokens_to_ids(digit) for digit in CHOICES]
+        self.pad = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        self.prefixes = {task: self._ids("<|im_start|>user\n" + rubric(task)) for task in TASK_IDS}
+        self.longest = max(len(ids) for ids in self.prefixes.values())
+        self.image = "<|vision_start|>" + "<|image_pad|>" * TOKENS + "<|vision_end|>"
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text)["input_ids"])
+
+    def _suffix(self, sample: Sample) -> list[int]:
+        text = "".join(scoring_prompt(sample.task, sample.instruction)).replace(IMAGE, self.image)
+        ids = self._ids("<|im_start|>user\n" + text + "<|im_end|>\n<|im_start|>assistant\n")
+        prefix = self.prefixes[sample.task]
+        assert ids[: len(prefix)] == prefix
+        return ids[len(prefix) :]
+
+    def _positions(self, ids: Sequence[int], start: int) -> tuple[NDArray[np.int64], int]:
+        """Rotary positions (3, T) of a suffix as get_rope_index gives them, and where the second picture begins."""
+        image = self.model.config.image_token_id
+        first = ids.index(image)
+        second = ids.index(image, first + TOKENS)
+        shift = np.zeros(len(ids), np.int64)
+        shift[first + TOKENS :] += SIDE - TOKENS
+        shift[second + TOKENS :] += SIDE - TOKENS
+        places = np.broadcast_to(np.arange(len(ids)) + shift + start, (3, len(ids))).copy()
+        cells = np.arange(TOKENS)
+        for begin in (first, second):
+            places[:, begin : begin + TOKENS] = places[:, begin : begin + 1] + np.stack((0 * cells, cells // SIDE, cells % SIDE))
+        return places, second
+
+    def _prefix_cache(self, tasks: Sequence[str], repeats: Tensor) -> tuple[DynamicCache, Tensor]:
+        ids = torch.full((len(tasks), self.longest), self.pad)
+        mask = torch.zeros((len(tasks), self.longest), dtype=torch.long)
+        for row, task in enumerate(tasks):
+            prefix = self.prefixes[task]
+            ids[row, -len(prefix) :] = torch.tensor(prefix)
+            mask[row, -len(prefix) :] = 1
+        language = self.model.model.language_model
+        places = (mask.cumsum(-1) - 1).clamp(min=0).expand(3, -1, -1)
+        cache = DynamicCache(config=self.model.config.text_config)
+        language(inputs_embeds=language.embed_tokens(ids), attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True)
+        for layer in cache.layers:
+            layer.keys = layer.keys.repeat_interleave(repeats, 0)
+            layer.values = layer.values.repeat_interleave(repeats, 0)
+        return cache, mask.repeat_interleave(repeats, 0)
+
+    def forward(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the digits (B, 6) over the whole vocabulary, and the side task's answers (B, 16, DENSE).
+
+        Samples of one task must stand together.
+        """
+        tasks = list(dict.fromkeys(sample.task for sample in samples))
+        repeats = torch.tensor([sum(sample.task == task for sample in samples) for task in tasks])
+        cache, before = self._prefix_cache(tasks, repeats)
+        suffixes = [self._suffix(sample) for sample in samples]
+        longest = max(map(len, suffixes))
+        ids = torch.full((len(samples), longest), self.pad)
+        mask = torch.zeros_like(ids)
+        places = torch.zeros((3, len(samples), longest), dtype=torch.long)
+        edits = torch.zeros(len(samples), dtype=torch.long)
+        for row, (sample, suffix) in enumerate(zip(samples, suffixes, strict=True)):
+            ids[row, : len(suffix)] = torch.tensor(suffix)
+            mask[row, : len(suffix)] = 1
+            positions, second = self._positions(suffix, len(self.prefixes[sample.task]))
+            places[:, row, : len(suffix)] = torch.from_numpy(positions)
+            edits[row] = second
+        hidden = self._language(ids, torch.cat((before, mask), 1), places, cache, self._seen(samples))
+        rows = torch.arange(len(samples))
+        logits = hidden[rows, mask.sum(1) - 1] @ self.model.lm_head.weight.T
+        log_probs = logits.log_softmax(-1)[:, self.digits]
+        tokens = hidden[rows[:, None], edits[:, None] + torch.arange(TOKENS)]
+        return log_probs, self.head(tokens)
+
+    def _seen(self, samples: Sequence[Sample]) -> Tensor:
+        """Visual tokens of source and edit of each sample, in reading order: (B * 2 * 16, D)."""
+        pictures = np.stack([picture for sample in samples for picture in (sample.source, sample.edit)])
+        grid = torch.tensor([[1, 2 * SIDE, 2 * SIDE]]).repeat(len(pictures), 1)
+        return self.model.model.visual(patchify(pictures), grid_thw=grid).pooler_output
+
+    def _language(self, ids: Tensor, mask: Tensor, places: Tensor, cache: DynamicCache, seen: Tensor) -> Tensor:
+        language = self.model.model.language_model
+        embeds = language.embed_tokens(ids)
+        embeds = embeds.masked_scatter((ids == self.model.config.image_token_id)[..., None], seen.to(embeds.dtype))
+        return language(inputs_embeds=embeds, attention_mask=mask, position_ids=places, past_key_values=cache).last_hidden_state
+
+
+def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample], dense_weight: float) -> tuple[Tensor, Metrics]:
+    """Cross-entropy to the soft label + squared error of the expectation + the side task."""
+    log_probs, dense = trainer(samples)
+    scores = torch.tensor([sample.score for sample in samples])
+    entropy = -(soft_labels(scores) * log_probs).sum(-1).mean()
+    expected = log_probs.softmax(-1) @ torch.arange(6.0)
+    miss = (expected - scores).square().mean()
+    stack = [np.stack([getattr(sample, name) for sample in samples]) for name in ("source", "target", "edit")]
+    side = functional.smooth_l1_loss(dense, dense_labels(*stack), beta=0.2)
+    return entropy + 0.5 * miss + dense_weight * side, {"entropy": float(entropy), "mse": float(miss), "side": float(side)}
+
+
+@torch.no_grad()
+def agreement(trainer: JudgeTrainer, samples: Sequence[Sample]) -> Metrics:
+    """Pearson with the oracle, pooled and by task."""
+    expected = []
+    ordered = sorted(samples, key=lambda sample: sample.task)
+    for start in range(0, len(ordered), 128):
+        log_probs, _ = trainer(ordered[start : start + 128])
+        expected.append(log_probs.softmax(-1) @ torch.arange(6.0))
+    found, truth = torch.cat(expected).numpy(), np.array([sample.score for sample in ordered])
+    names = np.array([sample.task for sample in ordered])
+    metrics = {"pearson": float(np.corrcoef(found, truth)[0, 1]), "mae": float(np.abs(found - truth).mean())}
+    for task in TASK_IDS:
+        metrics[task] = round(float(np.corrcoef(found[names == task], truth[names == task])[0, 1]), 3)
+    return metrics
+
+
+def build(
+    work: Path,
+    seed: int,
+    steps: int,
+    batches: Callable[[int], list[Sample]],
+    held_out: Sequence[Sample],
+    start: JudgeTrainer | None = None,
+    peak: float = 1.5e-3,
+    max_seconds: float = float("inf"),
+) -> JudgeTrainer:
+    """Train the judge on the batches given (resumes from `work`)."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    trainer = start or JudgeTrainer(build_judge_model(tokenizer), tokenizer)
+    trainer.train()
+    fit(
+        trainer,
+        lambda step: loss_on(trainer, batches(step), 3.0),
+        steps=steps,
+        peak=peak,
+        folder=work,
+        every=200,
+        evaluate=lambda _: agreement(trainer, held_out),
+        weight_decay=0.01,
+        max_seconds=max_seconds,
+    )
+    return trainer.eval()

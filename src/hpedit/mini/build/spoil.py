@@ -1,0 +1,102 @@
+"""Spoiled edits for building the judge: any scene's target, degraded by kind and by degree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hpedit.mini.drawing import COLORS, LUMA, SHAPES, SIZE, SLOTS, backdrop, blur, over, relight, restyle, stamp
+from hpedit.mini.drawing import BACKDROPS, LIGHTS, STYLES
+from hpedit.mini.flaws import FLAWS
+from hpedit.mini.scenes import Pixels, Scene
+
+Rng = np.random.Generator
+
+
+def noise(picture: Pixels, rng: Rng) -> Pixels:
+    return picture + rng.normal(0, rng.uniform(0.02, 0.2), picture.shape).astype(np.float32)
+
+
+def grid(picture: Pixels, rng: Rng) -> Pixels:
+    period = int(rng.choice((2, 4)))
+    lines = ((np.arange(SIZE) % period == 0)[:, None] ^ (np.arange(SIZE) % period == 0)[None, :]).astype(np.float32)
+    return picture + (lines - 0.5)[..., None] * np.float32(rng.uniform(0.05, 0.35))
+
+
+def saturate(picture: Pixels, rng: Rng) -> Pixels:
+    luma = (picture @ LUMA)[..., None]
+    return luma + np.float32(rng.uniform(1.3, 2.6)) * (picture - luma)
+
+
+def sharpen(picture: Pixels, rng: Rng) -> Pixels:
+    return picture + np.float32(rng.uniform(0.4, 2.0)) * (picture - blur(picture, 1.0))
+
+
+def soften(picture: Pixels, rng: Rng) -> Pixels:
+    return blur(picture, rng.uniform(0.4, 2.0))
+
+
+def stray_object(picture: Pixels, rng: Rng) -> Pixels:
+    """An object nobody asked for, or the right one at the wrong place."""
+    places = list(SLOTS.values())
+    pixels, alpha = stamp(str(rng.choice(SHAPES)), str(rng.choice(list(COLORS))), places[int(rng.integers(len(places)))])
+    return over(picture, pixels, alpha)
+
+
+def wrong_look(picture: Pixels, rng: Rng) -> Pixels:
+    """A light, style or background that the instruction may not have named."""
+    kind = int(rng.integers(3))
+    if kind == 0:
+        return relight(picture, str(rng.choice(LIGHTS)))
+    if kind == 1:
+        return restyle(picture, str(rng.choice(STYLES)))
+    shown = backdrop(str(rng.choice(BACKDROPS)))
+    return picture + np.float32(rng.uniform(0.3, 1.0)) * (shown - picture)
+
+
+def wrong_colour(scene: Scene, picture: Pixels, rng: Rng) -> Pixels:
+    """The region's colours mixed up."""
+    order = rng.permutation(3)
+    return picture + scene.region[..., None] * (picture[..., order] - picture)
+
+
+DEGRADE: tuple[Callable[[Pixels, Rng], Pixels], ...] = (noise, grid, saturate, sharpen, soften, stray_object)
+
+
+def _clip(picture: Pixels) -> Pixels:
+    """Into the range and onto the 256 levels a picture file has."""
+    return (np.clip(picture, 0, 1) * 255).round().astype(np.float32) / 255
+
+
+def _one_flaw(scene: Scene, picture: Pixels, rng: Rng) -> Pixels:
+    names = list(FLAWS)
+    spoiled = FLAWS[names[int(rng.integers(len(names)))]][0](scene, picture, rng)
+    return picture + np.float32(rng.uniform(0.2, 1.2)) * (spoiled - picture)
+
+
+def spoiled_edit(scene: Scene, rng: Rng) -> Pixels:
+    """An edit of any quality, from exact to hopeless."""
+    kind = float(rng.random())
+    if kind < 0.04:
+        return _clip(scene.source)
+    if kind < 0.14:
+        picture = scene.target
+    elif kind < 0.60:
+        picture = _one_flaw(scene, scene.target, rng)
+        if rng.random() < 0.25:
+            picture = _one_flaw(scene, picture, rng)
+    elif kind < 0.70:
+        picture = scene.source + np.float32(rng.uniform(0, 1)) * (scene.target - scene.source)
+    elif kind < 0.80:
+        picture = DEGRADE[int(rng.integers(len(DEGRADE)))](scene.target, rng)
+    elif kind < 0.88:
+        picture = stray_object(scene.source if rng.random() < 0.7 else scene.target, rng)
+    elif kind < 0.95:
+        picture = wrong_look(scene.source if rng.random() < 0.7 else scene.target, rng)
+    else:
+        picture = wrong_colour(scene, scene.target, rng)
+    if rng.random() < 0.6:
+        rough = rng.normal(0, rng.uniform(0, 0.06), scene.target.shape).astype(np.float32)
+        picture = picture + (blur(rough, 0.7) * 2 if rng.random() < 0.5 else rough)
+    return _clip(picture)

@@ -1,0 +1,229 @@
+"""Scenes of the mini world: a photo crop, one to three objects on it, an instruction, and the exact target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from hpedit.mini.drawing import (
+    BACKDROPS,
+    COLORS,
+    LIGHTS,
+    SHAPES,
+    SIZE,
+    SLOTS,
+    STYLES,
+    Alpha,
+    backdrop,
+    blur,
+    over,
+    relight,
+    restyle,
+    stamp,
+)
+from hpedit.mini.oracle import _felt, _rms
+from hpedit.mini.photos import TILE, Pixels, Tile
+from hpedit.records import Case, OracleKey
+from hpedit.tasks import TASK_IDS
+
+BOKEH_SIGMA = 1.8
+MIN_CHANGE = 0.045
+"""Least felt difference between source and target inside the region: an edit that nobody could see is not asked for."""
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "addition": ("add a {new} in the {place}", "put a {new} in the {place}", "place a {new} at the {place}", "insert a {new} in the {place} corner"),
+    "removal": ("remove the {old}", "delete the {old}", "erase the {old} from the picture", "take away the {old}"),
+    "swap": ("replace the {old} with a {new}", "swap the {old} for a {new}", "turn the {old} into a {new}", "change the {old} to a {new}"),
+    "background": ("replace the background with a {name}", "change the background to a {name}", "put the objects in front of a {name}", "make the background a {name}"),
+    "color": ("make the {old} {color}", "paint the {old} {color}", "change the color of the {old} to {color}", "recolor the {old} in {color}"),
+    "bokeh": ("blur the background", "add bokeh behind the objects", "keep the objects sharp and blur the background", "make the background out of focus"),
+    "relighting": ("relight the picture with {name}", "change the light to {name}", "make the light {name}", "show the scene in {name}"),
+    "style": ("make it {name} style", "render the picture in {name} style", "turn the picture into {name}", "change the style to {name}"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object of a scene."""
+
+    shape: str
+    color: str
+    center: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        return f"{self.color} {self.shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A source picture with its instruction and exact target. Pictures are (SIZE, SIZE, 3) in [0, 1], `region` (SIZE, SIZE)."""
+
+    task: str
+    instruction: str
+    source: Pixels
+    target: Pixels
+    region: Alpha
+    category: str
+    tile: Tile
+
+
+def _crop(tile: Tile, rng: np.random.Generator) -> Pixels:
+    side = int(rng.integers(40, TILE + 1))
+    top, left = (int(rng.integers(0, TILE - side + 1)) for _ in range(2))
+    patch = tile.pixels[top : top + side, left : left + side]
+    if rng.random() < 0.5:
+        patch = patch[:, ::-1]
+    picture = Image.fromarray((patch * 255).round().astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BOX)
+    return np.asarray(picture, np.float32) / 255
+
+
+def _draw(background: Pixels, things: Sequence[Thing]) -> tuple[Pixels, Alpha]:
+    """The scene's picture and the opacity of all its objects together."""
+    picture, covered = background, np.zeros((SIZE, SIZE), np.float32)
+    for thing in things:
+        pixels, alpha = stamp(thing.shape, thing.color, thing.center)
+        picture, covered = over(picture, pixels, alpha), np.maximum(covered, alpha)
+    return picture, covered
+
+
+def _alpha(thing: Thing) -> Alpha:
+    return stamp(thing.shape, thing.color, thing.center)[1]
+
+
+def _hard(alpha: Alpha) -> Alpha:
+    return (alpha > 0.02).astype(np.float32)
+
+
+def _things(rng: np.random.Generator, count: int) -> tuple[list[Thing], list[str], list[str]]:
+    """Objects of different shapes in different places, and the shapes and places left free."""
+    shapes = [str(s) for s in rng.permutation(SHAPES)]
+    places = [str(p) for p in rng.permutation(list(SLOTS))]
+    colors = [str(c) for c in rng.choice(list(COLORS), size=count)]
+    things = []
+    for shape, place, color in zip(shapes, places, colors, strict=False):
+        row, column = SLOTS[place]
+        things.append(Thing(shape, color, (row + int(rng.integers(-1, 2)), column + int(rng.integers(-1, 2)))))
+    return things, shapes[count:], places[count:]
+
+
+Draft = tuple[Pixels, Pixels, Alpha, dict[str, str], str]
+"""source, target, region, words of the instruction, category."""
+
+
+def _addition(background: Pixels, rng: np.random.Generator) -> Draft:
+    things, shapes, places = _things(rng, int(rng.integers(1, 3)))
+    new = Thing(shapes[0], str(rng.choice(list(COLORS))), SLOTS[places[0]])
+    source, target = _draw(background, things)[0], _draw(background, [*things, new])[0]
+    return source, target, _hard(_alpha(new)), {"new": new.name, "place": places[0]}, new.shape
+
+
+def _removal(background: Pixels, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+    source, target = _draw(background, things)[0], _draw(background, things[1:])[0]
+    return source, target, _hard(_alpha(things[0])), {"old": things[0].name}, things[0].shape
+
+
+def _swap(background: Pixels, rng: np.random.Generator) -> Draft:
+    things, shapes, _ = _things(rng, int(rng.integers(1, 4)))
+    old = things[0]
+    new = Thing(shapes[0], str(rng.choice(list(COLORS))), old.center)
+    source, target = _draw(background, things)[0], _draw(background, [new, *things[1:]])[0]
+    region = _hard(np.maximum(_alpha(old), _alpha(new)))
+    return source, target, region, {"old": old.name, "new": new.name}, old.shape
+
+
+def _color(background: Pixels, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+    old = things[0]
+    color = str(rng.choice([c for c in COLORS if c != old.color]))
+    source, target = _draw(background, things)[0], _draw(background, [replace(old, color=color), *things[1:]])[0]
+    return source, target, _hard(_alpha(old)), {"old": old.name, "color": color}, old.shape
+
+
+def _background(background: Pixels, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+    name = str(rng.choice(BACKDROPS))
+    source, covered = _draw(background, things)
+    target, _ = _draw(backdrop(name), things)
+    return source, target, 1 - _hard(covered), {"name": name}, things[0].shape
+
+
+def _bokeh(background: Pixels, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+    source, covered = _draw(background, things)
+    target, _ = _draw(blur(background, BOKEH_SIGMA), things)
+    return source, target, 1 - _hard(covered), {}, things[0].shape
+
+
+def _whole(names: Sequence[str], apply: Callable[[Pixels, str], Pixels]) -> Callable[[Pixels, np.random.Generator], Draft]:
+    def draft(background: Pixels, rng: np.random.Generator) -> Draft:
+        things, _, _ = _things(rng, int(rng.integers(1, 4)))
+        name = str(rng.choice(names))
+        source, _ = _draw(background, things)
+        return source, apply(source, name), np.ones((SIZE, SIZE), np.float32), {"name": name}, things[0].shape
+
+    return draft
+
+
+DRAFTS: dict[str, Callable[[Pixels, np.random.Generator], Draft]] = {
+    "addition": _addition,
+    "removal": _removal,
+    "swap": _swap,
+    "background": _background,
+    "color": _color,
+    "bokeh": _bokeh,
+    "relighting": _whole(LIGHTS, relight),
+    "style": _whole(STYLES, restyle),
+}
+
+
+def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator) -> Scene:
+    """Draw scenes until one asks for a change that can be seen (felt difference of at least MIN_CHANGE)."""
+    best: Scene | None = None
+    best_change = -1.0
+    for _ in range(40):
+        tile = tiles[int(rng.integers(len(tiles)))]
+        source, target, region, words, category = DRAFTS[task](_crop(tile, rng), rng)
+        change = _felt(_rms(source - target, region))
+        if change > best_change:
+            instruction = WORDS[task][int(rng.integers(len(WORDS[task])))].format(**words)
+            best, best_change = Scene(task, instruction, source, target, region, category, tile), change
+        if change >= MIN_CHANGE:
+            break
+    assert best is not None
+    return best
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """A float picture in [0, 1] as 8-bit RGB."""
+    return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))
+
+
+def to_case(scene: Scene, case_id: str) -> Case:
+    """A scene as a case with its oracle key."""
+    region = Image.fromarray((scene.region * 255).astype(np.uint8))
+    return Case(
+        id=case_id,
+        task=scene.task,
+        instruction=scene.instruction,
+        sources=(to_image(scene.source),),
+        source_id=scene.tile.id,
+        category=scene.category,
+        origin=scene.tile.origin,
+        licence=scene.tile.licence,
+        oracle=OracleKey(to_image(scene.target), region),
+    )
+
+
+def make_cases(tiles: Sequence[Tile], per_task: int, seed: int, name: str) -> list[Case]:
+    """`per_task` cases of each of the eight tasks, in turns. Ids start with `name`."""
+    cases = []
+    for index in range(per_task):
+        for number, task in enumerate(TASK_IDS):
+            rng = np.random.default_rng((seed, number, index))
+            cases.append(to_case(make_scene(task, tiles, rng), f"{name}-{task}-{index:04d}"))
+    return cases
