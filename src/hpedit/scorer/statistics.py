@@ -76,7 +76,7 @@ def bootstrap_by_source(
     table = np.asarray(values, dtype=np.float64)
     if table.ndim == 0 or len(table) != len(sources):
         raise HPEditError(f"{len(np.atleast_1d(table))} values but {len(sources)} source ids: each value needs one")
-    kept = np.flatnonzero(~np.isnan(table.reshape(len(table), -1)).any(axis=1)).tolist()
+    kept = np.flatnonzero(~np.isnan(table.reshape(len(table), math.prod(table.shape[1:]))).any(axis=1)).tolist()
     table = table[kept]
     if len(table) == 0:
         return Estimate(math.nan, math.nan, math.nan, 0, 0)
@@ -130,7 +130,7 @@ def weighted_pearson(values: FloatArray, weights: FloatArray) -> FloatArray:
         return np.full(len(weights), np.nan)
     # Standardised first, so that "does not vary" has one threshold whatever the unit.
     x, y = ((values - values.mean(axis=0)) / deviation).T
-    total = weights.sum(axis=1)
+    total = np.maximum(weights.sum(axis=1), 1.0)
     mean_x, mean_y = weights @ x / total, weights @ y / total
     covariance = weights @ (x * y) / total - mean_x * mean_y
     return _correlation(covariance, weights @ (x * x) / total - mean_x**2, weights @ (y * y) / total - mean_y**2)
@@ -139,7 +139,7 @@ def weighted_pearson(values: FloatArray, weights: FloatArray) -> FloatArray:
 def weighted_spearman(values: FloatArray, weights: FloatArray) -> FloatArray:
     """Spearman's correlation of the two columns of ``values`` (n, 2), ties by mid-ranks within each resample."""
     x, y = _weighted_ranks(values[:, 0], weights), _weighted_ranks(values[:, 1], weights)
-    total = weights.sum(axis=1, keepdims=True)
+    total = np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
     x -= (weights * x).sum(axis=1, keepdims=True) / total
     y -= (weights * y).sum(axis=1, keepdims=True) / total
     covariance = (weights * x * y).sum(axis=1)
