@@ -96,6 +96,8 @@ def find_damage(path: Path) -> str:
     try:
         manifest = read_json(path / _MANIFEST)
         files = manifest["files"]
+        if f"step_{manifest['step']:06d}" != path.name:
+            return f"{path / _MANIFEST} is of another step"
         if _STATE not in files or any(Path(name).name != name for name in files):
             return f"{path / _MANIFEST} lists no {_STATE} or a file outside the folder"
         for name, expected in files.items():
@@ -105,10 +107,10 @@ def find_damage(path: Path) -> str:
         return f"{error.filename} is missing"
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
-    except (KeyError, TypeError, AttributeError):
-        return f"{path / _MANIFEST} is not a manifest"
     except HPEditError as error:
         return error.message
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return f"{path / _MANIFEST} is not a manifest"
     return ""
 
 

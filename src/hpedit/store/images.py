@@ -33,7 +33,7 @@ EXTENSIONS = {
     ".gif": "GIF",
     ".avif": "AVIF",
 }
-_FORMATS = (*sorted(set(EXTENSIONS.values())), "MPO")
+_FORMATS = tuple(sorted(set(EXTENSIONS.values())))
 # Pillow's decoders raise all of these on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 

@@ -150,7 +150,7 @@ def _refuse_foreign(path: Path) -> None:
     theirs = sorted(name for name in names if name != _LOCK and not name.startswith(".tmp-"))
     if theirs and RECIPE not in names:
         raise HPEditError(
-            f"{path} is not empty and not a run folder (it has {theirs[0]})", hint="choose an empty folder"
+            f"{path} is not empty and not a run folder: it has {theirs[0]}", hint="choose an empty folder"
         )
 
 
