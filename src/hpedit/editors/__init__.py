@@ -1,0 +1,1 @@
+"""Instruction-based image editors behind one protocol."""

@@ -1,0 +1,47 @@
+"""Names for weights: equal names, equal weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+WHOLE_FILE = 256 * 2**20
+"""Bytes up to which a file is hashed whole.
+
+Of a larger one size, head and tail count: reading 40 GB at every start takes minutes.
+"""
+EDGE = 2**20
+LENGTH = 16
+"""Hexadecimal digits kept: 64 bits, ample to tell models apart."""
+
+
+def tensors_fingerprint(*states: Mapping[str, Tensor]) -> str:
+    """Hash of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for state in states:
+        for name, tensor in sorted(state.items()):
+            flat = tensor.detach().cpu().contiguous()
+            digest.update(f"{name};{flat.dtype};{tuple(flat.shape)};".encode())
+            digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:LENGTH]
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Hash of the weights and configurations of a model folder; other files (a README, hidden ones) do not count."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in (".safetensors", ".json", ".txt", ".jinja"):
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(folder).as_posix()};{size};".encode())
+            with path.open("rb") as file:
+                if size <= WHOLE_FILE:
+                    digest.update(file.read())
+                else:
+                    digest.update(file.read(EDGE))
+                    file.seek(-EDGE, 2)
+                    digest.update(file.read(EDGE))
+    return digest.hexdigest()[:LENGTH]

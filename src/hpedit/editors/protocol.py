@@ -1,0 +1,194 @@
+"""What the RL code, the benchmark and the command line know of an editor.
+
+    conditioning = editor.encode([case])                       # once a case
+    levels = editor.schedule(steps, conditioning)
+    x = editor.initial_noise(conditioning, seeds=[7])
+    for s, s_next in zip(levels[:-1], levels[1:]):
+        v = editor.velocity(x, s, conditioning)
+        x = x + (s_next - s) * v                               # the ODE step of hpedit.rl.flow_sde
+    image, = editor.decode(x, conditioning)
+
+Axes: B edits, T text tokens, D text width, N target tokens, M source tokens, C channels of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hpedit.errors import HPEditError
+from hpedit.records import Case
+
+Grid = tuple[int, int]
+"""Height and width in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """All that a velocity depends on besides the latent: encoded instruction and sources of B edits of one size."""
+
+    prompt_embeds: Tensor
+    """(B, T, D) in the model's dtype; zeros behind a prompt's end."""
+    prompt_mask: Tensor
+    """(B, T) bool, False behind a prompt's end."""
+    source_latents: Tensor
+    """(B, M, C) packed, in the model's dtype; several sources one after the other."""
+    grids: tuple[Grid, ...]
+    """The target's grid, then one for each source; the same for the whole batch, since the positions are."""
+    padded: bool = False
+    """Whether any prompt of the batch that this was selected from is padded. It is kept by `select`, so that a part of
+    a batch takes the same path through the attention as the whole, and gives the same numbers."""
+
+    def __len__(self) -> int:
+        return self.prompt_embeds.shape[0]
+
+    def select(self, index: Tensor | Sequence[int]) -> Conditioning:
+        """The rows `index` (n,), which may repeat; T stays."""
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.prompt_embeds.device)
+        return Conditioning(
+            self.prompt_embeds[rows], self.prompt_mask[rows], self.source_latents[rows], self.grids, self.padded
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """One batch of parts that share their grids (else HPEditError); shorter prompts are padded."""
+        grids = parts[0].grids
+        if any(part.grids != grids for part in parts):
+            raise HPEditError(
+                "images of different sizes in one batch",
+                hint="batch within one size: the model's positions are shared by the batch",
+            )
+        length = max(part.prompt_embeds.shape[1] for part in parts)
+        missing = [length - part.prompt_embeds.shape[1] for part in parts]
+        pad = torch.nn.functional.pad
+        return Conditioning(
+            torch.cat([pad(part.prompt_embeds, (0, 0, 0, m)) for part, m in zip(parts, missing, strict=True)]),
+            torch.cat([pad(part.prompt_mask, (0, m)) for part, m in zip(parts, missing, strict=True)]),
+            torch.cat([part.source_latents for part in parts]),
+            grids,
+            any(missing) or any(part.padded for part in parts),
+        )
+
+    def to(self, device: torch.device | str) -> Conditioning:
+        """The same on another device."""
+        return Conditioning(
+            self.prompt_embeds.to(device),
+            self.prompt_mask.to(device),
+            self.source_latents.to(device),
+            self.grids,
+            self.padded,
+        )
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """As tensors for safetensors; `from_tensors` gives the same back."""
+        return {
+            "prompt_embeds": self.prompt_embeds.contiguous(),
+            "prompt_mask": self.prompt_mask.contiguous(),
+            "source_latents": self.source_latents.contiguous(),
+            "grids": torch.tensor(self.grids, dtype=torch.long),
+            "padded": torch.tensor(self.padded),
+        }
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, Tensor]) -> Conditioning:
+        """Read what `to_tensors` wrote; a missing tensor is a KeyError."""
+        return Conditioning(
+            tensors["prompt_embeds"],
+            tensors["prompt_mask"],
+            tensors["source_latents"],
+            tuple((int(height), int(width)) for height, width in tensors["grids"].tolist()),
+            bool(tensors["padded"]),
+        )
+
+
+class Editor(Protocol):
+    """An image editor by flow matching. The loop that it lives in stands in the module's docstring."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names model, revision, weights and settings, and the LoRA in use: edits of two fingerprints are never mixed."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the latents live."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's input; latents are float32 always."""
+        ...
+
+    def encode(self, cases: Sequence[Case]) -> Conditioning:
+        """Encode cases of one size; cached by content, so that asking again is free."""
+        ...
+
+    def schedule(self, steps: int, conditioning: Conditioning) -> Tensor:
+        """(steps + 1,) float32 on the CPU: noise levels from 1 down to 0, as the model's own pipeline sets them for
+        this size.
+        """
+        ...
+
+    def initial_noise(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
+        """(B, N, C) float32: the noise that the model's pipeline draws from each seed."""
+        ...
+
+    def velocity(self, latents: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
+        """(B, N, C) float32 velocity at latents (B, N, C) float32 and level s, () or (B,); the gradient flows to the
+        LoRA.
+        """
+        ...
+
+    def decode(self, latents: Tensor, conditioning: Conditioning) -> list[Image.Image]:
+        """Images of clean latents (B, N, C)."""
+        ...
+
+
+class LoRASettings(Protocol):
+    """The `lora` section of a recipe."""
+
+    @property
+    def rank(self) -> int:
+        """Width of the update."""
+        ...
+
+    @property
+    def alpha(self) -> float:
+        """The update is scaled by alpha / rank."""
+        ...
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """Endings of the names of the linear layers to be adapted."""
+        ...
+
+
+class TrainableEditor(Editor, Protocol):
+    """An editor whose policy is a LoRA."""
+
+    def add_lora(self, settings: LoRASettings, seed: int) -> None:
+        """Attach a new LoRA, which changes nothing yet, in place of one that may be there."""
+        ...
+
+    def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """All that is trained, by name."""
+        ...
+
+    def lora_disabled(self) -> AbstractContextManager[None]:
+        """Within it the editor is its base: the reference of the KL."""
+        ...
+
+    def save_lora(self, folder: Path) -> None:
+        """Write the LoRA so that diffusers' load_lora_weights gives the same pixels."""
+        ...
+
+    def load_lora(self, folder: Path) -> None:
+        """Attach a LoRA from a folder, in place of one that may be there."""
+        ...

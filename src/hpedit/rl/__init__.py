@@ -1,0 +1,1 @@
+"""Post-training by reinforcement learning: rollout, advantage, loss, trainer."""

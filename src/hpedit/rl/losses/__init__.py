@@ -1,0 +1,1 @@
+"""Losses: pure functions of tensors, one file an algorithm, each per sample: the caller sets the normalisation."""
