@@ -110,12 +110,13 @@ def metrics(count: int = 60) -> list[dict[str, Any]]:
     for index in range(count):
         rise = 1 - math.exp(-index / 25)
         row: dict[str, Any] = {
-            "iteration": index,
+            "step": index + 1,
             "score_mean": 2.9 + 0.6 * rise + 0.12 * rng.normal(),
             "reward_mean": 0.62 + 0.13 * rise + 0.03 * rng.normal(),
             "reward_std": 0.14 + 0.01 * rng.normal(),
             "kl": 4e-4 * rise * (1 + 0.2 * rng.normal()),
-            "ratio_max_deviation": 2e-4 * (1 + 0.4 * rng.random()),
+            "ratio_deviation": 3e-7 * (1 + rng.random()),
+            "ratio_mean": 1 + 2e-5 * rng.normal(),
             "clip_fraction": 0.2 + 0.06 * rng.normal(),
             "grad_norm": 0.4 + 0.1 * rng.random(),
             "frac_zero_std": 0.0,
@@ -138,6 +139,7 @@ def agreement(simulated: bool = True) -> Agreement:
     report = measures(0.84, 0.82, 0.88) | {
         "raw": measures(0.61, 0.6, 0.79),
         "human": measures(0.9, 0.89, 0.92),
+        "gain": measures(0.23, 0.22, 0.09),
         "n": 160,
         "unscorable": 1,
         "verdict": "ok",

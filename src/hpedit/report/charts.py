@@ -1,11 +1,13 @@
 """Charts as pure functions from numbers to inline SVG text.
 
-Colours and line styles are CSS classes (`c-base`, `c-post`, `c-control`, ...) that the page's style sheet defines for light, dark
-and print, so an SVG carries no colour of its own. Every text is escaped; a value that is not finite is left out, never drawn at 0.
+Colours and line styles are CSS classes (`c-base`, `c-post`, `c-control`, ...) that the page's style sheet defines for
+light, dark and print, so an SVG carries no colour of its own. Every text is escaped; a value that is not finite is left
+out, never drawn at 0.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -109,7 +111,7 @@ def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
     if len(clean) <= limit:
         return clean
     edges = [round(index * len(clean) / limit) for index in range(limit + 1)]
-    bins = [clean[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    bins = [clean[start:end] for start, end in itertools.pairwise(edges) if end > start]
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in bins]
 
 
@@ -138,6 +140,12 @@ def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 
 def _text(x: float, y: float, text: str, css: str = "tick", anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _rect(corner: Point, size: Point, css: str, title: str = "") -> str:
+    inside = f"<title>{escape(title)}</title>" if title else ""
+    (x, y), (width, height) = corner, size
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" class="{css}">{inside}</rect>'
 
 
 def _path(points: Sequence[Point], x: Scale, y: Scale, css: str) -> str:
@@ -288,9 +296,8 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str) 
     body += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.6" class="mark"/>' for a, b in shown]
     body += _bands(clean, x, y)
     body.append(_text((left + size) / 2, size - 4, x_label, "tick", "middle"))
-    body.append(
-        f'<text transform="translate(12 {size / 2 - 10:.0f}) rotate(-90)" class="tick" text-anchor="middle">{escape(y_label)}</text>'
-    )
+    turned = f'transform="translate(12 {size / 2 - 10:.0f}) rotate(-90)"'
+    body.append(f'<text {turned} class="tick" text-anchor="middle">{escape(y_label)}</text>')
     return _svg(size, size, title, body)
 
 
@@ -319,8 +326,7 @@ def histogram(before: Sequence[float], after: Sequence[float], *, title: str, lo
     drawn = [share for share in shares if share is not None]
     peak = max(max(share) for share in drawn) * 1.08
     x, y = linear((0, 5), (left, width - 10)), linear((0, peak), (height - bottom, top))
-    tint = f'<rect x="{x(0):.1f}" y="{top:g}" width="{x(low) - x(0):.1f}" height="{height - bottom - top:g}" class="tint"/>'
-    body = [tint]
+    body = [_rect((x(0), top), (x(low) - x(0), height - bottom - top), "tint")]
     for tick in nice_ticks(0, peak):
         body += [
             _line(left, y(tick), width - 10, y(tick), "grid"),
@@ -330,11 +336,9 @@ def histogram(before: Sequence[float], after: Sequence[float], *, title: str, lo
     bar = (x(0.5) - x(0)) / 2 - 2
     for side, (share, style) in enumerate(zip(drawn, ("base", "post"), strict=True)):
         for index, part in enumerate(share):
-            start = x(index / 2) + 1.5 + side * (bar + 1)
-            body.append(
-                f'<rect x="{start:.1f}" y="{y(part):.1f}" width="{bar:.1f}" height="{y(0) - y(part):.1f}" class="f-{style}">'
-                f"<title>{index / 2:g}-{index / 2 + 0.5:g}: {part:.1%}</title></rect>"
-            )
+            corner = (x(index / 2) + 1.5 + side * (bar + 1), y(part))
+            title = f"{index / 2:g} to {index / 2 + 0.5:g}: {part:.1%}"
+            body.append(_rect(corner, (bar, y(0) - y(part)), f"f-{style}", title))
     body += _legend([Series("before", (), "base"), Series("after", ())], left, width, 14)
     body.append(_text((left + width) / 2, height - 4, "score", "tick", "middle"))
     return _svg(width, height, title, body)
@@ -358,9 +362,6 @@ def outcome_bar(win: int, tie: int, loss: int) -> str:
     width, height, start, body = 300.0, 12.0, 0.0, []
     for count, style, name in ((win, "good", "better"), (tie, "rule", "about equal"), (loss, "bad", "worse")):
         part = width * count / total
-        body.append(
-            f'<rect x="{start:.1f}" y="0" width="{max(part - 1, 0):.1f}" height="{height:g}" class="f-{style}">'
-            f"<title>{count} {name}</title></rect>"
-        )
+        body.append(_rect((start, 0), (max(part - 1, 0), height), f"f-{style}", f"{count} {name}"))
         start += part
     return _svg(width, height, f"{win} better, {tie} about equal, {loss} worse", body, "chart outcome", "none")

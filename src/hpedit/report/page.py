@@ -1,7 +1,7 @@
 """Write the report: report.html (self-contained, no script, no network), report.json (its twin) and summary.json.
 
-The page forbids itself everything but inline styles and embedded pictures by a Content-Security-Policy, and every text is
-escaped by the template engine: an instruction that holds HTML or script is shown, not run.
+The page forbids itself everything but inline styles and embedded pictures by a Content-Security-Policy, and every text
+is escaped by the template engine: an instruction that holds HTML or script is shown, not run.
 """
 
 from __future__ import annotations

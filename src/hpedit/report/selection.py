@@ -16,9 +16,9 @@ PER_GROUP = 8
 """Pictures of each extreme: a multiple of the two a wide screen shows side by side."""
 RANDOM_COUNT = 12
 PIXELATED_UP_TO = 128
-"""Longest side, px, up to which a picture is enlarged with hard pixel edges: smoothing would hide what the model made."""
+"""Longest side, px, up to which a picture is enlarged with hard edges: smoothing would hide what the model made."""
 THUMBNAIL = 320
-"""Longest side, px, of an embedded picture; larger ones are reduced, or 40 cases of 1024 px would make a page of 100 MB."""
+"""Longest side, px, of an embedded picture; 40 cases of 1024 px would otherwise make a page of 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Verdict:
 
 
 def estimate(block: Mapping[str, Any] | None, *keys: str) -> Interval | None:
-    """The estimate at `keys` of a summary block, whether its value is called "mean" or "value"; None if absent or NaN."""
+    """The estimate at `keys` of a block, whether its value is called "mean" or "value"; None if absent or NaN."""
     node: Any = block
     for key in keys:
         node = node.get(key) if isinstance(node, Mapping) else None
@@ -55,7 +55,7 @@ def gain_sentence(gain: Interval | None) -> Verdict:
 
 
 def headline(summary: Mapping[str, Any] | None) -> Verdict:
-    """The one sentence at the top: do edits get better, by the scorer and by the judge that took no part in training?"""
+    """The one sentence at the top: do edits get better, by the scorer and by the judge outside training."""
     oracle, scorer = (estimate(summary, name, "gain") for name in ("oracle", "scorer"))
     if oracle is None and scorer is None:
         return Verdict("The benchmark was not measured, so nothing can be said about the gain.", "warn")

@@ -30,13 +30,8 @@ MEASURES = {"pearson": "Pearson", "spearman": "Spearman", "pairwise_accuracy": "
 JUDGES = {"scorer": "HP-Scorer, calibrated", "raw": "Judge, uncalibrated", "human": "Human ceiling"}
 
 CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...]], ...] = (
-    ("Score", "score of the edits drawn in training, 0-5", (("score_mean", "HP-Scorer", "post"),), ()),
-    (
-        "Reward",
-        "sigmoid(2 score - 5)",
-        (("reward_mean", "mean", "post"), ("reward_std", "std within group", "base")),
-        (),
-    ),
+    ("Score", "of the edits drawn in training, 0-5", (("score_mean", "HP-Scorer", "post"),), ()),
+    ("Reward", "sigmoid(2 score - 5)", (("reward_mean", "mean", "post"), ("reward_std", "deviation", "base")), ()),
     (
         "Held-out",
         "cases that training never sees, 0-5",
@@ -44,22 +39,24 @@ CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...
         (),
     ),
     ("KL to the base", "how far the policy has moved", (("kl", "KL", "post"),), (0.0,)),
-    ("Ratio", "largest |ratio - 1| of an update", (("ratio_max_deviation", "|ratio - 1|", "post"),), (0.0,)),
     (
-        "Clipped share",
-        "share of edits whose ratio left the clip range",
-        (("clip_fraction", "clipped", "post"),),
+        "Ratio",
+        "its distance from 1; before the first update of an iteration that is rounding alone",
+        (("ratio_deviation", "largest, before", "base"), ("ratio_mean", "mean", "post")),
         (0.0,),
     ),
+    ("Clipped share", "steps whose ratio left the clip range", (("clip_fraction", "clipped", "post"),), (0.0,)),
     ("Gradient norm", "before clipping", (("grad_norm", "norm", "post"),), (0.0,)),
     (
         "Idle groups",
-        "share of groups with equal rewards, which teach nothing",
+        "share of groups with equal rewards: they teach nothing",
         (("frac_zero_std", "share", "post"),),
         (0.0,),
     ),
 )
 """Chart title, what it shows, its (metric, legend, style) lines, and values that must stay in view."""
+ORIGINS = {"ratio_mean": 1.0}
+"""Subtracted before drawing: a mean ratio of 1.00002 is seen by its distance from 1 alone."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -121,8 +118,8 @@ def _before_after(block: Mapping[str, Any]) -> View:
     base, post = estimate(block, "base"), estimate(block, "post")
     share = block.get("low_share") or {}
     return {
-        "base": score_text(base and base.value),
-        "post": score_text(post and post.value),
+        "base": score_text(base.value if base else None),
+        "post": score_text(post.value if post else None),
         "low_base": share_text(share.get("base")),
         "low_post": share_text(share.get("post")),
         "n": block.get("n"),
@@ -186,6 +183,12 @@ def _mean_cell(cell: Interval | None) -> View:
     return {"value": f"{cell.value:.2f}", "interval": bounds}
 
 
+def _gain_cell(gain: Interval | None) -> View:
+    if gain is None:
+        return _mean_cell(None)
+    return {"value": signed(gain.value), "interval": "" if gain.low is None else _bounds(gain)}
+
+
 def task_tables(summary: Mapping[str, Any] | None) -> list[View]:
     """One table an instrument, a row a task, all bars on one axis; the last row is the whole benchmark."""
     tasks = (summary or {}).get("tasks") or {}
@@ -231,12 +234,12 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[charts.Point]:
-    """The (iteration, value) pairs of one metric; a record without it, or with null, has none."""
+    """The (step, value) pairs of one metric; a record without it, or with null, has none."""
     points = []
     for position, record in enumerate(metrics):
-        value, at = number(record.get(key)), number(record.get("iteration", position))
+        value, at = number(record.get(key)), number(record.get("step", position))
         if value is not None and at is not None:
-            points.append((at, value))
+            points.append((at, value - ORIGINS.get(key, 0.0)))
     return points
 
 
@@ -282,6 +285,9 @@ def agreement_view(agreement: Agreement) -> View:
         cells = [estimate(block if isinstance(block, Mapping) else None, measure) for measure in MEASURES]
         if any(cells):
             rows.append({"name": label, "cells": [_mean_cell(cell) for cell in cells], "main": key == "scorer"})
+    gains = [estimate(report, "gain", measure) for measure in MEASURES]
+    if any(gains):
+        rows.append({"name": "What calibration adds", "cells": [_gain_cell(gain) for gain in gains]})
     raters = "simulated raters" if agreement.simulated else "people"
     svg = charts.scatter(
         agreement.points, x_label=f"mean rating by {raters}", y_label="HP-Scorer", title=f"HP-Scorer against {raters}"
