@@ -113,7 +113,7 @@ class Editor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names model, revision, weights and settings, and the LoRA in use: edits of two fingerprints are never mixed."""
+        """Names weights, settings and the LoRA in use: edits of two fingerprints are never mixed."""
         ...
 
     @property
@@ -131,9 +131,7 @@ class Editor(Protocol):
         ...
 
     def schedule(self, steps: int, conditioning: Conditioning) -> Tensor:
-        """(steps + 1,) float32 on the CPU: noise levels from 1 down to 0, as the model's own pipeline sets them for
-        this size.
-        """
+        """(steps + 1,) float32 on the CPU: noise levels from 1 to 0, as the model's pipeline sets them at this size."""
         ...
 
     def initial_noise(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
@@ -141,9 +139,7 @@ class Editor(Protocol):
         ...
 
     def velocity(self, latents: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
-        """(B, N, C) float32 velocity at latents (B, N, C) float32 and level s, () or (B,); the gradient flows to the
-        LoRA.
-        """
+        """(B, N, C) float32 at latents of the same shape and level s, () or (B,); the gradient flows to the LoRA."""
         ...
 
     def decode(self, latents: Tensor, conditioning: Conditioning) -> list[Image.Image]:

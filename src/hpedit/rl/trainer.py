@@ -219,6 +219,8 @@ class _Training:
 
     def _resume(self) -> int:
         """Iterations done, with everything set as it was then. The RNG comes last, for loading may draw from it."""
+        for leftover in self.folder.path.rglob(".tmp-*"):  # of a kill while a file was written; we hold the lock
+            leftover.unlink()
         checkpoint = load_latest(self.checkpoints)
         if checkpoint is None:
             torch.manual_seed(derive_seed(self.recipe.seed, "global"))

@@ -1,0 +1,63 @@
+"""A small training run on a real pipeline with random weights, and a real scorer that measures pixels."""
+
+from types import SimpleNamespace
+
+import pytest
+from tests.rl.redness import RednessScorer
+
+from hpedit.config import CheckpointSection, LogSection, LoraSection, Recipe, RolloutSection, TrainSection
+
+
+@pytest.fixture
+def redness_scorer():
+    return RednessScorer
+
+
+@pytest.fixture
+def training_cases(make_case):
+    return [make_case(f"case-{i}", "make it red", seed=10 * i) for i in range(4)]
+
+
+@pytest.fixture
+def make_recipe(tmp_path):
+    """A recipe of 2 groups of 4 edits in 3 steps; keyword arguments go to the section that has them."""
+
+    def make(output=None, **changes):
+        values = {
+            "rollout": {"steps": 3, "window": 1, "window_start": (0, 1), "group_size": 4, "groups": 2},
+            "train": {"iterations": 2, "micro_batch": 8},
+            "lora": {"rank": 4, "alpha": 8.0},
+            "checkpoint": {"every": 1},
+            "log": {"tensorboard": False, "grid_every": 0},
+        }
+        for section, changed in changes.items():
+            values[section] |= changed
+        return Recipe(
+            output=str(output or tmp_path / "run"),
+            cases="passed in",
+            scorer="passed in",
+            rollout=RolloutSection(**values["rollout"]),
+            train=TrainSection(**values["train"]),
+            lora=LoraSection(**values["lora"]),
+            checkpoint=CheckpointSection(**values["checkpoint"]),
+            log=LogSection(**values["log"]),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_rollout_settings():
+    def make(**changes):
+        values = {
+            "steps": 4,
+            "dynamics": "flow_sde",
+            "noise": 0.8,
+            "window": 2,
+            "window_start": (0, 1),
+            "group_size": 3,
+            "shared_noise": False,
+        }
+        return SimpleNamespace(**values | changes)
+
+    return make

@@ -1,0 +1,162 @@
+"""Training runs on a real pipeline with a real, pixel-measuring scorer."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from hpedit.editors.lora import WEIGHTS_NAME
+from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.sampling import edit_cases
+from hpedit.errors import HPEditError
+from hpedit.mini.architecture import build_pipeline
+from hpedit.rl.trainer import draw_cases, train
+from hpedit.store.checkpoint import load_latest
+
+
+@pytest.fixture
+def start(make_recipe, tiny_editor, training_cases, redness_scorer):
+    """Train with everything passed in."""
+
+    def run(recipe=None, scorer=None, cases=training_cases, editor=tiny_editor, **changes):
+        return train(recipe or make_recipe(**changes), editor=editor, cases=cases, scorer=scorer or redness_scorer())
+
+    return run
+
+
+def weights(result):
+    return (result.lora / WEIGHTS_NAME).read_bytes()
+
+
+def test_a_run_leaves_metrics_grids_checkpoints_and_a_lora(start, tiny_editor, training_cases):
+    result = start(log={"tensorboard": True, "grid_every": 1})
+    assert [record["step"] for record in result.metrics] == [1, 2]
+    expected = {"reward_mean", "score_mean", "score_std", "unscorable", "frac_zero_std", "ratio_mean"}
+    expected |= {"ratio_deviation", "clip_fraction", "grad_norm", "kl", "loss"}
+    expected |= {"seconds_rollout", "seconds_score", "seconds_train"}
+    assert expected <= result.metrics[0].keys()
+    grids = [path.name for path in sorted((result.folder / "grids").iterdir())]
+    assert grids == ["iteration_000001.png", "iteration_000002.png"]
+    assert list((result.folder / "tensorboard").iterdir())
+    assert load_latest(result.folder / "checkpoints").step == 2
+    trained = np.asarray(edit_cases(tiny_editor, training_cases[:1], [1], 2)[0])
+    fresh = QwenImageEdit(build_pipeline(0), tiny_editor.areas, fingerprint="tiny")
+    base = np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0])
+    fresh.load_lora(result.lora)
+    assert (np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0]) == trained).all()
+    assert (trained != base).any()
+
+
+def test_a_finished_run_returns_its_result_at_once(start, redness_scorer, tiny_editor):
+    first = start()
+    name = tiny_editor.fingerprint
+    scorer = redness_scorer()
+    again = start(scorer=scorer)
+    assert scorer.calls == 0
+    assert again == first
+    assert tiny_editor.fingerprint == name
+
+
+def test_another_recipe_or_other_cases_in_the_same_folder_are_refused(start, training_cases):
+    start()
+    with pytest.raises(HPEditError, match=r"train\.learning_rate was"):
+        start(train={"learning_rate": 1e-3})
+    with pytest.raises(HPEditError, match="cases has other content"):
+        start(cases=training_cases[:3])
+
+
+def test_T8_the_same_seed_twice_gives_the_same_weights_whatever_the_global_rng_is(start, make_recipe, tmp_path):
+    first = start(make_recipe(tmp_path / "a"))
+    torch.manual_seed(1234)
+    state = torch.get_rng_state()
+    second = start(make_recipe(tmp_path / "b"))
+    assert weights(first) == weights(second)
+    assert torch.equal(torch.get_rng_state(), state), "the caller's generator is left as it was"
+
+
+def test_T1_a_constant_scorer_changes_no_weight(start, redness_scorer, tiny_editor):
+    result = start(scorer=redness_scorer(lambda _number, _value: 3.0))
+    assert all(record["optimizer_steps"] == 0 for record in result.metrics)
+    assert all(record["frac_zero_std"] == 1.0 for record in result.metrics)
+    assert all((p == 0).all() for name, p in tiny_editor.lora_parameters().items() if "lora_B" in name)
+
+
+def test_T3_unscorable_edits_are_left_out_and_counted(start, redness_scorer):
+    result = start(scorer=redness_scorer(lambda number, value: None if number in (1, 4, 5, 6) else value))
+    assert [record["unscorable"] for record in result.metrics] == [4, 4]
+    # Of the second group one edit is left, which has nothing to be compared with.
+    assert [record["groups_skipped"] for record in result.metrics] == [1, 1]
+    assert all(record["optimizer_steps"] == 1 for record in result.metrics)
+
+
+def test_J1_a_scorer_that_answers_nothing_stops_the_run_with_its_reason(start, redness_scorer):
+    with pytest.raises(HPEditError, match="8 of 8 edits are unscorable: no answer"):
+        start(scorer=redness_scorer(lambda _number, _value: None))
+
+
+def test_too_few_different_cases_are_refused(start, make_case):
+    with pytest.raises(HPEditError, match="1 different training cases are too few for 2 groups"):
+        start(cases=[make_case("a"), make_case("same source and words")])
+
+
+def test_guidance_is_refused(start):
+    with pytest.raises(HPEditError, match=r"rollout\.cfg"):
+        start(rollout={"cfg": 4.0})
+
+
+def test_C9_a_target_that_matches_nothing_is_refused(start):
+    with pytest.raises(HPEditError, match=r"lora\.targets match no linear layer: to_qkv"):
+        start(lora={"targets": ("to_q", "to_qkv")})
+
+
+def test_K3_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(
+    start, make_recipe, redness_scorer, tmp_path, caplog
+):
+    whole = start(make_recipe(tmp_path / "a", train={"iterations": 3}))
+
+    class Killed(BaseException):
+        pass
+
+    class Dies(redness_scorer):
+        def score(self, *args):
+            if self.calls == 2:
+                raise Killed
+            return super().score(*args)
+
+    recipe = make_recipe(tmp_path / "b", train={"iterations": 3})
+    with pytest.raises(Killed):
+        start(recipe, scorer=Dies())
+    newest = load_latest(tmp_path / "b" / "checkpoints")
+    assert newest.step == 2
+    damaged = newest.path / "optimizer.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-7])
+    with caplog.at_level(logging.WARNING):
+        resumed = start(recipe)
+    assert str(damaged) in caplog.text
+    assert weights(resumed) == weights(whole)
+
+
+def test_draws_visit_every_case_once_an_epoch():
+    epoch = [index for iteration in range(3) for index in draw_cases(12, 4, seed=0, iteration=iteration)]
+    assert sorted(epoch) == list(range(12))
+    assert epoch != [index for iteration in range(3, 6) for index in draw_cases(12, 4, seed=0, iteration=iteration)]
+    assert all(len(set(draw_cases(7, 3, seed=0, iteration=i))) == 3 for i in range(10))
+
+
+def test_T12_the_reward_goes_up(start, tiny_editor, training_cases, redness_scorer):
+    def mean_score():
+        edits = edit_cases(tiny_editor, training_cases * 2, range(8), 3)
+        scores = redness_scorer().score(training_cases * 2, edits, [str(i) for i in range(8)])
+        return np.mean([score.value for score in scores])
+
+    before = mean_score()
+    start(
+        train={"iterations": 25, "learning_rate": 1e-2, "micro_batch": 12},
+        rollout={"group_size": 6},
+        checkpoint={"every": 100},
+    )
+    after = mean_score()
+    with tiny_editor.lora_disabled():
+        assert mean_score() == before
+    assert after > before + 0.2

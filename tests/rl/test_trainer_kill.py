@@ -1,0 +1,105 @@
+"""K1, whole run: SIGKILL at any point, the same command again, and the same weights bit for bit.
+
+The child is a real process. It counts what it does to its output folder (every open for writing, mkdir, rename,
+removal) and every call of the scorer, and kills itself at a given count, just before the deed.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+ITERATIONS = 4
+PRELOAD = ["hpedit.rl.trainer", "hpedit.mini.architecture", "hpedit.editors.qwen_image_edit"]
+WATCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
+
+
+def run_child(output, recipe, kill_at):
+    """Train to the end, or to the deed number `kill_at`; the number of deeds of a whole run goes to output.count."""
+    import torch
+    from PIL import Image
+    from tests.rl.redness import RednessScorer
+
+    from hpedit.config import Recipe
+    from hpedit.editors.qwen_image_edit import ImageAreas, QwenImageEdit
+    from hpedit.mini.architecture import build_pipeline
+    from hpedit.records import Case
+    from hpedit.rl.trainer import train
+
+    torch.set_num_threads(1)
+    deeds = 0
+
+    def count():
+        nonlocal deeds
+        deeds += 1
+        if deeds == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event, args):
+        if event not in WATCHED or not str(args[0]).startswith(str(output)):
+            return
+        if event != "open" or args[2] & (os.O_WRONLY | os.O_RDWR):
+            count()
+
+    class Scorer(RednessScorer):
+        def score(self, *args):
+            count()
+            return super().score(*args)
+
+    editor = QwenImageEdit(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
+    colours = ["teal", "olive", "navy", "gray"]
+    cases = [Case(c, "color", "make it red", (Image.new("RGB", (32, 32), c),), c) for c in colours]
+    sys.addaudithook(hook)
+    train(Recipe.model_validate(recipe, strict=False), editor=editor, cases=cases, scorer=Scorer())
+    Path(f"{output}.count").write_text(str(deeds))
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+@pytest.fixture
+def spawn(processes, make_recipe, tmp_path):
+    def run(name, kill_at=0):
+        recipe = make_recipe(
+            tmp_path / name, train={"iterations": ITERATIONS}, checkpoint={"every": 2}, log={"grid_every": 2}
+        )
+        child = processes.Process(target=run_child, args=(tmp_path / name, recipe.resolved(), kill_at))
+        child.start()
+        child.join(timeout=120)
+        return child.exitcode
+
+    return run
+
+
+def outcome(folder):
+    """Final LoRA, grids, and metrics without the clock."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = [{k: v for k, v in record.items() if not k.startswith("seconds")} for record in records]
+    grids = {path.name: path.read_bytes() for path in (folder / "grids").iterdir()}
+    return (folder / "lora" / "pytorch_lora_weights.safetensors").read_bytes(), grids, metrics
+
+
+@pytest.mark.slow
+def test_K1_K6_K10_killed_anywhere_and_started_again_ends_in_the_same_weights(spawn, tmp_path):
+    assert spawn("whole") == 0
+    deeds = int((tmp_path / "whole.count").read_text())
+    expected = outcome(tmp_path / "whole")
+    assert [record["step"] for record in expected[2]] == list(range(1, ITERATIONS + 1))
+    # One folder killed again and again (each start gets further than the last), others killed once.
+    chains = {"often": [2, deeds // 3, deeds // 3 + 1, deeds // 2]}
+    chains |= {f"once-{share}": [deeds * share // 8] for share in (3, 5, 6, 7)}
+    chains["at the very end"] = [deeds]
+    for name, kills in chains.items():
+        for kill_at in kills:
+            assert spawn(name, kill_at) == -signal.SIGKILL
+        assert spawn(name) == 0
+        assert outcome(tmp_path / name) == expected, name
+        assert not list((tmp_path / name).rglob("*.tmp-*"))
