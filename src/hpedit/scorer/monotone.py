@@ -29,8 +29,8 @@ _JITTER = 1e-6
 class Penalty:
     """How strongly coefficients are pulled in, in units of edits (each feature has variance 1)."""
 
-    shrinkage: float
-    """> 0. Pull of the weights beside the anchor to 0."""
+    shrinkage: float | None
+    """> 0. Pull of the weights beside the anchor to 0; None: they are 0, and edits that the judge ties stay tied."""
     pooling: float
     """> 0. Pull of a task's offset and slope to those of all tasks."""
 
@@ -69,13 +69,16 @@ class Problem:
 
     def solve(self, penalty: Penalty) -> LinearFit:
         """Coefficients of least penalised squared error."""
-        gram = self._gram + self._penalty_matrix(penalty)
+        free = np.arange(len(self._gram) if penalty.shrinkage is not None else 1 + 2 * self._pooled)
+        gram = (self._gram + self._penalty_matrix(penalty))[np.ix_(free, free)]
         # Each column without a direction is split into a rising and a falling copy, so that all unknowns are >= 0.
-        split = np.flatnonzero(self._sign == 0)
+        split = np.flatnonzero(self._sign[free] == 0)
         expand = np.hstack([np.eye(len(gram)), -np.eye(len(gram))[:, split]])
         factor = np.linalg.cholesky(gram)
-        unknowns, _ = nnls(factor.T @ expand, np.linalg.solve(factor, self._moment), maxiter=30 * expand.shape[1])
-        return self._unpack(expand @ unknowns)
+        unknowns, _ = nnls(factor.T @ expand, np.linalg.solve(factor, self._moment[free]), maxiter=30 * expand.shape[1])
+        solution = np.zeros(len(self._gram))
+        solution[free] = expand @ unknowns
+        return self._unpack(solution)
 
     def _penalty_matrix(self, penalty: Penalty) -> FloatArray:
         """Quadratic form of the penalty over [b, s_1.., u_1.., w_1..]; one task has b alone."""
@@ -87,7 +90,7 @@ class Problem:
             np.arange(1 + count, 1 + 2 * count),
             np.arange(1 + 2 * count, size),
         )
-        matrix[weights, weights] += penalty.shrinkage
+        matrix[weights, weights] += penalty.shrinkage or 0.0
         matrix[offsets, offsets] += penalty.pooling
         matrix[slopes, slopes] += penalty.pooling
         matrix[0, slopes] -= penalty.pooling

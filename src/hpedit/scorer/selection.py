@@ -19,7 +19,7 @@ from hpedit.scorer.monotone import LinearFit, Penalty, Problem
 from hpedit.scorer.statistics import FloatArray, IntArray, source_index
 
 FOLDS = 5
-SHRINKAGES = (1000.0, 300.0, 100.0, 30.0, 10.0)
+SHRINKAGES = (None, 1000.0, 300.0, 100.0, 30.0, 10.0)
 POOLINGS = (1000.0, 30.0, 5.0)
 """Candidates in edits: at 30, a task with 30 rated edits goes half of its own way."""
 SIMPLER = 0.995
@@ -93,6 +93,7 @@ class RatedEdits:
         return [
             Candidate(curved, Penalty(shrinkage, pooling))
             for curved, pooling, shrinkage in product((False, True), poolings, SHRINKAGES)
+            if not (curved and shrinkage is None)
         ]
 
     def _fits(self, rows: IntArray, candidates: Sequence[Candidate]) -> list[tuple[Design, LinearFit]]:

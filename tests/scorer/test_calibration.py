@@ -1,0 +1,236 @@
+"""Calibration: what it promises for good judges, and what it says of bad ones and of bad ratings."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from hpedit.errors import HPEditError
+from hpedit.scorer.calibration import MIN_EDITS, Calibration, fit_calibration
+from hpedit.scorer.selection import RatedEdits, source_hash
+from hpedit.scorer.statistics import FloatArray
+
+NAMES = ("expected", "spread")
+
+
+@dataclass
+class World:
+    """Edits of which the truth is known, rated by people and scored by a judge with a bias a task."""
+
+    features: FloatArray
+    tasks: list[str]
+    ratings: FloatArray
+    sources: list[str]
+
+    def fit(self, names: tuple[str, ...] = NAMES) -> Calibration:
+        return fit_calibration(self.features[:, : len(names)], names, self.tasks, self.ratings, self.sources, "judge")
+
+
+def make_world(seed: int = 0, tasks: int = 8, each: int = 50, skill: float = 1.0, bias: float = 1.0) -> World:
+    rng, biases = np.random.default_rng(seed), np.random.default_rng(99).normal(0, bias, tasks)
+    task = np.repeat(np.arange(tasks), each)
+    truth = rng.uniform(0, 5, tasks * each)
+    answer = np.clip(2.5 + skill * 0.7 * (truth - 2.5) + biases[task] + rng.normal(0, 0.5, len(truth)), 0, 5)
+    ratings = np.clip(np.round(truth[:, None] + rng.normal(0, 0.5, (len(truth), 3))), 0, 5).mean(axis=1)
+    features = np.column_stack([answer, rng.uniform(0, 1, len(truth))])
+    return World(
+        features, [f"task{number}" for number in task], ratings, [f"{seed}-{row // 3}" for row in range(len(truth))]
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Calibration:
+    return make_world().fit()
+
+
+def test_biases_of_single_tasks_are_learnt_from_50_edits_each(fitted: Calibration) -> None:
+    fresh = make_world(seed=1)
+    mean, _ = fitted.predict(fresh.features, fresh.tasks)
+    raw = np.corrcoef(fresh.features[:, 0], fresh.ratings)[0, 1]
+    assert np.corrcoef(mean, fresh.ratings)[0, 1] > raw + 0.1
+    assert fitted.verdict == "ok"
+
+
+def test_the_deviation_is_that_of_the_errors_on_fresh_edits(fitted: Calibration) -> None:
+    fresh = make_world(seed=2)
+    mean, std = fitted.predict(fresh.features, fresh.tasks)
+    assert np.sqrt(np.mean(((fresh.ratings - mean) / std) ** 2)) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_better_answer_never_lowers_a_score_and_scores_stay_on_the_scale(fitted: Calibration) -> None:
+    for task in ("task0", "task5", "unknown"):
+        rows = np.column_stack([np.linspace(0, 5, 30), np.full(30, 0.5)])
+        mean, std = fitted.predict(rows, [task] * 30)
+        assert (np.diff(mean) > 0).all()
+        assert 0 <= mean.min() <= mean.max() <= 5
+        assert (std > 0).all()
+
+
+def test_a_missing_answer_is_expected_from_the_others_and_widens_the_deviation() -> None:
+    world = make_world()
+    truth = world.features[:, 0]
+    world.features[:, 1] = truth + np.random.default_rng(1).normal(0, 0.7, len(truth))
+    names = ("expected", "other")
+    calibration = world.fit(names)
+    full, std = calibration.predict(world.features, world.tasks)
+    holed = world.features.copy()
+    holed[:, 0] = np.nan
+    mean, wider = calibration.predict(holed, world.tasks)
+    assert np.corrcoef(mean, full)[0, 1] > 0.7
+    assert (wider > std).mean() > 0.95
+
+
+def test_J1_an_edit_without_answers_is_unscorable_never_zero(fitted: Calibration) -> None:
+    mean, std = fitted.predict(np.array([[np.nan, np.nan], [2.0, 0.5]]), ["task0", "task0"])
+    assert np.isnan([mean[0], std[0]]).all()
+    assert not np.isnan([mean[1], std[1]]).any()
+
+
+def test_J1_edits_without_answers_are_left_out_of_the_fit() -> None:
+    world = make_world()
+    world.features[::3] = np.nan
+    assert world.fit().n == 400 - 134
+
+
+def test_J3_a_constant_judge_is_no_signal() -> None:
+    world = make_world()
+    world.features[:] = (5.0, 0.0)
+    calibration = world.fit()
+    assert calibration.verdict == "no signal"
+    assert calibration.reason == "the judge gives every edit the same answers"
+
+
+def test_J3_a_judge_without_answers_is_refused() -> None:
+    world = make_world()
+    world.features[:] = np.nan
+    with pytest.raises(HPEditError, match="judge judge has readable answers for 0 of 400 rated edits"):
+        world.fit()
+
+
+def test_J3_a_saturated_judge_is_no_signal() -> None:
+    world = make_world(bias=0)
+    world.features[:] = (5.0, 0.0)
+    world.features[[7, 200]] = (4.0, 0.3)
+    assert world.fit().verdict == "no signal"
+
+
+@pytest.mark.parametrize("skill", [0.0, -1.0], ids=["blind", "opposed"])
+def test_J3_a_judge_that_does_not_see_what_people_see_is_no_signal(skill: float) -> None:
+    calibration = make_world(skill=skill, bias=0.3).fit()
+    assert calibration.verdict == "no signal"
+    assert calibration.reason
+
+
+def test_J3_knowing_the_tasks_averages_is_no_signal() -> None:
+    world = make_world(skill=0)
+    level = np.repeat(np.arange(8), 50) * 0.6
+    world.ratings = np.clip(world.ratings * 0.2 + level, 0, 5)
+    world.features[:, 0] = level
+    assert world.fit().verdict == "no signal"
+
+
+@pytest.mark.parametrize("n", [0, 1, MIN_EDITS - 1])
+def test_J4_too_few_ratings_are_refused_with_the_number_needed(n: int) -> None:
+    world = make_world()
+    with pytest.raises(HPEditError, match="too few to calibrate") as caught:
+        fit_calibration(world.features[:n], NAMES, world.tasks[:n], world.ratings[:n], world.sources[:n])
+    assert str(MIN_EDITS) in caught.value.hint
+
+
+def test_J4_many_edits_of_too_few_photos_are_refused() -> None:
+    world = make_world()
+    world.sources = [str(row % 4) for row in range(400)]
+    with pytest.raises(HPEditError, match="of 4 photos are too few"):
+        world.fit()
+
+
+def test_J4_ratings_that_are_all_equal_are_refused() -> None:
+    world = make_world()
+    world.ratings[:] = 3.0
+    with pytest.raises(HPEditError, match="all 400 edits are rated 3"):
+        world.fit()
+
+
+def test_J4_contradictory_ratings_are_no_signal() -> None:
+    world = make_world(bias=0)
+    world.features = world.features.repeat(2, axis=0)
+    world.tasks, world.sources = [t for t in world.tasks for _ in "12"], [s for s in world.sources for _ in "12"]
+    world.ratings = np.tile([0.0, 5.0], 400)
+    assert world.fit().verdict == "no signal"
+
+
+def test_J4_separable_ratings_give_finite_coefficients() -> None:
+    world = make_world(tasks=1, each=60, bias=0)
+    world.ratings = np.where(world.features[:, 0] > 2.5, 5.0, 0.0)
+    calibration = world.fit()
+    assert calibration.verdict == "ok"
+    assert all(math.isfinite(value) and abs(value) < 50 for value in (calibration.fit.slope, *calibration.fit.weights))
+
+
+@pytest.mark.parametrize("bad", [math.nan, -0.5, 5.5])
+def test_J4_a_mean_rating_off_the_scale_is_refused(bad: float) -> None:
+    world = make_world()
+    world.ratings[3] = bad
+    with pytest.raises(HPEditError, match="not in 0 to 5"):
+        world.fit()
+
+
+def test_J5_all_edits_of_a_photo_are_on_one_side_of_every_split() -> None:
+    world = make_world()
+    data = RatedEdits(world.features, (True, False), world.tasks, world.ratings, world.sources)
+    tested: list[int] = []
+    for train, test in data.folds(np.arange(400)):
+        assert not {world.sources[row] for row in train} & {world.sources[row] for row in test}
+        tested.extend(test)
+    assert sorted(tested) == list(range(400))
+
+
+def test_J5_photos_of_the_fit_are_recognised_without_their_names(fitted: Calibration) -> None:
+    assert fitted.seen(make_world().sources) == len(fitted.sources)
+    assert fitted.seen(["new", "0-1"]) == 1
+    assert "0-1" not in fitted.sources
+    assert source_hash("0-1") in fitted.sources
+
+
+def test_equal_inputs_give_equal_bytes_and_json_brings_back_the_same_predictions(fitted: Calibration) -> None:
+    text = json.dumps(fitted.to_json(), allow_nan=False)
+    assert text == json.dumps(make_world().fit().to_json(), allow_nan=False)
+    again = Calibration.from_json(json.loads(text))
+    assert again == fitted
+    world = make_world(seed=3)
+    np.testing.assert_array_equal(
+        again.predict(world.features, world.tasks), fitted.predict(world.features, world.tasks)
+    )
+
+
+def test_J6_a_changed_calibration_is_refused(fitted: Calibration) -> None:
+    data = fitted.to_json()
+    data["fit"]["slope"] += 0.1
+    with pytest.raises(HPEditError, match="changed after it was fitted"):
+        Calibration.from_json(data)
+
+
+@pytest.mark.parametrize("damage", [{"format": 0}, {"design": {}}, {"noise": None}, {"pearson": 3}])
+def test_K3_what_is_not_a_calibration_is_refused(fitted: Calibration, damage: dict[str, object]) -> None:
+    with pytest.raises(HPEditError, match="calibration"):
+        Calibration.from_json({**fitted.to_json(), **damage})
+
+
+def test_features_of_another_shape_are_refused(fitted: Calibration) -> None:
+    with pytest.raises(HPEditError, match="features of shape"):
+        fitted.predict(np.zeros((2, 3)), ["task0"] * 2)
+    with pytest.raises(HPEditError, match="distinct"):
+        make_world().fit(("expected", "expected"))
+
+
+def test_a_question_that_is_rarely_answered_is_not_used() -> None:
+    world = make_world()
+    world.features[40:, 1] = np.nan
+    calibration = world.fit()
+    assert calibration.used == (0,)
+    assert calibration.n == 400
+    assert np.isnan(calibration.predict(np.array([[np.nan, 0.5]]), ["task0"])[0]).all()
