@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,8 +45,15 @@ class EditorSection(_Section):
     """Of the frozen weights; sampling mathematics and LoRA stay in float32."""
     resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 32
     """Side of a square edit in pixels; other aspects keep about this area. VAE and packing need multiples of 32."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: Text = "auto"
     """auto, cpu, mps, cuda or cuda:N; auto takes the first accelerator there is."""
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,4})?", value):
+            raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, is {_kind(value)}")
+        return value
 
 
 class LoraSection(_Section):
@@ -288,7 +296,7 @@ def _without_unknown(
 def _suggestion(name: str, model: type[BaseModel], at: Key) -> str:
     """What was probably meant by an unknown key: the right place of a right name, or the nearest name."""
     elsewhere = {_dotted(key): str(key[-1]) for key in _all_keys(Recipe) if key[:-1] != at}
-    if name in elsewhere:
+    if "." in name and name in elsewhere:
         return f": write it nested, as {name.replace('.', ': {')}: ...{'}' * name.count('.')}"
     homes = [dotted for dotted, last in elsewhere.items() if last == name]
     if homes:
@@ -341,8 +349,6 @@ def _message(detail: ErrorDetails) -> str:
         return f"must be one of {', '.join(choices)}, is {_kind(value)}" + (
             f" (did you mean {near[0]}?)" if near else ""
         )
-    if kind == "string_pattern_mismatch":
-        return f"must be auto, cpu, mps, cuda or cuda:N, is {_kind(value)}"
     if kind in _EXPECTED:
         return f"{_EXPECTED[kind]}, not {_kind(value)}"
     message = detail["msg"].removeprefix("Input should ").replace("be greater than or equal to", "be at least")
