@@ -22,7 +22,13 @@ TASKS = ["color", "style"] * 30
 
 
 def report(**changes: Any) -> dict[str, Any]:
-    inputs = {"prediction": SCORES, "raw": RAW, "ratings": RATINGS, "sources": SOURCES, "tasks": TASKS} | changes
+    inputs: dict[str, Any] = {
+        "prediction": SCORES,
+        "raw": RAW,
+        "ratings": RATINGS,
+        "sources": SOURCES,
+        "tasks": TASKS,
+    } | changes
     return agreement_report(**inputs)
 
 

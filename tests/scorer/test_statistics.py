@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from scipy import stats
 from hpedit.errors import HPEditError
 from hpedit.scorer.statistics import (
     Estimate,
+    Statistic,
     bootstrap_by_source,
     mean_ci,
     pair_counts,
@@ -28,7 +31,7 @@ COLUMNS = np.column_stack([RNG.integers(0, 4, 30), RNG.integers(0, 6, 30)]).asty
 @pytest.mark.parametrize(
     ("weighted", "plain"), [(weighted_pearson, stats.pearsonr), (weighted_spearman, stats.spearmanr)]
 )
-def test_a_weight_of_k_equals_k_copies_of_the_observation(weighted, plain) -> None:
+def test_a_weight_of_k_equals_k_copies_of_the_observation(weighted: Statistic, plain: Callable[..., Any]) -> None:
     weights = RNG.integers(0, 4, (5, 30)).astype(float)
     expected = [plain(*COLUMNS.repeat(row.astype(int), axis=0).T).statistic for row in weights]
     np.testing.assert_allclose(weighted(COLUMNS, weights), expected, atol=1e-12)
@@ -36,7 +39,7 @@ def test_a_weight_of_k_equals_k_copies_of_the_observation(weighted, plain) -> No
 
 @pytest.mark.parametrize("statistic", [weighted_pearson, weighted_spearman])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e9 + 0.1])
-def test_J3_a_constant_side_has_no_correlation(statistic, constant) -> None:
+def test_J3_a_constant_side_has_no_correlation(statistic: Statistic, constant: float) -> None:
     columns = COLUMNS.copy()
     columns[:, 0] = constant
     assert np.isnan(statistic(columns, np.ones((2, 30)))).all()
@@ -82,7 +85,7 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 87 <= inside <= 99
 
 
-def test_equal_inputs_give_equal_intervals_and_a_long_table_is_cut_into_parts(monkeypatch) -> None:
+def test_equal_inputs_give_equal_intervals_and_a_long_table_is_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [str(i % 7) for i in range(30)]
     whole = bootstrap_by_source(COLUMNS, sources, weighted_pearson, seed=4, n=500)
     assert whole == bootstrap_by_source(COLUMNS, sources, weighted_pearson, seed=4, n=500)
@@ -96,7 +99,7 @@ def test_a_paired_gain_leaves_out_pairs_with_an_unscorable_side() -> None:
 
 
 @pytest.mark.parametrize(("values", "n"), [([], 0), ([math.nan], 0), ([2.0], 1), ([2.0, 4.0], 2)])
-def test_J4_too_little_has_no_interval_and_is_written_as_null(values, n) -> None:
+def test_J4_too_little_has_no_interval_and_is_written_as_null(values: list[float], n: int) -> None:
     estimate = mean_ci(values, ["same"] * len(values))
     assert estimate.n == n
     assert estimate.as_dict("mean")["ci95"] == [None, None]
