@@ -83,7 +83,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
     vocab = dict(state["vocab"])
     for token in SPECIAL_TOKENS:
         vocab[token] = len(vocab)
-    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=merges, unk_token="<|endoftext|>")
+    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=merges, unk_token="<|endoftext|>", extra_special_tokens={"image_token": "<|image_pad|>"})
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     tokenizer.chat_template = CHAT_TEMPLATE
     prefix = TEMPLATE.partition("Picture 1")[0]

@@ -235,7 +235,7 @@ def build(
         steps=steps,
         peak=peak,
         folder=work,
-        every=200,
+        every=100,
         evaluate=lambda _: agreement(trainer, held_out),
         weight_decay=0.01,
         max_seconds=max_seconds,
