@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,29 +33,6 @@ app.add_typer(mini, name="mini")
 app.add_typer(ratings, name="ratings")
 app.add_typer(scorer, name="scorer")
 app.add_typer(cases, name="cases")
-
-
-class Stage(StrEnum):
-    """What `hpedit mini build` builds."""
-
-    VAE = "vae"
-    EDITOR = "editor"
-    JUDGE = "judge"
-    ALL = "all"
-
-
-class RatingFormat(StrEnum):
-    """Published sets of ratings that can be read."""
-
-    IMAGENHUB = "imagenhub"
-
-
-class CaseSource(StrEnum):
-    """Where cases come from."""
-
-    MINI = "mini"
-    PHOTOS = "photos"
-    INSTRUCTIONS = "instructions"
 
 
 Edits = Annotated[Path, typer.Option("--edits", help="CSV of edits: edit_id, source_id, task.")]
@@ -112,25 +88,25 @@ def demo(
 @mini.command("build")
 def mini_build(
     out: Annotated[Path, typer.Option(help="Where to write the weights.")] = Path("runs/mini-build"),
-    stage: Annotated[Stage, typer.Option(help="What to build.")] = Stage.ALL,
+    stage: Annotated[Literal["vae", "editor", "judge", "all"], typer.Option(help="What to build.")] = "all",
     seed: Seed = 0,
 ) -> None:
     """Rebuild the shipped mini weights from scratch (hours)."""
     from hpedit.mini.build import build
 
-    build(out, stage.value, seed)
+    build(out, stage, seed)
 
 
 @ratings.command("import")
 def ratings_import(
     src: Annotated[Path, typer.Argument(help="The folder as published.")],
     out: Annotated[Path, typer.Option(help="Folder for edits.csv, ratings.csv and scores.csv.")],
-    format: Annotated[RatingFormat, typer.Option("--format", help="Whose layout it has.")] = RatingFormat.IMAGENHUB,
+    format: Annotated[Literal["imagenhub"], typer.Option("--format", help="Whose layout it has.")] = "imagenhub",
 ) -> None:
     """Bring published ratings into the form of this project."""
     from hpedit.scorer.ratings_import import import_ratings
 
-    _print_json(import_ratings(format.value, src, out))
+    _print_json(import_ratings(format, src, out))
 
 
 @scorer.command("fit")
@@ -175,7 +151,10 @@ def scorer_eval(
 
 @cases.command("build")
 def cases_build(
-    source: Annotated[CaseSource, typer.Option(help="The mini world, a folder of photographs, or given instructions.")],
+    source: Annotated[
+        Literal["mini", "photos", "instructions"],
+        typer.Option(help="The mini world, a folder of photographs, or given instructions."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the cases.")],
     src: Annotated[
         Path | None, typer.Option(help="Folder of photographs, or of instructions and their photographs.")
@@ -193,8 +172,7 @@ def cases_build(
     """
     from hpedit.cases.build import build_cases
 
-    build_cases(source.value, out, src=src, count=count, scorer=scorer, model=model, seed=seed)
-    typer.echo(str(out))
+    _print_json(build_cases(source, out, src=src, count=count, scorer=scorer, model=model, seed=seed))
 
 
 @app.command()

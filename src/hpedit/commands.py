@@ -82,7 +82,10 @@ def bench_base_and_lora(
 def write_bench_report(folder: Path) -> Path:
     """Write the report of a finished benchmark, again or for the first time; returns the path of its page."""
     if not (folder / ASKED).exists():
-        raise HPEditError(f"{folder} is not the folder of a finished benchmark", hint="`hpedit bench` makes one")
+        raise HPEditError(
+            f"{folder} is not the folder of a finished benchmark",
+            hint="`hpedit bench` makes one; `hpedit demo --out` writes a demo's report again",
+        )
     asked = read_json(folder / ASKED)
     base, post = (BenchFolder.open(folder / label) for label in BENCH_ARMS)
     finished = (folder / ASKED).stat().st_mtime
