@@ -26,7 +26,7 @@ INSTRUMENT_NOTES = {
 }
 LONGEST_INSTRUCTION = 300
 """Characters of an instruction on the page; the JSON twin has all of it."""
-MEASURES = {"pearson": "Pearson", "spearman": "Spearman", "pairwise_accuracy": "Pairwise accuracy"}
+MEASURES = {"pearson": "Pearson", "spearman": "Spearman", "pairwise_accuracy": "Pairwise"}
 JUDGES = {"scorer": "HP-Scorer, calibrated", "raw": "Judge, uncalibrated", "human": "Human ceiling"}
 
 CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...]], ...] = (
