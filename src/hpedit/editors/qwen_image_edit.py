@@ -232,6 +232,18 @@ class QwenImageEdit:
         grids = (self._grid(self.output_size(images[0])), *(self._grid(size) for size in sizes))
         return Conditioning(embeds, mask.bool(), source_latents, grids)
 
+    @torch.no_grad()
+    def latents(self, images: Sequence[Image.Image]) -> Tensor:
+        """(B, N, C) float32: packed, normalised latents of images of one size at the editor's output size, the x0 of
+        supervised training.
+        """
+        pipe = self.pipeline
+        width, height = self.output_size(images[0])
+        pixels = pipe.image_processor.preprocess(list(images), height, width).unsqueeze(2)
+        encoded = pipe._encode_vae_image(pixels.to(self.device, pipe.vae.dtype), None)
+        packed: Tensor = pipe._pack_latents(encoded, len(images), encoded.shape[1], *encoded.shape[3:])
+        return packed.float()
+
     def _grid(self, size: tuple[int, int]) -> Grid:
         width, height = size
         patch = self.pipeline.vae_scale_factor * 2
@@ -333,6 +345,10 @@ class QwenImageEdit:
         """Attach a LoRA written by `save_lora`; HPEditError if there is none or it does not fit."""
         lora.load_lora(self.pipeline, folder)
         self.pipeline.transformer.requires_grad_(False)
+
+    def remove_lora(self) -> None:
+        """Be the base again; nothing happens without a LoRA."""
+        lora.remove_lora(self.pipeline.transformer)
 
     def settings(self) -> dict[str, int]:
         """The image areas, for a run folder or a report."""

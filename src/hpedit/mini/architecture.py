@@ -29,7 +29,7 @@ JOINT_DIM = 96
 EDITOR_PATCH = 8
 JUDGE_PATCH = 4
 JUDGE_DIM = 128
-JUDGE_THETA = 3.0
+JUDGE_THETA = 2.0
 """Base of the rotary frequencies. Qwen2.5-VL gives the width axis the lowest third of them; with a base of 1000 neighbouring
 columns of a 4 x 4 picture would differ by 0.01 rad, and no head could find the patch that it should compare."""
 INITIAL_STD = 0.08

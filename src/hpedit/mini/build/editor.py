@@ -23,7 +23,7 @@ from hpedit.mini.architecture import EDITOR_PATCH, LATENT_CHANNELS, build_pipeli
 from hpedit.mini.build.loop import Metrics, fit
 from hpedit.mini.build.vae import decode_raw, encode_mean, two_dimensional
 from hpedit.mini.drawing import SIZE
-from hpedit.mini.flaws import flawed_target
+from hpedit.mini.flaws import flawed_picture
 from hpedit.mini.oracle import mark
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import Scene, make_scene
@@ -43,7 +43,7 @@ def draw_scene(index: int, seed: int) -> tuple[Scene, list[NDArray[np.float32]]]
     """Scene `index` of the training set and its target draws."""
     rng = np.random.default_rng((seed, 77, index))
     scene = make_scene(TASK_IDS[index % 8], embedded_tiles("pretrain"), rng)
-    return scene, [flawed_target(scene, rng) for _ in range(VARIANTS)]
+    return scene, [flawed_picture(scene.source, scene.target, scene.region, rng) for _ in range(VARIANTS)]
 
 
 def pack(latents: Tensor) -> Tensor:

@@ -3,10 +3,13 @@
 What made it learn (docs/mini.md has the figures):
 
 1. The label is soft: the oracle's score between two digits becomes probability of both, so that the expectation is exact.
-2. A dense side task, used in training alone: from each token of the edit a linear head tells how far that patch is from the
-   source, how far from the exact target, and what the target looks like there. Comparing two pictures is learnt from 16
-   answers a picture instead of one.
-3. The fixed part of a task's prompt is computed once a batch, and its keys and values are shared by all edits of the task.
+2. Dense side tasks, used in training alone. From each token of the source a linear head tells what the exact target looks
+   like there, from each token of the edit how far that patch is from source and target: carrying out the instruction and
+   comparing two pictures are learnt from 16 answers a picture instead of one. The target is asked of the source's tokens,
+   which come first: asked of the edit's, it would be copied from the edit.
+3. A few attention heads start out looking at the same place of the previous picture (`look_at_same_place`); left to chance,
+   3,000 steps did not find that.
+4. The fixed part of a task's prompt is computed once a batch, and its keys and values are shared by all edits of the task.
 """
 
 from __future__ import annotations
@@ -35,18 +38,24 @@ from hpedit.tasks import TASK_IDS
 
 SIDE = SIZE // (2 * JUDGE_PATCH)
 TOKENS = SIDE * SIDE
-DENSE = 14
-"""Answers of the side task a patch: distance to source, distance to target, 2 x 2 colours of the target."""
+IMAGINED = 13
+"""Answers of a source token: 2 x 2 colours of the target, share of its pixels that must change."""
+COMPARED = 4
+"""Answers of an edit token: distance to source, to target, to target inside and outside the region."""
+SAME_PLACE_HEADS = ((0, 0), (0, 1), (1, 0), (2, 0))
+"""(layer, head) of the heads that start out comparing places."""
+SAME_PLACE_GAIN = 4.5
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One rated edit: pictures (32, 32, 3) in [0, 1] and the oracle's score in [0, 5]."""
+    """One rated edit: pictures (32, 32, 3) in [0, 1], region (32, 32) and the oracle's score in [0, 5]."""
 
     task: str
     instruction: str
     source: NDArray[np.float32]
     target: NDArray[np.float32]
+    region: NDArray[np.float32]
     edit: NDArray[np.float32]
     score: float
 
@@ -61,7 +70,7 @@ def synthetic(step: int, per_task: int, seed: int) -> list[Sample]:
             scene = make_scene(task, tiles, rng)
             edit = spoiled_edit(scene, rng)
             score = mark(scene.source, scene.target, scene.region, edit).score
-            samples.append(Sample(task, scene.instruction, scene.source, scene.target, edit, score))
+            samples.append(Sample(task, scene.instruction, scene.source, scene.target, scene.region, edit, score))
     return samples
 
 
@@ -79,12 +88,16 @@ def _blocks(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return values.reshape(b, h // size, size, w // size, size, c).mean((2, 4))
 
 
-def dense_labels(source: NDArray[np.float32], target: NDArray[np.float32], edit: NDArray[np.float32]) -> Tensor:
-    """Labels of the side task, (B, 16, DENSE), each of about unit range."""
-    apart = np.sqrt(_blocks((edit - source) ** 2, 8).mean(-1, keepdims=True)) * 4
-    wrong = np.sqrt(_blocks((edit - target) ** 2, 8).mean(-1, keepdims=True)) * 4
+def dense_labels(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    """Labels of the side tasks, (B, 16, IMAGINED) and (B, 16, COMPARED), each of about unit range."""
+    source, target, edit = (np.stack([getattr(sample, name) for sample in samples]) for name in ("source", "target", "edit"))
+    region = np.stack([sample.region for sample in samples])[..., None]
     colours = _blocks(target, 4).reshape(-1, SIDE, 2, SIDE, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, SIDE, SIDE, 12)
-    return torch.from_numpy(np.concatenate((apart, wrong, colours * 2 - 1), -1).reshape(-1, TOKENS, DENSE).astype(np.float32))
+    imagined = np.concatenate((colours * 2 - 1, _blocks(region, 8)), -1)
+    wrong = (edit - target) ** 2
+    errors = ((edit - source) ** 2, wrong, wrong * region, wrong * (1 - region))
+    compared = np.concatenate([np.sqrt(_blocks(error, 8).mean(-1, keepdims=True)) * 4 for error in errors], -1)
+    return tuple(torch.from_numpy(x.reshape(-1, TOKENS, x.shape[-1]).astype(np.float32)) for x in (imagined, compared))  # type: ignore[return-value]
 
 
 def soft_labels(scores: Tensor) -> Tensor:
@@ -98,7 +111,8 @@ class JudgeTrainer(nn.Module):
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Qwen2Tokenizer) -> None:
         super().__init__()
         self.model = model
-        self.head = nn.Linear(JUDGE_DIM, DENSE)
+        self.imagine = nn.Linear(JUDGE_DIM, IMAGINED)
+        self.compare = nn.Linear(JUDGE_DIM, COMPARED)
         self.tokenizer = tokenizer
         self.digits = [tokenizer.convert_tokens_to_ids(digit) for digit in CHOICES]
         self.pad = tokenizer.convert_tokens_to_ids("<|endoftext|>")
@@ -116,8 +130,27 @@ class JudgeTrainer(nn.Module):
         assert ids[: len(prefix)] == prefix
         return ids[len(prefix) :]
 
-    def _positions(self, ids: Sequence[int], start: int) -> tuple[NDArray[np.int64], int]:
-        """Rotary positions (3, T) of a suffix as get_rope_index gives them, and where the second picture begins."""
+    @torch.no_grad()
+    def look_at_same_place(self) -> None:
+        """Let a few heads start out attending from each token of the edit to the same place of the source.
+
+        A rotary head whose query and key are constants scores cos(f (p - q) - phase) for each frequency f; with phase = f d
+        that peaks at distance d, here the distance of the two pictures.
+        """
+        sample = Sample(TASK_IDS[0], "x", *(np.zeros(1, np.float32),) * 4, 0.0)
+        places, first, second = self._positions(self._suffix(sample), 0)
+        distance = int(places[0, second] - places[0, first])
+        frequencies = self.model.model.language_model.rotary_emb.inv_freq
+        width = 2 * len(frequencies)
+        phase = frequencies * distance
+        for layer, head in SAME_PLACE_HEADS:
+            attention = self.model.model.language_model.layers[layer].self_attn
+            rows = slice(head * width, (head + 1) * width)
+            attention.k_proj.bias[rows] = SAME_PLACE_GAIN * torch.cat((torch.ones_like(phase), torch.zeros_like(phase)))
+            attention.q_proj.bias[rows] = SAME_PLACE_GAIN * torch.cat((phase.cos(), -phase.sin()))
+
+    def _positions(self, ids: Sequence[int], start: int) -> tuple[NDArray[np.int64], int, int]:
+        """Rotary positions (3, T) of a suffix as get_rope_index gives them, and where the two pictures begin."""
         image = self.model.config.image_token_id
         first = ids.index(image)
         second = ids.index(image, first + TOKENS)
@@ -128,7 +161,7 @@ class JudgeTrainer(nn.Module):
         cells = np.arange(TOKENS)
         for begin in (first, second):
             places[:, begin : begin + TOKENS] = places[:, begin : begin + 1] + np.stack((0 * cells, cells // SIDE, cells % SIDE))
-        return places, second
+        return places, first, second
 
     def _prefix_cache(self, tasks: Sequence[str], repeats: Tensor) -> tuple[DynamicCache, Tensor]:
         ids = torch.full((len(tasks), self.longest), self.pad)
@@ -146,8 +179,9 @@ class JudgeTrainer(nn.Module):
             layer.values = layer.values.repeat_interleave(repeats, 0)
         return cache, mask.repeat_interleave(repeats, 0)
 
-    def forward(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the digits (B, 6) over the whole vocabulary, and the side task's answers (B, 16, DENSE).
+    def forward(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of the digits (B, 6) over the whole vocabulary, and the side tasks' answers, (B, 16, IMAGINED) and
+        (B, 16, COMPARED).
 
         Samples of one task must stand together.
         """
@@ -159,19 +193,19 @@ class JudgeTrainer(nn.Module):
         ids = torch.full((len(samples), longest), self.pad)
         mask = torch.zeros_like(ids)
         places = torch.zeros((3, len(samples), longest), dtype=torch.long)
-        edits = torch.zeros(len(samples), dtype=torch.long)
+        starts = torch.zeros((2, len(samples)), dtype=torch.long)
         for row, (sample, suffix) in enumerate(zip(samples, suffixes, strict=True)):
             ids[row, : len(suffix)] = torch.tensor(suffix)
             mask[row, : len(suffix)] = 1
-            positions, second = self._positions(suffix, len(self.prefixes[sample.task]))
+            positions, first, second = self._positions(suffix, len(self.prefixes[sample.task]))
             places[:, row, : len(suffix)] = torch.from_numpy(positions)
-            edits[row] = second
+            starts[0, row], starts[1, row] = first, second
         hidden = self._language(ids, torch.cat((before, mask), 1), places, cache, self._seen(samples))
         rows = torch.arange(len(samples))
         logits = hidden[rows, mask.sum(1) - 1] @ self.model.lm_head.weight.T
         log_probs = logits.log_softmax(-1)[:, self.digits]
-        tokens = hidden[rows[:, None], edits[:, None] + torch.arange(TOKENS)]
-        return log_probs, self.head(tokens)
+        source, edit = (hidden[rows[:, None], start[:, None] + torch.arange(TOKENS)] for start in starts)
+        return log_probs, self.imagine(source), self.compare(edit)
 
     def _seen(self, samples: Sequence[Sample]) -> Tensor:
         """Visual tokens of source and edit of each sample, in reading order: (B * 2 * 16, D)."""
@@ -186,16 +220,17 @@ class JudgeTrainer(nn.Module):
         return language(inputs_embeds=embeds, attention_mask=mask, position_ids=places, past_key_values=cache).last_hidden_state
 
 
-def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample], dense_weight: float) -> tuple[Tensor, Metrics]:
-    """Cross-entropy to the soft label + squared error of the expectation + the side task."""
-    log_probs, dense = trainer(samples)
+def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample]) -> tuple[Tensor, Metrics]:
+    """Cross-entropy to the soft label + squared error of the expectation + the side tasks."""
+    log_probs, imagined, compared = trainer(samples)
     scores = torch.tensor([sample.score for sample in samples])
     entropy = -(soft_labels(scores) * log_probs).sum(-1).mean()
-    expected = log_probs.softmax(-1) @ torch.arange(6.0)
-    miss = (expected - scores).square().mean()
-    stack = [np.stack([getattr(sample, name) for sample in samples]) for name in ("source", "target", "edit")]
-    side = functional.smooth_l1_loss(dense, dense_labels(*stack), beta=0.2)
-    return entropy + 0.5 * miss + dense_weight * side, {"entropy": float(entropy), "mse": float(miss), "side": float(side)}
+    miss = (log_probs.softmax(-1) @ torch.arange(6.0) - scores).square().mean()
+    wanted = dense_labels(samples)
+    dream = functional.smooth_l1_loss(imagined, wanted[0], beta=0.2)
+    side = functional.smooth_l1_loss(compared, wanted[1], beta=0.2)
+    parts = {"entropy": entropy, "mse": miss, "imagined": dream, "compared": side}
+    return entropy + 0.5 * miss + 3 * dream + 6 * side, {name: float(value.detach()) for name, value in parts.items()}
 
 
 @torch.no_grad()
@@ -204,7 +239,7 @@ def agreement(trainer: JudgeTrainer, samples: Sequence[Sample]) -> Metrics:
     expected = []
     ordered = sorted(samples, key=lambda sample: sample.task)
     for start in range(0, len(ordered), 128):
-        log_probs, _ = trainer(ordered[start : start + 128])
+        log_probs, *_ = trainer(ordered[start : start + 128])
         expected.append(log_probs.softmax(-1) @ torch.arange(6.0))
     found, truth = torch.cat(expected).numpy(), np.array([sample.score for sample in ordered])
     names = np.array([sample.task for sample in ordered])
@@ -228,10 +263,12 @@ def build(
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     trainer = start or JudgeTrainer(build_judge_model(tokenizer), tokenizer)
+    if start is None:
+        trainer.look_at_same_place()
     trainer.train()
     fit(
         trainer,
-        lambda step: loss_on(trainer, batches(step), 3.0),
+        lambda step: loss_on(trainer, batches(step)),
         steps=steps,
         peak=peak,
         folder=work,

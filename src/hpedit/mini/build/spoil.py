@@ -71,7 +71,7 @@ def _clip(picture: Pixels) -> Pixels:
 
 def _one_flaw(scene: Scene, picture: Pixels, rng: Rng) -> Pixels:
     names = list(FLAWS)
-    spoiled = FLAWS[names[int(rng.integers(len(names)))]][0](scene, picture, rng)
+    spoiled = FLAWS[names[int(rng.integers(len(names)))]][0](scene.source, picture, scene.region, rng)
     return picture + np.float32(rng.uniform(0.2, 1.2)) * (spoiled - picture)
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from hpedit.mini.architecture import LATENT_CHANNELS, build_vae
 from hpedit.mini.build.loop import Metrics, fit
-from hpedit.mini.flaws import flawed_target
+from hpedit.mini.flaws import flawed_picture
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_scene
 from hpedit.tasks import TASK_IDS
@@ -64,7 +64,7 @@ def pictures(step: int, count: int, seed: int) -> Tensor:
     found = []
     for _ in range(count):
         scene = make_scene(TASK_IDS[int(rng.integers(8))], tiles, rng)
-        found.append(scene.source if rng.random() < 0.4 else flawed_target(scene, rng))
+        found.append(scene.source if rng.random() < 0.4 else flawed_picture(scene.source, scene.target, scene.region, rng))
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2) * 2 - 1
 
 

@@ -1,0 +1,310 @@
+"""The whole loop in the mini world, one folder a stage; run again, it continues where it was stopped.
+
+1. ratings: the base editor edits calibration cases, simulated raters score the edits
+2. scorer: HP-Scorer is fitted on two thirds of the photo crops and compared with the raters on the rest
+3. cases: training candidates are edited and scored, the hard ones are kept
+4. train: Flow-GRPO with the scorer as reward; control: as many more supervised steps
+5. bench: base, post-trained and control edit held-out cases from the same noise
+6. report: report.html, report.json, summary.json
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpedit.errors import HPEditError
+from hpedit.records import Case, Edit, Rating
+from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
+
+if TYPE_CHECKING:
+    from hpedit.bench.run import BenchFolder
+    from hpedit.config import Recipe
+    from hpedit.editors.qwen_image_edit import QwenImageEdit
+    from hpedit.mini.photos import Tile
+    from hpedit.scorer.hp_scorer import HPScorer
+
+SECONDS = "seconds.jsonl"
+STEPS = 8
+HELD_OUT = 3
+"""Every third photo crop of the calibration split is kept for the comparison with the raters."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSize:
+    """How much of everything the demo does. The defaults fill the time it has; tests use less."""
+
+    rated_per_task: int = 48
+    """Calibration cases a task; each is edited twice."""
+    candidates_per_task: int = 40
+    bench_per_task: int = 28
+    iterations: int = 56
+    groups: int = 12
+    group_size: int = 12
+
+
+def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
+    """The training recipe of the demo; `hpedit train` takes the same as recipes/mini.yaml."""
+    from hpedit.config import Recipe
+
+    return Recipe.model_validate(
+        {
+            "seed": seed,
+            "output": str(out / "train"),
+            "editor": {"model": "mini"},
+            "cases": str(out / "cases"),
+            "scorer": str(out / "scorer"),
+            "rollout": {"steps": STEPS, "group_size": size.group_size, "groups": size.groups},
+            "train": {"iterations": size.iterations},
+            "log": {"tensorboard": True, "grid_every": max(1, size.iterations // 2)},
+        }
+    )
+
+
+def run_demo(out: Path, photos: Path | None = None, seed: int = 0, size: DemoSize | None = None) -> dict[str, Any]:
+    """Run, or continue, the demo in `out`; prints the gain and the report's path last and returns the summary.
+
+    Args:
+        photos: A folder of photographs to build the world on, instead of the embedded ones.
+
+    Raises:
+        HPEditError: a stage cannot do its work; what is done so far stays.
+    """
+    # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    import torch
+
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    demo = _Demo(Path(out), photos, seed, size or DemoSize())
+    summary = demo.run()
+    _say_result(summary, Path(out) / "report.html")
+    return summary
+
+
+class _Demo:
+    """One run of the demo; each stage reads what the one before left on the disk."""
+
+    def __init__(self, out: Path, photos: Path | None, seed: int, size: DemoSize) -> None:
+        self.out, self.photos, self.seed, self.size = out, photos, seed, size
+        self.recipe = demo_recipe(out, seed, size)
+
+    def run(self) -> dict[str, Any]:
+        with self._clock("ratings"):
+            cases, edits, ratings = self._ratings()
+        with self._clock("scorer"):
+            agreement, points = self._scorer(cases, edits, ratings)
+        with self._clock("cases"):
+            hard = self._cases()
+        with self._clock("train"):
+            metrics = self._train(hard)
+        with self._clock("control"):
+            control = self._control(hard)
+        with self._clock("bench"):
+            bench_cases, folders = self._bench(control)
+        return self._report(agreement, points, bench_cases, folders, metrics)
+
+    @contextmanager
+    def _clock(self, stage: str) -> Iterator[None]:
+        """Add the time of this sitting to the stage's seconds."""
+        began = time.monotonic()
+        yield
+        self.out.mkdir(parents=True, exist_ok=True)
+        append_jsonl(self.out / SECONDS, {"stage": stage, "seconds": round(time.monotonic() - began, 2)})
+
+    def _seconds(self) -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for record in read_jsonl(self.out / SECONDS):
+            totals[record["stage"]] = round(totals.get(record["stage"], 0.0) + record["seconds"], 2)
+        return totals
+
+    @cached_property
+    def editor(self) -> QwenImageEdit:
+        """The base editor; training and benchmark attach and detach their LoRAs."""
+        from hpedit.editors.qwen_image_edit import QwenImageEdit
+
+        return QwenImageEdit.load("mini")
+
+    @cached_property
+    def scorer(self) -> HPScorer:
+        from hpedit.scorer.hp_scorer import HPScorer
+
+        return HPScorer.load(self.out / "scorer")
+
+    @cached_property
+    def _paths(self) -> list[Path]:
+        from hpedit.store.images import list_images
+
+        if self.photos is None:
+            return []
+        paths, skipped = list_images(self.photos)
+        for path, reason in skipped:
+            sys.stderr.write(f"skipped {path}: {reason}\n")
+        if not paths:
+            raise HPEditError(f"{self.photos} has no picture that can be read", hint="it needs PNG, JPEG or WebP files")
+        return paths
+
+    def _tiles(self, split: str) -> tuple[Tile, ...]:
+        from hpedit.mini.photos import embedded_tiles, folder_tiles
+
+        return embedded_tiles(split) if self.photos is None else folder_tiles(self._paths, split)
+
+    def _cases_of(self, split: str, per_task: int) -> list[Case]:
+        from hpedit.mini.scenes import make_cases
+
+        return make_cases(self._tiles(split), per_task, self.seed, split)
+
+    def _ratings(self) -> tuple[list[Case], list[Edit], list[Rating]]:
+        """Two edits of each calibration case, and the simulated raters' scores; `cases[i]` belongs to `edits[i]`."""
+        from hpedit.bench.run import run_bench
+        from hpedit.mini.raters import simulate_ratings
+        from hpedit.store.tables import read_ratings, write_ratings
+
+        cases = self._cases_of("calibration", self.size.rated_per_task)
+        edits: list[Edit] = []
+        for turn in ("first", "second"):
+            folder = run_bench(
+                self.editor, cases, None, self.out / "ratings" / turn,
+                seed=self.seed + (turn == "second"), steps=STEPS, label=turn, batch=48,
+            )  # fmt: skip
+            edits += folder.edits()
+        by_id = {case.id: case for case in cases}
+        aligned = [by_id[edit.case_id] for edit in edits]
+        file = self.out / "ratings" / "ratings.csv"
+        if not file.exists():
+            write_ratings(file, simulate_ratings(aligned, edits, self.seed))
+        return aligned, edits, read_ratings(file)
+
+    def _scorer(
+        self, cases: Sequence[Case], edits: Sequence[Edit], ratings: Sequence[Rating]
+    ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+        """Fit on two thirds of the crops; agreement on the rest, and its points (mean rating, score)."""
+        from hpedit.scorer.evaluation import agreement_report
+        from hpedit.scorer.hp_scorer import SETTINGS, fit_scorer
+        from hpedit.scorer.judge import TransformersJudge
+
+        order = {name: number for number, name in enumerate(sorted({case.source_id for case in cases}))}
+        held = [order[case.source_id] % HELD_OUT == 0 for case in cases]
+        if not (self.out / "scorer" / SETTINGS).exists():
+            fitted = [edit for edit, out in zip(edits, held, strict=True) if not out]
+            fit_scorer(TransformersJudge.load("mini"), {c.id: c for c in cases}, fitted, ratings, self.out / "scorer")
+        rows = [index for index, out in enumerate(held) if out]
+        scores = self.scorer.score([cases[i] for i in rows], [edits[i].image for i in rows], [edits[i].id for i in rows])
+        table = _rating_table([edits[i].id for i in rows], ratings)
+        predicted = np.array([np.nan if s.value is None else s.value for s in scores])
+        raw = np.array([np.nan if s.value is None else s.raw["expected"] for s in scores])
+        report = agreement_report(
+            predicted, raw, table, [cases[i].source_id for i in rows], [cases[i].task for i in rows],
+            verdict=self.scorer.calibration.verdict, reason=self.scorer.calibration.reason, seed=self.seed,
+        )  # fmt: skip
+        report["oracle_pearson"] = self._pearson_with_oracle([cases[i] for i in rows], [edits[i] for i in rows], predicted)
+        if report["verdict"] != "ok":
+            raise HPEditError(f"the scorer has no signal: {report['reason']}", hint="a judge without signal must not be a reward")
+        mean = np.nanmean(table, axis=1)
+        return report, [(float(m), float(p)) for m, p in zip(mean, predicted, strict=True) if not np.isnan(p)]
+
+    @staticmethod
+    def _pearson_with_oracle(cases: Sequence[Case], edits: Sequence[Edit], predicted: np.ndarray) -> dict[str, Any]:
+        """Correlation of the scorer with the noiseless oracle on held-out edits."""
+        from hpedit.mini.oracle import score_edit
+        from hpedit.scorer.evaluation import score_agreement
+
+        truth = np.array([score_edit(case, edit.image) for case, edit in zip(cases, edits, strict=True)])
+        kept = np.flatnonzero(~np.isnan(predicted))
+        found = score_agreement(predicted[kept], truth[kept], [cases[i].source_id for i in kept])
+        return found["pearson"].as_dict("value")
+
+    def _cases(self) -> list[Case]:
+        from hpedit.cases.build import build_hard
+        from hpedit.cases.instructions import Given
+
+        given = Given(self._cases_of("train", self.size.candidates_per_task), [], [])
+        return build_hard(self.out / "cases", given, self.editor, self.scorer, seed=self.seed, steps=STEPS)
+
+    def _train(self, hard: Sequence[Case]) -> list[dict[str, Any]]:
+        from hpedit.rl.trainer import train
+
+        return train(self.recipe, editor=self.editor, cases=hard, scorer=self.scorer).metrics
+
+    def _control(self, hard: Sequence[Case]) -> Path:
+        from hpedit.mini.control import train_control
+
+        return train_control(self.out / "control", self.editor, hard, self.recipe)
+
+    def _bench(self, control: Path) -> tuple[list[Case], dict[str, BenchFolder]]:
+        from hpedit.bench.run import run_bench
+
+        cases = self._cases_of("bench", self.size.bench_per_task)
+        folders = {}
+        for label, lora in (("base", None), ("post", self.out / "train" / "lora"), ("control", control)):
+            if lora is None:
+                self.editor.remove_lora()
+            else:
+                self.editor.load_lora(lora)
+            folders[label] = run_bench(
+                self.editor, cases, self.scorer, self.out / "bench" / label, seed=self.seed, steps=STEPS, label=label, batch=48
+            )
+        return cases, folders
+
+    def _report(
+        self,
+        agreement: dict[str, Any],
+        points: list[tuple[float, float]],
+        cases: Sequence[Case],
+        folders: dict[str, BenchFolder],
+        metrics: list[dict[str, Any]],
+    ) -> dict[str, Any]:
+        from hpedit.bench.summary import compare
+        from hpedit.demo_report import DemoFacts, demo_report
+        from hpedit.report.page import write_report
+
+        facts = DemoFacts(
+            photos=self.photos,
+            photo_count=len(self._paths),
+            command=self._command(),
+            recipe=self.recipe,
+            editor=self.editor.fingerprint,
+            scorer=self.scorer.fingerprint,
+            seconds=self._seconds(),
+            cases_kept=read_json(self.out / "cases" / "result.json"),
+        )
+        summary = {**compare(folders, self.seed), "agreement": agreement}
+        write_report(self.out, demo_report(facts, summary, agreement, points, cases, folders, metrics))
+        result: dict[str, Any] = read_json(self.out / "summary.json")
+        return result
+
+    def _command(self) -> str:
+        words = ["hpedit", "demo", "--out", str(self.out)]
+        words += ["--photos", str(self.photos)] if self.photos else []
+        return shlex.join([*words, "--seed", str(self.seed)])
+
+
+def _rating_table(edit_ids: Sequence[str], ratings: Sequence[Rating]) -> np.ndarray:
+    """Ratings as (edits, raters), NaN where a rater did not see an edit."""
+    raters = sorted({rating.rater for rating in ratings})
+    row, column = ({name: number for number, name in enumerate(names)} for names in (edit_ids, raters))
+    table = np.full((len(edit_ids), len(raters)), np.nan)
+    for rating in ratings:
+        if rating.edit_id in row:
+            table[row[rating.edit_id], column[rating.rater]] = rating.score
+    return table
+
+
+def _say_result(summary: dict[str, Any], page: Path) -> None:
+    def line(name: str, block: dict[str, Any]) -> str:
+        low, high = block["gain"]["ci95"]
+        return (
+            f"{name:<7} {block['base']['mean']:.2f} -> {block['post']['mean']:.2f}, "
+            f"gain {block['gain']['mean']:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
+        )
+
+    sys.stdout.write("\n".join((line("oracle", summary["oracle"]), line("scorer", summary["scorer"]), f"report: {page}")) + "\n")
