@@ -38,7 +38,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hpedit.editors import lora
-from hpedit.editors.fingerprint import folder_fingerprint, tensors_fingerprint
+from hpedit.editors.fingerprint import tensors_fingerprint
+from hpedit.editors.locate import resolve_model
 from hpedit.editors.protocol import Conditioning, Grid, LoRASettings
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -234,9 +235,7 @@ class QwenImageEdit:
 
     @torch.no_grad()
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
-        """(B, N, C) float32: packed, normalised latents of images of one size at the editor's output size, the x0 of
-        supervised training.
-        """
+        """(B, N, C) float32: the x0 of supervised training, from images of one size, at the editor's output size."""
         pipe = self.pipeline
         width, height = self.output_size(images[0])
         pixels = pipe.image_processor.preprocess(list(images), height, width).unsqueeze(2)
@@ -368,27 +367,3 @@ def _dimensions(area: int, image: Image.Image) -> tuple[int, int]:
         )
     width, height = calculate_dimensions(area, ratio)
     return max(width, 32), max(height, 32)
-
-
-def resolve_model(model: str, revision: str | None) -> tuple[Path, str]:
-    """Folder and fingerprint of a model: "mini", a folder, or a hub id (fetched into the hub's own cache if need be).
-
-    Raises:
-        HPEditError: neither a folder nor to be had from the hub.
-    """
-    if model == "mini":
-        from hpedit.mini.weights import editor_path
-
-        folder = editor_path()
-        return folder, folder_fingerprint(folder)
-    if Path(model).is_dir():
-        return Path(model), folder_fingerprint(Path(model))
-    try:
-        folder = Path(QwenImageEditPlusPipeline.download(model, revision=revision))
-    except (OSError, ValueError) as error:
-        raise HPEditError(
-            f"{model} is neither a folder nor to be had from the hub: {error}",
-            hint="check the path or the hub id, the network, and your access token if the model is gated",
-        ) from error
-    # The hub's cache names the snapshot by its commit.
-    return folder, f"{model}@{folder.name}"

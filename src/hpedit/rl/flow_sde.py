@@ -100,10 +100,16 @@ def sde_step(
         x_next = (mu + std * z.to(x)).detach()
     else:
         x_next = x_next.to(x).detach()
-    residual = (x_next - mu).square()
+    return Step(x_next, mu, std, _mean_log_density(x_next, mu, std, kind))
+
+
+def _mean_log_density(x_next: Tensor, mu: Tensor, std: Tensor, kind: str) -> Tensor:
+    """(B,) mean over the dimensions of log N(x_next; mu, std), or of -(x_next - mu)^2 for Flow-CPS."""
+    density = -(x_next - mu).square()
     # Flow-CPS leaves out the variance: it is the same for every policy, and vanishes toward s' = 0.
-    density = -residual if kind == "cps" else -residual / (2 * std.square()) - std.log() - 0.5 * math.log(2 * math.pi)
-    return Step(x_next, mu, std, density.flatten(1).mean(1))
+    if kind != "cps":
+        density = density / (2 * std.square()) - std.log() - 0.5 * math.log(2 * math.pi)
+    return density.flatten(1).mean(1)
 
 
 def _euler_step(x: Tensor, v: Tensor, s: Tensor, s_next: Tensor, x_next: Tensor | None) -> Step:

@@ -30,6 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from hpedit.config import Recipe
+from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
@@ -102,7 +103,7 @@ def train(
     if recipe.rollout.cfg != 1.0:
         raise HPEditError("rollout.cfg is not 1", hint="guidance is not supported here: it makes the training collapse")
     inputs = {
-        "editor": _base_fingerprint(editor) if editor else f"{recipe.editor.model}@{recipe.editor.revision}",
+        "editor": _base_fingerprint(editor) if editor else model_name(recipe.editor.model, recipe.editor.revision),
         "cases": _cases_hash(cases) if cases is not None else hash_path(recipe.cases),
         "scorer": scorer.fingerprint if scorer else hash_path(recipe.scorer),
     }
