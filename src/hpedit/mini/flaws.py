@@ -16,7 +16,7 @@ from hpedit.mini.photos import Pixels
 Rng = np.random.Generator
 Flaw = Callable[[Pixels, Pixels, Alpha, Rng], Pixels]
 
-FLAW_SHARE = 0.6
+FLAW_SHARE = 0.5
 """Share of supervised pairs that carry a flaw."""
 
 

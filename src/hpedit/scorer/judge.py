@@ -150,7 +150,9 @@ class TransformersJudge:
     def _prompt(self, question: Question) -> str:
         if sum(part == IMAGE for part in question.parts) != len(question.images):
             raise HPEditError("a prompt must have as many picture places as pictures")
-        content = [{"type": "image"} if part == IMAGE else {"type": "text", "text": part} for part in question.parts]
+        # A user's words must not become the chat format's own marks: no picture places, no end of a turn.
+        words = [part.replace("<|", "< |") for part in question.parts]
+        content = [{"type": "image"} if part == IMAGE else {"type": "text", "text": part} for part in words]
         messages = [{"role": "user", "content": content}]
         return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 

@@ -103,7 +103,10 @@ def _evaluate_averaged(module: nn.Module, ema: Ema, evaluate: Callable[[int], Me
 
 def _save(module: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, folder: Path, step: int) -> None:
     moments: dict[str, Tensor] = {}
-    for (name, _), state in zip(module.named_parameters(), optimizer.state_dict()["state"].values(), strict=False):
+    names = [name for name, _ in module.named_parameters()]
+    # By index: parameters that never had a gradient have no state, and the others would slip into their places.
+    for index, state in optimizer.state_dict()["state"].items():
+        name = names[index]
         moments |= {f"{name}|m": state["exp_avg"], f"{name}|v": state["exp_avg_sq"]}
     weights = {name: p.detach() for name, p in module.named_parameters()}
     save_checkpoint(folder, step, {"weights": weights, "ema": ema.values, "optimizer": moments}, {}, keep=2)

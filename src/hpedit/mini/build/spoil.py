@@ -12,6 +12,7 @@ from hpedit.mini.flaws import FLAWS
 from hpedit.mini.scenes import Pixels, Scene
 
 Rng = np.random.Generator
+Degrade = Callable[[Pixels, Rng], Pixels]
 
 
 def noise(picture: Pixels, rng: Rng) -> Pixels:
@@ -61,7 +62,7 @@ def wrong_colour(scene: Scene, picture: Pixels, rng: Rng) -> Pixels:
     return picture + scene.region[..., None] * (picture[..., order] - picture)
 
 
-DEGRADE: tuple[Callable[[Pixels, Rng], Pixels], ...] = (noise, grid, saturate, sharpen, soften, stray_object)
+DEGRADE: tuple[Degrade, ...] = (noise, grid, saturate, sharpen, soften, stray_object)
 
 
 def _clip(picture: Pixels) -> Pixels:
