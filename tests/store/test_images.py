@@ -188,7 +188,7 @@ def test_D5_a_folder_gives_the_usable_ones_and_why_not_the_others(tmp_path: Path
     (root / "empty.png").write_bytes(b"")
     usable, skipped = list_images(root)
     assert usable == [root / "b.png", root / "deep" / "a.jpg"]
-    assert {path.name: reason.split(" ", 1)[1] for path, reason in skipped.items()} == {
+    assert {path.name: reason.split(" ", 1)[1] for path, reason in skipped} == {
         "empty.png": "is empty (0 bytes)",
         "link.png": "is a link out of the folder",
         "notes.txt": "does not have the extension of an image",

@@ -159,7 +159,7 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def list_images(folder: Path | str) -> tuple[list[Path], dict[Path, str]]:
+def list_images(folder: Path | str) -> tuple[list[Path], list[tuple[Path, str]]]:
     """The usable pictures under `folder`, sorted, and why each other file was left out. Hidden files are not mentioned.
 
     Every picture is decoded once here, so that a long run does not meet its first damaged file hours later.
@@ -168,13 +168,13 @@ def list_images(folder: Path | str) -> tuple[list[Path], dict[Path, str]]:
     if not root.is_dir():
         raise HPEditError(f"{root} is not a folder", hint="give a folder of photographs")
     usable: list[Path] = []
-    skipped: dict[Path, str] = {}
+    skipped: list[tuple[Path, str]] = []
     for path in sorted(root.rglob("*")):
         if path.is_dir() or any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
         reason = _why_not(path, root)
         if reason:
-            skipped[path] = reason
+            skipped.append((path, reason))
         else:
             usable.append(path)
     return usable, skipped
