@@ -75,7 +75,13 @@ def test_K1_killed_at_any_moment_it_continues_to_the_same_result(
     undisturbed: tuple[Path, dict[str, Any], str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    marks = ("ratings/second/rows.jsonl", "scorer/scorer.json", "cases/base/rows.jsonl", "train/metrics.jsonl", "bench/post/recipe.json")
+    marks = (
+        "ratings/second/rows.jsonl",
+        "scorer/scorer.json",
+        "cases/base/rows.jsonl",
+        "train/metrics.jsonl",
+        "bench/post/recipe.json",
+    )
     for mark in marks:
         process = start(out)
         deadline = time.monotonic() + 600

@@ -198,7 +198,9 @@ class _Demo:
             fitted = [edit for edit, out in zip(edits, held, strict=True) if not out]
             fit_scorer(TransformersJudge.load("mini"), {c.id: c for c in cases}, fitted, ratings, self.out / "scorer")
         rows = [index for index, out in enumerate(held) if out]
-        scores = self.scorer.score([cases[i] for i in rows], [edits[i].image for i in rows], [edits[i].id for i in rows])
+        scores = self.scorer.score(
+            [cases[i] for i in rows], [edits[i].image for i in rows], [edits[i].id for i in rows]
+        )
         table = _rating_table([edits[i].id for i in rows], ratings)
         predicted = np.array([np.nan if s.value is None else s.value for s in scores])
         raw = np.array([np.nan if s.value is None else s.raw["expected"] for s in scores])
@@ -206,9 +208,13 @@ class _Demo:
             predicted, raw, table, [cases[i].source_id for i in rows], [cases[i].task for i in rows],
             verdict=self.scorer.calibration.verdict, reason=self.scorer.calibration.reason, seed=self.seed,
         )  # fmt: skip
-        report["oracle_pearson"] = self._pearson_with_oracle([cases[i] for i in rows], [edits[i] for i in rows], predicted)
+        report["oracle_pearson"] = self._pearson_with_oracle(
+            [cases[i] for i in rows], [edits[i] for i in rows], predicted
+        )
         if report["verdict"] != "ok":
-            raise HPEditError(f"the scorer has no signal: {report['reason']}", hint="a judge without signal must not be a reward")
+            raise HPEditError(
+                f"the scorer has no signal: {report['reason']}", hint="a judge without signal must not be a reward"
+            )
         mean = np.nanmean(table, axis=1)
         return report, [(float(m), float(p)) for m, p in zip(mean, predicted, strict=True) if not np.isnan(p)]
 
@@ -251,7 +257,14 @@ class _Demo:
             else:
                 self.editor.load_lora(lora)
             folders[label] = run_bench(
-                self.editor, cases, self.scorer, self.out / "bench" / label, seed=self.seed, steps=STEPS, label=label, batch=48
+                self.editor,
+                cases,
+                self.scorer,
+                self.out / "bench" / label,
+                seed=self.seed,
+                steps=STEPS,
+                label=label,
+                batch=48,
             )
         return cases, folders
 
@@ -307,4 +320,6 @@ def _say_result(summary: dict[str, Any], page: Path) -> None:
             f"gain {block['gain']['mean']:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
         )
 
-    sys.stdout.write("\n".join((line("oracle", summary["oracle"]), line("scorer", summary["scorer"]), f"report: {page}")) + "\n")
+    sys.stdout.write(
+        "\n".join((line("oracle", summary["oracle"]), line("scorer", summary["scorer"]), f"report: {page}")) + "\n"
+    )

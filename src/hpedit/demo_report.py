@@ -50,7 +50,9 @@ def demo_report(
         summary=summary,
         pictures=collect_pictures(cases, folders["base"], folders["post"]),
         metrics=metrics,
-        agreements=[Agreement("HP-Scorer against raters, on photo crops its calibration never saw", agreement, points, True)],
+        agreements=[
+            Agreement("HP-Scorer against raters, on photo crops its calibration never saw", agreement, points, True)
+        ],
         provenance=_provenance(facts),
         seconds=facts.seconds,
         command=facts.command,
@@ -75,9 +77,23 @@ def _subtitle(facts: DemoFacts) -> str:
 def _provenance(facts: DemoFacts) -> list[Provenance]:
     photos = "the user's own" if facts.photos else "from the wheels of scikit-image and scikit-learn"
     return [
-        Provenance("Raters", True, "five simulated raters: the oracle's score with a bias and noise of their own, rounded to whole scores"),
-        Provenance("Objects in the scenes", True, "drawn shapes composited on photo crops, so that the exact target of each edit is known"),
+        Provenance(
+            "Raters",
+            True,
+            "five simulated raters: the oracle's score with a bias and noise of their own, rounded to whole scores",
+        ),
+        Provenance(
+            "Objects in the scenes",
+            True,
+            "drawn shapes composited on photo crops, so that the exact target of each edit is known",
+        ),
         Provenance("Photographs", False, photos),
-        Provenance("Editor, judge and training", False, "the classes and the code path of the full scale, with small weights built from scratch"),
-        Provenance("Oracle", False, "measures each edit against its exact target; it took no part in training or scoring"),
+        Provenance(
+            "Editor, judge and training",
+            False,
+            "the classes and the code path of the full scale, with small weights built from scratch",
+        ),
+        Provenance(
+            "Oracle", False, "measures each edit against its exact target; it took no part in training or scoring"
+        ),
     ]

@@ -24,7 +24,9 @@ class Brightness:
 
     fingerprint = "brightness"
 
-    def score(self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None) -> list[Score]:
+    def score(
+        self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
+    ) -> list[Score]:
         ids = edit_ids or [case.id for case in cases]
         return [
             Score(name, "brightness", None, reason="odd")

@@ -15,7 +15,8 @@ def test_ratings_are_labelled_whole_and_follow_the_oracle() -> None:
     cases = make_cases(embedded_tiles("calibration"), 8, 0, "c")
     targets = [case.oracle.target if case.oracle else case.source for case in cases]
     edits = [
-        Edit(f"e{i}", case.id, "x", 0, target if i % 2 else case.source) for i, (case, target) in enumerate(zip(cases, targets, strict=True))
+        Edit(f"e{i}", case.id, "x", 0, target if i % 2 else case.source)
+        for i, (case, target) in enumerate(zip(cases, targets, strict=True))
     ]
     ratings = simulate_ratings(cases, edits, seed=1)
     assert len(ratings) == PER_EDIT * len(edits)

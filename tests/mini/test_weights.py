@@ -42,7 +42,11 @@ def test_load_with_plain_diffusers_and_transformers() -> None:
         "assert not [name for name in sys.modules if name.startswith('hpedit')]\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(editor_path()), str(judge_path())], capture_output=True, text=True, cwd=Path("/"), check=False
+        [sys.executable, "-c", program, str(editor_path()), str(judge_path())],
+        capture_output=True,
+        text=True,
+        cwd=Path("/"),
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -51,7 +55,11 @@ def test_vae_reaches_30_db_on_scenes_it_never_saw() -> None:
     vae = QwenImageEditPlusPipeline.from_pretrained(editor_path(), torch_dtype=torch.float32).vae
     cases = make_cases(embedded_tiles("bench"), 8, 0, "v")
     pictures = [case.source for case in cases] + [case.oracle.target for case in cases if case.oracle]
-    x = torch.from_numpy(np.stack([np.asarray(p, np.float32) for p in pictures]) / 127.5 - 1).permute(0, 3, 1, 2).unsqueeze(2)
+    x = (
+        torch.from_numpy(np.stack([np.asarray(p, np.float32) for p in pictures]) / 127.5 - 1)
+        .permute(0, 3, 1, 2)
+        .unsqueeze(2)
+    )
     with torch.no_grad():
         back = vae.decode(vae.encode(x).latent_dist.mode()).sample
     error = ((back - x) / 2).square().mean((1, 2, 3, 4))

@@ -72,10 +72,23 @@ def _fate(row: BenchRow) -> str:
 
 
 def build_hard(
-    out: Path, given: Given, editor: Editor, scorer: Scorer | None, *, seed: int, steps: int = 8, what: dict[str, Any] | None = None
+    out: Path,
+    given: Given,
+    editor: Editor,
+    scorer: Scorer | None,
+    *,
+    seed: int,
+    steps: int = 8,
+    what: dict[str, Any] | None = None,
 ) -> list[Case]:
     """Edit, score and filter the candidates (resumes in `out`); returns the hard cases. Without a scorer all are kept."""
-    recipe = {"seed": seed, "steps": steps, "scorer": scorer.fingerprint if scorer else None, "editor": editor.fingerprint, **(what or {})}
+    recipe = {
+        "seed": seed,
+        "steps": steps,
+        "scorer": scorer.fingerprint if scorer else None,
+        "editor": editor.fingerprint,
+        **(what or {}),
+    }
     inputs = {"cases": _hash(given.cases)}
     with RunFolder.open(out, "cases", recipe, inputs) as run:
         if not (out / "candidates.parquet").exists():
@@ -85,19 +98,34 @@ def build_hard(
         atomic_write(out / "skipped.jsonl", "".join(json.dumps(row) + "\n" for row in given.skipped))
         folder = run_bench(editor, given.cases, scorer, out / "base", seed=seed, steps=steps, label="base", batch=48)
         if scorer is None:
-            kept, counts = list(given.cases), {task: {"kept": n} for task, n in Counter(c.task for c in given.cases).items()}
+            kept, counts = (
+                list(given.cases),
+                {task: {"kept": n} for task, n in Counter(c.task for c in given.cases).items()},
+            )
         else:
             kept, counts = filter_hard(given.cases, folder)
         if not run.done:
             if not kept:
-                raise HPEditError("every case is already solved or unscorable: nothing is left to train on", hint="build more or harder cases")
+                raise HPEditError(
+                    "every case is already solved or unscorable: nothing is left to train on",
+                    hint="build more or harder cases",
+                )
             write_cases(out / "cases.parquet", kept)
-            run.finish({"candidates": len(given.cases), "kept": len(kept), "tasks": counts, "skipped": len(given.skipped)})
+            run.finish(
+                {"candidates": len(given.cases), "kept": len(kept), "tasks": counts, "skipped": len(given.skipped)}
+            )
     return kept
 
 
 def build_cases(
-    source: Source, out: Path, *, src: Path | None = None, count: int = 96, scorer: Path | None = None, model: str = "mini", seed: int = 0
+    source: Source,
+    out: Path,
+    *,
+    src: Path | None = None,
+    count: int = 96,
+    scorer: Path | None = None,
+    model: str = "mini",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """`hpedit cases build`: see `candidates` and `build_hard`. Returns the counts."""
     from hpedit.editors.qwen_image_edit import QwenImageEdit

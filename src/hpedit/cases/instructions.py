@@ -87,7 +87,10 @@ def read_instructions(table: Path) -> Given:
         _take(values, number, table.parent, given)
     if not given.cases:
         why = given.skipped[0]["reason"] if given.skipped else "it is empty"
-        raise HPEditError(f"{table} gives no case: {why}", hint="each row needs a picture and an instruction of one of the eight tasks")
+        raise HPEditError(
+            f"{table} gives no case: {why}",
+            hint="each row needs a picture and an instruction of one of the eight tasks",
+        )
     return given
 
 
@@ -95,7 +98,9 @@ def _table_in(folder: Path) -> Path:
     for name in ("edits.csv", "cases.csv", "metadata.csv", "metadata.jsonl", "cases.jsonl"):
         if (folder / name).is_file():
             return folder / name
-    raise HPEditError(f"{folder} has no table of instructions", hint="name a CSV or JSONL with the columns image and instruction")
+    raise HPEditError(
+        f"{folder} has no table of instructions", hint="name a CSV or JSONL with the columns image and instruction"
+    )
 
 
 def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -142,7 +147,9 @@ def _take(values: Mapping[str, str], number: int, folder: Path, given: Given) ->
     except HPEditError as error:
         return skip(error.message)
     source_id = values.get("source_id") or values["image"]
-    case = Case(name, task, instruction, (source,), source_id, values.get("object", ""), values["image"], "the user's own")
+    case = Case(
+        name, task, instruction, (source,), source_id, values.get("object", ""), values["image"], "the user's own"
+    )
     given.cases.append(case)
     if edited is not None:
         given.edits.append(Edit(f"given:{name}", name, "given with the case", 0, edited))

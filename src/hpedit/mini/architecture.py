@@ -67,7 +67,10 @@ def build_transformer() -> QwenImageTransformer2DModel:
 def _vlm(
     tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, inner: int, patch: int, vision: int, theta: float
 ) -> Qwen2_5_VLConfig:
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("image_pad", "video_pad", "vision_start", "vision_end")
+    }
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     return Qwen2_5_VLConfig(
         text_config={
@@ -115,12 +118,16 @@ def _sections(head: int) -> list[int]:
 
 def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     """The editor's text encoder: it sees the source as 4 tokens."""
-    return Qwen2_5_VLForConditionalGeneration(_vlm(tokenizer, hidden=JOINT_DIM, layers=2, inner=192, patch=EDITOR_PATCH, vision=32, theta=1000.0))
+    return Qwen2_5_VLForConditionalGeneration(
+        _vlm(tokenizer, hidden=JOINT_DIM, layers=2, inner=192, patch=EDITOR_PATCH, vision=32, theta=1000.0)
+    )
 
 
 def build_judge_model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     """The judge: 5 layers of width 128."""
-    return Qwen2_5_VLForConditionalGeneration(_vlm(tokenizer, hidden=JUDGE_DIM, layers=5, inner=320, patch=JUDGE_PATCH, vision=64, theta=JUDGE_THETA))
+    return Qwen2_5_VLForConditionalGeneration(
+        _vlm(tokenizer, hidden=JUDGE_DIM, layers=5, inner=320, patch=JUDGE_PATCH, vision=64, theta=JUDGE_THETA)
+    )
 
 
 def _image_processor(patch: int) -> Qwen2VLImageProcessorPil:

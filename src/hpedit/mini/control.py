@@ -64,7 +64,9 @@ def _targets(editor: QwenImageEdit, cases: Sequence[Case], seed: int) -> Tensor:
 def _train(editor: QwenImageEdit, cases: Sequence[Case], targets: Tensor, recipe: Recipe, updates: int) -> float:
     """Flow matching with the base's distribution of noise levels; returns the last loss."""
     everything = Conditioning.cat([editor.encode([case]) for case in cases])
-    optimizer = torch.optim.AdamW(editor.lora_parameters().values(), lr=recipe.train.learning_rate, betas=recipe.train.betas)
+    optimizer = torch.optim.AdamW(
+        editor.lora_parameters().values(), lr=recipe.train.learning_rate, betas=recipe.train.betas
+    )
     value = float("nan")
     with stage("control: supervised steps", updates) as advance:
         for update in range(updates):

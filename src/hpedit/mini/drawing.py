@@ -97,7 +97,9 @@ def backdrop(name: str) -> Pixels:
     t = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None, None]
 
     def bands(top: tuple[float, ...], middle: tuple[float, ...], bottom: tuple[float, ...], horizon: float) -> Pixels:
-        sky = np.asarray(top, np.float32) + (np.asarray(middle, np.float32) - np.asarray(top, np.float32)) * (t / horizon)
+        sky = np.asarray(top, np.float32) + (np.asarray(middle, np.float32) - np.asarray(top, np.float32)) * (
+            t / horizon
+        )
         rows = np.where(t < horizon, sky, np.asarray(bottom, np.float32) * (1.08 - 0.25 * (t - horizon)))
         return np.clip(np.broadcast_to(rows, (SIZE, SIZE, 3)), 0, 1).astype(np.float32)
 

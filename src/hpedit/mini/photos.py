@@ -110,6 +110,7 @@ def folder_tiles(paths: Sequence[Path], split: str) -> tuple[Tile, ...]:
         tiles += [tile for tile in cut if whole or split_of(tile.id) == split]
     if not tiles:
         raise HPEditError(
-            f"{len(paths)} photos give no tile for the split {split!r}", hint="use more photos (a dozen or more is plenty)"
+            f"{len(paths)} photos give no tile for the split {split!r}",
+            hint="use more photos (a dozen or more is plenty)",
         )
     return tuple(tiles)

@@ -159,7 +159,9 @@ def _bokeh(background: Pixels, rng: np.random.Generator) -> Draft:
     return source, target, 1 - _hard(covered), {}, things[0].shape
 
 
-def _whole(names: Sequence[str], apply: Callable[[Pixels, str], Pixels]) -> Callable[[Pixels, np.random.Generator], Draft]:
+def _whole(
+    names: Sequence[str], apply: Callable[[Pixels, str], Pixels]
+) -> Callable[[Pixels, np.random.Generator], Draft]:
     def draft(background: Pixels, rng: np.random.Generator) -> Draft:
         things, _, _ = _things(rng, int(rng.integers(1, 4)))
         name = str(rng.choice(names))

@@ -63,7 +63,16 @@ def _corpus() -> list[str]:
     for token in SPECIAL_TOKENS:
         plain = plain.replace(token, "\n")
     asked = [start + text for text in instructions() for start in ("", "Instruction: ")]
-    return [plain, *judge, *asked, " 0 1 2 3 4 5 6 7 8 9", "user\n", "assistant\n", "system\n", "Picture 2: Picture 3: "]
+    return [
+        plain,
+        *judge,
+        *asked,
+        " 0 1 2 3 4 5 6 7 8 9",
+        "user\n",
+        "assistant\n",
+        "system\n",
+        "Picture 2: Picture 3: ",
+    ]
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
@@ -83,7 +92,9 @@ def build_tokenizer() -> Qwen2Tokenizer:
     vocab = dict(state["vocab"])
     for token in SPECIAL_TOKENS:
         vocab[token] = len(vocab)
-    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=merges, unk_token="<|endoftext|>", extra_special_tokens={"image_token": "<|image_pad|>"})
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocab, merges=merges, unk_token="<|endoftext|>", extra_special_tokens={"image_token": "<|image_pad|>"}
+    )
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     tokenizer.chat_template = CHAT_TEMPLATE
     prefix = TEMPLATE.partition("Picture 1")[0]

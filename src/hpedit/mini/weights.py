@@ -12,7 +12,9 @@ FOLDER = Path(__file__).parent / "checkpoints"
 def _shipped(name: str, marker: str) -> Path:
     folder = FOLDER / name
     if not (folder / marker).is_file():
-        raise HPEditError(f"the mini {name} is not in {folder}", hint="install the package whole, or run: hpedit mini build")
+        raise HPEditError(
+            f"the mini {name} is not in {folder}", hint="install the package whole, or run: hpedit mini build"
+        )
     return folder
 
 

@@ -1,8 +1,8 @@
 """HP-Scorer: a judge's answers to the task's scoring prompt, mapped to the human scale by a calibration.
 
-    scorer = fit_scorer(judge, cases, edits, ratings, out)      # writes calibration.json and scorer.json
-    scorer = HPScorer.load(out)
-    scores = scorer.score(cases, images)                        # 0 to 5, or None with the reason
+scorer = fit_scorer(judge, cases, edits, ratings, out)      # writes calibration.json and scorer.json
+scorer = HPScorer.load(out)
+scores = scorer.score(cases, images)                        # 0 to 5, or None with the reason
 """
 
 from __future__ import annotations
@@ -74,14 +74,17 @@ class HPScorer:
         """
         folder = Path(folder)
         if not (folder / SETTINGS).is_file():
-            raise HPEditError(f"{folder} is not a scorer with a judge: it has no {SETTINGS}", hint="fit one, or see docs/scorer.md")
+            raise HPEditError(
+                f"{folder} is not a scorer with a judge: it has no {SETTINGS}", hint="fit one, or see docs/scorer.md"
+            )
         settings = read_json(folder / SETTINGS)
         calibration = Calibration.from_json(read_json(folder / CALIBRATION))
         judge = judge or TransformersJudge.load(settings["judge"], settings["revision"])
         for what, now in (("judge_fingerprint", judge.fingerprint), ("prompts", prompts_fingerprint())):
             if settings[what] != now:
                 raise HPEditError(
-                    f"{folder}: {what} was {settings[what]} at calibration, is {now}", hint="calibrate again: its scores mean nothing now"
+                    f"{folder}: {what} was {settings[what]} at calibration, is {now}",
+                    hint="calibrate again: its scores mean nothing now",
                 )
         return cls(judge, calibration)
 
@@ -91,7 +94,9 @@ class HPScorer:
         text = f"{self.judge.fingerprint}|{prompts_fingerprint()}|{self.calibration.fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def score(self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None) -> list[Score]:
+    def score(
+        self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
+    ) -> list[Score]:
         """One score for each (case, edited image), 0 to 5; None with the reason where the answer can't be read."""
         ids = edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)]
         answers = ask_scores(self.judge, cases, images)

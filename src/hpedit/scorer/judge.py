@@ -102,7 +102,9 @@ class TransformersJudge:
         self._digits = [_single_token(processor.tokenizer, choice) for choice in CHOICES]
 
     @classmethod
-    def load(cls, model: str = "mini", revision: str | None = None, dtype: str = "float32", device: str = "cpu") -> TransformersJudge:
+    def load(
+        cls, model: str = "mini", revision: str | None = None, dtype: str = "float32", device: str = "cpu"
+    ) -> TransformersJudge:
         """Load a judge from a folder, a hub id, or "mini" (inside the package).
 
         Raises:
@@ -121,7 +123,8 @@ class TransformersJudge:
             processor = AutoProcessor.from_pretrained(place, revision=revision or "main", local_files_only=local)
         except (OSError, ValueError) as error:
             raise HPEditError(
-                f"the judge {model!r} can't be loaded: {error}", hint="give 'mini', a folder, or the hub id of a Qwen2.5-VL"
+                f"the judge {model!r} can't be loaded: {error}",
+                hint="give 'mini', a folder, or the hub id of a Qwen2.5-VL",
             ) from error
         name = folder_fingerprint(Path(place)) if local else f"{model}@{revision or 'main'}"
         return cls(network.to(device), processor, name)

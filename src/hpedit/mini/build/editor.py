@@ -177,7 +177,9 @@ class EditorTrainer(nn.Module):
         return out[:, : latents.shape[1]]
 
     @torch.no_grad()
-    def sample(self, instructions: Sequence[str], pictures: NDArray[np.float32], source: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+    def sample(
+        self, instructions: Sequence[str], pictures: NDArray[np.float32], source: Tensor, sigmas: Tensor, seed: int
+    ) -> Tensor:
         """Edit by Euler steps over `sigmas`; packed latents (B, 16, 64)."""
         text, mask = self.embed(instructions, pictures)
         x = torch.randn(source.shape, generator=torch.Generator().manual_seed(seed))
@@ -186,7 +188,13 @@ class EditorTrainer(nn.Module):
         return x
 
 
-def flow_loss(trainer: EditorTrainer, pairs: Pairs, index: NDArray[np.int64], variant: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+def flow_loss(
+    trainer: EditorTrainer,
+    pairs: Pairs,
+    index: NDArray[np.int64],
+    variant: NDArray[np.int64],
+    generator: torch.Generator,
+) -> Tensor:
     """Flow matching: x_s = (1 - s) x0 + s eps, target eps - x0, s = sigmoid(N(0.2, 1.2)).
 
     Tokens in which target and source differ weigh CHANGED_WEIGHT times as much: where an object is added or recoloured they
@@ -210,7 +218,9 @@ class HeldOut:
 
     def __init__(self, codec: Codec, pipeline: QwenImageEditPlusPipeline, per_task: int, seed: int) -> None:
         tiles = embedded_tiles("pretrain")
-        self.scenes = [make_scene(t, tiles, np.random.default_rng((seed, 99, k))) for k in range(per_task) for t in TASK_IDS]
+        self.scenes = [
+            make_scene(t, tiles, np.random.default_rng((seed, 99, k))) for k in range(per_task) for t in TASK_IDS
+        ]
         self.codec = codec
         self.sources = np.stack([scene.source for scene in self.scenes])
         self.latents = codec.encode(self.sources)
@@ -222,14 +232,19 @@ class HeldOut:
 
     def ceiling(self) -> float:
         """Oracle mean of the exact targets after a trip through the VAE: what a perfect editor would get."""
-        return float(self.scores(self.codec.decode(self.codec.encode(np.stack([c.target for c in self.scenes])))).mean())
+        return float(
+            self.scores(self.codec.decode(self.codec.encode(np.stack([c.target for c in self.scenes])))).mean()
+        )
 
     def evaluate(self, trainer: EditorTrainer) -> Metrics:
         """Oracle mean overall and by task of one edit a scene."""
         words = [scene.instruction for scene in self.scenes]
         edits = self.codec.decode(trainer.sample(words, self.sources, self.latents, self.sigmas, 1))
         scores = self.scores(edits)
-        by_task = {t: round(float(np.mean([x for x, c in zip(scores, self.scenes, strict=True) if c.task == t])), 2) for t in TASK_IDS}
+        by_task = {
+            t: round(float(np.mean([x for x, c in zip(scores, self.scenes, strict=True) if c.task == t])), 2)
+            for t in TASK_IDS
+        }
         return {"oracle": float(scores.mean()), **by_task}
 
 

@@ -28,7 +28,9 @@ def to_half(module: nn.Module) -> None:
 def _shrink(folder: Path) -> None:
     """Store every safetensors file below `folder` in half precision."""
     for file in sorted(folder.rglob("*.safetensors")):
-        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(file).items()}
+        tensors = {
+            name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(file).items()
+        }
         save_file(tensors, file, metadata={"format": "pt"})
 
 

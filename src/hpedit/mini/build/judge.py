@@ -90,9 +90,13 @@ def _blocks(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 def dense_labels(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
     """Labels of the side tasks, (B, 16, IMAGINED) and (B, 16, COMPARED), each of about unit range."""
-    source, target, edit = (np.stack([getattr(sample, name) for sample in samples]) for name in ("source", "target", "edit"))
+    source, target, edit = (
+        np.stack([getattr(sample, name) for sample in samples]) for name in ("source", "target", "edit")
+    )
     region = np.stack([sample.region for sample in samples])[..., None]
-    colours = _blocks(target, 4).reshape(-1, SIDE, 2, SIDE, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, SIDE, SIDE, 12)
+    colours = (
+        _blocks(target, 4).reshape(-1, SIDE, 2, SIDE, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, SIDE, SIDE, 12)
+    )
     imagined = np.concatenate((colours * 2 - 1, _blocks(region, 8)), -1)
     wrong = (edit - target) ** 2
     errors = ((edit - source) ** 2, wrong, wrong * region, wrong * (1 - region))
@@ -160,7 +164,9 @@ class JudgeTrainer(nn.Module):
         places = np.broadcast_to(np.arange(len(ids)) + shift + start, (3, len(ids))).copy()
         cells = np.arange(TOKENS)
         for begin in (first, second):
-            places[:, begin : begin + TOKENS] = places[:, begin : begin + 1] + np.stack((0 * cells, cells // SIDE, cells % SIDE))
+            places[:, begin : begin + TOKENS] = places[:, begin : begin + 1] + np.stack(
+                (0 * cells, cells // SIDE, cells % SIDE)
+            )
         return places, first, second
 
     def _prefix_cache(self, tasks: Sequence[str], repeats: Tensor) -> tuple[DynamicCache, Tensor]:
@@ -173,7 +179,13 @@ class JudgeTrainer(nn.Module):
         language = self.model.model.language_model
         places = (mask.cumsum(-1) - 1).clamp(min=0).expand(3, -1, -1)
         cache = DynamicCache(config=self.model.config.text_config)
-        language(inputs_embeds=language.embed_tokens(ids), attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True)
+        language(
+            inputs_embeds=language.embed_tokens(ids),
+            attention_mask=mask,
+            position_ids=places,
+            past_key_values=cache,
+            use_cache=True,
+        )
         for layer in cache.layers:
             layer.keys = layer.keys.repeat_interleave(repeats, 0)
             layer.values = layer.values.repeat_interleave(repeats, 0)
@@ -217,7 +229,9 @@ class JudgeTrainer(nn.Module):
         language = self.model.model.language_model
         embeds = language.embed_tokens(ids)
         embeds = embeds.masked_scatter((ids == self.model.config.image_token_id)[..., None], seen.to(embeds.dtype))
-        return language(inputs_embeds=embeds, attention_mask=mask, position_ids=places, past_key_values=cache).last_hidden_state
+        return language(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=places, past_key_values=cache
+        ).last_hidden_state
 
 
 def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample]) -> tuple[Tensor, Metrics]:

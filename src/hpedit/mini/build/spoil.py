@@ -41,7 +41,9 @@ def soften(picture: Pixels, rng: Rng) -> Pixels:
 def stray_object(picture: Pixels, rng: Rng) -> Pixels:
     """An object nobody asked for, or the right one at the wrong place."""
     places = list(SLOTS.values())
-    pixels, alpha = stamp(str(rng.choice(SHAPES)), str(rng.choice(list(COLORS))), places[int(rng.integers(len(places)))])
+    pixels, alpha = stamp(
+        str(rng.choice(SHAPES)), str(rng.choice(list(COLORS))), places[int(rng.integers(len(places)))]
+    )
     return over(picture, pixels, alpha)
 
 

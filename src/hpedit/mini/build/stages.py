@@ -56,7 +56,13 @@ def second_stage(first: JudgeTrainer, out: Path, seed: int, steps: int) -> Judge
     held_out = editor_edits(pipeline, out / "work-judge", 512, seed + 1)
     codec = editor.Codec(pipeline.vae)
     return judge.build(
-        out / "work-judge-2", seed, steps, lambda step: mixed_batches(edits, codec, 8, seed, step), held_out, first, peak=8e-4
+        out / "work-judge-2",
+        seed,
+        steps,
+        lambda step: mixed_batches(edits, codec, 8, seed, step),
+        held_out,
+        first,
+        peak=8e-4,
     )
 
 

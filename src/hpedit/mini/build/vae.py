@@ -64,7 +64,9 @@ def pictures(step: int, count: int, seed: int) -> Tensor:
     found = []
     for _ in range(count):
         scene = make_scene(TASK_IDS[int(rng.integers(8))], tiles, rng)
-        found.append(scene.source if rng.random() < 0.4 else flawed_picture(scene.source, scene.target, scene.region, rng))
+        found.append(
+            scene.source if rng.random() < 0.4 else flawed_picture(scene.source, scene.target, scene.region, rng)
+        )
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2) * 2 - 1
 
 
@@ -110,7 +112,15 @@ def build(work: Path, seed: int, steps: int = 18_000, batch: int = 16) -> Autoen
         return error + 0.05 * rough + 1e-4 * latents.square().mean(), {"mse": float(error.detach())}
 
     with two_dimensional():
-        fit(vae, loss_of, steps=steps, peak=2e-3, folder=work, every=500, evaluate=lambda _: {"psnr": psnr(vae, held_out)})
+        fit(
+            vae,
+            loss_of,
+            steps=steps,
+            peak=2e-3,
+            folder=work,
+            every=500,
+            evaluate=lambda _: {"psnr": psnr(vae, held_out)},
+        )
         _finish(vae, seed)
     return vae
 
