@@ -42,6 +42,7 @@ from hpedit.editors.fingerprint import tensors_fingerprint
 from hpedit.editors.locate import resolve_model
 from hpedit.editors.protocol import Conditioning, Grid, LoRASettings
 from hpedit.errors import HPEditError
+from hpedit.quiet import quiet_loading
 from hpedit.records import Case
 from hpedit.store.atomic import atomic_write, read_json
 
@@ -141,9 +142,10 @@ class QwenImageEdit:
             found = torch.accelerator.current_accelerator(check_available=True)
             device = found.type if found else "cpu"
         try:
-            pipeline = QwenImageEditPlusPipeline.from_pretrained(
-                folder, torch_dtype=DTYPES[dtype], local_files_only=True
-            )
+            with quiet_loading():
+                pipeline = QwenImageEditPlusPipeline.from_pretrained(
+                    folder, torch_dtype=DTYPES[dtype], local_files_only=True
+                )
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise HPEditError(
                 f"{model} cannot be loaded as a QwenImageEditPlusPipeline: {error}",
