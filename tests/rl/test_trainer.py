@@ -178,11 +178,11 @@ def test_T12_the_reward_goes_up(start, tiny_editor, training_cases, redness_scor
 
     before = mean_score()
     start(
-        train={"iterations": 16, "learning_rate": 1e-2, "micro_batch": 12},
+        train={"iterations": 22, "learning_rate": 2e-2, "micro_batch": 12},
         rollout={"group_size": 6},
         checkpoint={"every": 100},
     )
     after = mean_score()
     with tiny_editor.lora_disabled():
         assert mean_score() == before
-    assert after > before + 0.1
+    assert after > before + 0.2, (before, after)
