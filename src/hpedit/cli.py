@@ -123,6 +123,21 @@ def scorer_fit(
     _print_json(fit(edits, ratings, scores, judge, out))
 
 
+@scorer.command("calibrate")
+def scorer_calibrate(
+    cases: Annotated[Path, typer.Option(help="Parquet of cases.")],
+    edits: Annotated[Path, typer.Option(help="Parquet of their edits.")],
+    ratings: Annotated[Path, typer.Option(help="CSV or JSONL of ratings: edit_id, rater, score.")],
+    out: Annotated[Path, typer.Option(help="Folder of the fitted scorer.")],
+    judge: Annotated[str, typer.Option(help="mini, a folder, or the Hugging Face id of a Qwen2.5-VL.")] = "mini",
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+) -> None:
+    """Ask a judge about rated edits and calibrate it: the scorer that training and benchmark use."""
+    from hpedit.scorer.hp_scorer import calibrate_files
+
+    typer.echo(json.dumps(calibrate_files(cases, edits, ratings, out, judge=judge, revision=revision), indent=2))
+
+
 @scorer.command("eval")
 def scorer_eval(
     scorer: Annotated[Path, typer.Option(help="Folder of a fitted scorer.")],

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hpedit.errors import HPEditError
 from hpedit.records import Case
 
 Array = NDArray[np.float32]
 
 TOLERANCE = 0.02
 """Root mean square error (in units of the pixel range) that is half forgiven."""
-KEEP_SCALE = 0.10
+KEEP_SCALE = 0.12
 """Root mean square error outside the region at which `keep` falls to 1/e."""
 SMALL_REST = 0.08
 """With less than this share of pixels outside the region the structure is what must stay."""
@@ -39,18 +40,25 @@ class Marks:
 
     @property
     def score(self) -> float:
+        """The two parts as one score in [0, 5]; a part at 0 leaves nothing."""
         return 5 * self.change * self.keep
 
 
-def _rms(error: Array, weight: Array) -> float:
-    """Weighted root mean square over pixels and channels; `weight` is (H, W)."""
+def rms(error: Array, weight: Array) -> float:
+    """Weighted root mean square over pixels and channels; 0 where nothing has weight.
+
+    Args:
+        error: (H, W, C), in units of the pixel range.
+        weight: (H, W), not negative.
+    """
     total = float(weight.sum())
     if total <= 0:
         return 0.0
     return float(np.sqrt(((error**2).mean(-1) * weight).sum() / total))
 
 
-def _felt(error: float) -> float:
+def felt(error: float) -> float:
+    """What an eye makes of an error in [0, 1]: e^2/(e + TOLERANCE), strictly rising and far below e when e is small."""
     return error * error / (error + TOLERANCE)
 
 
@@ -68,27 +76,33 @@ def mark(source: Array, target: Array, region: Array, edit: Array) -> Marks:
         source, target, edit: (H, W, 3), values in [0, 1].
         region: (H, W) in [0, 1], 1 where the edit must change pixels.
     """
-    reference = _felt(_rms(source - target, region))
-    change = max(0.0, 1 - _felt(_rms(edit - target, region)) / max(reference, 1e-6))
+    reference = felt(rms(source - target, region))
+    change = max(0.0, 1 - felt(rms(edit - target, region)) / max(reference, 1e-6))
     rest = 1 - region
     if float(rest.mean()) < SMALL_REST:
-        lost = _rms(_gradients(edit) - _gradients(target), np.ones_like(region))
+        lost = rms(_gradients(edit) - _gradients(target), np.ones_like(region))
     else:
-        lost = _rms(edit - target, rest)
+        lost = rms(edit - target, rest)
     return Marks(change, float(np.exp(-((lost / KEEP_SCALE) ** 2))))
 
 
 def to_array(picture: Image.Image) -> Array:
     """A PIL picture as (H, W, 3) float32 in [0, 1]."""
-    return np.asarray(picture.convert("RGB"), np.float32) / 255
+    return np.asarray(picture.convert("RGB"), np.float32) / np.float32(255)
 
 
 def score_edit(case: Case, image: Image.Image) -> float:
-    """Oracle score in [0, 5] of an edit of a mini case. The edit is resized to the target's size if it differs."""
+    """Oracle score in [0, 5] of an edit of a mini case. The edit is resized to the target's size if it differs.
+
+    Raises:
+        HPEditError: the case has no exact target.
+    """
     if case.oracle is None:
-        raise ValueError(f"case {case.id} has no oracle key: only cases of the mini world do")
+        raise HPEditError(
+            f"case {case.id} has no oracle key: only cases of the mini world do", hint="score it with HP-Scorer instead"
+        )
     target = case.oracle.target
     if image.size != target.size:
         image = image.resize(target.size, Image.Resampling.BICUBIC)
-    region = np.asarray(case.oracle.region.convert("L"), np.float32) / 255
+    region = np.asarray(case.oracle.region.convert("L"), np.float32) / np.float32(255)
     return mark(to_array(case.source.resize(target.size)), to_array(target), region, to_array(image)).score

@@ -22,6 +22,7 @@ from hpedit.scorer.judge import Answer, Judge, Question, TransformersJudge
 from hpedit.scorer.prompts import rubric, scoring_prompt
 from hpedit.scorer.statistics import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.tables import read_cases, read_edits, read_ratings
 from hpedit.tasks import TASK_IDS
 
 FEATURES = ("expected", "spread")
@@ -157,3 +158,33 @@ def fit_scorer(
     }
     atomic_write(out / SETTINGS, dump_json(settings))
     return HPScorer(judge, calibration)
+
+
+def calibrate_files(
+    cases: Path, edits: Path, ratings: Path, out: Path, *, judge: str = "mini", revision: str | None = None
+) -> dict[str, str | float | int | None]:
+    """`hpedit scorer calibrate`: fit a judge on rated edits on disk; returns verdict, reason and cross-validated figures.
+
+    Args:
+        cases: Parquet of cases (candidates.parquet of `hpedit cases build`).
+        edits: Parquet of edits of these cases.
+        ratings: CSV or JSONL of edit_id, rater, score.
+        out: Folder of the scorer.
+        judge: "mini", a folder, or the hub id of a Qwen2.5-VL.
+        revision: Of a hub model; pin it.
+
+    Raises:
+        HPEditError: the files have nothing in common, or the ratings cannot be learnt from.
+    """
+    by_id = {case.id: case for case in read_cases(cases)}
+    known = [edit for edit in read_edits(edits) if edit.case_id in by_id]
+    scores = read_ratings(ratings)
+    if not {edit.id for edit in known} & {rating.edit_id for rating in scores}:
+        raise HPEditError(
+            f"{ratings} rates no edit of {edits} whose case is in {cases}",
+            hint="edit_id must be the id column of the edits, case_id the id of the cases",
+        )
+    backend = TransformersJudge.load(judge, revision, device="auto")
+    fitted = fit_scorer(backend, by_id, known, scores, out, model=judge, revision=revision).calibration
+    pearson = None if np.isnan(fitted.pearson.value) else fitted.pearson.value
+    return {"verdict": fitted.verdict, "reason": fitted.reason, "n": fitted.n, "pearson": pearson}

@@ -22,6 +22,7 @@ from PIL import Image
 
 from hpedit.editors.fingerprint import folder_fingerprint
 from hpedit.errors import HPEditError
+from hpedit.quiet import quiet_loading
 from hpedit.scorer.prompts import CHOICES, IMAGE
 
 MIN_MASS = 0.5
@@ -116,11 +117,16 @@ class TransformersJudge:
 
         place = str(judge_path()) if model == "mini" else model
         local = Path(place).is_dir()
+        asked = {"revision": revision or "main", "local_files_only": local}
+        if device == "auto":
+            found = torch.accelerator.current_accelerator(check_available=True)
+            device = found.type if found else "cpu"
         try:
-            network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-                place, revision=revision or "main", dtype=getattr(torch, dtype), local_files_only=local
-            )
-            processor = AutoProcessor.from_pretrained(place, revision=revision or "main", local_files_only=local)
+            with quiet_loading():
+                network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+                    place, dtype=getattr(torch, dtype), **asked
+                )
+                processor = AutoProcessor.from_pretrained(place, **asked)
         except (OSError, ValueError) as error:
             raise HPEditError(
                 f"the judge {model!r} can't be loaded: {error}",
