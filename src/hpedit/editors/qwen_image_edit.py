@@ -143,9 +143,7 @@ class QwenImageEdit:
             device = found.type if found else "cpu"
         try:
             with quiet_loading():
-                pipeline = QwenImageEditPlusPipeline.from_pretrained(
-                    folder, torch_dtype=DTYPES[dtype], local_files_only=True
-                )
+                pipeline = QwenImageEditPlusPipeline.from_pretrained(folder, dtype=DTYPES[dtype], local_files_only=True)
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise HPEditError(
                 f"{model} cannot be loaded as a QwenImageEditPlusPipeline: {error}",
