@@ -1,7 +1,7 @@
 """Configurations of the miniature models: the classes of Qwen-Image-Edit-2509 and Qwen2.5-VL at 32 px.
 
-The editor's transformer has 4 double-stream layers of 4 heads of 32 (2.4 M parameters); a picture of 32 x 32 px becomes 8 x 8
-latents of 16 channels, packed into 16 tokens. The judge sees a picture as 16 tokens of 8 x 8 px.
+The editor's transformer has 4 double-stream layers of 4 heads of 32 (2.4 M parameters); a picture of 32 x 32 px becomes
+8 x 8 latents of 16 channels, packed into 16 tokens. The judge sees a picture as 16 tokens of 8 x 8 px.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ from hpedit.mini.tokenizer import CHAT_TEMPLATE, build_tokenizer, check_template
 
 LATENT_CHANNELS = 16
 JOINT_DIM = 96
+"""Width of the editor's text encoder, and so of the text that its transformer sees."""
 EDITOR_PATCH = 8
+"""Side in pixels of a patch of the editor's text encoder; 2 x 2 patches become one token."""
 JUDGE_PATCH = 4
+"""The same of the judge."""
 JUDGE_DIM = 128
+"""Width of the judge."""
 JUDGE_THETA = 2.0
-"""Base of the rotary frequencies. Qwen2.5-VL gives the width axis the lowest third of them; with a base of 1000 neighbouring
-columns of a 4 x 4 picture would differ by 0.01 rad, and no head could find the patch that it should compare."""
+"""Base of the rotary frequencies. Qwen2.5-VL gives the width axis the lowest third of them; with a base of 1000
+neighbouring columns of a 4 x 4 picture would differ by 0.01 rad, and no head could find the patch that it should
+compare."""
 INITIAL_STD = 0.08
 """About 1 / sqrt(width). The 0.02 of models thirty times as wide leaves the layers of one this narrow nearly silent."""
 
@@ -67,6 +72,13 @@ def build_transformer() -> QwenImageTransformer2DModel:
 def _vlm(
     tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, inner: int, patch: int, vision: int, theta: float
 ) -> Qwen2_5_VLConfig:
+    """A Qwen2.5-VL of 4 heads.
+
+    Args:
+        hidden, inner, layers: Width, MLP width and depth of the language model.
+        patch, vision: Patch side in pixels and width of the one-layer vision tower.
+        theta: Base of the rotary frequencies.
+    """
     ids = {
         name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
         for name in ("image_pad", "video_pad", "vision_start", "vision_end")
@@ -131,6 +143,7 @@ def build_judge_model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGene
 
 
 def _image_processor(patch: int) -> Qwen2VLImageProcessorPil:
+    """Cuts pictures, scaled to SIZE x SIZE px and values in [-1, 1], into patches of side `patch`."""
     return Qwen2VLImageProcessorPil(
         patch_size=patch,
         merge_size=2,
@@ -144,8 +157,9 @@ def _image_processor(patch: int) -> Qwen2VLImageProcessorPil:
 def _processor(patch: int, tokenizer: Qwen2Tokenizer) -> PaddleOCRVLProcessor:
     """Pictures and text for a Qwen2.5-VL.
 
-    Qwen's own processor classes insist on a video processor, which needs torchvision. This class of transformers expands
-    image tokens in the same way and takes pictures and text alone, so that the weights load where torchvision is absent.
+    Qwen's own processor classes insist on a video processor, which needs torchvision. This class of transformers
+    expands image tokens in the same way and takes pictures and text alone, so that the weights load where torchvision
+    is absent.
     """
     return PaddleOCRVLProcessor(_image_processor(patch), tokenizer, chat_template=CHAT_TEMPLATE)
 

@@ -1,8 +1,8 @@
 """The control arm of the demo: what as many more supervised steps as RL took would have gained.
 
-The base editor goes on learning from supervised pairs with the same flaws as those it was built on, with a LoRA of the same
-size, the same optimizer and the same number of updates as the RL run. If the base had only been unfinished, this would
-gain as much as RL does.
+The base editor goes on learning from supervised pairs with the same flaws as those it was built on, with a LoRA of the
+same size, the same optimizer and the same number of updates as the RL run. If the base had only been unfinished, this
+would gain as much as RL does.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from hpedit.config import Recipe
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.errors import HPEditError
 from hpedit.mini.flaws import flawed_picture
 from hpedit.mini.oracle import to_array
 from hpedit.mini.scenes import to_image
@@ -32,8 +33,12 @@ DRAWS = 3
 
 
 def train_control(out: Path, editor: QwenImageEdit, cases: Sequence[Case], recipe: Recipe) -> Path:
-    """Train the control's LoRA on mini cases and return its folder. A finished one is returned at once; a killed one
-    starts again, since it takes half a minute.
+    """Train the control's LoRA on mini cases and return its folder.
+
+    A finished one is returned at once; a killed one starts again, since it takes half a minute.
+
+    Raises:
+        HPEditError: a case has no exact target, or `out` holds another run.
     """
     updates = recipe.train.iterations * recipe.train.inner_updates
     asked = {"updates": updates, "batch": BATCH, "lora": recipe.lora.model_dump(mode="json"), "seed": recipe.seed}
@@ -54,8 +59,12 @@ def _targets(editor: QwenImageEdit, cases: Sequence[Case], seed: int) -> Tensor:
     rng = np.random.default_rng((seed, 31))
     found = []
     for case in cases:
-        assert case.oracle is not None, "the control needs mini cases"
-        region = np.asarray(case.oracle.region, np.float32) / 255
+        if case.oracle is None:
+            raise HPEditError(
+                f"case {case.id} has no exact target, which the control learns from",
+                hint="give it cases of the mini world",
+            )
+        region = np.asarray(case.oracle.region, np.float32) / np.float32(255)
         drawn = [flawed_picture(to_array(case.source), to_array(case.oracle.target), region, rng) for _ in range(DRAWS)]
         found.append(editor.latents([to_image(picture) for picture in drawn]))
     return torch.stack(found)

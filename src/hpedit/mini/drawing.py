@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -36,6 +37,7 @@ SLOTS: dict[str, tuple[int, int]] = {
 """Name of a place -> (row, column) of its centre in pixels."""
 
 Alpha = NDArray[np.float32]
+"""Opacities and regions as float32 arrays of shape (H, W), values in [0, 1]."""
 
 
 @cache
@@ -46,12 +48,13 @@ def _coverage(shape: str) -> tuple[Alpha, Alpha]:
     y, x = np.meshgrid(axis, axis, indexing="ij")
 
     def inside(margin: float) -> NDArray[np.bool_]:
-        r = np.hypot(x, y)
+        r: NDArray[np.float64] = np.hypot(x, y)
         edge = 1 - margin
         if shape == "ball":
             return r < edge
         if shape == "box":
-            return np.maximum(abs(x), abs(y)) < 0.86 * edge
+            reach: NDArray[np.float64] = np.maximum(abs(x), abs(y))
+            return reach < 0.86 * edge
         if shape == "triangle":
             return (y < 0.85 - margin) & (abs(x) < (y + 0.98 - 1.6 * margin) * 0.54)
         if shape == "diamond":
@@ -62,7 +65,8 @@ def _coverage(shape: str) -> tuple[Alpha, Alpha]:
         return (r < edge) & (r > 0.42 + margin)
 
     def soften(mask: NDArray[np.bool_]) -> Alpha:
-        return mask.reshape(OBJECT, fine, OBJECT, fine).mean((1, 3)).astype(np.float32)
+        share: NDArray[np.float64] = mask.reshape(OBJECT, fine, OBJECT, fine).mean((1, 3))
+        return share.astype(np.float32)
 
     return soften(inside(0.0)), soften(inside(0.16))
 
@@ -82,13 +86,14 @@ def stamp(shape: str, color: str, center: tuple[int, int]) -> tuple[Pixels, Alph
 
 
 def over(background: Pixels, pixels: Pixels, alpha: Alpha) -> Pixels:
-    """Composite a picture on a background."""
+    """Composite a picture on a background (H, W, 3) with opacity `alpha` (H, W) in [0, 1]."""
     return background + alpha[..., None] * (pixels - background)
 
 
 def blur(picture: Pixels, sigma: float) -> Pixels:
     """Gaussian blur of the two spatial axes, `sigma` in pixels."""
-    return gaussian_filter(picture, (sigma, sigma, 0), mode="nearest")
+    blurred: Pixels = gaussian_filter(picture, (sigma, sigma, 0), mode="nearest")
+    return blurred
 
 
 @cache
@@ -101,53 +106,58 @@ def backdrop(name: str) -> Pixels:
             t / horizon
         )
         rows = np.where(t < horizon, sky, np.asarray(bottom, np.float32) * (1.08 - 0.25 * (t - horizon)))
-        return np.clip(np.broadcast_to(rows, (SIZE, SIZE, 3)), 0, 1).astype(np.float32)
+        picture: Pixels = np.clip(np.broadcast_to(rows, (SIZE, SIZE, 3)), 0, 1).astype(np.float32)
+        return picture
 
-    return {
+    drawn: dict[str, Callable[[], Pixels]] = {
         "blue sky": lambda: bands((0.25, 0.5, 0.9), (0.8, 0.92, 1.0), (0.8, 0.92, 1.0), 1.0),
         "beach": lambda: bands((0.45, 0.75, 0.95), (0.6, 0.85, 0.9), (0.9, 0.8, 0.55), 0.55),
         "meadow": lambda: bands((0.6, 0.8, 0.95), (0.8, 0.9, 0.95), (0.3, 0.62, 0.22), 0.4),
         "night sky": lambda: bands((0.02, 0.03, 0.12), (0.12, 0.12, 0.32), (0.12, 0.12, 0.32), 1.0),
         "snow field": lambda: bands((0.7, 0.78, 0.86), (0.85, 0.88, 0.93), (0.95, 0.96, 0.98), 0.45),
-    }[name]()
+    }
+    return drawn[name]()
 
 
 BACKDROPS = ("blue sky", "beach", "meadow", "night sky", "snow field")
 
 
 def relight(picture: Pixels, light: str) -> Pixels:
-    """Change the light of a whole picture."""
+    """Change the light of a whole picture to one of LIGHTS; (SIZE, SIZE, 3) in [0, 1] both ways."""
     ramp = np.linspace(1.5, 0.35, SIZE, dtype=np.float32)[None, :, None]
 
     def gain(*factors: float) -> Pixels:
         return picture * np.asarray(factors, np.float32)
 
-    lit = {
+    lit: dict[str, Callable[[], Pixels]] = {
         "dusk": lambda: gain(0.95, 0.55, 0.45) + np.float32(0.03),
         "night": lambda: gain(0.25, 0.32, 0.55),
         "light from the left": lambda: picture * ramp,
         "light from the right": lambda: picture * ramp[:, ::-1],
         "fog": lambda: picture * np.float32(0.45) + np.float32(0.5),
-    }[light]()
-    return np.clip(lit, 0, 1).astype(np.float32)
+    }
+    picture_in_light: Pixels = np.clip(lit[light](), 0, 1).astype(np.float32)
+    return picture_in_light
 
 
 LIGHTS = ("dusk", "night", "light from the left", "light from the right", "fog")
 
 LUMA = np.asarray((0.299, 0.587, 0.114), np.float32)
+"""Weights of red, green and blue in brightness (ITU-R BT.601)."""
 
 
 def restyle(picture: Pixels, style: str) -> Pixels:
-    """Render a whole picture in a style."""
+    """Render a whole picture in one of STYLES; (SIZE, SIZE, 3) in [0, 1] both ways."""
     luma = (picture @ LUMA)[..., None]
 
-    styled = {
+    styled: dict[str, Callable[[], Pixels]] = {
         "black and white": lambda: np.repeat(luma, 3, axis=-1),
         "sepia": lambda: luma * np.asarray((1.1, 0.88, 0.62), np.float32) + np.float32(0.04),
         "negative": lambda: 1 - picture,
         "pop art": lambda: np.round(picture * 2) / 2,
-    }[style]()
-    return np.clip(styled, 0, 1).astype(np.float32)
+    }
+    picture_in_style: Pixels = np.clip(styled[style](), 0, 1).astype(np.float32)
+    return picture_in_style
 
 
 STYLES = ("black and white", "sepia", "negative", "pop art")

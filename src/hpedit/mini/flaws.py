@@ -31,7 +31,7 @@ def remnants(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels:
 
 
 def spill_over(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels:
-    """The change runs over its border: a halo around a local edit, objects drowned by a background, an overdone look."""
+    """The change runs over its border: a halo at a local edit, objects drowned by a background, an overdone look."""
     del rng
     rest = 1 - region
     if rest.mean() < 0.05:

@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 
 TOLERANCE = 0.02
 """Root mean square error (in units of the pixel range) that is half forgiven."""
-KEEP_SCALE = 0.12
+KEEP_SCALE = 0.15
 """Root mean square error outside the region at which `keep` falls to 1/e."""
 SMALL_REST = 0.08
 """With less than this share of pixels outside the region the structure is what must stay."""

@@ -1,7 +1,8 @@
 """Photographs of the mini world, cut into tiles that belong to one split each.
 
-A photo is scaled down and cut into a grid of tiles. A split owns whole tiles (or whole photos, when there are many), so crops
-of different splits never share a pixel. The embedded photographs come from the wheels of scikit-image and scikit-learn.
+A photo is scaled down and cut into a grid of tiles. A split owns whole tiles (or whole photos, when there are many), so
+crops of different splits never share a pixel. The embedded photographs come from the wheels of scikit-image and
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ SPLITS: dict[str, float] = {"pretrain": 0.5, "train": 0.2, "calibration": 0.12, 
 """Share of the tiles each split owns. Weights are built on `pretrain` alone; the demo uses the other three."""
 
 TILE = 64
+"""Side of a tile in pixels."""
 SHORT_SIDE = (192, 384)
+"""Least and greatest short side of a photo in pixels when it is cut."""
 WHOLE_PHOTO_SPLITS_FROM = 40
 """With at least this many photos a photo belongs to one split as a whole."""
 
@@ -45,6 +48,7 @@ EMBEDDED = (
     ("sklearn.datasets.images", "china.jpg", "CC BY 2.0"),
     ("sklearn.datasets.images", "flower.jpg", "CC BY 2.0"),
 )
+"""Package, file and licence of each embedded photograph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def _unit_hash(text: str) -> float:
 
 
 def split_of(key: str) -> str:
-    """The split a tile (or whole photo) belongs to."""
+    """The split a tile (or whole photo) belongs to: a fixed function of its id (or file name), in the shares of SPLITS."""
     place, reached = _unit_hash("split:" + key), 0.0
     for name, share in SPLITS.items():
         reached += share
@@ -76,8 +80,8 @@ def cut_tiles(photo: Image.Image, name: str, origin: str, licence: str) -> list[
     """Scale a photo so that its short side lies within SHORT_SIDE and cut the grid of whole tiles out of it."""
     short = min(photo.size)
     scale = min(max(short, SHORT_SIDE[0]), SHORT_SIDE[1]) / short
-    size = tuple(max(TILE, round(side * scale)) for side in photo.size)
-    pixels = np.asarray(photo.convert("RGB").resize(size, Image.Resampling.LANCZOS), np.float32) / 255
+    size = (max(TILE, round(photo.width * scale)), max(TILE, round(photo.height * scale)))
+    pixels = np.asarray(photo.convert("RGB").resize(size, Image.Resampling.LANCZOS), np.float32) / np.float32(255)
     rows, columns = pixels.shape[0] // TILE, pixels.shape[1] // TILE
     return [
         Tile(f"{name}:{i}:{j}", pixels[i * TILE : (i + 1) * TILE, j * TILE : (j + 1) * TILE].copy(), origin, licence)

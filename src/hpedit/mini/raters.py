@@ -1,4 +1,7 @@
-"""Simulated raters: the oracle's score as one person sees it, with a bias and noise of their own, rounded to whole scores."""
+"""Simulated raters: the oracle's score as one person sees it.
+
+Each has a bias and noise of their own and gives whole scores, as people do.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ class SimulatedRater:
 
     @staticmethod
     def make(seed: int, number: int) -> SimulatedRater:
+        """Person `number` (from 0) of the panel drawn with `seed`; the bias is drawn here, once for all edits."""
         bias = float(np.random.default_rng((seed, 1, number)).normal(0, BIAS))
         return SimulatedRater(f"simulated-{number + 1}", bias, seed, number)
 

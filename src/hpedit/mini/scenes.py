@@ -24,7 +24,7 @@ from hpedit.mini.drawing import (
     restyle,
     stamp,
 )
-from hpedit.mini.oracle import _felt, _rms
+from hpedit.mini.oracle import felt, rms
 from hpedit.mini.photos import TILE, Pixels, Tile
 from hpedit.records import Case, OracleKey
 from hpedit.tasks import TASK_IDS
@@ -34,15 +34,51 @@ MIN_CHANGE = 0.045
 """Least felt difference between source and target inside the region: an edit that nobody could see is not asked for."""
 
 WORDS: dict[str, tuple[str, ...]] = {
-    "addition": ("add a {new} in the {place}", "put a {new} in the {place}", "place a {new} at the {place}", "insert a {new} in the {place} corner"),
+    "addition": (
+        "add a {new} in the {place}",
+        "put a {new} in the {place}",
+        "place a {new} at the {place}",
+        "insert a {new} in the {place} corner",
+    ),
     "removal": ("remove the {old}", "delete the {old}", "erase the {old} from the picture", "take away the {old}"),
-    "swap": ("replace the {old} with a {new}", "swap the {old} for a {new}", "turn the {old} into a {new}", "change the {old} to a {new}"),
-    "background": ("replace the background with a {name}", "change the background to a {name}", "put the objects in front of a {name}", "make the background a {name}"),
-    "color": ("make the {old} {color}", "paint the {old} {color}", "change the color of the {old} to {color}", "recolor the {old} in {color}"),
-    "bokeh": ("blur the background", "add bokeh behind the objects", "keep the objects sharp and blur the background", "make the background out of focus"),
-    "relighting": ("relight the picture with {name}", "change the light to {name}", "make the light {name}", "show the scene in {name}"),
-    "style": ("make it {name} style", "render the picture in {name} style", "turn the picture into {name}", "change the style to {name}"),
-}  # fmt: skip
+    "swap": (
+        "replace the {old} with a {new}",
+        "swap the {old} for a {new}",
+        "turn the {old} into a {new}",
+        "change the {old} to a {new}",
+    ),
+    "background": (
+        "replace the background with a {name}",
+        "change the background to a {name}",
+        "put the objects in front of a {name}",
+        "make the background a {name}",
+    ),
+    "color": (
+        "make the {old} {color}",
+        "paint the {old} {color}",
+        "change the color of the {old} to {color}",
+        "recolor the {old} in {color}",
+    ),
+    "bokeh": (
+        "blur the background",
+        "add bokeh behind the objects",
+        "keep the objects sharp and blur the background",
+        "make the background out of focus",
+    ),
+    "relighting": (
+        "relight the picture with {name}",
+        "change the light to {name}",
+        "make the light {name}",
+        "show the scene in {name}",
+    ),
+    "style": (
+        "make it {name} style",
+        "render the picture in {name} style",
+        "turn the picture into {name}",
+        "change the style to {name}",
+    ),
+}
+"""Task -> wordings of its instruction; the drafts below fill in the words in braces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +91,16 @@ class Thing:
 
     @property
     def name(self) -> str:
+        """What instructions call it: "red ball"; no two objects of a scene share a shape, so the name is unambiguous."""
         return f"{self.color} {self.shape}"
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A source picture with its instruction and exact target. Pictures are (SIZE, SIZE, 3) in [0, 1], `region` (SIZE, SIZE)."""
+    """A source picture with its instruction and exact target.
+
+    Pictures are (SIZE, SIZE, 3) float32 in [0, 1]; `region` is (SIZE, SIZE), 1 where the edit must change pixels, else 0.
+    """
 
     task: str
     instruction: str
@@ -72,13 +112,14 @@ class Scene:
 
 
 def _crop(tile: Tile, rng: np.random.Generator) -> Pixels:
+    """A random square of a tile, mirrored half the time, as a (SIZE, SIZE, 3) background on 256 levels."""
     side = int(rng.integers(40, TILE + 1))
     top, left = (int(rng.integers(0, TILE - side + 1)) for _ in range(2))
     patch = tile.pixels[top : top + side, left : left + side]
     if rng.random() < 0.5:
         patch = patch[:, ::-1]
     picture = Image.fromarray((patch * 255).round().astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BOX)
-    return np.asarray(picture, np.float32) / 255
+    return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def _draw(background: Pixels, things: Sequence[Thing]) -> tuple[Pixels, Alpha]:
@@ -91,10 +132,12 @@ def _draw(background: Pixels, things: Sequence[Thing]) -> tuple[Pixels, Alpha]:
 
 
 def _alpha(thing: Thing) -> Alpha:
+    """Opacity (SIZE, SIZE) of one object."""
     return stamp(thing.shape, thing.color, thing.center)[1]
 
 
 def _hard(alpha: Alpha) -> Alpha:
+    """1 wherever an opacity can be seen at all, else 0: a half covered border pixel belongs to the object."""
     return (alpha > 0.02).astype(np.float32)
 
 
@@ -162,6 +205,8 @@ def _bokeh(background: Pixels, rng: np.random.Generator) -> Draft:
 def _whole(
     names: Sequence[str], apply: Callable[[Pixels, str], Pixels]
 ) -> Callable[[Pixels, np.random.Generator], Draft]:
+    """The draft of a task that changes every pixel by `apply(source, name)`."""
+
     def draft(background: Pixels, rng: np.random.Generator) -> Draft:
         things, _, _ = _things(rng, int(rng.integers(1, 4)))
         name = str(rng.choice(names))
@@ -184,13 +229,17 @@ DRAFTS: dict[str, Callable[[Pixels, np.random.Generator], Draft]] = {
 
 
 def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator) -> Scene:
-    """Draw scenes until one asks for a change that can be seen (felt difference of at least MIN_CHANGE)."""
+    """Draw scenes until one asks for a change that can be seen (felt difference of at least MIN_CHANGE).
+
+    After 40 draws the most visible one is taken: a "negative" of a grey tile, say, may never get there. A function of its
+    arguments; `rng` is advanced.
+    """
     best: Scene | None = None
     best_change = -1.0
     for _ in range(40):
         tile = tiles[int(rng.integers(len(tiles)))]
         source, target, region, words, category = DRAFTS[task](_crop(tile, rng), rng)
-        change = _felt(_rms(source - target, region))
+        change = felt(rms(source - target, region))
         if change > best_change:
             instruction = WORDS[task][int(rng.integers(len(WORDS[task])))].format(**words)
             best, best_change = Scene(task, instruction, source, target, region, category, tile), change
@@ -201,7 +250,7 @@ def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator) -> Sc
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """A float picture in [0, 1] as 8-bit RGB."""
+    """A float picture (H, W, 3) as 8-bit RGB; values outside [0, 1] are clipped."""
     return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))
 
 

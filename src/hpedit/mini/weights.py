@@ -1,4 +1,7 @@
-"""Where the shipped mini weights lie. They are built by `hpedit mini build`; docs/mini.md tells how long and from what seed."""
+"""Where the shipped mini weights lie.
+
+They are built by `hpedit mini build`; docs/mini.md tells how long and from what seed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ FOLDER = Path(__file__).parent / "checkpoints"
 
 
 def _shipped(name: str, marker: str) -> Path:
+    """The folder of a shipped model; HPEditError where it does not hold the file `marker`."""
     folder = FOLDER / name
     if not (folder / marker).is_file():
         raise HPEditError(
