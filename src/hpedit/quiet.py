@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Within it diffusers and transformers draw no progress bars and log errors alone; afterwards they are as before."""
+    """Within it diffusers and transformers draw no progress bars and log errors alone; afterwards all is as before."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

@@ -1,4 +1,4 @@
-"""The shortcuts that building the weights takes are equal to the real classes' own paths, and a killed build continues."""
+"""The shortcuts that building the weights takes equal the real classes' own paths, and a killed build continues."""
 
 from __future__ import annotations
 

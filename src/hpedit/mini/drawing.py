@@ -61,7 +61,8 @@ def _coverage(shape: str) -> tuple[Alpha, Alpha]:
             return abs(x) + abs(y) < 1.02 * edge
         if shape == "star":
             angle = np.arctan2(x, -y)
-            return r < (0.68 + 0.32 * np.cos(5 * angle)) * (1.02 - 0.8 * margin)
+            rim: NDArray[np.float64] = (0.68 + 0.32 * np.cos(5 * angle)) * (1.02 - 0.8 * margin)
+            return r < rim
         return (r < edge) & (r > 0.42 + margin)
 
     def soften(mask: NDArray[np.bool_]) -> Alpha:
@@ -154,7 +155,7 @@ def restyle(picture: Pixels, style: str) -> Pixels:
         "black and white": lambda: np.repeat(luma, 3, axis=-1),
         "sepia": lambda: luma * np.asarray((1.1, 0.88, 0.62), np.float32) + np.float32(0.04),
         "negative": lambda: 1 - picture,
-        "pop art": lambda: np.round(picture * 2) / 2,
+        "pop art": lambda: np.round(picture * 2) / np.float32(2),
     }
     picture_in_style: Pixels = np.clip(styled[style](), 0, 1).astype(np.float32)
     return picture_in_style

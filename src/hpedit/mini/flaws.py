@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpedit.mini.drawing import Alpha, blur
 from hpedit.mini.photos import Pixels
@@ -25,8 +26,8 @@ def remnants(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels:
     axis = int(rng.integers(2))
     middle = float(np.nonzero(region > 0.5)[axis].mean())
     grid = np.arange(region.shape[axis])
-    side = (grid < middle) if rng.random() < 0.5 else (grid >= middle)
-    mask = (side[:, None] if axis == 0 else side[None, :]) * region
+    side: NDArray[np.bool_] = (grid < middle) if rng.random() < 0.5 else (grid >= middle)
+    mask: Alpha = (side[:, None] if axis == 0 else side[None, :]) * region
     return target + mask[..., None] * np.float32(0.85) * (source - target)
 
 
@@ -37,9 +38,11 @@ def spill_over(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixel
     if rest.mean() < 0.05:
         return target + np.float32(0.6) * (target - source)
     soft = blur(np.repeat(region[..., None], 3, -1), 2.6)
-    glow = blur(target * region[..., None], 2.6) / np.maximum(soft, 1e-3)
-    reach = np.clip(soft * 2.6, 0, 0.75) * rest[..., None]
-    return target + reach * (np.clip(glow, 0, 1) - target)
+    share: Pixels = np.maximum(soft, 1e-3)
+    glow = blur(target * region[..., None], 2.6) / share
+    reach: Pixels = np.clip(soft * 2.6, 0, 0.75) * rest[..., None]
+    lit: Pixels = np.clip(glow, 0, 1)
+    return target + reach * (lit - target)
 
 
 def colour_shift(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels:

@@ -67,7 +67,10 @@ def _unit_hash(text: str) -> float:
 
 
 def split_of(key: str) -> str:
-    """The split a tile (or whole photo) belongs to: a fixed function of its id (or file name), in the shares of SPLITS."""
+    """The split a tile (or whole photo) belongs to.
+
+    A fixed function of its id (or file name), which draws the splits in the shares of SPLITS.
+    """
     place, reached = _unit_hash("split:" + key), 0.0
     for name, share in SPLITS.items():
         reached += share

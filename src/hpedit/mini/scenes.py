@@ -91,7 +91,7 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """What instructions call it: "red ball"; no two objects of a scene share a shape, so the name is unambiguous."""
+        """What instructions call it, "red ball"; no two objects of a scene share a shape, so it names one of them."""
         return f"{self.color} {self.shape}"
 
 
@@ -99,7 +99,8 @@ class Thing:
 class Scene:
     """A source picture with its instruction and exact target.
 
-    Pictures are (SIZE, SIZE, 3) float32 in [0, 1]; `region` is (SIZE, SIZE), 1 where the edit must change pixels, else 0.
+    Pictures are (SIZE, SIZE, 3) float32 in [0, 1]; `region` is (SIZE, SIZE), 1 where the edit must change pixels and 0
+    elsewhere.
     """
 
     task: str
@@ -231,7 +232,7 @@ DRAFTS: dict[str, Callable[[Pixels, np.random.Generator], Draft]] = {
 def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator) -> Scene:
     """Draw scenes until one asks for a change that can be seen (felt difference of at least MIN_CHANGE).
 
-    After 40 draws the most visible one is taken: a "negative" of a grey tile, say, may never get there. A function of its
+    After 40 draws the most visible one is taken: a blurred tile, say, has nothing left to blur. A function of its
     arguments; `rng` is advanced.
     """
     best: Scene | None = None

@@ -1,7 +1,8 @@
 """The tokenizer of the mini models: Qwen's byte-level BPE, trained on the words of the mini world.
 
-The pipeline drops the first 64 tokens of the prompt, the length of its template in Qwen's vocabulary. Qwen's has one token
-for each word of that template, and so has this one, which is trained until every word of its corpus is a single token.
+The pipeline drops the first 64 tokens of the prompt, the length of its template in Qwen's vocabulary. Qwen's has one
+token for each word of that template, and so has this one, which is trained until every word of its corpus is a single
+token.
 """
 
 from __future__ import annotations
@@ -20,17 +21,33 @@ from hpedit.scorer.prompts import IMAGE, rubric, scoring_prompt
 from hpedit.tasks import TASK_IDS
 
 SPECIAL_TOKENS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>",
-    "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+"""Qwen2.5-VL's own marks, in its order."""
 
 TEMPLATE = (
-    "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, background), then "
-    "explain how the user's text instruction should alter or modify the image. Generate a new image that meets the user's "
-    "requirements while maintaining consistency with the original input where appropriate.<|im_end|>\n<|im_start|>user\n"
+    "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
+    "background), then explain how the user's text instruction should alter or modify the image. Generate a new "
+    "image that meets the user's requirements while maintaining consistency with the original input where "
+    "appropriate.<|im_end|>\n<|im_start|>user\n"
     "Picture 1: <|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
 )
+"""QwenImageEditPlusPipeline's prompt for one picture; `check_template` compares it with the pipeline's own."""
 TEMPLATE_TOKENS = 64
+"""Tokens before "Picture 1", which the pipeline cuts off."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -57,6 +74,7 @@ def instructions() -> list[str]:
 
 
 def _corpus() -> list[str]:
+    """All texts that the mini models ever see, without special tokens: each word in them becomes one token."""
     judge = [rubric(task) for task in TASK_IDS]
     judge += ["".join(scoring_prompt(task, "")).replace(IMAGE, "") for task in TASK_IDS]
     plain = TEMPLATE

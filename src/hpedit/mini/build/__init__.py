@@ -11,10 +11,14 @@ Stage = Literal["vae", "editor", "judge", "all"]
 def build(out: Path, stage: Stage = "all", seed: int = 0) -> None:
     """Build the weights into `out` (vae/, editor/, judge/); a killed build continues with the same command.
 
-    The editor needs the VAE, the judge needs the editor. To ship them, copy editor/ and judge/ to src/hpedit/mini/checkpoints.
-    """
-    from hpedit.mini.build import stages
+    The editor needs the VAE, the judge needs the editor. To ship them, copy editor/ and judge/ to
+    src/hpedit/mini/checkpoints.
 
-    for name, run in stages.STAGES.items():
+    Raises:
+        HPEditError: the stage before has not been built in `out`.
+    """
+    from hpedit.mini.build.stages import STAGES
+
+    for name, run in STAGES.items():
         if stage in (name, "all"):
             run(out, seed)

@@ -1,14 +1,15 @@
 """Training of the mini base editor by flow matching on (partly flawed) supervised pairs.
 
-Transformer and text encoder learn together; the VAE is fixed, so each pair's latents are computed once. Every scene has two
-target draws; a share FLAW_SHARE of them carries a flaw (hpedit.mini.flaws), as real editing sets do. At its plateau the
-editor therefore makes clean and flawed edits by chance, and more of the same supervision does not change the odds.
+Transformer and text encoder learn together; the VAE is fixed, so each pair's latents are computed once. Every scene has
+two target draws; a share FLAW_SHARE of them carries a flaw (hpedit.mini.flaws), as real editing sets do. At its plateau
+the editor therefore makes clean and flawed edits by chance, and more of the same supervision does not change the odds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from hpedit.tasks import TASK_IDS
 
 SIDE = SIZE // (2 * EDITOR_PATCH)
 TOKENS = SIDE * SIDE
+"""Tokens the text encoder makes of a picture, SIDE x SIDE."""
 GRID = SIZE // 8
 """Side of the packed latent grid: 4 x 4 tokens a picture."""
 VARIANTS = 2
@@ -39,7 +41,9 @@ VARIANTS = 2
 CHANGED = 0.05
 """Mean squared difference of two tokens (of about unit variance) from which they count as different."""
 CHANGED_WEIGHT = 4.0
+"""Weight of such a token in the loss; the others weigh 1."""
 SHAPES = [[(1, GRID, GRID), (1, GRID, GRID)]]
+"""The transformer's `img_shapes` for one edit: the noisy target, then the source."""
 
 
 def draw_scene(index: int, seed: int) -> tuple[Scene, list[NDArray[np.float32]]]:
@@ -86,7 +90,10 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The training set. N scenes: sources (N, 32, 32, 3) uint8, latents (N, 1 + VARIANTS, 16, 64) of source and targets."""
+    """The training set of N scenes.
+
+    sources: (N, 32, 32, 3) uint8. latents: (N, 1 + VARIANTS, 16, 64) float16, of the source and then of its targets.
+    """
 
     instructions: list[str]
     sources: NDArray[np.uint8]
@@ -174,7 +181,8 @@ class EditorTrainer(nn.Module):
             img_shapes=SHAPES * len(latents),
             return_dict=False,
         )[0]
-        return out[:, : latents.shape[1]]
+        predicted: Tensor = out[:, : latents.shape[1]]
+        return predicted
 
     @torch.no_grad()
     def sample(
@@ -183,7 +191,7 @@ class EditorTrainer(nn.Module):
         """Edit by Euler steps over `sigmas`; packed latents (B, 16, 64)."""
         text, mask = self.embed(instructions, pictures)
         x = torch.randn(source.shape, generator=torch.Generator().manual_seed(seed))
-        for s, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for s, following in pairwise(sigmas):
             x = x + (following - s) * self.velocity(x, s.expand(len(x)), source, text, mask)
         return x
 
@@ -197,15 +205,15 @@ def flow_loss(
 ) -> Tensor:
     """Flow matching: x_s = (1 - s) x0 + s eps, target eps - x0, s = sigmoid(N(0.2, 1.2)).
 
-    Tokens in which target and source differ weigh CHANGED_WEIGHT times as much: where an object is added or recoloured they
-    are one in eight, and what the instruction says is learnt from them alone.
+    Tokens in which target and source differ weigh CHANGED_WEIGHT times as much: where an object is added or recoloured
+    they are one in eight, and what the instruction says is learnt from them alone.
     """
     latents = pairs.latents[torch.from_numpy(index)].float()
     clean = latents[torch.arange(len(index)), 1 + torch.from_numpy(variant)]
     noise = torch.randn(clean.shape, generator=generator)
     s = torch.sigmoid(0.2 + 1.2 * torch.randn(len(index), generator=generator))
     mixed = (1 - s[:, None, None]) * clean + s[:, None, None] * noise
-    pictures = pairs.sources[index].astype(np.float32) / 255
+    pictures = pairs.sources[index].astype(np.float32) / np.float32(255)
     text, mask = trainer.embed([pairs.instructions[i] for i in index], pictures)
     changed = (clean - latents[:, 0]).square().mean(-1, keepdim=True) > CHANGED
     weight = torch.where(changed, CHANGED_WEIGHT, 1.0)
@@ -228,13 +236,13 @@ class HeldOut:
         self.sigmas = pipeline.scheduler.sigmas.clone()
 
     def scores(self, edits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Oracle score in [0, 5] of one edit a scene, (N, 32, 32, 3) in [0, 1] -> (N,)."""
         return np.array([mark(c.source, c.target, c.region, e).score for c, e in zip(self.scenes, edits, strict=True)])
 
     def ceiling(self) -> float:
         """Oracle mean of the exact targets after a trip through the VAE: what a perfect editor would get."""
-        return float(
-            self.scores(self.codec.decode(self.codec.encode(np.stack([c.target for c in self.scenes])))).mean()
-        )
+        targets = np.stack([scene.target for scene in self.scenes])
+        return float(self.scores(self.codec.decode(self.codec.encode(targets))).mean())
 
     def evaluate(self, trainer: EditorTrainer) -> Metrics:
         """Oracle mean overall and by task of one edit a scene."""

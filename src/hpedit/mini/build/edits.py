@@ -1,4 +1,8 @@
-"""Real edits for the judge's second stage: what the base editor makes of fresh scenes, and spoiled edits sent through the VAE."""
+"""Real edits for the judge's second stage.
+
+They are what the base editor makes of fresh scenes, and spoiled edits sent through the VAE, whose traces a judge that
+saw drawn pictures alone would take for flaws.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,9 @@ from hpedit.mini.scenes import Scene, make_scene
 from hpedit.tasks import TASK_IDS
 
 STEPS = 8
+"""Euler steps of an edit, as many as the demo uses."""
 CHUNK = 128
+"""Scenes edited at a time; each chunk has its own noise seed, so another size gives other edits."""
 
 
 def _scene(index: int, seed: int) -> Scene:
@@ -28,7 +34,7 @@ def _scene(index: int, seed: int) -> Scene:
 
 
 def editor_edits(pipeline: QwenImageEditPlusPipeline, folder: Path, count: int, seed: int) -> list[Sample]:
-    """The base editor's edits of `count` fresh scenes with the oracle's scores; read from `folder` if they are there."""
+    """The base editor's edits of `count` fresh scenes with the oracle's scores, kept in `folder` for the next call."""
     file = folder / f"edits-{count}-{seed}.safetensors"
     scenes = [_scene(index, seed) for index in range(count)]
     if file.exists():
@@ -63,7 +69,11 @@ def _edit(pipeline: QwenImageEditPlusPipeline, scenes: Sequence[Scene], seed: in
 
 
 def mixed_batches(edits: Sequence[Sample], codec: Codec, per_task: int, seed: int, step: int) -> list[Sample]:
-    """A batch of the second stage: of each task half editor's edits, half fresh spoiled ones, some of these through the VAE."""
+    """A batch of the second stage, `per_task` samples of each task in turn; a function of its arguments.
+
+    Half of each task are the editor's edits, half are fresh spoiled ones, at every other step sent through the VAE.
+    `edits` holds the tasks in turn, as `editor_edits` returns them.
+    """
     rng = np.random.default_rng((seed, 66, step))
     half = per_task // 2
     spoiled = synthetic(step + 10**6, per_task - half, seed)

@@ -2,14 +2,16 @@
 
 What made it learn (docs/mini.md has the figures):
 
-1. The label is soft: the oracle's score between two digits becomes probability of both, so that the expectation is exact.
-2. Dense side tasks, used in training alone. From each token of the source a linear head tells what the exact target looks
-   like there, from each token of the edit how far that patch is from source and target: carrying out the instruction and
-   comparing two pictures are learnt from 16 answers a picture instead of one. The target is asked of the source's tokens,
-   which come first: asked of the edit's, it would be copied from the edit.
-3. A few attention heads start out looking at the same place of the previous picture (`look_at_same_place`); left to chance,
-   3,000 steps did not find that.
-4. The fixed part of a task's prompt is computed once a batch, and its keys and values are shared by all edits of the task.
+1. The label is soft: the oracle's score between two digits becomes probability of both, so that the expectation is
+   exact.
+2. Dense side tasks, used in training alone. From each token of the source a linear head tells what the exact target
+   looks like there, from each token of the edit how far that patch is from source and target: carrying out the
+   instruction and comparing two pictures are learnt from 16 answers a picture instead of one. The target is asked of
+   the source's tokens, which come first: asked of the edit's, it would be copied from the edit.
+3. A few attention heads start out looking at the same place of the previous picture (`look_at_same_place`); left to
+   chance, 3,000 steps did not find that.
+4. The fixed part of a task's prompt is computed once a batch, and its keys and values are shared by all edits of the
+   task.
 """
 
 from __future__ import annotations
@@ -85,7 +87,8 @@ def patchify(pictures: NDArray[np.float32]) -> Tensor:
 def _blocks(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Means over blocks of `size` px: (B, 32, 32, C) -> (B, 32/size, 32/size, C)."""
     b, h, w, c = values.shape
-    return values.reshape(b, h // size, size, w // size, size, c).mean((2, 4))
+    means: NDArray[np.float32] = values.reshape(b, h // size, size, w // size, size, c).mean((2, 4))
+    return means
 
 
 def dense_labels(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
@@ -101,7 +104,12 @@ def dense_labels(samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
     wrong = (edit - target) ** 2
     errors = ((edit - source) ** 2, wrong, wrong * region, wrong * (1 - region))
     compared = np.concatenate([np.sqrt(_blocks(error, 8).mean(-1, keepdims=True)) * 4 for error in errors], -1)
-    return tuple(torch.from_numpy(x.reshape(-1, TOKENS, x.shape[-1]).astype(np.float32)) for x in (imagined, compared))  # type: ignore[return-value]
+    return _by_token(imagined), _by_token(compared)
+
+
+def _by_token(labels: NDArray[np.float32]) -> Tensor:
+    """(B, 4, 4, n) -> (B, 16, n), in reading order."""
+    return torch.from_numpy(labels.reshape(-1, TOKENS, labels.shape[-1]).astype(np.float32))
 
 
 def soft_labels(scores: Tensor) -> Tensor:
@@ -128,6 +136,7 @@ class JudgeTrainer(nn.Module):
         return list(self.tokenizer(text)["input_ids"])
 
     def _suffix(self, sample: Sample) -> list[int]:
+        """Token ids of a sample's whole prompt after its task's prefix."""
         text = "".join(scoring_prompt(sample.task, sample.instruction)).replace(IMAGE, self.image)
         ids = self._ids("<|im_start|>user\n" + text + "<|im_end|>\n<|im_start|>assistant\n")
         prefix = self.prefixes[sample.task]
@@ -138,8 +147,8 @@ class JudgeTrainer(nn.Module):
     def look_at_same_place(self) -> None:
         """Let a few heads start out attending from each token of the edit to the same place of the source.
 
-        A rotary head whose query and key are constants scores cos(f (p - q) - phase) for each frequency f; with phase = f d
-        that peaks at distance d, here the distance of the two pictures.
+        A rotary head whose query and key are constants scores cos(f (p - q) - phase) for each frequency f; with
+        phase = f d that peaks at distance d, here the distance of the two pictures.
         """
         sample = Sample(TASK_IDS[0], "x", *(np.zeros(1, np.float32),) * 4, 0.0)
         places, first, second = self._positions(self._suffix(sample), 0)
@@ -170,6 +179,7 @@ class JudgeTrainer(nn.Module):
         return places, first, second
 
     def _prefix_cache(self, tasks: Sequence[str], repeats: Tensor) -> tuple[DynamicCache, Tensor]:
+        """Keys and values of the tasks' prefixes, padded on the left, each repeated for its samples; and their mask."""
         ids = torch.full((len(tasks), self.longest), self.pad)
         mask = torch.zeros((len(tasks), self.longest), dtype=torch.long)
         for row, task in enumerate(tasks):
@@ -192,10 +202,11 @@ class JudgeTrainer(nn.Module):
         return cache, mask.repeat_interleave(repeats, 0)
 
     def forward(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities of the digits (B, 6) over the whole vocabulary, and the side tasks' answers, (B, 16, IMAGINED) and
-        (B, 16, COMPARED).
+        """Answer a batch in which the samples of one task stand together.
 
-        Samples of one task must stand together.
+        Returns:
+            Log-probabilities of the digits over the whole vocabulary, (B, 6), and the answers of the side tasks,
+            (B, 16, IMAGINED) and (B, 16, COMPARED).
         """
         tasks = list(dict.fromkeys(sample.task for sample in samples))
         repeats = torch.tensor([sum(sample.task == task for sample in samples) for task in tasks])
@@ -223,15 +234,18 @@ class JudgeTrainer(nn.Module):
         """Visual tokens of source and edit of each sample, in reading order: (B * 2 * 16, D)."""
         pictures = np.stack([picture for sample in samples for picture in (sample.source, sample.edit)])
         grid = torch.tensor([[1, 2 * SIDE, 2 * SIDE]]).repeat(len(pictures), 1)
-        return self.model.model.visual(patchify(pictures), grid_thw=grid).pooler_output
+        seen: Tensor = self.model.model.visual(patchify(pictures), grid_thw=grid).pooler_output
+        return seen
 
     def _language(self, ids: Tensor, mask: Tensor, places: Tensor, cache: DynamicCache, seen: Tensor) -> Tensor:
+        """Last hidden states (B, T, D) of suffixes `ids` (B, T) after the prefixes in `cache`; `mask` covers both."""
         language = self.model.model.language_model
         embeds = language.embed_tokens(ids)
         embeds = embeds.masked_scatter((ids == self.model.config.image_token_id)[..., None], seen.to(embeds.dtype))
-        return language(
+        hidden: Tensor = language(
             inputs_embeds=embeds, attention_mask=mask, position_ids=places, past_key_values=cache
         ).last_hidden_state
+        return hidden
 
 
 def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample]) -> tuple[Tensor, Metrics]:

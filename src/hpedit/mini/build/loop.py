@@ -34,12 +34,14 @@ class Ema:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the parameters as they are after `step`; early on the average follows them closely."""
         decay = min(self.decay, (step + 1) / (step + 10))
         for name, p in module.named_parameters():
             self.values[name].lerp_(p.detach(), 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
+        """Overwrite the module's parameters with their averages."""
         for name, p in module.named_parameters():
             p.copy_(self.values[name])
 
@@ -92,6 +94,7 @@ def fit(
 
 
 def _evaluate_averaged(module: nn.Module, ema: Ema, evaluate: Callable[[int], Metrics], step: int) -> Metrics:
+    """Evaluate the averaged weights and put the trained ones back."""
     kept = {name: p.detach().clone() for name, p in module.named_parameters()}
     ema.copy_to(module)
     with torch.no_grad():
@@ -113,6 +116,7 @@ def _save(module: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, folder:
 
 
 def _restore(module: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, folder: Path) -> int:
+    """Load weights, averages and moments of the newest checkpoint; returns the step to go on from, 0 without one."""
     checkpoint = load_latest(folder)
     if checkpoint is None:
         return 0

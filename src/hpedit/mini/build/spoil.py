@@ -6,35 +6,58 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hpedit.mini.drawing import COLORS, LUMA, SHAPES, SIZE, SLOTS, backdrop, blur, over, relight, restyle, stamp
-from hpedit.mini.drawing import BACKDROPS, LIGHTS, STYLES
+from hpedit.mini.drawing import (
+    BACKDROPS,
+    COLORS,
+    LIGHTS,
+    LUMA,
+    SHAPES,
+    SIZE,
+    SLOTS,
+    STYLES,
+    Alpha,
+    backdrop,
+    blur,
+    over,
+    relight,
+    restyle,
+    stamp,
+)
 from hpedit.mini.flaws import FLAWS
-from hpedit.mini.scenes import Pixels, Scene
+from hpedit.mini.photos import Pixels
+from hpedit.mini.scenes import Scene
 
 Rng = np.random.Generator
 Degrade = Callable[[Pixels, Rng], Pixels]
 
 
 def noise(picture: Pixels, rng: Rng) -> Pixels:
-    return picture + rng.normal(0, rng.uniform(0.02, 0.2), picture.shape).astype(np.float32)
+    """Independent Gaussian noise on each channel of each pixel."""
+    grain: Pixels = rng.normal(0, rng.uniform(0.02, 0.2), picture.shape).astype(np.float32)
+    return picture + grain
 
 
 def grid(picture: Pixels, rng: Rng) -> Pixels:
+    """A checkered pattern, the trace of patches and of transposed convolutions."""
     period = int(rng.choice((2, 4)))
-    lines = ((np.arange(SIZE) % period == 0)[:, None] ^ (np.arange(SIZE) % period == 0)[None, :]).astype(np.float32)
-    return picture + (lines - 0.5)[..., None] * np.float32(rng.uniform(0.05, 0.35))
+    marked = np.arange(SIZE) % period == 0
+    lines: Alpha = (marked[:, None] ^ marked[None, :]).astype(np.float32)
+    return picture + (lines - np.float32(0.5))[..., None] * np.float32(rng.uniform(0.05, 0.35))
 
 
 def saturate(picture: Pixels, rng: Rng) -> Pixels:
-    luma = (picture @ LUMA)[..., None]
+    """Colours pushed away from grey: what a reward that likes colour is hacked with."""
+    luma: Pixels = (picture @ LUMA)[..., None]
     return luma + np.float32(rng.uniform(1.3, 2.6)) * (picture - luma)
 
 
 def sharpen(picture: Pixels, rng: Rng) -> Pixels:
+    """Unsharp masking to excess."""
     return picture + np.float32(rng.uniform(0.4, 2.0)) * (picture - blur(picture, 1.0))
 
 
 def soften(picture: Pixels, rng: Rng) -> Pixels:
+    """The whole picture out of focus."""
     return blur(picture, rng.uniform(0.4, 2.0))
 
 
@@ -65,14 +88,16 @@ def wrong_colour(scene: Scene, picture: Pixels, rng: Rng) -> Pixels:
 
 
 DEGRADE: tuple[Degrade, ...] = (noise, grid, saturate, sharpen, soften, stray_object)
+"""What can spoil any picture, whatever was asked for."""
 
 
 def _clip(picture: Pixels) -> Pixels:
     """Into the range and onto the 256 levels a picture file has."""
-    return (np.clip(picture, 0, 1) * 255).round().astype(np.float32) / 255
+    return (np.clip(picture, 0, 1) * 255).round().astype(np.float32) / np.float32(255)
 
 
 def _one_flaw(scene: Scene, picture: Pixels, rng: Rng) -> Pixels:
+    """One of the base's own flaws on top of `picture`, weaker or a little stronger than there."""
     names = list(FLAWS)
     spoiled = FLAWS[names[int(rng.integers(len(names)))]][0](scene.source, picture, scene.region, rng)
     return picture + np.float32(rng.uniform(0.2, 1.2)) * (spoiled - picture)

@@ -50,7 +50,10 @@ def build_judge(out: Path, seed: int) -> None:
 
 
 def second_stage(first: JudgeTrainer, out: Path, seed: int, steps: int) -> JudgeTrainer:
-    """Go on with the judge on a mixture with the base editor's edits; held-out figures are on the editor's edits alone."""
+    """Go on with the judge on a mixture with the base editor's edits.
+
+    The held-out figures are on the editor's edits of fresh scenes alone.
+    """
     pipeline = QwenImageEditPlusPipeline.from_pretrained(out / "editor", torch_dtype=torch.float32)
     edits = editor_edits(pipeline, out / "work-judge", JUDGE_EDITS, seed)
     held_out = editor_edits(pipeline, out / "work-judge", 512, seed + 1)

@@ -1,7 +1,8 @@
 """Training of the mini VAE.
 
-For a single picture (T = 1) each causal 3-D convolution of AutoencoderKLQwenImage equals a 2-D convolution with its last
-temporal tap, which trains faster; the weights stay those of the real class (the other taps keep their initial value 0).
+For a single picture (T = 1) each causal 3-D convolution of AutoencoderKLQwenImage equals a 2-D convolution with its
+last temporal tap, which trains faster; the weights stay those of the real class (the other taps keep their initial
+value 0).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ LATENT_NOISE = 0.03
 
 
 def _as_2d(self: QwenImageCausalConv3d, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
-    assert x.shape[2] == 1 and cache_x is None
+    """`QwenImageCausalConv3d.forward` for a single picture: (B, C, 1, H, W) -> (B, C', 1, H', W')."""
+    assert x.shape[2] == 1
+    assert cache_x is None
     left, _, top, *_ = self._padding
     weight = self.weight[:, :, -1].contiguous(memory_format=torch.channels_last)
     flat = x[:, :, 0].contiguous(memory_format=torch.channels_last)
@@ -40,25 +43,30 @@ def _as_2d(self: QwenImageCausalConv3d, x: Tensor, cache_x: Tensor | None = None
 def two_dimensional() -> Iterator[None]:
     """Run the VAE's causal convolutions as the 2-D ones they are for single pictures."""
     kept = QwenImageCausalConv3d.forward
-    QwenImageCausalConv3d.forward = _as_2d  # type: ignore[method-assign,assignment]
+    QwenImageCausalConv3d.forward = _as_2d
     try:
         yield
     finally:
-        QwenImageCausalConv3d.forward = kept  # type: ignore[method-assign]
+        QwenImageCausalConv3d.forward = kept
 
 
 def encode_mean(vae: AutoencoderKLQwenImage, pixels: Tensor) -> Tensor:
     """Mean latents (B, C, 1, h, w), not normalised, of pictures (B, 3, H, W) in [-1, 1]."""
-    return vae.quant_conv(vae.encoder(pixels.unsqueeze(2)))[:, :LATENT_CHANNELS]
+    mean: Tensor = vae.quant_conv(vae.encoder(pixels.unsqueeze(2)))[:, :LATENT_CHANNELS]
+    return mean
 
 
 def decode_raw(vae: AutoencoderKLQwenImage, latents: Tensor) -> Tensor:
     """Pictures (B, 3, H, W), unclamped, of latents (B, C, 1, h, w) that are not normalised."""
-    return vae.decoder(vae.post_quant_conv(latents))[:, :, 0]
+    decoded: Tensor = vae.decoder(vae.post_quant_conv(latents))[:, :, 0]
+    return decoded
 
 
 def pictures(step: int, count: int, seed: int) -> Tensor:
-    """Sources and (partly flawed) targets of fresh scenes, (count, 3, 32, 32) in [-1, 1]; a function of its arguments."""
+    """Sources and (partly flawed) targets of fresh scenes, (count, 3, 32, 32) in [-1, 1].
+
+    A function of its arguments, so that a resumed training sees what an unbroken one would.
+    """
     rng = np.random.default_rng((seed, step))
     tiles = embedded_tiles("pretrain")
     found = []
@@ -78,6 +86,7 @@ def psnr(vae: AutoencoderKLQwenImage, pixels: Tensor) -> float:
 
 
 def _start_with_one_tap(vae: AutoencoderKLQwenImage) -> None:
+    """Silence all but the last temporal tap and scale that one up to the variance that all of them had together."""
     with torch.no_grad():
         for module in vae.modules():
             if isinstance(module, QwenImageCausalConv3d) and module.weight.shape[2] > 1:
