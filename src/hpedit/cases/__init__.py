@@ -1,1 +1,4 @@
-"""RealPref: training cases from photographs and instructions, edited by the base editor, scored, and filtered to the hard ones."""
+"""RealPref: training cases from photographs and instructions.
+
+They are edited by the base editor, scored, and filtered to the hard ones.
+"""

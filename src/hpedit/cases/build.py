@@ -1,7 +1,8 @@
 """Building training cases: candidates, the base editor's edit of each, its score, and the hard filter.
 
-A folder of results holds candidates.parquet (all cases), base/ (edits and scores of the base editor, resumable), given_edits.parquet
-(edits that came with the instructions), skipped.jsonl, and cases.parquet: the hard cases, on which to train.
+A folder of results holds candidates.parquet (all cases), base/ (edits and scores of the base editor, resumable),
+given_edits.parquet (edits that came with the instructions), skipped.jsonl, and cases.parquet: the hard cases, on which
+to train.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ def candidates(source: Source, src: Path | None, count: int, seed: int, split: s
     """Cases before the filter.
 
     Args:
-        source: "mini": scenes on the embedded photographs; "photos": scenes on the photographs of folder `src`, all eight
-            tasks with exact targets; "instructions": the photographs and instructions of table (or folder) `src`.
+        source: "mini": scenes on the embedded photographs; "photos": scenes on the photographs of folder `src`, all
+            eight tasks with exact targets; "instructions": the photographs and instructions of table (or folder) `src`.
         count: Number of cases, spread evenly over the eight tasks; a table of instructions is read whole.
         split: Which tiles to use; training and benchmark never share one.
+
+    Raises:
+        HPEditError: `src` is missing, holds nothing usable, or has too few photographs for the split.
     """
     per_task = -(-count // len(TASK_IDS))
     if source == "mini":
@@ -68,6 +72,7 @@ def filter_hard(cases: Sequence[Case], folder: BenchFolder) -> tuple[list[Case],
 
 
 def _fate(row: BenchRow) -> str:
+    """What becomes of a case: "kept", "solved" or "unscorable"."""
     return "unscorable" if row.score is None else "kept" if is_hard(row) else "solved"
 
 
@@ -81,7 +86,17 @@ def build_hard(
     steps: int = 8,
     what: dict[str, Any] | None = None,
 ) -> list[Case]:
-    """Edit, score and filter the candidates (resumes in `out`); returns the hard cases. Without a scorer all are kept."""
+    """Edit, score and filter the candidates; returns the hard cases. The same call continues a killed one in `out`.
+
+    Args:
+        given: Candidates, with what came beside them; edits that were given are stored as they are.
+        scorer: Without one all cases are kept.
+        steps: ODE steps of the base editor's edits.
+        what: More of the recipe, by which `out` is recognised when the call is repeated.
+
+    Raises:
+        HPEditError: no case is left, or `out` holds another run.
+    """
     recipe = {
         "seed": seed,
         "steps": steps,
@@ -98,10 +113,8 @@ def build_hard(
         atomic_write(out / "skipped.jsonl", "".join(json.dumps(row) + "\n" for row in given.skipped))
         folder = run_bench(editor, given.cases, scorer, out / "base", seed=seed, steps=steps, label="base", batch=48)
         if scorer is None:
-            kept, counts = (
-                list(given.cases),
-                {task: {"kept": n} for task, n in Counter(c.task for c in given.cases).items()},
-            )
+            kept = list(given.cases)
+            counts = {task: {"kept": n} for task, n in Counter(case.task for case in kept).items()}
         else:
             kept, counts = filter_hard(given.cases, folder)
         if not run.done:

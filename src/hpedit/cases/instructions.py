@@ -34,7 +34,10 @@ CATEGORIES = {
     "colour changes": "color",
     "scene changes": "background",
 }
-"""Names of published sets for the eight tasks. What is in none of them (MagicBrush's "Attribute Changes") is skipped."""
+"""Names that published sets have for the eight tasks.
+
+What belongs to none of them (MagicBrush's "Attribute Changes") is skipped.
+"""
 
 WORDS: tuple[tuple[str, str], ...] = (
     (r"\b(bokeh|out of focus|blur(red)? the background)\b", "bokeh"),
@@ -95,6 +98,7 @@ def read_instructions(table: Path) -> Given:
 
 
 def _table_in(folder: Path) -> Path:
+    """The table that a folder of a published set has under one of its usual names."""
     for name in ("edits.csv", "cases.csv", "metadata.csv", "metadata.jsonl", "cases.jsonl"):
         if (folder / name).is_file():
             return folder / name
@@ -104,6 +108,7 @@ def _table_in(folder: Path) -> Path:
 
 
 def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Rows with their line numbers; a byte order mark is dropped, an empty line of a JSONL is none."""
     if not table.is_file():
         raise HPEditError(f"{table} does not exist")
     with table.open(encoding="utf-8-sig", newline="") as stream:
@@ -123,6 +128,7 @@ def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _columns(row: Mapping[str, Any], table: Path) -> dict[str, str]:
+    """Our name of each column that the table has -> the table's own; HPEditError without picture or instruction."""
     found = {key: name for key, names in COLUMNS.items() for name in reversed(names) if name in row}
     for key in ("image", "instruction"):
         if key not in found:
@@ -131,6 +137,7 @@ def _columns(row: Mapping[str, Any], table: Path) -> dict[str, str]:
 
 
 def _take(values: Mapping[str, str], number: int, folder: Path, given: Given) -> None:
+    """Add row `number` to `given`: as a case (with its edit, if it has one), or among the skipped with the reason."""
     name = values.get("id") or f"row-{number}"
 
     def skip(reason: str) -> None:

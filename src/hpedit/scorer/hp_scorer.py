@@ -26,6 +26,7 @@ from hpedit.store.tables import read_cases, read_edits, read_ratings
 from hpedit.tasks import TASK_IDS
 
 FEATURES = ("expected", "spread")
+"""What the calibration sees of an answer: the expectation of the digits and their standard deviation."""
 CALIBRATION = "calibration.json"
 SETTINGS = "scorer.json"
 
@@ -163,7 +164,7 @@ def fit_scorer(
 def calibrate_files(
     cases: Path, edits: Path, ratings: Path, out: Path, *, judge: str = "mini", revision: str | None = None
 ) -> dict[str, str | float | int | None]:
-    """`hpedit scorer calibrate`: fit a judge on rated edits on disk; returns verdict, reason and cross-validated figures.
+    """`hpedit scorer calibrate`: fit a judge on rated edits on disk; returns verdict and cross-validated figures.
 
     Args:
         cases: Parquet of cases (candidates.parquet of `hpedit cases build`).

@@ -4,8 +4,8 @@
     answer, = judge.ask([Question(parts, (source, edit))])
     answer.expected                                 # expectation over the digits; None when unreadable
 
-The probabilities are read off the next-token distribution after the prompt, never sampled: a sampled digit wastes signal
-(UniWorld-V2, arXiv 2510.16888, measured 74.7 % against 60.8 % pairwise agreement).
+The probabilities are read off the next-token distribution after the prompt, never sampled: a sampled digit wastes
+signal (UniWorld-V2, arXiv 2510.16888, measured 74.7 % against 60.8 % pairwise agreement).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hpedit.quiet import quiet_loading
 from hpedit.scorer.prompts import CHOICES, IMAGE
 
 MIN_MASS = 0.5
-"""Least probability of all choices together; below it the judge wants to say something else and the answer is unreadable."""
+"""Least probability of all choices together; below it the judge wants to say something else and is unreadable."""
 BATCH = 48
 """Questions in one forward pass."""
 
@@ -67,8 +67,8 @@ class Answer:
 def read_answer(log_probs: Sequence[float]) -> Answer:
     """Turn the log-probabilities of the choices (over the whole vocabulary) into an answer.
 
-    A choice the judge did not list may be -inf: mass 0. NaN, or a mass below MIN_MASS, is unreadable: None with the reason,
-    never a score of 0.
+    A choice the judge did not list may be -inf: mass 0. NaN, or a mass below MIN_MASS, is unreadable: None with the
+    reason, never a score of 0.
     """
     if any(math.isnan(value) for value in log_probs):
         return Answer(None, "the judge's probabilities are not numbers")
@@ -157,6 +157,7 @@ class TransformersJudge:
         return [read_answer(row) for row in logits.log_softmax(-1)[:, self._digits].tolist()]
 
     def _prompt(self, question: Question) -> str:
+        """The question in the judge's chat format, up to where its answer begins."""
         if sum(part == IMAGE for part in question.parts) != len(question.images):
             raise HPEditError("a prompt must have as many picture places as pictures")
         # A user's words must not become the chat format's own marks: no picture places, no end of a turn.
@@ -167,6 +168,7 @@ class TransformersJudge:
 
 
 def _single_token(tokenizer: Any, choice: str) -> int:
+    """The id of an answer; HPEditError for a tokenizer that splits it, since then its probability can't be read."""
     ids = tokenizer(choice, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise HPEditError(f"the judge's tokenizer splits the answer {choice!r} into {len(ids)} tokens")

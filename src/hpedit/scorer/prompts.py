@@ -1,7 +1,8 @@
 """The scoring prompts of HP-Scorer, one a task; the same words go to every judge, from the miniature to Qwen3-VL-32B.
 
-The rubric is the paper's (arXiv 2604.19406): 0 = does not follow, 3 = follows but poor, 5 = follows fully, realistic. The fixed
-part comes first, so that a server can share it between edits; then instruction, source and edit; the answer is one digit.
+The rubric is the paper's (arXiv 2604.19406): 0 = does not follow, 3 = follows but poor, 5 = follows fully, realistic.
+The fixed part comes first, so that a server can share it between edits; then instruction, source and edit; the answer
+is one digit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ RUBRIC = (
     "3: it is followed but the quality is poor. 5: it is followed fully and looks realistic. "
     "Task: {name}. In a good edit {must_change}; {must_stay}.\n"
 )
+"""The fixed part of every prompt; a calibration holds for these very words alone (see `prompts_fingerprint`)."""
 
 IMAGE = "\x00"
 """Stands for one picture in a prompt's text."""
