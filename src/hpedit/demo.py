@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hpedit.scorer.hp_scorer import HPScorer
 
 SECONDS = "seconds.jsonl"
+BENCH_CASES = "cases.parquet"
 STEPS = 8
 HELD_OUT = 3
 """Every third photo crop of the calibration split is kept for the comparison with the raters."""
@@ -136,6 +137,7 @@ class _Demo:
 
     @cached_property
     def scorer(self) -> HPScorer:
+        """The scorer that the stage before has fitted."""
         from hpedit.scorer.hp_scorer import HPScorer
 
         return HPScorer.load(self.out / "scorer")
@@ -226,10 +228,11 @@ class _Demo:
 
         truth = np.array([score_edit(case, edit.image) for case, edit in zip(cases, edits, strict=True)])
         kept = np.flatnonzero(~np.isnan(predicted))
-        found = score_agreement(predicted[kept], truth[kept], [cases[i].source_id for i in kept])
+        found = score_agreement(predicted[kept], truth[kept], [cases[i].source_id for i in kept.tolist()])
         return found["pearson"].as_dict("value")
 
     def _cases(self) -> list[Case]:
+        """The training cases that the base editor does not yet solve."""
         from hpedit.cases.build import build_hard
         from hpedit.cases.instructions import Given
 
@@ -237,19 +240,25 @@ class _Demo:
         return build_hard(self.out / "cases", given, self.editor, self.scorer, seed=self.seed, steps=STEPS)
 
     def _train(self, hard: Sequence[Case]) -> list[dict[str, Any]]:
+        """Flow-GRPO on the hard cases; leaves train/lora and returns one record an iteration."""
         from hpedit.rl.trainer import train
 
         return train(self.recipe, editor=self.editor, cases=hard, scorer=self.scorer).metrics
 
     def _control(self, hard: Sequence[Case]) -> Path:
+        """Folder of the LoRA that learnt from as many more supervised updates."""
         from hpedit.mini.control import train_control
 
         return train_control(self.out / "control", self.editor, hard, self.recipe)
 
     def _bench(self, control: Path) -> tuple[list[Case], dict[str, BenchFolder]]:
+        """The held-out cases, left in bench/cases.parquet, and what base, post-trained and control make of them."""
         from hpedit.bench.run import run_bench
+        from hpedit.store.tables import write_cases
 
         cases = self._cases_of("bench", self.size.bench_per_task)
+        # For `hpedit bench`, which measures other editors on the same cases.
+        write_cases(self.out / "bench" / BENCH_CASES, cases)
         folders = {}
         for label, lora in (("base", None), ("post", self.out / "train" / "lora"), ("control", control)):
             if lora is None:
@@ -313,6 +322,8 @@ def _rating_table(edit_ids: Sequence[str], ratings: Sequence[Rating]) -> np.ndar
 
 
 def _say_result(summary: dict[str, Any], page: Path) -> None:
+    """Write the two gains and the report's path, the last line, to stdout."""
+
     def line(name: str, block: dict[str, Any]) -> str:
         low, high = block["gain"]["ci95"]
         return (

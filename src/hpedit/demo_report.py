@@ -24,13 +24,19 @@ class DemoFacts:
     """What the demo knows of its own run."""
 
     photos: Path | None
+    """Folder of the user's photographs; None for the embedded ones."""
     photo_count: int
     command: str
+    """Which runs the demo again."""
     recipe: Recipe
     editor: str
+    """Fingerprint of the base editor."""
     scorer: str
+    """Fingerprint of the scorer."""
     seconds: Mapping[str, float]
+    """Stage -> seconds over all sittings."""
     cases_kept: Mapping[str, Any]
+    """result.json of the cases stage: candidates, kept, counts by task."""
 
 
 def demo_report(
@@ -42,7 +48,15 @@ def demo_report(
     folders: Mapping[str, BenchFolder],
     metrics: Sequence[Mapping[str, Any]],
 ) -> ReportData:
-    """Everything the demo's page shows."""
+    """Everything the demo's page shows.
+
+    Args:
+        summary: Of `hpedit.bench.summary.compare`.
+        agreement: Of `hpedit.scorer.evaluation.agreement_report`; `points` are its (mean rating, score).
+        cases: Held-out cases of the benchmark, whose pictures are shown.
+        folders: "base", "post" and "control".
+        metrics: Of the training, one record an iteration.
+    """
     updates = facts.recipe.train.iterations * facts.recipe.train.inner_updates
     return ReportData(
         title="HP-Edit demo: the whole loop in the mini world",
@@ -57,24 +71,27 @@ def demo_report(
         seconds=facts.seconds,
         command=facts.command,
         control_note=(
-            f"{updates} more supervised updates of {BATCH} pairs, with the base's own share and mixture of flaws, a LoRA of the same "
-            "size and the same learning rate as the RL run."
+            f"{updates} more supervised updates of {BATCH} pairs, with the base's own share and mixture of flaws, "
+            "a LoRA of the same size and the same learning rate as the RL run."
         ),
         versions={"hpedit": __version__} | {name: version(name) for name in LIBRARIES},
         fingerprints={"editor (base)": facts.editor, "scorer": facts.scorer},
         notes=[
-            "Everything here happened at miniature scale, at 32 px on a CPU, through the classes that run Qwen-Image-Edit-2509.",
+            "Everything here happened at miniature scale, at 32 px on a CPU, through the classes that run "
+            "Qwen-Image-Edit-2509.",
         ],
     )
 
 
 def _subtitle(facts: DemoFacts) -> str:
+    """Which photographs, and how many candidate cases were kept."""
     where = f"{facts.photo_count} photographs of {facts.photos}" if facts.photos else "the embedded photographs"
     kept, total = facts.cases_kept["kept"], facts.cases_kept["candidates"]
     return f"Scenes on {where}; {kept} of {total} candidate cases were hard enough to train on."
 
 
 def _provenance(facts: DemoFacts) -> list[Provenance]:
+    """What of the run was real and what was simulated, as the page states it at its top."""
     photos = "the user's own" if facts.photos else "from the wheels of scikit-image and scikit-learn"
     return [
         Provenance(
