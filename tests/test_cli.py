@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.shared_data import shared_data
 
 from hpedit import __version__
 
@@ -139,9 +140,7 @@ def test_a_broken_invariant_keeps_its_traceback() -> None:
 
 @pytest.mark.slow
 def test_ratings_of_real_people_from_import_to_json(tmp_path: Path) -> None:
-    shared = Path(os.environ.get("HPEDIT_SHARED_DATA", ROOT.parent / "shared" / "data")) / "imagenhub_tie"
-    if not shared.is_dir():
-        pytest.skip(f"{shared} is not there (HPEDIT_SHARED_DATA names the folder of shared data)")
+    shared = shared_data("imagenhub_tie")
     imported = hpedit("ratings", "import", "--format", "imagenhub", str(shared), "--out", str(tmp_path))
     assert imported.returncode == 0, imported.stderr
     judge = json.loads(imported.stdout)["judges"][0]

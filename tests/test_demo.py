@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.shared_data import shared_data
 
-SHARED = Path(os.environ.get("HPEDIT_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -99,9 +98,7 @@ def test_K1_killed_at_any_moment_it_continues_to_the_same_result(
 
 @pytest.mark.slow
 def test_the_loop_runs_on_real_coco_photographs(tmp_path: Path) -> None:
-    folder = SHARED / "magicbrush" / "source"
-    if not folder.is_dir():
-        pytest.skip(f"no photographs at {folder}; set HPEDIT_SHARED_DATA to the folder that holds magicbrush")
+    folder = shared_data("magicbrush/source")
     summary, _ = finish(tmp_path / "run", str(folder))
     assert summary["n"] == 24
     assert "magicbrush" in (tmp_path / "run" / "report.html").read_text()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.shared_data import shared_data
 
 from hpedit.cases.instructions import read_instructions, task_of
 from hpedit.errors import HPEditError
 from hpedit.tasks import TASK_IDS
-
-SHARED = Path(os.environ.get("HPEDIT_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.mark.parametrize(
@@ -82,10 +80,7 @@ def test_missing_columns_and_empty_tables_are_one_clear_error(tmp_path: Path) ->
 
 
 def test_all_of_magicbrush_is_read() -> None:
-    folder = SHARED / "magicbrush"
-    if not (folder / "edits.csv").is_file():
-        pytest.skip(f"no MagicBrush data at {folder}; set HPEDIT_SHARED_DATA to the folder that holds magicbrush")
-    given = read_instructions(folder)
+    given = read_instructions(shared_data("magicbrush", "edits.csv"))
     assert len(given.cases) + len(given.skipped) == 315
     assert len(given.edits) == len(given.cases) > 200
     assert {case.task for case in given.cases} == {"addition", "removal", "swap", "color", "background"}
