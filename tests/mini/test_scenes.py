@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 from hpedit.errors import HPEditError
 from hpedit.mini.drawing import SIZE
-from hpedit.mini.photos import SPLITS, TILE, WHOLE_PHOTO_SPLITS_FROM, cut_tiles, embedded_tiles, folder_tiles
+from hpedit.mini.photos import SPLITS, TILE, WHOLE_PHOTO_SPLITS_FROM, cut_tiles, embedded_tiles, folder_tiles, split_of
 from hpedit.mini.scenes import MIN_CHANGE, WORDS, make_cases, make_scene
 from hpedit.tasks import TASK_IDS
 
@@ -49,7 +50,11 @@ def test_the_change_can_be_seen(task: str) -> None:
         scene = make_scene(task, tiles, np.random.default_rng(k))
         inside = np.sqrt((((scene.source - scene.target) ** 2).mean(-1) * scene.region).sum() / scene.region.sum())
         assert inside > MIN_CHANGE
-        outside = np.abs(scene.source - scene.target).max(-1)[scene.region == 0]
+        kept = scene.region == 0
+        if task in ("background", "bokeh"):
+            # The borders of objects are half covered and show some of the background, so they change a little with it.
+            kept = binary_erosion(kept, iterations=2)
+        outside = np.abs(scene.source - scene.target).max(-1)[kept]
         assert outside.max(initial=0) < 0.02
 
 
@@ -89,13 +94,11 @@ def test_many_photographs_are_split_whole(tmp_path: Path) -> None:
 
 
 def test_too_few_photographs_are_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "one.png"
+    path = tmp_path / "photo.png"
     Image.new("RGB", (64, 64)).save(path)
-    failures = 0
-    for split in SPLITS:
-        try:
+    owners = {split_of(tile.id) for tile in cut_tiles(Image.open(path), path.stem, path.name, "")}
+    without = [split for split in SPLITS if split not in owners]
+    assert without
+    for split in without:
+        with pytest.raises(HPEditError, match=split):
             folder_tiles([path], split)
-        except HPEditError as error:
-            failures += 1
-            assert split in error.message
-    assert failures > 0
