@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.hpedit-installed
+# The demo's run that `make bench` measures.
+RUN ?= runs/demo
 # Threads that spin while they wait are ruinous on a busy machine.
 export GOMP_SPINCOUNT ?= 0
 export HF_HUB_OFFLINE ?= 1
@@ -38,5 +40,12 @@ check: setup  ## lint, format, types and the fast tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not slow"
 
-bench: setup  ## base against post-trained mini editor, on held-out cases
-	$(BIN)/hpedit bench --help
+bench: setup  ## base against the demo's post-trained mini editor, on its held-out cases
+	@if test -f $(RUN)/bench/cases.parquet && test -d $(RUN)/train/lora; then \
+	  $(BIN)/hpedit bench --cases $(RUN)/bench/cases.parquet --lora $(RUN)/train/lora \
+	    --scorer $(RUN)/scorer --out $(RUN)-bench; \
+	else \
+	  echo "error: $(RUN) holds no finished demo to measure" >&2; \
+	  echo "hint: run \`make demo\` first, or name another run: make bench RUN=folder" >&2; \
+	  exit 2; \
+	fi
