@@ -258,6 +258,7 @@ class _Demo:
 
         cases = self._cases_of("bench", self.size.bench_per_task)
         # For `hpedit bench`, which measures other editors on the same cases.
+        (self.out / "bench").mkdir(parents=True, exist_ok=True)
         write_cases(self.out / "bench" / BENCH_CASES, cases)
         folders = {}
         for label, lora in (("base", None), ("post", self.out / "train" / "lora"), ("control", control)):
