@@ -133,10 +133,3 @@ def build(work: Path, seed: int, steps: int = 18_000, batch: int = 16) -> Autoen
         _finish(vae, seed)
     return vae
 
-
-if __name__ == "__main__":
-    import sys
-
-    torch.set_num_threads(1)
-    out = Path(sys.argv[1])
-    build(out / "work-vae", 0).save_pretrained(out / "vae")
