@@ -292,12 +292,14 @@ class _Demo:
         from hpedit.demo_report import DemoFacts, demo_report
         from hpedit.report.page import write_report
 
+        with self.editor.lora_disabled():
+            base = self.editor.fingerprint
         facts = DemoFacts(
             photos=self.photos,
             photo_count=len(self._paths),
             command=self._command(),
             recipe=self.recipe,
-            editor=self.editor.fingerprint,
+            editor=base,
             scorer=self.scorer.fingerprint,
             seconds=self._seconds(),
             cases_kept=read_json(self.out / "cases" / "result.json"),

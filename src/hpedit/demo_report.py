@@ -111,6 +111,9 @@ def _provenance(facts: DemoFacts) -> list[Provenance]:
             "the classes and the code path of the full scale, with small weights built from scratch",
         ),
         Provenance(
-            "Oracle", False, "measures each edit against its exact target; it took no part in training or scoring"
+            "Oracle",
+            False,
+            "measures each edit against its exact target; the raters and the shipped judge learnt from it, it gives "
+            "no reward",
         ),
     ]

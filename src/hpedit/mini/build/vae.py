@@ -132,4 +132,3 @@ def build(work: Path, seed: int, steps: int = 18_000, batch: int = 16) -> Autoen
         )
         _finish(vae, seed)
     return vae
-
