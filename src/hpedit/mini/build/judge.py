@@ -271,9 +271,12 @@ def agreement(trainer: JudgeTrainer, samples: Sequence[Sample]) -> Metrics:
         expected.append(log_probs.softmax(-1) @ torch.arange(6.0))
     found, truth = torch.cat(expected).numpy(), np.array([sample.score for sample in ordered])
     names = np.array([sample.task for sample in ordered])
-    metrics = {"pearson": float(np.corrcoef(found, truth)[0, 1]), "mae": float(np.abs(found - truth).mean())}
-    for task in TASK_IDS:
-        metrics[task] = round(float(np.corrcoef(found[names == task], truth[names == task])[0, 1]), 3)
+    metrics = {"mae": float(np.abs(found - truth).mean())}
+    rows = {"pearson": np.full(len(names), True)} | {task: names == task for task in TASK_IDS}
+    for name, row in rows.items():
+        # Undefined for constant scores, such as those of a judge that has not learnt anything yet.
+        if found[row].std() > 0 and truth[row].std() > 0:
+            metrics[name] = round(float(np.corrcoef(found[row], truth[row])[0, 1]), 4)
     return metrics
 
 

@@ -14,12 +14,14 @@ from hpedit.mini.build import editor, judge, vae
 from hpedit.mini.build.edits import editor_edits, mixed_batches
 from hpedit.mini.build.export import export_editor, export_judge
 from hpedit.mini.build.judge import JudgeTrainer
+from hpedit.quiet import quiet_loading
 
 VAE_STEPS = 9_000
 EDITOR_STEPS = 12_500
 EDITOR_SCENES = 40_000
 JUDGE_STEPS = 3_000
 JUDGE_EDITS = 16_000
+JUDGE_HELD_OUT = 512
 JUDGE_SECOND_STEPS = 1_500
 HELD_OUT_STEP = 10**9
 """Data steps from here on are held out: no training reaches them."""
@@ -54,9 +56,10 @@ def second_stage(first: JudgeTrainer, out: Path, seed: int, steps: int) -> Judge
 
     The held-out figures are on the editor's edits of fresh scenes alone.
     """
-    pipeline = QwenImageEditPlusPipeline.from_pretrained(out / "editor", torch_dtype=torch.float32)
+    with quiet_loading():
+        pipeline = QwenImageEditPlusPipeline.from_pretrained(out / "editor", torch_dtype=torch.float32)
     edits = editor_edits(pipeline, out / "work-judge", JUDGE_EDITS, seed)
-    held_out = editor_edits(pipeline, out / "work-judge", 512, seed + 1)
+    held_out = editor_edits(pipeline, out / "work-judge", JUDGE_HELD_OUT, seed + 1)
     codec = editor.Codec(pipeline.vae)
     return judge.build(
         out / "work-judge-2",

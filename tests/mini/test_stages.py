@@ -1,0 +1,46 @@
+"""`hpedit mini build` from nothing to weights that edit and judge, with a few steps of everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.sampling import edit_image
+from hpedit.errors import HPEditError
+from hpedit.mini.build import build, stages
+from hpedit.scorer.judge import Question, TransformersJudge
+from hpedit.scorer.prompts import scoring_prompt
+from hpedit.store.atomic import read_jsonl
+
+FEW = {
+    "VAE_STEPS": 3,
+    "EDITOR_STEPS": 2,
+    "EDITOR_SCENES": 16,
+    "JUDGE_STEPS": 2,
+    "JUDGE_EDITS": 16,
+    "JUDGE_HELD_OUT": 16,
+    "JUDGE_SECOND_STEPS": 2,
+}
+
+
+@pytest.mark.slow
+def test_all_stages_leave_weights_that_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in FEW.items():
+        monkeypatch.setattr(stages, name, value)
+    build(tmp_path, "all", 0)
+    picture = Image.new("RGB", (32, 32), "teal")
+    edited = edit_image(QwenImageEdit.load(str(tmp_path / "editor")), picture, "make it sepia style", steps=2)
+    assert edited.size == (32, 32)
+    judge = TransformersJudge.load(str(tmp_path / "judge"))
+    (answer,) = judge.ask([Question(scoring_prompt("style", "make it sepia style"), (picture, edited))])
+    assert answer.probabilities is not None or answer.reason
+    for stage in ("work-vae", "work-editor", "work-judge", "work-judge-2"):
+        assert read_jsonl(tmp_path / stage / "metrics.jsonl")
+
+
+def test_a_stage_without_the_one_before_says_so(tmp_path: Path) -> None:
+    with pytest.raises(HPEditError, match="vae is missing"):
+        build(tmp_path, "editor", 0)
