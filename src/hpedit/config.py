@@ -162,6 +162,9 @@ class TrainSection(_Section):
     """Edits a forward pass; changes memory and speed, not the result."""
     inner_updates: Annotated[int, Field(ge=1, le=100)] = 1
     """Optimiser steps an iteration; with 1 every update is on-policy."""
+    ema: Fraction = 0.9
+    """Decay per iteration of the average of the LoRA that is exported; 0 exports the last weights, with which sampling
+    always goes on. Adam takes full steps along noise too, which the average cancels."""
 
 
 class CheckpointSection(_Section):

@@ -9,8 +9,8 @@ How it departs from Flow-GRPO (arXiv 2505.05470):
 
 One iteration: draw cases, make a group of edits of each (`rollout.collect`), score them, turn scores into advantages
 (`advantage`), update (`update.policy_update`). Every draw is a function of (seed, iteration, group, member), and a
-checkpoint holds LoRA, optimizer and iteration: a run that is killed and started again with the same command ends in the
-same weights, bit for bit, as one that never was.
+checkpoint holds LoRA, its average, optimizer and iteration: a run that is killed and started again with the same
+command ends in the same weights, bit for bit, as one that never was. What is exported is the average (`train.ema`).
 """
 
 from __future__ import annotations
@@ -151,6 +151,7 @@ class _Training:
             betas=recipe.train.betas,
             weight_decay=recipe.train.weight_decay,
         )
+        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.checkpoints = run.path / "checkpoints"
         self.grid_cases: list[Case] = []
         self.before: list[Image.Image] = []
@@ -173,8 +174,22 @@ class _Training:
                 tracker.log(iteration + 1, record)
                 self._save(iteration + 1, total)
                 advance(1)
+        self._take_average()
         self.editor.save_lora(self.folder.path / "lora")
         self.folder.finish({"iterations": total, "lora": "lora", "editor": self.editor.fingerprint})
+
+    @torch.no_grad()
+    def _update_average(self, iteration: int) -> None:
+        """Move the average toward the weights; its first iterations count less, so that the start is forgotten soon."""
+        decay = min(self.recipe.train.ema, (1 + iteration) / (10 + iteration))
+        for name, parameter in self.parameters.items():
+            self.average[name].lerp_(parameter, 1 - decay)
+
+    @torch.no_grad()
+    def _take_average(self) -> None:
+        """From here on the editor is what is exported."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(self.average[name])
 
     def _iterate(self, iteration: int) -> dict[str, Any]:
         recipe = self.recipe
@@ -196,6 +211,7 @@ class _Training:
         advantages = group_advantages(rewards, groups, std=recipe.train.advantage_std)
         scored = time.perf_counter()
         update = policy_update(self.editor, self.optimizer, rollout, advantages, recipe.rollout, recipe.train)
+        self._update_average(iteration)
         return {
             **_score_metrics(scores, rewards, advantages),
             **update,
@@ -238,6 +254,7 @@ class _Training:
             raise HPEditError(f"{checkpoint.path} holds a LoRA of another model")
         for name, parameter in self.parameters.items():
             parameter.copy_(saved[name])
+            self.average[name].copy_(checkpoint.tensors["average"][name])
         state = self.optimizer.state_dict()
         state["state"] = {}
         for name, tensor in checkpoint.tensors["optimizer"].items():
@@ -253,6 +270,7 @@ class _Training:
         if done % self.recipe.checkpoint.every == 0 or done == total:
             tensors: dict[str, Mapping[str, Tensor]] = {
                 "lora": dict(self.parameters),
+                "average": self.average,
                 "optimizer": _optimizer_tensors(self.optimizer),
                 "rng": {"torch": torch.get_rng_state()},
             }
