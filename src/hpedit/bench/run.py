@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -25,6 +25,7 @@ from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.progress import stage
 from hpedit.records import Case, Edit, Score
+from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
 from hpedit.store.run_folder import METRICS, RECIPE, RESULT, RunFolder
 from hpedit.store.tables import iter_edits, write_edits
@@ -33,21 +34,6 @@ EDITS, ROWS, PARTS = "edits.parquet", "rows.jsonl", "parts"
 STAGE = "bench"
 
 T = TypeVar("T")
-
-
-class Scorer(Protocol):
-    """What the benchmark knows of a scorer."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Names judge, prompts and calibration."""
-        ...
-
-    def score(
-        self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
-    ) -> list[Score]:
-        """One score an image, in order; unscorable ones have the value None."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

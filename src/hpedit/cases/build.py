@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hpedit.bench.run import BenchFolder, BenchRow, Scorer, run_bench
+from hpedit.bench.run import BenchFolder, BenchRow, run_bench
 from hpedit.cases.instructions import Given, read_instructions
 from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.mini.photos import embedded_tiles, folder_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Case
+from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write
 from hpedit.store.images import list_images
 from hpedit.store.run_folder import RunFolder, hash_path

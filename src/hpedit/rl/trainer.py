@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from hpedit.rl.rollout import Rollout, collect
 from hpedit.rl.seeds import derive_seed, generator
 from hpedit.rl.tracking import Tracker
 from hpedit.rl.update import policy_update
+from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, read_jsonl
 from hpedit.store.checkpoint import Checkpoint, load_latest, save_checkpoint
 from hpedit.store.run_folder import METRICS, RunFolder, hash_path
@@ -51,21 +52,6 @@ GRID_CASES = 6
 """Rows of a sample grid."""
 MAX_UNSCORABLE = 0.5
 """Share of unscorable edits in one iteration above which a run stops: the judge is down, or can't read these edits."""
-
-
-class Scorer(Protocol):
-    """What gives the reward."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Names judge, prompts and calibration."""
-        ...
-
-    def score(
-        self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
-    ) -> list[Score]:
-        """One score for each (case, image); value None where there is none to be had."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
