@@ -40,6 +40,11 @@ def export_editor(pipeline: QwenImageEditPlusPipeline, out: Path) -> None:
         to_half(module)
     pipeline.save_pretrained(out)
     (out / "hpedit.json").write_text(json.dumps(SETTINGS, indent=2) + "\n")
+    for file in sorted(out.rglob("config.json")):
+        # Where a part was loaded from is this machine's business.
+        config = json.loads(file.read_text())
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2) + "\n")
     _shrink(out)
 
 
