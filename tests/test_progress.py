@@ -59,3 +59,5 @@ def test_a_closed_stderr_does_not_stop_a_run(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(progress, "PLAIN_EVERY_SECONDS", 0.0)
         closed.close()
         advance(1)
+    assert sys.stderr is closed
+    assert closed.closed

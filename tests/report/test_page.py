@@ -88,14 +88,18 @@ def test_O5_0_items_every_section_says_not_measured(tmp_path):
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ReportData)])
 def test_any_one_part_may_be_absent(full, name):
     small = dataclasses.replace(full, pictures=full.pictures[:2])
-    Page(render(dataclasses.replace(small, **{name: getattr(ReportData(), name)})))
+    page = render(dataclasses.replace(small, **{name: getattr(ReportData(), name)}))
+    Page(page)
+    assert page.rstrip().endswith("</html>")
 
 
 @pytest.mark.parametrize("key", ["oracle", "scorer", "tasks", "n", "sources", "unscorable", "alarms", "seconds"])
 def test_any_part_of_the_summary_may_be_absent_or_null(key):
     whole = sample.summary()
     for summary in (whole | {key: None}, {name: value for name, value in whole.items() if name != key}):
-        Page(render(ReportData(summary=summary)))
+        page = render(ReportData(summary=summary))
+        Page(page)
+        assert page.rstrip().endswith("</html>")
 
 
 def test_O5_1_item():

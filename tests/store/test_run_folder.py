@@ -71,6 +71,8 @@ def test_C11_what_a_kill_before_the_recipe_left_is_no_obstacle(tmp_path: Path) -
 def test_C11_any_name_will_do(tmp_path: Path, name: str) -> None:
     open_run(tmp_path / name).close()
     open_run(tmp_path / name).close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "recipe.json").is_file()
 
 
 def test_C11_files_links_and_long_names_are_refused(tmp_path: Path) -> None:
