@@ -1,0 +1,148 @@
+"""The command line: parse, call a stage, print. No logic, and nothing heavy is imported before a command runs.
+
+Data goes to stdout, all else to stderr. What a user can mend ends with `error:` and `hint:` on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpedit import __version__
+from hpedit.cli.cases import cases
+from hpedit.cli.common import PLAIN, Seed, print_json
+from hpedit.cli.mini import mini
+from hpedit.cli.ratings import ratings
+from hpedit.cli.scorer import scorer
+from hpedit.errors import HPEditError
+
+app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
+for group in (mini, ratings, scorer, cases):
+    app.add_typer(group, name=group.info.name)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hpedit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Parse the options that come before a command."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")] = Path("runs/demo"),
+    photos: Annotated[Path | None, typer.Option(help="Build the world on your own photographs instead.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Run the whole loop on the embedded default.
+
+    Ratings, scorer, cases, post-training, benchmark, report. The same command continues a run that was stopped.
+    """
+    from hpedit.demo import run_demo
+
+    run_demo(out, photos, seed)
+
+
+@app.command()
+def edit(
+    image: Annotated[Path, typer.Option(help="The picture to edit.")],
+    instruction: Annotated[str, typer.Option(help="What to do with it.")],
+    model: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")] = "mini",
+    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA.")] = None,
+    out: Annotated[Path, typer.Option(help="Where to write the edit, as PNG.")] = Path("edit.png"),
+    steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
+    seed: Seed = 0,
+) -> None:
+    """Edit one picture."""
+    from hpedit.commands import edit_file
+
+    edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed)
+    typer.echo(str(out))
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, see the folder recipes/.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print it resolved.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Refuse to start anew if there is nothing to continue.")
+    ] = False,
+) -> None:
+    """Post-train an editor by Flow-GRPO.
+
+    The same command continues a run that was stopped.
+    """
+    from hpedit.config import dump_recipe, load_recipe
+
+    resolved = load_recipe(recipe, settings or [])
+    if dry_run:
+        typer.echo(dump_recipe(resolved), nl=False)
+        return
+    if resume and not (Path(resolved.output) / "recipe.json").exists():
+        raise HPEditError(f"{resolved.output} holds no run to continue", hint="leave out --resume to start one")
+    from hpedit.rl.trainer import train as run_training
+
+    run_training(resolved)
+    typer.echo(resolved.output)
+
+
+@app.command()
+def bench(
+    cases: Annotated[Path, typer.Option(help="Held-out cases: parquet, or a folder of `hpedit cases build`.")],
+    lora: Annotated[Path, typer.Option(help="The post-trained LoRA; the base is the editor without it.")],
+    scorer: Annotated[Path | None, typer.Option(help="Fitted scorer; none leaves its column out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the benchmark; the same command continues it.")] = Path(
+        "runs/bench"
+    ),
+    model: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")] = "mini",
+    steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
+    seed: Seed = 0,
+) -> None:
+    """Measure base against post-trained.
+
+    On the same cases and seeds; prints the summary as JSON and writes a report.
+    """
+    from hpedit.commands import bench_base_and_lora
+
+    summary = bench_base_and_lora(
+        cases, out, lora=lora, scorer=scorer, model=model, steps=steps, seed=seed, command=sys.argv
+    )
+    print_json(summary)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a benchmark.")]) -> None:
+    """Write the report of a benchmark again."""
+    from hpedit.commands import write_bench_report
+
+    typer.echo(str(write_bench_report(folder)))
+
+
+def main() -> None:
+    """Entry point: a mendable error is two lines and exit code 2, a closed pipe is no error at all."""
+    try:
+        app()
+    except HPEditError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
