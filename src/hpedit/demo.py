@@ -194,7 +194,7 @@ class _Demo:
         """Fit on two thirds of the crops; agreement on the rest, and its points (mean rating, score)."""
         from hpedit.scorer.evaluation import agreement_report
         from hpedit.scorer.hp_scorer import SETTINGS, fit_scorer
-        from hpedit.scorer.judge import TransformersJudge
+        from hpedit.scorer.backends.transformers_judge import TransformersJudge
 
         order = {name: number for number, name in enumerate(sorted({case.source_id for case in cases}))}
         held = [order[case.source_id] % HELD_OUT == 0 for case in cases]

@@ -18,8 +18,9 @@ from PIL import Image
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Rating, Score
 from hpedit.scorer.calibration import Calibration, fit_calibration
-from hpedit.scorer.judge import Answer, Judge, Question, TransformersJudge
-from hpedit.scorer.prompts import rubric, scoring_prompt
+from hpedit.scorer.backends.protocol import Answer, Judge
+from hpedit.scorer.backends.transformers_judge import TransformersJudge
+from hpedit.scorer.prompts import SCORE, score_question, stem
 from hpedit.scorer.statistics import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.tables import read_cases, read_edits, read_ratings
@@ -33,11 +34,7 @@ SETTINGS = "scorer.json"
 
 def ask_scores(judge: Judge, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[Answer]:
     """The judge's answer to the scoring prompt of each (case, edited image)."""
-    questions = [
-        Question(scoring_prompt(case.task, case.instruction), (case.source, image))
-        for case, image in zip(cases, images, strict=True)
-    ]
-    return judge.ask(questions)
+    return judge.ask([score_question(case, image) for case, image in zip(cases, images, strict=True)])
 
 
 def features_of(answers: Sequence[Answer]) -> FloatArray:
@@ -48,7 +45,7 @@ def features_of(answers: Sequence[Answer]) -> FloatArray:
 
 def prompts_fingerprint() -> str:
     """SHA-256 (first 16 hex digits) of all prompts' fixed words."""
-    words = "\n".join("".join(scoring_prompt(task, "{}")) + rubric(task) for task in TASK_IDS)
+    words = "\n".join("".join(stem(task, "{}")) + SCORE for task in TASK_IDS)
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
