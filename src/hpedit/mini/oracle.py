@@ -62,7 +62,7 @@ def felt(error: float) -> float:
     return error * error / (error + TOLERANCE)
 
 
-def _gradients(picture: Array) -> Array:
+def gradients(picture: Array) -> Array:
     """Differences to the right and lower neighbour, stacked on the channel axis: (H, W, 6)."""
     right = np.diff(picture, axis=1, append=picture[:, -1:])
     down = np.diff(picture, axis=0, append=picture[-1:])
@@ -80,7 +80,7 @@ def mark(source: Array, target: Array, region: Array, edit: Array) -> Marks:
     change = max(0.0, 1 - felt(rms(edit - target, region)) / max(reference, 1e-6))
     rest = 1 - region
     if float(rest.mean()) < SMALL_REST:
-        lost = rms(_gradients(edit) - _gradients(target), np.ones_like(region))
+        lost = rms(gradients(edit) - gradients(target), np.ones_like(region))
     else:
         lost = rms(edit - target, rest)
     return Marks(change, float(np.exp(-((lost / KEEP_SCALE) ** 2))))

@@ -17,7 +17,9 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from hpedit.mini.drawing import BACKDROPS, COLORS, LIGHTS, SHAPES, SLOTS, STYLES
 from hpedit.mini.scenes import WORDS
-from hpedit.scorer.prompts import IMAGE, rubric, scoring_prompt
+from hpedit.scorer.backends.protocol import DIGITS, IMAGE, YES_NO
+from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, rubric, stem
+from hpedit.scorer.questions import LIBRARY
 from hpedit.tasks import TASK_IDS
 
 SPECIAL_TOKENS = (
@@ -76,7 +78,8 @@ def instructions() -> list[str]:
 def _corpus() -> list[str]:
     """All texts that the mini models ever see, without special tokens: each word in them becomes one token."""
     judge = [rubric(task) for task in TASK_IDS]
-    judge += ["".join(scoring_prompt(task, "")).replace(IMAGE, "") for task in TASK_IDS]
+    judge += ["".join(stem(task, "") + EDIT_ALONE).replace(IMAGE, "") for task in TASK_IDS]
+    judge += [SCORE, *(form.format(q.text) for task in TASK_IDS for q in LIBRARY[task] for form in (YES_OR_NO, DEGREE))]
     plain = TEMPLATE
     for token in SPECIAL_TOKENS:
         plain = plain.replace(token, "\n")
@@ -86,6 +89,8 @@ def _corpus() -> list[str]:
         *judge,
         *asked,
         " 0 1 2 3 4 5 6 7 8 9",
+        *DIGITS,
+        *YES_NO,
         "user\n",
         "assistant\n",
         "system\n",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from hpedit.mini.build.editor import Codec, EditorTrainer
-from hpedit.mini.build.judge import Sample, synthetic
+from hpedit.mini.build.samples import Sample, maybe_injected, synthetic, to_sample, varied_tiles
 from hpedit.mini.build.vae import two_dimensional
 from hpedit.mini.oracle import mark
 from hpedit.mini.photos import embedded_tiles
@@ -30,7 +30,9 @@ CHUNK = 128
 
 
 def _scene(index: int, seed: int) -> Scene:
-    return make_scene(TASK_IDS[index % 8], embedded_tiles("pretrain"), np.random.default_rng((seed, 55, index)))
+    rng = np.random.default_rng((seed, 55, index))
+    tiles = embedded_tiles("pretrain") if index % 16 < 8 else varied_tiles(rng, 1)
+    return make_scene(TASK_IDS[index % 8], tiles, rng)
 
 
 def editor_edits(pipeline: QwenImageEditPlusPipeline, folder: Path, count: int, seed: int) -> list[Sample]:
@@ -44,12 +46,6 @@ def editor_edits(pipeline: QwenImageEditPlusPipeline, folder: Path, count: int, 
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"edits": torch.from_numpy(pixels)}, file)
     return [to_sample(scene, edit.astype(np.float32) / 255) for scene, edit in zip(scenes, pixels, strict=True)]
-
-
-def to_sample(scene: Scene, edit: NDArray[np.float32]) -> Sample:
-    """A rated edit of a scene."""
-    score = mark(scene.source, scene.target, scene.region, edit).score
-    return Sample(scene.task, scene.instruction, scene.source, scene.target, scene.region, edit, score)
 
 
 @torch.no_grad()
@@ -84,7 +80,7 @@ def mixed_batches(edits: Sequence[Sample], codec: Codec, per_task: int, seed: in
     batch = []
     for number, task in enumerate(TASK_IDS):
         own = rng.integers(len(edits) // 8, size=half) * 8 + number
-        batch += [edits[i] for i in own] + [sample for sample in spoiled if sample.task == task]
+        batch += [maybe_injected(edits[i], rng) for i in own] + [sample for sample in spoiled if sample.task == task]
     return batch
 
 

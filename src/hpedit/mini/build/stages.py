@@ -14,6 +14,7 @@ from hpedit.mini.build import editor, judge, vae
 from hpedit.mini.build.edits import editor_edits, mixed_batches
 from hpedit.mini.build.export import export_editor, export_judge
 from hpedit.mini.build.judge import JudgeTrainer
+from hpedit.mini.build.samples import synthetic
 from hpedit.quiet import quiet_loading
 
 VAE_STEPS = 9_000
@@ -45,8 +46,8 @@ def build_judge(out: Path, seed: int) -> None:
     """Train the judge into out/judge: on spoiled targets, then on the base editor's own edits as well."""
     _threads()
     _need(out / "editor", "editor")
-    held_out = [sample for i in range(8) for sample in judge.synthetic(HELD_OUT_STEP + i, 8, seed)]
-    first = judge.build(out / "work-judge", seed, JUDGE_STEPS, lambda step: judge.synthetic(step, 8, seed), held_out)
+    held_out = [sample for i in range(8) for sample in synthetic(HELD_OUT_STEP + i, 8, seed)]
+    first = judge.build(out / "work-judge", seed, JUDGE_STEPS, lambda step: synthetic(step, 8, seed), held_out)
     finished = second_stage(first, out, seed, JUDGE_SECOND_STEPS)
     export_judge(finished.model, finished.tokenizer, out / "judge")
 
