@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from hpedit.mini.architecture import build_judge_model, build_judge_processor, build_pipeline, build_vae
+from hpedit.mini.build.answers import TRUTHS, truth
 from hpedit.mini.build.editor import Codec, EditorTrainer, pack, unpack
 from hpedit.mini.build.export import export_editor
-from hpedit.mini.build.judge import JudgeTrainer, Sample, patchify, soft_labels, synthetic
+from hpedit.mini.build.judge import JudgeTrainer, agreement, loss_on, soft_labels
 from hpedit.mini.build.loop import Metrics, fit
+from hpedit.mini.build.samples import Sample, patchify, synthetic, to_sample
 from hpedit.mini.build.vae import decode_raw, encode_mean, two_dimensional
-from hpedit.mini.scenes import to_image
+from hpedit.mini.photos import embedded_tiles
+from hpedit.mini.scenes import make_scene, to_case, to_image
 from hpedit.mini.tokenizer import SPECIAL_TOKENS, TEMPLATE, TEMPLATE_TOKENS, build_tokenizer
-from hpedit.scorer.prompts import IMAGE, scoring_prompt
+from hpedit.scorer.backends.protocol import DIGITS, Question
+from hpedit.scorer.backends.transformers_judge import TransformersJudge
+from hpedit.scorer.prompts import Order, reasoning_question, score_question
+from hpedit.scorer.questions import LIBRARY
 
 
 def on_256_levels(sample: Sample) -> Sample:
@@ -65,28 +72,68 @@ def test_packing_is_the_pipelines_and_can_be_undone() -> None:
     assert torch.equal(unpack(pack(latents)), latents)
 
 
-def test_judges_shared_prefix_equals_the_plain_forward() -> None:
+def asked(sample: Sample, number: int, order: Order) -> list[Question]:
+    """The score, and one question about the edit with and one without its source, as HP-Scorer asks them."""
+    case = replace(to_case(make_scene(sample.task, embedded_tiles("pretrain"), np.random.default_rng(0)), "c"),
+                   instruction=sample.instruction, sources=(to_image(sample.source),))  # fmt: skip
+    edit = to_image(sample.edit)
+    alone = next(q for q in LIBRARY[sample.task] if q.shows == "edit")
+    fact = reasoning_question(LIBRARY[sample.task][number], case, edit)
+    stem, images = score_question(case, edit, order).stem, score_question(case, edit, order).images
+    return [score_question(case, edit, order), replace(fact, stem=stem, images=images),
+            reasoning_question(alone, case, edit)]  # fmt: skip
+
+
+def test_judges_shared_parts_equal_the_plain_forward() -> None:
     tokenizer = build_tokenizer()
     trainer = JudgeTrainer(build_judge_model(tokenizer), tokenizer)
     trainer.look_at_same_place()
-    processor = build_judge_processor(tokenizer)
-    processor.tokenizer.padding_side = "left"
+    judge = TransformersJudge(trainer.model, build_judge_processor(tokenizer), "random")
     samples = [on_256_levels(sample) for sample in synthetic(0, 2, 0)]
-    pad = "<|vision_start|><|image_pad|><|vision_end|>"
-    texts = [
-        "<|im_start|>user\n"
-        + "".join(scoring_prompt(s.task, s.instruction)).replace(IMAGE, pad)
-        + "<|im_end|>\n<|im_start|>assistant\n"
-        for s in samples
-    ]
-    pictures = [to_image(p) for s in samples for p in (s.source, s.edit)]
-    inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
-    patches = patchify(np.stack([p for s in samples for p in (s.source, s.edit)]))
-    torch.testing.assert_close(patches, inputs["pixel_values"], atol=1e-5, rtol=1e-4)
+    orders: list[Order] = ["edit first" if number % 3 == 0 else "source first" for number in range(len(samples))]
+    questions = [LIBRARY[sample.task][number % 3] for number, sample in enumerate(samples)]
     with torch.no_grad():
-        plain = trainer.model(**inputs).logits[:, -1].log_softmax(-1)[:, trainer.digits]
-        shared, *_ = trainer(samples)
-    torch.testing.assert_close(shared, plain, atol=1e-4, rtol=1e-4)
+        said, *_ = trainer(samples, questions, orders)
+        alone = trainer.alone(samples, [next(q for q in LIBRARY[s.task] if q.shows == "edit") for s in samples])
+    for number, (sample, order) in enumerate(zip(samples, orders, strict=True)):
+        for ours, question in zip((*said[:, number], alone[number]), asked(sample, number % 3, order), strict=True):
+            tokens = trainer.digits if question.choices == DIGITS else trainer.facts
+            inputs = judge.processor(text=[judge._prompt(question)], images=list(question.images), return_tensors="pt")
+            with torch.no_grad():
+                plain = judge.model(**inputs).logits[0, -1].log_softmax(-1)
+            torch.testing.assert_close(ours[tokens], plain[tokens], atol=1e-4, rtol=1e-4)
+
+
+def test_patches_equal_the_processors() -> None:
+    samples = [on_256_levels(sample) for sample in synthetic(0, 1, 0)]
+    pictures = np.stack([p for s in samples for p in (s.source, s.edit)])
+    processor = build_judge_processor(build_tokenizer())
+    theirs = processor.image_processor(images=[to_image(p) for p in pictures], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(patchify(pictures), theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_every_question_has_a_right_answer_that_the_exact_target_gives() -> None:
+    assert set(TRUTHS) == {question.id for own in LIBRARY.values() for question in own}
+    for task, questions in LIBRARY.items():
+        assert 6 <= len(questions) <= 10
+        assert len({question.id for question in questions}) == len(questions)
+        scene = make_scene(task, embedded_tiles("pretrain"), np.random.default_rng(3))
+        exact, copy = (to_sample(scene, picture) for picture in (scene.target, scene.source))
+        for question in questions:
+            best = {"yes": 1.0, "no": 0.0, "degree": 5.0}[question.good]
+            assert abs(truth(question, exact) - best) < 0.2, (task, question.id)
+        assert truth(questions[0], copy) < 0.1
+
+
+def test_a_step_of_training_and_its_measure_are_finite() -> None:
+    tokenizer = build_tokenizer()
+    trainer = JudgeTrainer(build_judge_model(tokenizer), tokenizer)
+    samples = synthetic(0, 1, 0)
+    loss, metrics = loss_on(trainer, samples, np.random.default_rng(0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss)
+    assert {"entropy", "questions", "alone"} <= set(metrics)
+    assert np.isfinite(agreement(trainer, samples)["mae"])
 
 
 def test_soft_labels_have_the_score_as_their_expectation() -> None:

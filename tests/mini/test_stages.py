@@ -11,8 +11,9 @@ from hpedit.editors.qwen_image_edit import QwenImageEdit
 from hpedit.editors.sampling import edit_image
 from hpedit.errors import HPEditError
 from hpedit.mini.build import build, stages
-from hpedit.scorer.judge import Question, TransformersJudge
-from hpedit.scorer.prompts import scoring_prompt
+from hpedit.records import Case
+from hpedit.scorer.backends.transformers_judge import TransformersJudge
+from hpedit.scorer.prompts import score_question
 from hpedit.store.atomic import read_jsonl
 
 FEW = {
@@ -35,7 +36,8 @@ def test_all_stages_leave_weights_that_load(tmp_path: Path, monkeypatch: pytest.
     edited = edit_image(QwenImageEdit.load(str(tmp_path / "editor")), picture, "make it sepia style", steps=2)
     assert edited.size == (32, 32)
     judge = TransformersJudge.load(str(tmp_path / "judge"))
-    (answer,) = judge.ask([Question(scoring_prompt("style", "make it sepia style"), (picture, edited))])
+    case = Case("c", "style", "make it sepia style", (picture,), "c")
+    (answer,) = judge.ask([score_question(case, edited)])
     assert answer.probabilities is not None or answer.reason
     for stage in ("work-vae", "work-editor", "work-judge", "work-judge-2"):
         assert read_jsonl(tmp_path / stage / "metrics.jsonl")

@@ -25,6 +25,27 @@ for group in (mini, ratings, scorer, cases):
     app.add_typer(group, name=group.info.name)
 
 
+EXTRAS = {
+    **dict.fromkeys(
+        (
+            "accelerate",
+            "diffusers",
+            "peft",
+            "safetensors",
+            "skimage",
+            "tensorboard",
+            "tokenizers",
+            "torch",
+            "transformers",
+        ),
+        "models",
+    ),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "rate"),
+    **dict.fromkeys(("openai", "tenacity"), "api"),
+}
+"""The extra that brings a package."""
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"hpedit {__version__}")
@@ -141,6 +162,13 @@ def main() -> None:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"hint: {error.hint}\n")
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        sys.stderr.write(f"error: this needs {error.name}, which is not installed\n")
+        sys.stderr.write(f"hint: pip install 'hp-edit[{extra}]'\n")
         raise SystemExit(2) from None
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python would complain once more when it flushes stdout at exit.

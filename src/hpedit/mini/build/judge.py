@@ -293,7 +293,8 @@ def agreement(trainer: JudgeTrainer, samples: Sequence[Sample]) -> Metrics:
     rows = {"pearson": np.full(len(names), True)} | {task: names == task for task in TASK_IDS}
     metrics |= {name: _pearson(found[row], right[row]) for name, row in rows.items()}
     pairs = [np.array(values).T for values in answers.values()]
-    metrics["questions_pearson"] = float(np.nanmean([_pearson(x, y) for x, y in pairs]))
+    known = [value for value in (_pearson(x, y) for x, y in pairs) if not np.isnan(value)]
+    metrics["questions_pearson"] = float(np.mean(known)) if known else float("nan")
     return {name: round(value, 4) for name, value in metrics.items() if not np.isnan(value)}
 
 
