@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hpedit.scorer.agreement import human_ceiling, krippendorff_alpha, mean_rating
+from hpedit.scorer.measures import MEASURES
 from hpedit.scorer.statistics import FloatArray
 
 NAN = math.nan
@@ -34,7 +35,8 @@ def test_R12_alpha_of_one_rater_of_ties_and_of_nothing_shared_is_undefined(table
 def test_raters_who_agree_are_their_own_ceiling() -> None:
     ratings = np.repeat(np.arange(12.0)[:, None] % 5, 3, axis=1)
     ceiling = human_ceiling(ratings, [str(row // 3) for row in range(12)])
-    assert [ceiling[name].value for name in ceiling] == pytest.approx([1.0, 1.0, 1.0])
+    assert [ceiling[name].value for name in MEASURES] == pytest.approx([1.0] * len(MEASURES))
+    assert ceiling["mae"].value == 0
 
 
 def test_the_ceiling_is_the_average_of_each_rater_against_the_others() -> None:

@@ -11,25 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpedit.scorer.statistics import (
-    RESAMPLES,
-    Estimate,
-    FloatArray,
-    Statistic,
-    bootstrap_by_source,
-    pair_counts,
-    ratio_of_sums,
-    weighted_pearson,
-    weighted_spearman,
-)
+from hpedit.scorer.measures import MEASURES, Draws, count_pairs, mean_over, pairwise
+from hpedit.scorer.statistics import RESAMPLES, Estimate, FloatArray, IntArray
 
 
 def mean_rating(ratings: FloatArray) -> FloatArray:
-    """Mean (n,) over the raters of each edit; NaN for an edit that nobody rated."""
+    """Mean (n,) over the raters of each edit; NaN for an edit that nobody rated.
+
+    Rounded to twelve decimals, so that the same ratings in another order of raters give the same mean, and tie.
+    """
     known = ~np.isnan(ratings)
     total, count = np.where(known, ratings, 0.0).sum(axis=1), known.sum(axis=1)
-    mean: FloatArray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    rounded: FloatArray = np.round(mean.astype(np.float64), 12)
+    return rounded
 
 
 def human_ceiling(
@@ -37,28 +32,28 @@ def human_ceiling(
 ) -> dict[str, Estimate]:
     """Agreement of one rater with the mean of the others, averaged over raters by the number of their ratings.
 
-    Edits with fewer than two ratings say nothing and are left out; with one rater every value is NaN.
+    Edits with fewer than two ratings say nothing and are left out; with one rater every value is NaN. Pairs of one
+    photo's edits count over all raters together.
 
     Returns:
-        Estimates under "pearson", "spearman" and "pairwise_accuracy" (pairs of one photo's edits that the others' mean
-        tells apart; a rater who does not gets half).
+        Estimates under the names of `measures.MEASURES`, "mae", "pairwise_untied" and "pairwise_ties_wrong"; their n
+        counts the ratings compared.
     """
-    rows = [_against_others(ratings, rater) for rater in range(ratings.shape[1])]
-    table = np.concatenate(
-        [np.column_stack([np.full(len(edits), rater), values]) for rater, (edits, values) in enumerate(rows)]
-    )
-    names = [sources[edit] for edits, _ in rows for edit in edits]
-    counts: list[FloatArray] = []
-    counted: list[str] = []
-    for edits, values in rows:
-        pairs, of = pair_counts(values[:, 0], values[:, 1], [sources[edit] for edit in edits])
-        counts.append(pairs)
-        counted.extend(of)
-    return {
-        "pearson": bootstrap_by_source(table, names, _mean_over_raters(weighted_pearson), seed, n),
-        "spearman": bootstrap_by_source(table, names, _mean_over_raters(weighted_spearman), seed, n),
-        "pairwise_accuracy": bootstrap_by_source(np.concatenate(counts), counted, ratio_of_sums, seed, n),
-    }
+    compared = np.flatnonzero((~np.isnan(ratings)).sum(axis=1) >= 2)
+    ratings = ratings[compared]
+    draws = Draws.of([sources[row] for row in compared.tolist()], seed, n)
+    parts, masses = [], []
+    pairs = np.zeros((len(draws.counts), 3))
+    for rater in np.flatnonzero(~np.isnan(ratings).all(axis=0)).tolist():
+        rows, own, others = _against_others(ratings, rater)
+        part = draws.part(rows)
+        parts.append(part.correlations(own, others))
+        masses.append(part.sums(np.ones((len(rows), 1)))[:, 0])
+        pairs += part.sums(count_pairs(own, others, part.index)[:, :3])
+    nothing = np.full(len(draws.counts), np.nan)
+    measured = dict.fromkeys((*MEASURES, "mae"), nothing) | mean_over(parts, masses) | pairwise(pairs)
+    entered = int((~np.isnan(ratings)).sum())
+    return {name: draws.estimate(values, entered) for name, values in measured.items()}
 
 
 def krippendorff_alpha(ratings: FloatArray) -> float:
@@ -76,26 +71,7 @@ def krippendorff_alpha(ratings: FloatArray) -> float:
     return float(1 - within.sum() / between)
 
 
-def _against_others(ratings: FloatArray, rater: int) -> tuple[list[int], FloatArray]:
-    """Edits that ``rater`` and somebody else rated, and (m, 2) of [that rating, mean of the others]."""
-    others = mean_rating(np.delete(ratings, rater, axis=1))
-    edits = np.flatnonzero(~np.isnan(ratings[:, rater]) & ~np.isnan(others))
-    return edits.tolist(), np.column_stack([ratings[edits, rater], others[edits]])
-
-
-def _mean_over_raters(statistic: Statistic) -> Statistic:
-    """Lift a statistic of two columns to three of [rater, x, y]; raters for whom it is undefined are left out."""
-
-    def lifted(values: FloatArray, weights: FloatArray) -> FloatArray:
-        total, mass = np.zeros(len(weights)), np.zeros(len(weights))
-        for rater in np.unique(values[:, 0]):
-            own = values[:, 0] == rater
-            result, share = statistic(values[own, 1:], weights[:, own]), weights[:, own].sum(axis=1)
-            share[np.isnan(result)] = 0.0
-            total += np.nan_to_num(result) * share
-            mass += share
-        mean = np.full(len(weights), np.nan)
-        np.divide(total, mass, out=mean, where=mass > 0)
-        return mean
-
-    return lifted
+def _against_others(ratings: FloatArray, rater: int) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Rows (m,) that ``rater`` rated, that rating, and the mean of the others, who rated it too."""
+    rows = np.flatnonzero(~np.isnan(ratings[:, rater]))
+    return rows, ratings[rows, rater], mean_rating(np.delete(ratings[rows], rater, axis=1))
