@@ -1,0 +1,64 @@
+// The answers a rater can give, per kind of item: what is sent, what the button says, and its key.
+
+export const CHOICES = {
+  score: [
+    { value: 0, key: "0", label: "0", says: "does not follow" },
+    { value: 1, key: "1", label: "1", says: "" },
+    { value: 2, key: "2", label: "2", says: "" },
+    { value: 3, key: "3", label: "3", says: "follows, but poor" },
+    { value: 4, key: "4", label: "4", says: "" },
+    { value: 5, key: "5", label: "5", says: "follows fully, realistic" },
+  ],
+  compare: [
+    { value: "A", key: "a", label: "A is better", says: "" },
+    { value: "tie", key: "t", label: "Tie", says: "" },
+    { value: "both_bad", key: "x", label: "Both bad", says: "" },
+    { value: "B", key: "b", label: "B is better", says: "" },
+  ],
+};
+
+/** How an answer is named in a sentence. */
+export function spoken(value) {
+  const names = { A: "A is better", B: "B is better", tie: "a tie", both_bad: "both bad", skip: "skipped" };
+  return names[value] ?? String(value);
+}
+
+/** Fill `box` with the buttons of `kind`; `choose(value)` is called by a single click. */
+export function fillChoices(box, kind, choose) {
+  box.dataset.kind = kind;
+  box.replaceChildren(...CHOICES[kind].map((choice) => button(choice, kind, choose)));
+}
+
+function button(choice, kind, choose) {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.className = "choice";
+  element.dataset.value = String(choice.value);
+  const label = document.createElement(kind === "score" ? "b" : "span");
+  label.textContent = choice.label;
+  element.append(label);
+  if (kind === "compare") {
+    const key = document.createElement("kbd");
+    key.textContent = choice.key.toUpperCase();
+    element.append(key);
+  }
+  const says = document.createElement("small");
+  says.textContent = choice.says;
+  if (choice.says) element.append(says);
+  element.setAttribute("aria-label", choice.says ? `${choice.label}: ${choice.says}` : choice.label);
+  element.setAttribute("aria-keyshortcuts", choice.key.toUpperCase());
+  element.addEventListener("click", (event) => {
+    // The second click of a double click would answer the item that has just come up.
+    if (event.detail <= 1) choose(choice.value);
+  });
+  return element;
+}
+
+/** The answer that a key stands for, or undefined. A digit counts by its place where the layout types it with Shift. */
+export function choiceOf(kind, event) {
+  const typed = event.key.toLowerCase();
+  const place = /^Digit([0-9])$/.exec(event.code)?.[1];
+  const found = CHOICES[kind].find((choice) => choice.key === typed);
+  const shifted = /^[0-9a-z]$/.test(typed) ? undefined : CHOICES[kind].find((choice) => choice.key === place);
+  return (found ?? shifted)?.value;
+}

@@ -1,0 +1,185 @@
+// Answers on their way: written to IndexedDB before they are sent, deleted only when the server has acknowledged them.
+//
+// An answer is sent again under the same client_id until a reply comes, so a lost reply makes no second one. Several
+// tabs may send the same entry; the server stores it once. What the server refuses for good (it was answered before,
+// the item is unknown) stays until the rater has seen it.
+
+import { NoAnswer, Refused, call } from "./api.js";
+
+const DATABASE = "hpedit-rate";
+const STORE = "outbox";
+const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
+/** Statuses by which no repetition of the same request can succeed. */
+const FINAL = new Set([400, 404, 405, 409, 410, 413, 415, 422]);
+
+export class Outbox {
+  #database = null;
+  #memory = new Map();
+  /** Ids that were acknowledged or discarded here: a read that began before their deletion must not bring them back. */
+  #gone = new Set();
+  #rater = null;
+  #flushing = null;
+  #timer = null;
+  #failures = 0;
+
+  /**
+   * @param {object} events stored(entry, reply), refused(entry, error), trouble(error | null), changed(), unkept()
+   */
+  constructor(events) {
+    this.events = events;
+  }
+
+  /** Open the store; returns false where the browser has none, and answers then live in memory only. */
+  async open() {
+    try {
+      this.#database = await openDatabase();
+      await this.#reread();
+    } catch {
+      this.#database = null;
+    }
+    return this.#database !== null;
+  }
+
+  /** Send for this rater from now on; null stops. Entries of others are kept, since the cookie names one rater. */
+  async use(rater) {
+    this.#rater = rater;
+    await this.sync();
+  }
+
+  /** Take over what other tabs left behind, and send. */
+  async sync() {
+    await this.#reread();
+    this.events.changed();
+    return this.flush();
+  }
+
+  /** Entries of the rater that wait, oldest first. */
+  get waiting() {
+    return this.#sorted().filter((entry) => entry.rater === this.#rater && !entry.refused);
+  }
+
+  /** Entries of the rater that the server refused for good. */
+  get refused() {
+    return this.#sorted().filter((entry) => entry.rater === this.#rater && entry.refused);
+  }
+
+  /** Names of other raters with answers waiting in this browser. */
+  get others() {
+    return [...new Set(this.#sorted().filter((entry) => entry.rater !== this.#rater).map((entry) => entry.rater))];
+  }
+
+  has(assignment) {
+    return this.#sorted().some((entry) => entry.rater === this.#rater && entry.body.assignment === assignment);
+  }
+
+  /** Keep an answer, then send it. Resolves when it is kept. */
+  async add(body) {
+    const entry = { client_id: body.client_id, rater: this.#rater, body, queued: Date.now(), refused: null };
+    this.#memory.set(entry.client_id, entry);
+    await this.#write(entry);
+    this.events.changed();
+    this.flush();
+  }
+
+  /** Forget an entry that the server refused. */
+  async discard(clientId) {
+    await this.#remove(clientId);
+    this.events.changed();
+  }
+
+  /** Send all that waits, in order; one run at a time. Resolves to true when nothing waits any more. */
+  flush() {
+    clearTimeout(this.#timer);
+    this.#flushing ??= this.#sendAll().finally(() => {
+      this.#flushing = null;
+      // What was added while the last reply was on its way.
+      if (this.waiting.length && !this.#failures) this.flush();
+    });
+    return this.#flushing;
+  }
+
+  async #sendAll() {
+    while (this.#rater !== null && this.waiting.length) {
+      const entry = this.waiting[0];
+      try {
+        const reply = await call("POST", "/api/answer", entry.body);
+        await this.#remove(entry.client_id);
+        this.#calm();
+        this.events.stored(entry, reply);
+      } catch (error) {
+        if (!(error instanceof NoAnswer || error instanceof Refused)) throw error;
+        if (!FINAL.has(error.status)) {
+          this.#later(error);
+          return false;
+        }
+        entry.refused = { status: error.status, message: error.message, hint: error.hint };
+        await this.#write(entry);
+        this.#calm();
+        this.events.refused(entry, error);
+      }
+      this.events.changed();
+    }
+    return true;
+  }
+
+  #calm() {
+    this.#failures = 0;
+    this.events.trouble(null);
+  }
+
+  #later(error) {
+    const delay = RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)];
+    this.#failures += 1;
+    // Signing in again is what helps; it flushes.
+    if (error.status !== 401) this.#timer = setTimeout(() => this.flush(), delay);
+    this.events.trouble(error);
+    this.events.changed();
+  }
+
+  #sorted() {
+    return [...this.#memory.values()].sort((a, b) => a.queued - b.queued);
+  }
+
+  async #reread() {
+    if (!this.#database) return;
+    for (const entry of await this.#request("readonly", (store) => store.getAll())) {
+      if (!this.#memory.has(entry.client_id) && !this.#gone.has(entry.client_id)) this.#memory.set(entry.client_id, entry);
+    }
+  }
+
+  async #write(entry) {
+    if (!this.#database) return;
+    try {
+      await this.#request("readwrite", (store) => store.put(entry));
+    } catch {
+      // The browser's own disk is full, say: the answer is still sent, but closing the page now would lose it.
+      this.events.unkept();
+    }
+  }
+
+  async #remove(clientId) {
+    this.#memory.delete(clientId);
+    this.#gone.add(clientId);
+    if (this.#database) await this.#request("readwrite", (store) => store.delete(clientId));
+  }
+
+  #request(mode, action) {
+    return new Promise((resolve, reject) => {
+      // "strict": the promise is kept when the browser is killed, too.
+      const transaction = this.#database.transaction(STORE, mode, { durability: "strict" });
+      const request = action(transaction.objectStore(STORE));
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = () => reject(transaction.error);
+    });
+  }
+}
+
+function openDatabase() {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(DATABASE, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "client_id" });
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+    request.onblocked = () => reject(new Error("blocked"));
+  });
+}

@@ -1,0 +1,101 @@
+// What is on the screen: functions that put given values into the page, and know nothing of answers or the server.
+
+import { spoken } from "./choices.js";
+
+export const $ = (id) => document.getElementById(id);
+
+const SCREENS = ["loading", "signin", "guide", "rate", "message"];
+
+/** Show one of the screens; the bar belongs to a signed-in rater. */
+export function showScreen(screen, rater) {
+  document.body.dataset.screen = screen;
+  for (const name of SCREENS) $(name).hidden = name !== screen;
+  $("bar").hidden = rater === null;
+  $("who").textContent = rater ?? "";
+}
+
+export function screen() {
+  return document.body.dataset.screen;
+}
+
+/** @param {Error & {hint?: string} | null} error what the last attempt came to */
+export function fillSignIn(error) {
+  $("signin-error").hidden = error === null;
+  $("signin-error").textContent = error ? [`${sentence(error.message)}.`, error.hint ?? ""].join(" ").trim() : "";
+  (($("name").value && $("token")) || $("name")).focus();
+}
+
+/** The guide for the kind of items that follow, with the number of practice items left. */
+export function fillGuide(kind, practice) {
+  const score = kind === "score";
+  document.body.dataset.kind = kind;
+  $("guide-title").textContent = score ? "Score each edit from 0 to 5" : "Which edit is better?";
+  $("guide-lead").textContent = score
+    ? "Read the instruction, look at source and edit, and give one score."
+    : "Read the instruction, look at the source and both edits, and choose.";
+  $("guide-go").textContent = practice ? `Start with ${practice} practice item${practice === 1 ? "" : "s"}` : "Start rating";
+}
+
+/** A page of few words. `button` and `act` may be missing: nothing is left to do then but to undo, if `undo`. */
+export function fillMessage({ title, text, button = "", act = null, undo = false }) {
+  $("message-title").textContent = title;
+  $("message-text").textContent = text;
+  $("message-go").hidden = !button;
+  $("message-go").textContent = button;
+  $("message-go").onclick = act;
+  $("message-undo").hidden = !undo;
+}
+
+/** Words of an item; the pictures are the viewer's. */
+export function fillItem(item) {
+  document.body.dataset.kind = item.kind;
+  $("phase").textContent = item.phase === "practice" ? "Practice" : "";
+  $("task").textContent = item.task ?? "";
+  $("instruction").textContent = item.instruction;
+  $("instruction").scrollTop = 0;
+  $("feedback").hidden = true;
+  $("skip").classList.remove("chosen");
+}
+
+export function fillProgress(progress, practice) {
+  const [done, total] = practice ? [progress.practice_done, progress.practice_total] : [progress.done, progress.total];
+  $("progress-fill").style.width = `${total ? Math.min(100, (100 * done) / total) : 0}%`;
+  $("progress").setAttribute("aria-valuemax", String(total));
+  $("progress").setAttribute("aria-valuenow", String(done));
+  $("count").textContent = `${practice ? "Practice " : ""}${done} of ${total}`;
+}
+
+/** How many answers wait, and whether the last one has arrived. */
+export function fillStatus(waiting, troubled, savedLately) {
+  const late = waiting > 1 || (waiting && troubled);
+  const tone = late ? "waiting" : waiting ? "sending" : savedLately ? "saved" : "";
+  const words = { waiting: `${waiting} answer${waiting === 1 ? "" : "s"} waiting`, sending: "Saving…", saved: "✓ Saved", "": "" };
+  $("status").className = `status ${tone}`;
+  $("status").textContent = words[tone];
+}
+
+/** Mark the button of `value` as "chosen", "previous" or "expected", and no other. */
+export function markChoice(value, className) {
+  for (const button of $("choices").children) button.classList.toggle(className, button.dataset.value === String(value));
+}
+
+export function fillFeedback(value, { expected, right, text }) {
+  markChoice(expected, "expected");
+  const given = value === "skip" ? "You skipped it." : `You said ${spoken(value)}.`;
+  $("feedback").classList.toggle("right", Boolean(right));
+  $("feedback-verdict").textContent = right ? `✓ ${given} Right.` : `${given} We would say ${spoken(expected)}.`;
+  $("feedback-text").textContent = text ?? "";
+  $("feedback").hidden = false;
+  $("feedback-go").focus({ preventScroll: true });
+}
+
+export function fillFlags(flags) {
+  for (const button of document.querySelectorAll("[data-flag]")) {
+    button.setAttribute("aria-pressed", String(flags.has(button.dataset.flag)));
+  }
+}
+
+/** Server errors begin in lower case, as on the command line. */
+export function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, "");
+}
