@@ -1,19 +1,29 @@
-"""Read CSV tables strictly: what is wrong is said with file and line."""
+"""Read CSV tables strictly: what is wrong is said with file and line.
+
+A cell that a spreadsheet would run as a formula is written with an apostrophe before it and read back without
+(`neutralise` and `restore`), so that a table which people open in a spreadsheet is safe and still says the same.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpedit.errors import HPEditError
 
+_FORMULA = "=+@＝＋－＠-"
+"""First characters that spreadsheets take for a formula, with their full-width forms (OWASP, CSV injection)."""
+_MARKED = re.compile(rf"['{_FORMULA}\s]")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record; ``where`` is "file:line" for messages. Cells are stripped of surrounding blanks."""
+    """One record; ``where`` is "file:line" for messages. Cells are as `restore` leaves them."""
 
     where: str
     cells: dict[str, str]
@@ -30,26 +40,48 @@ class Row:
         return value
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a plain decimal number; nothing is guessed from words."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def neutralise(cell: str) -> str:
+    """Put an apostrophe before what a spreadsheet could run, what blanks surround, and an apostrophe.
+
+    A plain number is no formula and stays. `restore` is the inverse for every text.
+    """
+    needed = cell != cell.strip() or (_MARKED.match(cell) and not is_number(cell))
+    return f"'{cell}" if needed else cell
+
+
+def restore(cell: str) -> str:
+    """Take blanks around a cell away, as hand-made tables need it, or undo `neutralise` where that marked the cell."""
+    if not cell.startswith("'"):
+        return cell.strip()
+    return cell[1:] if _MARKED.match(cell, 1) or cell != cell.rstrip() else cell
+
+
 def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
-    """All records of a CSV file with a header (UTF-8, byte order mark and CRLF allowed).
+    """All records of a CSV file with a header (UTF-8, byte order mark and CRLF allowed), neutralised cells restored.
 
     Raises:
         HPEditError: no such file, not UTF-8, no or a wrong header, a line with too many or too few cells.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # Not read_text: it would turn a carriage return within a cell into a line feed.
+        text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise HPEditError(f"{path} is not a file") from error
     except UnicodeDecodeError as error:
         raise HPEditError(f"{path} is not UTF-8 text: {error}", hint="save it as CSV in UTF-8") from error
     records = _records(path, text)
-    _, header = next(records, (1, []))
+    header = [restore(name) for name in next(records, (1, []))[1]]
     _check_header(path, header, required)
     rows = []
     for line, cells in records:
         if len(cells) != len(header):
             raise HPEditError(f"{path}:{line}: {len(cells)} cells, but the header has {len(header)}")
-        rows.append(Row(f"{path}:{line}", dict(zip(header, cells, strict=True))))
+        rows.append(Row(f"{path}:{line}", dict(zip(header, map(restore, cells), strict=True))))
     return rows
 
 
@@ -65,21 +97,23 @@ def index_rows(rows: Iterable[Row], key: Sequence[str]) -> dict[tuple[str, ...],
 
 
 def write_rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Text of a CSV table."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
+    """Text of a CSV table, with cells that a spreadsheet would run neutralised."""
+    lines = [",".join(_quoted(neutralise(cell)) for cell in cells) for cells in (header, *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(cell: str) -> str:
+    # csv.writer leaves a lone carriage return unquoted, and csv.reader then ends the record there.
+    return f'"{cell.replace(chr(34), chr(34) * 2)}"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(last line, stripped cells) of each record that is not a blank line."""
+    """(last line, cells) of each record that is not a blank line."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for cells in reader:
             if cells:
-                yield reader.line_num, [cell.strip() for cell in cells]
+                yield reader.line_num, cells
     except csv.Error as error:
         raise HPEditError(f"{path}:{reader.line_num}: {error}") from error
 
