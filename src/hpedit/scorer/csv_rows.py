@@ -17,7 +17,7 @@ from hpedit.errors import HPEditError
 
 _FORMULA = "=+@＝＋－＠-"
 """First characters that spreadsheets take for a formula, with their full-width forms (OWASP, CSV injection)."""
-_MARKED = re.compile(rf"['{_FORMULA}\s]")
+_MARKED = re.compile(rf"['\s{re.escape(_FORMULA)}]")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
