@@ -23,8 +23,7 @@ def mean_rating(ratings: FloatArray) -> FloatArray:
     known = ~np.isnan(ratings)
     total, count = np.where(known, ratings, 0.0).sum(axis=1), known.sum(axis=1)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    rounded: FloatArray = np.round(mean.astype(np.float64), 12)
-    return rounded
+    return np.asarray(np.round(mean, 12), dtype=np.float64)
 
 
 def human_ceiling(
