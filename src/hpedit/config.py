@@ -195,6 +195,8 @@ class Recipe(_Section):
     """Training cases: a parquet file, or a folder that `hpedit cases build` wrote."""
     scorer: Text
     """A fitted HP-Scorer: the folder that `hpedit scorer fit` or the demo wrote."""
+    scorer_force: bool = False
+    """Train even with a scorer that failed `hpedit scorer probe`."""
     editor: EditorSection = EditorSection()
     lora: LoraSection = LoraSection()
     rollout: RolloutSection = RolloutSection()

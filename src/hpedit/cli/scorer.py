@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpedit.cli.common import PLAIN, estimate, print_json
+from hpedit.cli.common import PLAIN, Seed, estimate, print_json
 
 scorer = typer.Typer(name="scorer", help="HP-Scorer: a judge calibrated on people's scores.", **PLAIN)
 
@@ -72,3 +72,44 @@ def scorer_eval(
         typer.echo(f"{measure:20}" + "".join(f"{estimate(column):>22}" for column in columns))
     typer.echo(f"{result['n']} edits of {result['sources']} photos; {result['unscorable']} unscorable")
     typer.echo(f"verdict: {result['verdict']}" + (f" ({result['reason']})" if result["reason"] else ""))
+
+
+@scorer.command("probe")
+def scorer_probe(
+    scorer: Annotated[Path, typer.Option(help="Folder of a fitted scorer with a judge.")],
+    cases: Annotated[Path, typer.Option(help="Parquet of cases, or a folder of `hpedit cases build`.")],
+    edits: Annotated[Path, typer.Option(help="Parquet of their edits.")],
+    ratings: Annotated[
+        Path | None, typer.Option(help="CSV or JSONL of ratings: edits of 3 and more are honest. Without: all are.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where probe.json and probe.png go. Default: the scorer's folder.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Honest edits at most.")] = None,
+    max_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Refuse above this share of all that does not score below.")
+    ] = 0.1,
+    max_kind_share: Annotated[float, typer.Option(min=0, max=1, help="The same of any one kind.")] = 0.2,
+    max_flip: Annotated[
+        float, typer.Option(min=0, max=1, help="Warn above this flip rate when source and edit are swapped.")
+    ] = 0.2,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Try whether degenerate edits please a scorer.
+
+    Copies, noise, blur, grids, glaring colours, injections and more have to score below the honest edits they are made
+    from. Training refuses a scorer that failed; exit code 1 says so here.
+    """
+    from hpedit.scorer.probe_files import probe_files
+    from hpedit.scorer.probe_table import lines
+    from hpedit.scorer.probes import Bounds
+
+    bounds = Bounds(max_share, max_kind_share)
+    found = probe_files(scorer, cases, edits, ratings, out, limit=limit, seed=seed, bounds=bounds, max_flip=max_flip)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(lines(found)))
+    if not found["passed"]:
+        raise typer.Exit(1)

@@ -26,20 +26,20 @@ class GridRow:
     caption: str
     """The instruction."""
     images: tuple[Image.Image, ...]
-    """Source, the base's edit, the policy's edit, RGB."""
+    """One a column, RGB: source, the base's edit, the policy's edit."""
 
 
-def make_grid(rows: Sequence[GridRow]) -> Image.Image:
+def make_grid(rows: Sequence[GridRow], names: Sequence[str] = COLUMNS) -> Image.Image:
     """Draw the rows below each other, each under its caption, with the columns' names on top."""
     assert rows, "a grid of nothing"
     pictures = [[_enlarged(image) for image in row.images] for row in rows]
     width = max(image.width for row in pictures for image in row)
     heights = [max(image.height for image in row) for row in pictures]
-    captions = [textwrap.wrap(row.caption, max(10, len(COLUMNS) * width // 7)) or [""] for row in rows]
+    captions = [textwrap.wrap(row.caption, max(10, len(names) * width // 7)) or [""] for row in rows]
     total = 2 * MARGIN + TEXT + sum(h + 2 * MARGIN + TEXT * len(c) for h, c in zip(heights, captions, strict=True))
-    grid = Image.new("RGB", (len(COLUMNS) * (width + MARGIN) + MARGIN, total), "white")
+    grid = Image.new("RGB", (len(names) * (width + MARGIN) + MARGIN, total), "white")
     draw, font = ImageDraw.Draw(grid), ImageFont.load_default(TEXT - 2)
-    for column, name in enumerate(COLUMNS):
+    for column, name in enumerate(names):
         draw.text((MARGIN + column * (width + MARGIN), MARGIN), name, "gray", font)
     top = 2 * MARGIN + TEXT
     for images, height, lines in zip(pictures, heights, captions, strict=True):

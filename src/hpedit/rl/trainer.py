@@ -42,6 +42,7 @@ from hpedit.rl.rollout import Rollout, collect
 from hpedit.rl.seeds import derive_seed, generator
 from hpedit.rl.tracking import Tracker
 from hpedit.rl.update import policy_update
+from hpedit.scorer.probe_gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, read_jsonl
 from hpedit.store.checkpoint import Checkpoint, load_latest, save_checkpoint
@@ -83,17 +84,17 @@ def train(
         scorer: The reward.
 
     Raises:
-        HPEditError: the recipe does not fit the cases, the folder holds another run, a first ratio is off 1, a loss is
-            not finite, or too many edits can't be scored.
+        HPEditError: the recipe does not fit the cases, the folder holds another run, the scorer failed its probe, a
+            first ratio is off 1, a loss is not finite, or too many edits can't be scored.
     """
     if recipe.rollout.cfg != 1.0:
         raise HPEditError("rollout.cfg is not 1", hint="guidance is not supported here: it makes the training collapse")
     inputs = {
         "editor": _base_fingerprint(editor) if editor else model_name(recipe.editor.model, recipe.editor.revision),
         "cases": _cases_hash(cases) if cases is not None else hash_path(recipe.cases),
-        "scorer": scorer.fingerprint if scorer else hash_path(recipe.scorer),
+        "scorer": scorer.fingerprint if scorer else hash_path(recipe.scorer, PROBE_FILES),
     }
-    asked = {key: value for key, value in recipe.resolved().items() if key != "output"}
+    asked = {key: value for key, value in recipe.resolved().items() if key not in ("output", "scorer_force")}
     with RunFolder.open(recipe.output, "train", asked, inputs) as run:
         if not run.done:
             _Training(
@@ -101,7 +102,7 @@ def train(
                 run,
                 editor or _load_editor(recipe),
                 cases if cases is not None else _load_cases(recipe.cases),
-                scorer or _load_scorer(recipe.scorer),
+                scorer or _load_scorer(recipe),
             ).run()
         elif editor is not None:
             editor.load_lora(run.path / "lora")
@@ -340,8 +341,9 @@ def _load_cases(path: str) -> list[Case]:
     return read_cases(given / "cases.parquet" if given.is_dir() else given)
 
 
-def _load_scorer(path: str) -> Scorer:
+def _load_scorer(recipe: Recipe) -> Scorer:
     from hpedit.scorer.hp_scorer import HPScorer
 
-    scorer: Scorer = HPScorer.load(path)
+    scorer: Scorer = HPScorer.load(recipe.scorer)
+    admit_reward(recipe.scorer, scorer.fingerprint, force=recipe.scorer_force)
     return scorer

@@ -1,14 +1,15 @@
 """Degenerate pictures: what a reward must not like better than an honest edit. Pure functions, no torch.
 
-Each takes a PIL picture of any size, mode RGB, and gives one of the same size; where chance is needed, it comes from the
-generator alone. Strengths are relative to the picture: lengths to its short side, levels to the range of a channel, so
-that a picture of 32 px and one of 1024 px are spoiled alike. They are chosen to be plain to the eye, since a probe asks
-whether a scorer is blind and not how finely it sees.
+Each takes a PIL picture of any size, mode RGB, and gives one of the same size; where chance is needed, it comes from
+the generator alone. Strengths are relative to the picture: lengths to its short side, levels to the range of a channel,
+so that a picture of 32 px and one of 1024 px are spoiled alike. They are chosen to be plain to the eye, since a probe
+asks whether a scorer is blind and not how finely it sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,5 +160,5 @@ def _pixels(picture: Image.Image) -> Pixels:
     return np.asarray(picture.convert("RGB"), np.float32) / np.float32(255)
 
 
-def _image(pixels: Pixels) -> Image.Image:
+def _image(pixels: NDArray[np.floating[Any]]) -> Image.Image:
     return Image.fromarray((np.clip(pixels, 0, 1) * 255).round().astype(np.uint8))

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -121,8 +121,11 @@ class RunFolder:
         self.close()
 
 
-def hash_path(path: Path | str) -> str:
-    """SHA-256 (hex) of a file's content, or of the names and contents of all visible files below a folder."""
+def hash_path(path: Path | str, ignore: Collection[str] = ()) -> str:
+    """SHA-256 (hex) of a file's content, or of the names and contents of all visible files below a folder.
+
+    `ignore` names files right in the folder that do not count.
+    """
     path = Path(path)
     if path.is_file():
         with path.open("rb") as file:
@@ -132,7 +135,8 @@ def hash_path(path: Path | str) -> str:
     digest = hashlib.sha256()
     for file_path in sorted(path.rglob("*")):
         relative = file_path.relative_to(path)
-        if file_path.is_file() and not any(part.startswith(".") for part in relative.parts):
+        hidden = any(part.startswith(".") for part in relative.parts) or relative.as_posix() in ignore
+        if file_path.is_file() and not hidden:
             digest.update(f"{relative.as_posix()}\0{hash_path(file_path)}\n".encode())
     return digest.hexdigest()
 

@@ -1,0 +1,61 @@
+"""Whether a scorer may be a reward: what `hpedit scorer probe` left in its folder. No torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hpedit.errors import HPEditError
+from hpedit.store.atomic import read_json
+
+PROBE = "probe.json"
+SHEET = "probe.png"
+PROBE_FILES = frozenset({PROBE, SHEET})
+"""What a probe adds to a scorer's folder; the scorer is the same with and without."""
+
+
+def admit_reward(folder: Path | str, fingerprint: str, *, force: bool) -> None:
+    """Let a scorer that was probed and passed be a reward; one that was not probed is let pass with a line on stderr.
+
+    Args:
+        folder: The scorer's.
+        fingerprint: The scorer's, now: a probe of another judge, prompt or calibration says nothing about it.
+        force: Take one that failed all the same.
+
+    Raises:
+        HPEditError: it was probed and failed, or its probe.json is not readable.
+    """
+    found = read_probe(folder)
+    if found is None or found["scorer"] != fingerprint:
+        state = "has not been probed" if found is None else "was changed after it was probed"
+        _say(
+            f"the scorer {folder} {state}: degenerate edits may please it; "
+            f"hpedit scorer probe --scorer {folder} --cases CASES --edits EDITS tells"
+        )
+    elif not found["passed"] and not force:
+        raise HPEditError(
+            f"the scorer {folder} failed its probe and is refused as a reward: {'; '.join(found['reasons'])}",
+            hint="look at its probe.png; calibrate on more edits or take another judge, or set scorer_force: true",
+        )
+    elif not found["passed"]:
+        _say(f"the scorer {folder} failed its probe, forced: {'; '.join(found['reasons'])}")
+
+
+def read_probe(folder: Path | str) -> dict[str, Any] | None:
+    """The probe of a scorer's folder; None if there is none. HPEditError for a damaged one."""
+    file = Path(folder) / PROBE
+    if not file.exists():
+        return None
+    found = read_json(file)
+    if not isinstance(found, dict) or not {"scorer", "passed", "reasons"} <= found.keys():
+        raise HPEditError(f"{file} is not what hpedit scorer probe writes", hint="probe the scorer again")
+    return found
+
+
+def _say(line: str) -> None:
+    """One line to stderr; a closed stderr must not stop a run."""
+    try:
+        sys.stderr.write(line + "\n")
+    except (BrokenPipeError, ValueError):
+        return
