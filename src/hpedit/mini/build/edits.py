@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from hpedit.mini.build.editor import Codec, EditorTrainer
 from hpedit.mini.build.samples import Sample, maybe_injected, synthetic, to_sample, varied_tiles
+from hpedit.mini.build.spoil import degraded
 from hpedit.mini.build.vae import two_dimensional
 from hpedit.mini.oracle import mark
 from hpedit.mini.photos import embedded_tiles
@@ -27,6 +28,8 @@ STEPS = 8
 """Euler steps of an edit, as many as the demo uses."""
 CHUNK = 128
 """Scenes edited at a time; each chunk has its own noise seed, so another size gives other edits."""
+PAIRED_SHARE = 0.6
+"""Share of the batches of a task in which an edit of the editor stands beside a degraded version of itself."""
 
 
 def _scene(index: int, seed: int) -> Scene:
@@ -67,7 +70,8 @@ def _edit(pipeline: QwenImageEditPlusPipeline, scenes: Sequence[Scene], seed: in
 def mixed_batches(edits: Sequence[Sample], codec: Codec, per_task: int, seed: int, step: int) -> list[Sample]:
     """A batch of the second stage, `per_task` samples of each task in turn; a function of its arguments.
 
-    Half of each task are the editor's edits, half are fresh spoiled ones, at every other step sent through the VAE.
+    Half of each task are the editor's edits, one of them at times a degraded version of another, so that what makes the
+    difference stands in one batch; half are fresh spoiled ones, at every other step sent through the VAE.
     `edits` holds the tasks in turn, as `editor_edits` returns them.
     """
     rng = np.random.default_rng((seed, 66, step))
@@ -79,8 +83,10 @@ def mixed_batches(edits: Sequence[Sample], codec: Codec, per_task: int, seed: in
         spoiled = [_with_edit(sample, edit) for sample, edit in zip(spoiled, pixels, strict=True)]
     batch = []
     for number, task in enumerate(TASK_IDS):
-        own = rng.integers(len(edits) // 8, size=half) * 8 + number
-        batch += [maybe_injected(edits[i], rng) for i in own] + [sample for sample in spoiled if sample.task == task]
+        own = [edits[i] for i in rng.integers(len(edits) // 8, size=half) * 8 + number]
+        if rng.random() < PAIRED_SHARE:
+            own[-1] = _with_edit(own[0], degraded(own[0].edit, rng))
+        batch += [maybe_injected(sample, rng) for sample in own] + [s for s in spoiled if s.task == task]
     return batch
 
 

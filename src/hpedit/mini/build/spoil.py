@@ -54,7 +54,7 @@ def saturate(picture: Pixels, rng: Rng) -> Pixels:
 
 def sharpen(picture: Pixels, rng: Rng) -> Pixels:
     """Unsharp masking to excess."""
-    return picture + np.float32(rng.uniform(0.4, 2.0)) * (picture - blur(picture, 1.0))
+    return picture + np.float32(rng.uniform(0.4, 4.0)) * (picture - blur(picture, 1.0))
 
 
 def soften(picture: Pixels, rng: Rng) -> Pixels:
@@ -170,7 +170,13 @@ def coarse(picture: Pixels, rng: Rng) -> Pixels:
     factor = int(rng.choice((2, 4)))
     small = picture.reshape(SIZE // factor, factor, SIZE // factor, factor, 3).mean((1, 3))
     large: Pixels = small.repeat(factor, 0).repeat(factor, 1)
-    return large
+    return blur(large, factor / 3) if rng.random() < 0.6 else large
+
+
+def degraded(picture: Pixels, rng: Rng) -> Pixels:
+    """The picture with one thing wrong that has nothing to do with the instruction."""
+    kinds = (*DEGRADE, coarse, written)
+    return _clip(kinds[int(rng.integers(len(kinds)))](picture, rng))
 
 
 def degenerate_edit(scene: Scene, other: Pixels, rng: Rng) -> Pixels:
@@ -191,10 +197,6 @@ def degenerate_edit(scene: Scene, other: Pixels, rng: Rng) -> Pixels:
         picture = rng.uniform(0, 1, base.shape).astype(np.float32)
     elif kind < 0.5:
         picture = other
-    elif kind < 0.62:
-        picture = written(base, rng)
-    elif kind < 0.7:
-        picture = coarse(base, rng)
     else:
-        picture = DEGRADE[int(rng.integers(len(DEGRADE)))](base, rng)
+        picture = degraded(base, rng)
     return _clip(picture)
