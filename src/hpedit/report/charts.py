@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-Point = tuple[float, float]
-Scale = Callable[[float], float]
+from hpedit.report import svg
+from hpedit.report.svg import Point, Scale, linear, nice_ticks
 
 MAX_POINTS = 240
 """Points drawn a series; longer series are averaged in bins, so that a 10,000-step run stays a small page."""
@@ -54,35 +53,6 @@ class ForestRow:
     style: str = "post"
     group: str = ""
     """Heading drawn above the first row of a group."""
-
-
-def linear(domain: tuple[float, float], target: tuple[float, float]) -> Scale:
-    """Map `domain` onto `target`; an empty domain maps to the middle."""
-    (low, high), (start, end) = domain, target
-    if high == low:
-        return lambda _: (start + end) / 2
-    return lambda value: start + (value - low) / (high - low) * (end - start)
-
-
-def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round tick values (1, 2, 2.5 or 5 times a power of ten) that cover [low, high] from within."""
-    span = high - low
-    if not math.isfinite(span) or span <= 0:
-        return [low] if math.isfinite(low) else []
-    rough = span / max(count, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
-def tick_text(value: float) -> str:
-    """A tick's label: short, without trailing zeros, with a true minus sign."""
-    if value == 0:
-        return "0"
-    text = f"{value:.0e}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{value:.4g}"
-    return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -125,40 +95,12 @@ def smooth(points: Sequence[Point], window: int) -> list[Point]:
     return result
 
 
-def _svg(
-    width: float, height: float, label: str, body: Sequence[str], css: str = "chart", fit: str = "xMidYMid"
-) -> str:
-    return (
-        f'<svg class="{css}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
-        f'preserveAspectRatio="{fit}" aria-label="{escape(label)}">{"".join(body)}</svg>'
-    )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
-
-
-def _text(x: float, y: float, text: str, css: str = "tick", anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _rect(corner: Point, size: Point, css: str, title: str = "") -> str:
-    inside = f"<title>{escape(title)}</title>" if title else ""
-    (x, y), (width, height) = corner, size
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" class="{css}">{inside}</rect>'
-
-
-def _path(points: Sequence[Point], x: Scale, y: Scale, css: str) -> str:
-    steps = " ".join(f"{'L' if index else 'M'}{x(a):.1f} {y(b):.1f}" for index, (a, b) in enumerate(points))
-    return f'<path d="{steps}" class="{css}"/>'
-
-
 def _whisker(interval: Interval, x: Scale, y: float, style: str, cap: float) -> list[str]:
     parts = []
     if interval.low is not None and interval.high is not None:
         low, high = x(interval.low), x(interval.high)
-        parts = [_line(low, y, high, y, f"whisker c-{style}")]
-        parts += [_line(end, y - cap, end, y + cap, f"whisker c-{style}") for end in (low, high)]
+        parts = [svg.line(low, y, high, y, f"whisker c-{style}")]
+        parts += [svg.line(end, y - cap, end, y + cap, f"whisker c-{style}") for end in (low, high)]
     parts.append(f'<circle cx="{x(interval.value):.1f}" cy="{y:.1f}" r="{cap + 0.5:g}" class="dot f-{style}"/>')
     return parts
 
@@ -173,8 +115,8 @@ def interval_bar(interval: Interval, domain: tuple[float, float], *, width: int 
     """A gain and its interval on an axis with a line at 0, small enough for a table cell."""
     x = linear(domain, (6, width - 6))
     style = {1: "good", 0: "base", -1: "bad"}[interval.sign]
-    body = [_line(x(0), 0, x(0), height, "zero"), *_whisker(interval, x, height / 2, style, 3)]
-    return _svg(width, height, f"gain {signed(interval.value)}", body, "chart cell-chart")
+    body = [svg.line(x(0), 0, x(0), height, "zero"), *_whisker(interval, x, height / 2, style, 3)]
+    return svg.picture(width, height, f"gain {signed(interval.value)}", body, "chart cell-chart")
 
 
 def forest(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
@@ -188,20 +130,20 @@ def forest(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
     for row in rows:
         if row.group and row.group != group:
             group = row.group
-            body.append(_text(0, top + 16, group, "axis-title"))
+            body.append(svg.text(0, top + 16, group, "axis-title"))
             top += heading
-        body.append(_text(10, top + 18, row.label, "row-label"))
+        body.append(svg.text(10, top + 18, row.label, "row-label"))
         body += _whisker(row.interval, x, top + 14, row.style, 4)
-        body.append(_text(width, top + 18, interval_text(row.interval), "row-value", "end"))
+        body.append(svg.text(width, top + 18, interval_text(row.interval), "row-value", "end"))
         top += step
-    frame = [_line(x(0), 2, x(0), top + 4, "zero")]
+    frame = [svg.line(x(0), 2, x(0), top + 4, "zero")]
     for tick in nice_ticks(*interval_domain([row.interval for row in rows])):
         frame += [
-            _line(x(tick), top, x(tick), top + 4, "grid"),
-            _text(x(tick), top + 17, signed(tick), "tick", "middle"),
+            svg.line(x(tick), top, x(tick), top + 4, "grid"),
+            svg.text(x(tick), top + 17, signed(tick), "tick", "middle"),
         ]
-    frame.append(_text((left + width - right) / 2, top + 33, axis, "tick", "middle"))
-    return _svg(width, top + 40, label, frame + body)
+    frame.append(svg.text((left + width - right) / 2, top + 33, axis, "tick", "middle"))
+    return svg.picture(width, top + 40, label, frame + body)
 
 
 def interval_text(interval: Interval, digits: int = 2) -> str:
@@ -227,46 +169,23 @@ def line_chart(
     ys = [y for _, points in drawn for _, y in points]
     domain = padded(ys, include=include)
     x, y = linear((min(xs), max(xs)), (left, width - 10)), linear(domain, (height - bottom, top))
-    body = _axes(x, y, (min(xs), max(xs)), domain, (left, width - 10, height - bottom))
+    body = svg.axes(x, y, (min(xs), max(xs)), domain, (left, width - 10, height - bottom))
     for item, points in drawn:
         body += _curve(item, points, x, y)
     body += _legend([item for item, _ in drawn], left, width - 10, 14)
-    body.append(_text((left + width) / 2, height - 4, x_label, "tick", "middle"))
-    return _svg(width, height, title, body)
+    body.append(svg.text((left + width) / 2, height - 4, x_label, "tick", "middle"))
+    return svg.picture(width, height, title, body)
 
 
 def _curve(item: Series, points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
     if len(points) < 6:
         dots = [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" class="dot f-{item.style}"/>' for a, b in points]
-        return [_path(points, x, y, f"curve c-{item.style}"), *dots]
+        return [svg.path(points, x, y, f"curve c-{item.style}"), *dots]
     window = max(3, len(points) // 8)
     return [
-        _path(points, x, y, f"curve faint c-{item.style}"),
-        _path(smooth(points, window), x, y, f"curve c-{item.style}"),
+        svg.path(points, x, y, f"curve faint c-{item.style}"),
+        svg.path(smooth(points, window), x, y, f"curve c-{item.style}"),
     ]
-
-
-def _axes(
-    x: Scale,
-    y: Scale,
-    xs: tuple[float, float],
-    ys: tuple[float, float],
-    frame: tuple[float, float, float],
-    rows: int = 4,
-) -> list[str]:
-    left, right, base = frame
-    body = []
-    for tick in nice_ticks(*ys, count=rows):
-        body += [
-            _line(left, y(tick), right, y(tick), "grid"),
-            _text(left - 6, y(tick) + 3.5, tick_text(tick), "tick", "end"),
-        ]
-    for tick in nice_ticks(*xs, count=5):
-        body += [
-            _line(x(tick), base, x(tick), base + 3, "grid"),
-            _text(x(tick), base + 15, tick_text(tick), "tick", "middle"),
-        ]
-    return body
 
 
 def _legend(series: Sequence[Series], left: float, right: float, y: float) -> list[str]:
@@ -275,7 +194,7 @@ def _legend(series: Sequence[Series], left: float, right: float, y: float) -> li
         length = 22 + 6.4 * len(item.name)
         if x > left and x + length > right:
             x, y = left, y + 13
-        body += [_line(x, y - 4, x + 14, y - 4, f"curve c-{item.style}"), _text(x + 18, y, item.name, "legend")]
+        body += [svg.line(x, y - 4, x + 14, y - 4, f"curve c-{item.style}"), svg.text(x + 18, y, item.name, "legend")]
         x += length + 8
     return body
 
@@ -290,15 +209,14 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str) 
         return ""
     size, left, bottom = 320.0, 40.0, 38.0
     x, y = linear((-0.2, 5.2), (left, size - 8)), linear((-0.2, 5.2), (size - bottom, 8))
-    body = _axes(x, y, (0, 5), (0, 5), (left, size - 8, size - bottom), rows=5)
-    body.append(_line(x(0), y(0), x(5), y(5), "diagonal"))
+    body = svg.axes(x, y, (0, 5), (0, 5), (left, size - 8, size - bottom), rows=5)
+    body.append(svg.line(x(0), y(0), x(5), y(5), "diagonal"))
     shown = clean[:: max(1, len(clean) // 1500)]
     body += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.6" class="mark"/>' for a, b in shown]
     body += _bands(clean, x, y)
-    body.append(_text((left + size) / 2, size - 4, x_label, "tick", "middle"))
-    turned = f'transform="translate(12 {size / 2 - 10:.0f}) rotate(-90)"'
-    body.append(f'<text {turned} class="tick" text-anchor="middle">{escape(y_label)}</text>')
-    return _svg(size, size, title, body)
+    body.append(svg.text((left + size) / 2, size - 4, x_label, "tick", "middle"))
+    body.append(svg.upright_text(12, size / 2 - 10, y_label))
+    return svg.picture(size, size, title, body)
 
 
 def _bands(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
@@ -311,7 +229,7 @@ def _bands(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
         if len(part) >= 3
     ]
     dots = [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="4.5" class="dot f-post"/>' for a, b in means]
-    return [_path(means, x, y, "curve c-post"), *dots] if means else []
+    return [svg.path(means, x, y, "curve c-post"), *dots] if means else []
 
 
 def histogram(before: Sequence[float], after: Sequence[float], *, title: str, low: float = 2.0) -> str:
@@ -326,22 +244,22 @@ def histogram(before: Sequence[float], after: Sequence[float], *, title: str, lo
     drawn = [share for share in shares if share is not None]
     peak = max(max(share) for share in drawn) * 1.08
     x, y = linear((0, 5), (left, width - 10)), linear((0, peak), (height - bottom, top))
-    body = [_rect((x(0), top), (x(low) - x(0), height - bottom - top), "tint")]
+    body = [svg.rect((x(0), top), (x(low) - x(0), height - bottom - top), "tint")]
     for tick in nice_ticks(0, peak):
         body += [
-            _line(left, y(tick), width - 10, y(tick), "grid"),
-            _text(left - 6, y(tick) + 3.5, f"{tick:.0%}", "tick", "end"),
+            svg.line(left, y(tick), width - 10, y(tick), "grid"),
+            svg.text(left - 6, y(tick) + 3.5, f"{tick:.0%}", "tick", "end"),
         ]
-    body += [_text(x(tick), height - bottom + 15, f"{tick:g}", "tick", "middle") for tick in range(6)]
+    body += [svg.text(x(tick), height - bottom + 15, f"{tick:g}", "tick", "middle") for tick in range(6)]
     bar = (x(0.5) - x(0)) / 2 - 2
     for side, (share, style) in enumerate(zip(drawn, ("base", "post"), strict=True)):
         for index, part in enumerate(share):
             corner = (x(index / 2) + 1.5 + side * (bar + 1), y(part))
             title = f"{index / 2:g} to {index / 2 + 0.5:g}: {part:.1%}"
-            body.append(_rect(corner, (bar, y(0) - y(part)), f"f-{style}", title))
+            body.append(svg.rect(corner, (bar, y(0) - y(part)), f"f-{style}", title))
     body += _legend([Series("before", (), "base"), Series("after", ())], left, width, 14)
-    body.append(_text((left + width) / 2, height - 4, "score", "tick", "middle"))
-    return _svg(width, height, title, body)
+    body.append(svg.text((left + width) / 2, height - 4, "score", "tick", "middle"))
+    return svg.picture(width, height, title, body)
 
 
 def _shares(values: Sequence[float]) -> list[float] | None:
@@ -362,6 +280,6 @@ def outcome_bar(win: int, tie: int, loss: int) -> str:
     width, height, start, body = 300.0, 12.0, 0.0, []
     for count, style, name in ((win, "good", "better"), (tie, "rule", "about equal"), (loss, "bad", "worse")):
         part = width * count / total
-        body.append(_rect((start, 0), (max(part - 1, 0), height), f"f-{style}", f"{count} {name}"))
+        body.append(svg.rect((start, 0), (max(part - 1, 0), height), f"f-{style}", f"{count} {name}"))
         start += part
-    return _svg(width, height, f"{win} better, {tie} about equal, {loss} worse", body, "chart outcome", "none")
+    return svg.picture(width, height, f"{win} better, {tie} about equal, {loss} worse", body, "chart outcome", "none")

@@ -14,6 +14,7 @@ from hpedit.report import charts
 from hpedit.report.charts import ForestRow, Interval, Series, interval_text, signed
 from hpedit.report.data import Agreement, Picture, ReportData
 from hpedit.report.selection import data_uri, is_pixelated, select, shown_scores
+from hpedit.report.svg import Point
 from hpedit.report.verdict import Verdict, control_sentence, estimate, gain_sentence, number
 from hpedit.tasks import TASK_BY_ID, TASK_IDS
 
@@ -233,7 +234,7 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
     return views
 
 
-def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[charts.Point]:
+def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
     """The (step, value) pairs of one metric; a record without it, or with null, has none."""
     points = []
     for position, record in enumerate(metrics):
