@@ -16,12 +16,13 @@ from hpedit import __version__
 from hpedit.cli.cases import cases
 from hpedit.cli.common import PLAIN, Seed, print_json
 from hpedit.cli.mini import mini
+from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
 from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
 app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
-for group in (mini, ratings, scorer, cases):
+for group in (mini, rate, ratings, scorer, cases):
     app.add_typer(group, name=group.info.name)
 
 

@@ -1,0 +1,98 @@
+"""`hpedit rate serve`: from a folder of edits to a running server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpedit.progress import stage
+from hpedit.rate.desk import Desk, RunSettings
+from hpedit.rate.gold import split_gold
+from hpedit.rate.items import compare_items, load_exhibits, score_items
+from hpedit.rate.pictures import PictureShelf
+from hpedit.rate.practice import practice_items
+from hpedit.rate.security import Policy, check_token
+from hpedit.rate.server import bind, serve
+from hpedit.rate.store import RatingStore
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens, and who may come."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes a free one."""
+    token: str | None = None
+    names: tuple[str, ...] = ()
+    """Further names under which it is reached."""
+
+
+def prepare(
+    store: RatingStore,
+    edits: Path,
+    settings: RunSettings,
+    *,
+    cases: Path | None = None,
+    gold: Path | None = None,
+    practice: int = 10,
+) -> tuple[Desk, PictureShelf]:
+    """Read the edits, encode their pictures beside the store, and make the desk. HPEditError for anything wrong."""
+    shelf = PictureShelf(store.path.with_name(store.path.name + ".pictures"))
+    with stage("read edits", total=0) as advance:
+        exhibits = load_exhibits(edits, shelf, cases, advance)
+    items = score_items(exhibits) if settings.kind == "score" else compare_items(exhibits)
+    rated, known = split_gold(items, gold, settings.kind)
+    lessons = practice_items(exhibits, shelf, settings.kind, practice)
+    shelf.seal()
+    return Desk(store, rated, settings, known, lessons), shelf
+
+
+def serve_run(
+    edits: Path,
+    db: Path,
+    settings: RunSettings,
+    address: Address,
+    *,
+    cases: Path | None = None,
+    gold: Path | None = None,
+    practice: int = 10,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve until it is told to stop. `say` gets the address, which alone is data; the rest goes to stderr.
+
+    Raises:
+        HPEditError: The edits, the store, the address or the token cannot be used.
+    """
+    check_token(address.host, address.token)
+    with RatingStore.hold(db) as store:
+        desk, shelf = prepare(store, edits, settings, cases=cases, gold=gold, practice=practice)
+        with bind(address.host, address.port) as listener:
+            port = listener.getsockname()[1]
+            policy = Policy.make(address.host, port, address.token, address.names)
+            _tell(store, desk, settings, address)
+            say(f"http://{_readable(address.host)}:{port}/")
+            sys.stdout.flush()
+            serve(store, desk, shelf, policy, listener)
+        sys.stderr.write(f"stopped; {len(store.answers())} answers in {db}\n")
+
+
+def _tell(store: RatingStore, desk: Desk, settings: RunSettings, address: Address) -> None:
+    """What is served, to whom, and how far it is."""
+    raters, answers = len(store.raters()), sum(answer.phase != "practice" for answer in store.answers())
+    what = "edits to score" if settings.kind == "score" else "pairs to compare"
+    lines = [
+        f"{desk.count} {what}, {settings.overlap} raters each; so far {answers} answers of {raters} raters",
+        "raters need the token" if address.token else "no token is asked for; only this machine can open the page",
+        "open the address below; Ctrl-C ends",
+    ]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _readable(host: str) -> str:
+    """The host as a browser takes it."""
+    if host in ("0.0.0.0", "::", ""):
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
