@@ -10,10 +10,10 @@ export const CHOICES = {
     { value: 5, key: "5", label: "5", says: "follows fully, realistic" },
   ],
   compare: [
-    { value: "A", key: "a", label: "A is better", says: "" },
+    { value: "A", key: "a", label: "A", wide: " is better", says: "" },
     { value: "tie", key: "t", label: "Tie", says: "" },
     { value: "both_bad", key: "x", label: "Both bad", says: "" },
-    { value: "B", key: "b", label: "B is better", says: "" },
+    { value: "B", key: "b", label: "B", wide: " is better", says: "" },
   ],
 };
 
@@ -36,6 +36,12 @@ function button(choice, kind, choose) {
   element.dataset.value = String(choice.value);
   const label = document.createElement(kind === "score" ? "b" : "span");
   label.textContent = choice.label;
+  if (choice.wide) {
+    const wide = document.createElement("span");
+    wide.className = "wide";
+    wide.textContent = choice.wide;
+    label.append(wide);
+  }
   element.append(label);
   if (kind === "compare") {
     const key = document.createElement("kbd");
@@ -45,7 +51,7 @@ function button(choice, kind, choose) {
   const says = document.createElement("small");
   says.textContent = choice.says;
   if (choice.says) element.append(says);
-  element.setAttribute("aria-label", choice.says ? `${choice.label}: ${choice.says}` : choice.label);
+  element.setAttribute("aria-label", choice.says ? `${choice.label}: ${choice.says}` : label.textContent);
   element.setAttribute("aria-keyshortcuts", choice.key.toUpperCase());
   element.addEventListener("click", (event) => {
     // The second click of a double click would answer the item that has just come up.

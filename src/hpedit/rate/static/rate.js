@@ -288,19 +288,20 @@ function next() {
   advance();
 }
 
-const canUndo = () => Boolean(state.progress?.can_undo) && undoable(state.rater).length > 0;
+const canUndo = () => Boolean(state.progress?.can_undo);
 
 async function undo() {
   if (state.undoing || state.advancing || !["rate", "message"].includes(screen())) return;
   state.undoing = true;
   try {
     // An answer on its way has to arrive before it can be taken back.
-    if ((await outbox.flush()) && canUndo()) await takeBack(undoable(state.rater).at(-1));
+    if ((await outbox.flush()) && canUndo()) await takeBack(undoable(state.rater).at(-1) ?? null);
   } finally {
     state.undoing = false;
   }
 }
 
+/** @param {string | null} answer its client_id; null, where this browser knows of none, means the rater's last one */
 async function takeBack(answer) {
   const request = { client_id: uuid4(), answer };
   const current = state.item && !state.settled.has(state.item.assignment) ? [state.item] : [];
@@ -309,9 +310,11 @@ async function takeBack(answer) {
     const attempt = () => call("POST", "/api/undo", request);
     const { item } = await attempt().catch((error) => (error instanceof NoAnswer ? attempt() : Promise.reject(error)));
     forget(state.rater, answer);
+    notices.clear("undo");
+    // The study no longer has that item.
+    if (!item) return state.item ?? advance();
     state.settled.delete(item.assignment);
     state.upcoming = [...current, ...state.upcoming].filter(({ assignment }) => assignment !== item.assignment);
-    notices.clear("undo");
     tabs?.postMessage({ undone: item.assignment, rater: state.rater });
     await place(item);
   } catch (error) {

@@ -55,6 +55,21 @@ export function fillItem(item) {
   $("instruction").scrollTop = 0;
   $("feedback").hidden = true;
   $("skip").classList.remove("chosen");
+  $("references").hidden = !item.references?.length;
+  $("references").replaceChildren("With:", ...(item.references ?? []).map(reference));
+}
+
+/** A further source picture, small; a click shows it large and the next one small again. */
+function reference(address, index) {
+  const button = document.createElement("button");
+  const image = new Image();
+  button.type = "button";
+  button.className = "reference";
+  image.src = address;
+  image.alt = `Further source picture ${index + 1}, enlarge`;
+  button.append(image);
+  button.addEventListener("click", () => button.classList.toggle("large"));
+  return button;
 }
 
 export function fillProgress(progress, practice) {
