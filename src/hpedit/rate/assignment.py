@@ -66,7 +66,7 @@ class RaterState:
     number: int
     """0 for the first rater of the store."""
     open: list[Holding] = field(default_factory=list)
-    """Without an answer, the one to be shown next last."""
+    """Without an answer, in the order in which they are shown."""
     seen: dict[str, Holding] = field(default_factory=dict)
     """By item; retests apart."""
     retests: dict[str, Holding] = field(default_factory=dict)
@@ -93,6 +93,7 @@ class Plan:
     """Decides what comes next. It knows only what it is told; the store tells it everything again at a start.
 
     choice = plan.next(rater)        # a Holding to show again, a Choice to record, or None: nothing is left
+    choice = plan.after(rater, n)    # the same for the n-th after that one, for a page that loads it before it is due
     plan.issued(shown)
     plan.answered(shown.opaque, change, value)
     plan.undone(shown.opaque)
@@ -157,7 +158,7 @@ class Plan:
         holding.change = holding.value = None
         holding.deadline = self._clock() + self._lease
         state.answered.remove(holding)
-        state.open.append(holding)
+        state.open.insert(0, holding)
         self._note(holding.shown.item)
 
     def _note(self, item: str) -> None:
@@ -171,16 +172,17 @@ class Plan:
 
     def next(self, rater: int) -> Holding | Choice | None:
         """What a rater sees now: what is open, else practice, due gold or retest, else the next of a block."""
-        state = self.rater(rater)
-        return self._open(state) or self._choose(state, rater)
+        return self.after(rater, 0)
 
-    def _open(self, state: RaterState) -> Holding | None:
-        """The assignment to be shown again; one whose place others have taken is passed over."""
-        for holding in reversed(state.open):
-            if self._is_due(holding):
-                holding.deadline = self._clock() + self._lease
-                return holding
-        return None
+    def after(self, rater: int, count: int) -> Holding | Choice | None:
+        """What a rater sees `count` items later; those before it must have been issued."""
+        state = self.rater(rater)
+        # An assignment whose place others have taken is passed over.
+        due = [holding for holding in state.open if self._is_due(holding)]
+        if len(due) <= count:
+            return self._choose(state, rater)
+        due[count].deadline = self._clock() + self._lease
+        return due[count]
 
     def _is_due(self, holding: Holding) -> bool:
         return holding.shown.item in self.items and (not self.late(holding) or not self._is_full(holding.shown))

@@ -23,6 +23,7 @@ from hpedit.rate.gold import swapped
 from hpedit.rate.items import Exhibit, Item
 from hpedit.rate.practice import is_right
 from hpedit.rate.store import CHOICES, SKIP, Kind, RatingStore, Shown, Value, dump_value, load_value, shown_of, utc_now
+from hpedit.tasks import TASK_BY_ID
 
 MAX_NAME = 64
 """Characters of a rater's name."""
@@ -187,13 +188,15 @@ class Desk:
 
     # Items
 
-    def next(self, rater: int) -> dict[str, Any]:
-        """What the rater sees now, as the page takes it."""
-        found = self.plan.next(rater)
-        if found is None:
+    def next(self, rater: int, ahead: int = 0) -> dict[str, Any]:
+        """What the rater sees now, and up to `ahead` items that come after it, leased too, as the page takes it."""
+        holdings: list[Holding] = []
+        while len(holdings) <= ahead and (found := self.plan.after(rater, len(holdings))) is not None:
+            holdings.append(self._issue(rater, found) if isinstance(found, Choice) else found)
+        if not holdings:
             return {"done": True, "progress": self._progress(rater)}
-        holding = self._issue(rater, found) if isinstance(found, Choice) else found
-        return {"item": self._item(holding)}
+        now, *later = map(self._item, holdings)
+        return {"item": now, "ahead": later}
 
     def _issue(self, rater: int, choice: Choice) -> Holding:
         """Record what is shown to whom, in which order."""
@@ -219,13 +222,14 @@ class Desk:
     def _item(self, holding: Holding) -> dict[str, Any]:
         shown = holding.shown
         item = self.plan.items[shown.item]
+        task = TASK_BY_ID.get(item.first.task or "")
         source, *edits = self._remember(shown)
         references = len(item.first.references)
         return {
             "assignment": shown.opaque,
             "kind": shown.kind,
             "phase": "practice" if shown.phase == "practice" else "rate",
-            "task": item.first.task,
+            "task": task.name if task else item.first.task,
             "instruction": item.first.instruction,
             "source": source,
             "references": edits[:references],

@@ -2,7 +2,9 @@
 
 - GET /            the page; GET /static/NAME its scripts and style; GET /healthz {"ok": true}.
 - POST /api/session {"rater", "token"} -> cookie, {"rater", "practice_left"}; GET tells the same, or 401; DELETE ends.
-- GET /api/next    {"item": ITEM} or {"done": true, "progress": P}. Asking again gives the same item.
+- GET /api/next    {"item": ITEM, "ahead": [ITEM, ...]} or {"done": true, "progress": P}. Asking again gives the same
+  items. ?ahead=2 leases up to that many items beyond the first: the page loads their pictures, and goes on with them
+  while an answer is under way or the network is off.
 - POST /api/answer {"client_id", "assignment", "value", "flags", "ms", "client_time"}
   -> {"stored": true, "duplicate", "progress": P, "feedback": {"expected", "right", "text"} | null}, once it is fsynced.
   The same client_id again, and the same decision again, is a duplicate; another decision on the item is 409 until the
@@ -31,7 +33,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import uvicorn
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -47,6 +49,8 @@ from hpedit.rate.writer import Writer
 
 HERE = Path(__file__).parent
 COOKIE_SECONDS = 30 * 24 * 3600
+MAX_AHEAD = 4
+"""Items that a rater can hold beyond the one on the screen: what they hold, nobody else is given."""
 WRONG_TOKEN_SECONDS = 0.5
 """A wrong token is answered after this long, which slows guessing down."""
 _MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -170,8 +174,8 @@ class RatingApp:
         response.delete_cookie(self._cookie, httponly=True, samesite="strict", path="/")
         return response
 
-    async def _next(self, request: Request) -> JSONResponse:
-        return _json(await self._write(lambda: self._desk.next(request.state.rater)))
+    async def _next(self, request: Request, ahead: Annotated[int, Query(ge=0, le=MAX_AHEAD)] = 0) -> JSONResponse:
+        return _json(await self._write(lambda: self._desk.next(request.state.rater, ahead)))
 
     async def _answer(self, request: Request, body: AnswerBody) -> JSONResponse:
         new = body.new()
