@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hpedit.cli.common import PLAIN
+from hpedit.cli.common import PLAIN, Seed, print_json
 
 rate = typer.Typer(name="rate", help="People score edits in a browser.", **PLAIN)
 
@@ -51,3 +51,30 @@ def rate_serve(
     settings = RunSettings(mode, overlap, lease, retest, seed)
     address = Address(host, port, token or None, tuple(allow_host or ()))
     serve_run(edits, db, settings, address, cases=cases, gold=gold, practice=practice, say=typer.echo)
+
+
+@rate.command("agreement")
+def rate_agreement(
+    ratings: Annotated[Path, typer.Argument(help="The app's .sqlite, a table (.csv, .jsonl), a Label Studio .json.")],
+    edits: Annotated[
+        Path | None, typer.Option(help="CSV of edits: edit_id, source_id; where the ratings name no source.")
+    ] = None,
+    axis: Annotated[list[str] | None, typer.Option(help="Only this axis of scores; can be repeated.")] = None,
+    margin: Annotated[
+        float, typer.Option(min=0.0, help="Pairs of any two edits: least difference of the others' means.")
+    ] = 0.0,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say how well raters agree, and who is careless.
+
+    Figures of all raters, and again without the flagged ones; nothing is deleted.
+    """
+    from hpedit.rate.agreement import agreement_of_file
+    from hpedit.rate.agreement_text import render
+
+    report = agreement_of_file(ratings, edits, axis or (), margin, seed)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(render(report))
