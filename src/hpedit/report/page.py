@@ -35,8 +35,8 @@ def write_report(out: Path, data: ReportData) -> Path:
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / SUMMARY_NAME, _json_text(_summary(data)))
-    atomic_write(out / JSON_NAME, _json_text(twin(data)))
+    atomic_write(out / SUMMARY_NAME, json_text(_summary(data)))
+    atomic_write(out / JSON_NAME, json_text(twin(data)))
     path = out / HTML_NAME
     atomic_write(path, render(data).encode("utf-8", "replace"))
     return path
@@ -44,13 +44,20 @@ def write_report(out: Path, data: ReportData) -> Path:
 
 def render(data: ReportData) -> str:
     """The page as text."""
+    return environment().get_template("page.html.jinja").render(style=style(), absent=NOT_MEASURED, **_context(data))
+
+
+def environment() -> Environment:
+    """What fills the templates of this folder in; every text is escaped."""
     # StrictUndefined: a name the template expects and no view gives is a bug to be seen, not an empty cell.
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
-    template = environment.get_template("page.html.jinja")
-    return template.render(style=style, absent=NOT_MEASURED, **_context(data))
+
+
+def style() -> Markup:
+    """The style sheet of all pages."""
+    return Markup((HERE / "style.css").read_text(encoding="utf-8"))
 
 
 def _context(data: ReportData) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
     return row | {"points": [list(point) for point in agreement.points]}
 
 
-def _json_text(value: Any) -> bytes:
+def json_text(value: Any) -> bytes:
     """JSON in UTF-8; what JSON cannot say (NaN, infinity, lone surrogates) becomes null or is escaped."""
     text = json.dumps(_finite(value), indent=1, ensure_ascii=True, allow_nan=False)
     return (text + "\n").encode("ascii")
