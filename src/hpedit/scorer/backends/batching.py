@@ -1,0 +1,98 @@
+"""Requests that arrive together run together.
+
+    batcher = Batcher(judge.top20)             # a function of a list of questions
+    result = await batcher.put(question)
+
+The first request of a batch waits a moment for others; while a batch runs, the next one gathers by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from hpedit.errors import HPEditError
+from hpedit.scorer.backends.protocol import Question
+
+WINDOW = 0.005
+"""Seconds that the first request of a batch waits for others."""
+MOST = 64
+"""Requests in one batch."""
+WAITING = 1024
+"""Requests that may wait; more are turned away, since they would time out anyway."""
+R = TypeVar("R")
+
+
+class Full(Exception):
+    """Too many requests wait."""
+
+
+class Batcher(Generic[R]):
+    """Gathers questions and answers them in one call, in a thread of its own.
+
+    Args:
+        answer: One result a question, in order; runs in one thread at a time.
+        window: See WINDOW.
+    """
+
+    def __init__(self, answer: Callable[[Sequence[Question]], list[R]], window: float = WINDOW) -> None:
+        self._answer = answer
+        self._window = window
+        self._waiting: asyncio.Queue[tuple[Question, asyncio.Future[R]]] = asyncio.Queue(WAITING)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._task: asyncio.Task[None] | None = None
+        self.batches = 0
+
+    async def put(self, question: Question) -> R:
+        """The result for a question.
+
+        Raises:
+            Full: too many wait.
+            HPEditError: this question can't be answered; others of its batch are not touched.
+        """
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._serve())
+        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        try:
+            self._waiting.put_nowait((question, result))
+        except asyncio.QueueFull:
+            raise Full from None
+        return await result
+
+    async def close(self) -> None:
+        """Stop serving; those who wait are cancelled."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown(wait=False)
+
+    async def _serve(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            await asyncio.sleep(self._window)
+            while len(batch) < MOST and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            # Who has hung up needs no answer.
+            batch = [item for item in batch if not item[1].done()]
+            if batch:
+                await self._run(batch)
+
+    async def _run(self, batch: Sequence[tuple[Question, asyncio.Future[R]]]) -> None:
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._answer, [one for one, _ in batch])
+        self.batches += 1
+        await asyncio.wait([work])
+        error = work.exception()
+        if isinstance(error, HPEditError) and len(batch) > 1:
+            # One of them is at fault: alone, it fails alone.
+            for item in batch:
+                await self._run([item])
+            return
+        for index, (_, waiting) in enumerate(batch):
+            if waiting.done():
+                continue
+            if error:
+                waiting.set_exception(error)
+            else:
+                waiting.set_result(work.result()[index])

@@ -1,0 +1,309 @@
+"""A judge behind the chat-completions API, for one answer token with its logprobs: what scoring needs, and no more.
+
+- POST /v1/chat/completions   one user message of text and pictures (PNG, JPEG or WebP as data URLs), max_tokens 1,
+                              temperature 0, logprobs with up to 20 top_logprobs; requests that arrive together are
+                              computed together
+- GET /v1/models              the one judge, with its fingerprint
+- GET /healthz                {"ok": true}
+
+Errors are OpenAI's: {"error": {"message", "type", "param", "code"}}. No URL is ever fetched: a picture is in the
+request or there is none. Without a token the server answers on the loopback alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, Protocol
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from PIL import Image
+from pydantic import BaseModel, Field
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hpedit.errors import HPEditError
+from hpedit.rate.security import MIN_TOKEN, TimedProtocol, is_loopback
+from hpedit.scorer.backends.batching import Batcher, Full
+from hpedit.scorer.backends.protocol import IMAGE, Question
+from hpedit.store.images import decode_image
+
+MAX_BODY = 64 * 2**20
+"""Bytes of a request: two pictures of some 16 megapixels as PNG."""
+MAX_PICTURES = 16
+TOP = 20
+DECODERS = 4
+"""Pictures decoded at once: one may take a third of a gigabyte."""
+FORMATS = {"data:image/png;base64": "PNG", "data:image/jpeg;base64": "JPEG", "data:image/webp;base64": "WEBP"}
+Tops = list[tuple[str, float]]
+
+
+class TopJudge(Protocol):
+    """What the server needs of a judge; TransformersJudge has it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names weights and decoding."""
+        ...
+
+    def top(self, questions: Sequence[Question], count: int) -> list[Tops]:
+        """The likeliest next tokens of each question with their logprobs, best first."""
+        ...
+
+
+class TextPart(BaseModel):
+    """A piece of a message's text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(BaseModel):
+    """Where a picture is: in the URL itself."""
+
+    url: str
+
+
+class ImagePart(BaseModel):
+    """A picture of a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class UserMessage(BaseModel):
+    """What the judge is asked."""
+
+    role: Literal["user"]
+    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+
+
+class ChatRequest(BaseModel):
+    """A chat completion of one token. Fields that are not here are ignored, those with one value must have it."""
+
+    model: str
+    messages: list[UserMessage] = Field(min_length=1, max_length=1)
+    max_tokens: Literal[1] | None = None
+    max_completion_tokens: Literal[1] | None = None
+    temperature: float | None = Field(None, ge=0, le=0)
+    n: Literal[1] | None = None
+    stream: Literal[False] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=TOP)
+
+
+class _HTTPError(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+class BodyLimit:
+    """Refuses requests of more than MAX_BODY bytes, announced or not, before they are in memory."""
+
+    def __init__(self, app: ASGIApp, most: int = MAX_BODY) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, counting its body."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        refusal = _error(413, f"a request has at most {self.most:,} bytes")
+        if not told.isdigit() or int(told) > self.most:
+            await refusal(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.most:
+                raise _HTTPError(413, f"a request has at most {self.most:,} bytes")
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Sequence[str] = ("*",)) -> FastAPI:
+    """The server of a judge.
+
+    Args:
+        judge: Whose answers it gives.
+        name: What requests call it.
+        token: Asked for in `Authorization: Bearer` by all but /healthz; None asks for none.
+        hosts: Accepted Host headers; without a token only those of the loopback should be, or a page of another site
+            could reach the server under a name of its own.
+    """
+    batcher: Batcher[Tops] = Batcher(lambda questions: judge.top(questions, TOP))
+    decoders = asyncio.Semaphore(DECODERS)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await batcher.close()
+
+    app = FastAPI(title="hpedit judge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_exception_handler(_HTTPError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+
+    def check(request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token and not hmac.compare_digest(given.encode(), token.encode()):
+            raise _HTTPError(401, "wrong or missing token in Authorization: Bearer")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, bool]:
+        return {"ok": True}
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> dict[str, Any]:
+        check(request)
+        entry = {"id": name, "object": "model", "created": 0, "owned_by": "hpedit", "fingerprint": judge.fingerprint}
+        return {"object": "list", "data": [entry]}
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request, asked: ChatRequest) -> dict[str, Any]:
+        check(request)
+        if asked.model != name:
+            raise _HTTPError(404, f"the model {asked.model!r} is not served here, only {name!r}")
+        async with decoders:
+            question = await asyncio.to_thread(_question, asked.messages[0])
+        try:
+            tops = await batcher.put(question)
+        except Full:
+            raise _HTTPError(429, "too many requests wait", {"retry-after": "1"}) from None
+        except HPEditError as error:
+            raise _HTTPError(400, error.message) from error
+        return _completion(asked, tops)
+
+    return app
+
+
+def _question(message: UserMessage) -> Question:
+    """A message as a judge takes it: what follows the last picture is the tail."""
+    if isinstance(message.content, str):
+        return Question((), (), message.content)
+    parts = [part.text if isinstance(part, TextPart) else IMAGE for part in message.content]
+    if any(IMAGE in part for part in parts if part != IMAGE):
+        raise _HTTPError(400, "a text holds a NUL character")
+    urls = [part.image_url.url for part in message.content if isinstance(part, ImagePart)]
+    if len(urls) > MAX_PICTURES:
+        raise _HTTPError(400, f"a message has at most {MAX_PICTURES} pictures")
+    last = max((index for index, part in enumerate(parts) if part == IMAGE), default=-1) + 1
+    return Question(tuple(parts[:last]), tuple(_picture(url) for url in urls), "".join(parts[last:]))
+
+
+def _picture(url: str) -> Image.Image:
+    """The picture in a data URL; nothing is fetched."""
+    head, _, data = url.partition(",")
+    if head not in FORMATS:
+        raise _HTTPError(400, "a picture must be in a data URL of PNG, JPEG or WebP in base64; none is fetched")
+    try:
+        return decode_image(base64.b64decode(data, validate=True), "the picture", FORMATS[head])
+    except binascii.Error as error:
+        raise _HTTPError(400, f"a picture is not base64: {error}") from error
+    except HPEditError as error:
+        raise _HTTPError(400, error.message) from error
+
+
+def _completion(asked: ChatRequest, tops: Tops) -> dict[str, Any]:
+    """OpenAI's chat completion of the likeliest token."""
+    text, _ = tops[0]
+    logprobs = None
+    if asked.logprobs:
+        listed = [_logprob(*one) for one in tops[: asked.top_logprobs or 0]]
+        logprobs = {"content": [{**_logprob(*tops[0]), "top_logprobs": listed}], "refusal": None}
+    message = {"role": "assistant", "content": text, "refusal": None}
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": asked.model,
+        "choices": [{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1},
+    }
+
+
+def _logprob(token: str, logprob: float) -> dict[str, Any]:
+    # JSON has no infinity; -9999 is what OpenAI's schema says for "very unlikely".
+    return {"token": token, "logprob": max(logprob, -9999.0), "bytes": list(token.encode())}
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return JSONResponse(body, status, headers)
+
+
+async def _on_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, _HTTPError)
+    return _error(error.status, str(error), error.headers)
+
+
+async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:5])
+    return _error(400, f"this server answers one token of one user message at temperature 0: {found}")
+
+
+def check_address(host: str, token: str | None) -> None:
+    """HPEditError for an address that others reach without a token, or with one that could be guessed."""
+    if not token and not is_loopback(host):
+        raise HPEditError(
+            f"{host} can be reached by others, and there is no token",
+            hint="set HPEDIT_SERVE_TOKEN to a long random word, or serve on 127.0.0.1",
+        )
+    if token and len(token) < MIN_TOKEN:
+        raise HPEditError(f"a token has at least {MIN_TOKEN} characters")
+
+
+def run_server(
+    judge: TopJudge, name: str, host: str, port: int, token: str | None, ready: Callable[[str], None]
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        judge, name, token: See `build_app`.
+        host: Address to bind; other than the loopback's only with a token.
+        port: 0 takes a free one.
+        ready: Called with the base URL once the address is bound.
+
+    Raises:
+        HPEditError: no token where one is needed, a short one, or the address can't be bound.
+    """
+    check_address(host, token)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise HPEditError(f"{host}:{port} can't be served on: {error.strerror}", hint="give another --port") from error
+    hosts = ("*",) if token else ("127.0.0.1", "localhost", "[::1]", host)
+    config = uvicorn.Config(
+        build_app(judge, name, token=token, hosts=hosts),
+        log_level="warning",
+        access_log=False,
+        http=TimedProtocol,
+        timeout_graceful_shutdown=5,
+    )
+    shown = f"[{host}]" if family == socket.AF_INET6 else host
+    ready(f"http://{shown}:{bound.getsockname()[1]}/v1")
+    uvicorn.Server(config).run(sockets=[bound])
