@@ -50,28 +50,50 @@ def scorer_calibrate(
 
 @scorer.command("eval")
 def scorer_eval(
-    scorer: Annotated[Path, typer.Option(help="Folder of a fitted scorer.")],
     edits: Edits,
     ratings: Ratings,
     scores: Scores,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    scorer: Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; needed but for --curve.")] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Keep photos that the scorer was fitted on; the figures then flatter.")
+    ] = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Also fit on growing numbers of rated edits and measure each on the rest.")
+    ] = False,
+    judge: Annotated[str | None, typer.Option(help="Judge of the curve; the scorer's own if not given.")] = None,
+    numbers: Annotated[str, typer.Option(help="Rated edits a task, for --curve.")] = "10,25,50,100",
+    draws: Annotated[int, typer.Option(min=1, help="Random choices of edits a number, for --curve.")] = 8,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page: a file that ends in .html, or a folder.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure a scorer against people.
 
-    On ratings it never saw, beside the uncalibrated judge and the human ceiling.
+    On edits of photos it was not fitted on, beside the uncalibrated judge and the human ceiling.
     """
-    from hpedit.scorer.tabular import evaluate
+    from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
+    from hpedit.scorer.held_out import curve_of_tables, evaluate_tables, judge_of
 
-    result = evaluate(scorer, edits, ratings, scores)
+    tables = (edits, ratings, scores)
+    counts, name = parse_numbers(numbers), judge_of(scorer, judge, curve=curve)
+    found = evaluate_tables(scorer, *tables, allow_seen=allow_seen, seed=seed) if scorer else None
+    grown = None
+    if curve:
+        grown = curve_of_tables(
+            *tables, name, counts, draws=draws, seed=seed, progress=lambda line: typer.echo(line, err=True)
+        )
+    if report:
+        from hpedit.report.scorer_page import write_scorer_page
+
+        typer.echo(f"page: {write_scorer_page(report, found, grown, command=typed_command())}", err=True)
     if as_json:
-        print_json(result)
+        print_json((found or {}) | ({"curve": grown} if grown else {}))
         return
-    typer.echo(f"{'':20}{'scorer':>22}{'judge alone':>22}{'one human':>22}")
-    for measure in ("pearson", "spearman", "pairwise_accuracy"):
-        columns = (result[measure], result["raw"][measure], result["human"][measure])
-        typer.echo(f"{measure:20}" + "".join(f"{estimate(column):>22}" for column in columns))
-    typer.echo(f"{result['n']} edits of {result['sources']} photos; {result['unscorable']} unscorable")
-    typer.echo(f"verdict: {result['verdict']}" + (f" ({result['reason']})" if result["reason"] else ""))
+    blocks = [agreement_lines(found)] if found else []
+    blocks += [curve_lines(grown)] if grown else []
+    typer.echo("\n\n".join("\n".join(block) for block in blocks))
 
 
 @scorer.command("probe")
@@ -113,3 +135,30 @@ def scorer_probe(
         typer.echo("\n".join(lines(found)))
     if not found["passed"]:
         raise typer.Exit(1)
+
+
+@scorer.command("serve")
+def scorer_serve(
+    judge: Annotated[str, typer.Option(help="mini, a folder, or the Hugging Face id of a model in process.")] = "mini",
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    host: Annotated[str, typer.Option(help="Address; any but this machine's own needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="HPEDIT_SERVE_TOKEN", help="What clients must know; better by the environment variable."),
+    ] = None,
+) -> None:
+    """Serve a judge until Ctrl-C, as an OpenAI-compatible server of one answer token.
+
+    Prints what to give as --judge elsewhere.
+    """
+    from hpedit.scorer.backends.server import check_address, run_server
+
+    check_address(host, token)
+    from hpedit.scorer.backends.transformers_judge import TransformersJudge
+
+    name = Path(judge).name or judge if Path(judge).is_dir() else judge
+    loaded = TransformersJudge.load(judge, revision, dtype, device)
+    run_server(loaded, name, host, port, token, lambda url: typer.echo(f"{url}#{name}"))
