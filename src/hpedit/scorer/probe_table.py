@@ -19,7 +19,7 @@ def lines(probe: Row) -> Iterator[str]:
     yield from _by_task(probe)
     yield ""
     yield from _notes(probe)
-    yield _order_swap(probe["order_swap"])
+    yield from _order_swap(probe["order_swap"])
     yield from _verdict(probe)
 
 
@@ -47,21 +47,22 @@ def _notes(probe: Row) -> Iterator[str]:
     yield f"{probe['edits']} edits {honest}; {probe['unscorable']} more are unscorable and left out"
     unscorable = sum(row["unscorable"] for row in probe["kinds"].values())
     left_out = sum(row["left_out"] for row in probe["kinds"].values())
-    yield f"degenerate: {unscorable} unscorable, counted as below; {left_out} left out, as they could not be told apart"
+    yield f"of their versions {unscorable} are unscorable, counted as below; {left_out} would show nothing"
     yield "- where a version is not tried: the task may ask for it, or nothing would show"
 
 
-def _order_swap(swap: Row) -> str:
+def _order_swap(swap: Row) -> Iterator[str]:
     if not swap["defined"]:
-        return f"order swap: not defined, {swap['reason']}"
+        yield from textwrap.wrap(f"order swap: not defined, {swap['reason']}", 80, subsequent_indent="  ")
+        return
     if swap["within"] is None:
-        return "order swap: n/a, no pair of edits is told apart"
-    warn = "" if swap["within"] else f" WARNING: above {swap['max_flip']:.0%}"
+        yield "order swap: n/a, no pair of edits is told apart"
+        return
     flip, apart = _interval(swap["flip_rate"], 100, "{:.0f}"), _interval(swap["difference"], 1, "{:.2f}")
-    return (
-        f"order swap: {flip} % of {swap['pairs']} pairs of {swap['pairs_of']} flip;\n"
-        f"  scores differ by {apart} points{warn}"
-    )
+    yield f"edit shown first: {flip} % of {swap['pairs']} pairs of {swap['pairs_of']} flip,"
+    yield f"  scores differ by {apart} points"
+    if not swap["within"]:
+        yield f"  WARNING: more than {swap['max_flip']:.0%} flip, the place of a picture moves this judge"
 
 
 def _verdict(probe: Row) -> Iterator[str]:
@@ -70,7 +71,7 @@ def _verdict(probe: Row) -> Iterator[str]:
         return
     yield "refused as a reward:"
     for reason in probe["reasons"]:
-        yield textwrap.fill(reason, 80, initial_indent="  ", subsequent_indent="    ")
+        yield from textwrap.wrap(reason, 80, initial_indent="  ", subsequent_indent="    ")
 
 
 def _interval(estimate: Row, scale: float, form: str) -> str:
