@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -24,9 +26,6 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
 
 
-def estimate(value: dict[str, Any]) -> str:
-    """A value with its 95 % interval; n/a for what is undefined."""
-    numbers = (value["value"], *value["ci95"])
-    if None in numbers:
-        return "n/a" if value["value"] is None else f"{value['value']:.2f}"
-    return "{:.2f} ({:.2f} to {:.2f})".format(*numbers)
+def typed_command() -> str:
+    """The command that is running, as it can be typed again."""
+    return shlex.join(["hpedit", *sys.argv[1:]])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpedit.cli.common import PLAIN, Seed, estimate, print_json
+from hpedit.cli.common import PLAIN, Seed, print_json, typed_command
 
 scorer = typer.Typer(name="scorer", help="HP-Scorer: a judge calibrated on people's scores.", **PLAIN)
 

@@ -118,6 +118,9 @@ def growth_plot(points: Sequence[tuple[int, Cells | None]], references: Sequence
         body += [svg.line(left, y(tick), width - right, y(tick), "grid")]
         body += [svg.text(left - 6, y(tick) + 3.5, svg.tick_text(tick), "tick", "end")]
     body += [svg.text(place(math.log(n)), height - bottom + 15, str(n), "tick", "middle") for n in numbers]
+    body += [
+        svg.text(place(math.log(n)), height - bottom - 6, "n/a", "tick", "middle") for n, found in points if not found
+    ]
     body += _references(references, y, (left, width - right))
     x: Scale = lambda number: place(math.log(number))  # noqa: E731
     body += _range_of_draws(drawn, x, y)
@@ -129,11 +132,12 @@ def _range_of_draws(drawn: Sequence[tuple[int, Cells]], x: Scale, y: Scale) -> l
     """The area from the least to the largest draw, and the mean on top."""
     upper: list[Point] = [(number, found["high"]) for number, found in drawn]
     lower: list[Point] = [(number, found["low"]) for number, found in reversed(drawn)]
-    body = [svg.path([*upper, *lower], x, y, "band")] if len(drawn) > 1 else []
+    area = len(drawn) > 1
+    body = [svg.path([*upper, *lower], x, y, "band")] if area else []
     body.append(svg.path([(number, found["mean"]) for number, found in drawn], x, y, "curve c-post"))
     for number, found in drawn:
         said = f"{number}: {found['mean']:.3f}, {found['low']:.3f} to {found['high']:.3f} over {found['fits']} draws"
-        interval = Interval(found["mean"], found["low"], found["high"])
+        interval = Interval(found["mean"]) if area else Interval(found["mean"], found["low"], found["high"])
         body += _upright(x(number), interval, y, "post", 3.5, said)
     return body
 

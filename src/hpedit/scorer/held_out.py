@@ -103,6 +103,22 @@ def curve_of_tables(
     )
 
 
+def judge_of(scorer: Path | None, judge: str | None, *, curve: bool) -> str:
+    """The judge whose curve is asked for: the named one, or else the scorer's.
+
+    Raises:
+        HPEditError: nothing says what to measure, or a judge is named where the scorer has its own.
+    """
+    if judge and not curve:
+        raise HPEditError("--judge is for --curve; a scorer has its own judge", hint="leave it out, or add --curve")
+    if judge:
+        return judge
+    if scorer is None:
+        missing = "--judge or --scorer" if curve else "--scorer"
+        raise HPEditError(f"{missing} is missing: nothing says what to measure", hint="see hpedit scorer eval --help")
+    return load_scorer(scorer).judge
+
+
 def seen_edits(calibration: Calibration, sources: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Whether the calibration was fitted on the photo of each edit (n,)."""
     fitted = set(calibration.sources)

@@ -96,11 +96,13 @@ class Draws:
     def estimate(self, values: FloatArray, n: int | None = None) -> Estimate:
         """Value and 95 % percentile interval; none with one source, or if over half of the resamples are undefined.
 
+        None either if all resamples are equal: three pairs of three right show no certainty, but too few to vary.
         ``n`` is how many observations entered, if not one an edit.
         """
         found = values[1:][~np.isnan(values[1:])]
         low = high = math.nan
-        if len(self.names) > 1 and 2 * len(found) >= self.resamples > 0 and not math.isnan(values[0]):
+        enough = len(self.names) > 1 and 2 * len(found) >= self.resamples > 0 and not math.isnan(values[0])
+        if enough and np.ptp(found) > _RESIDUE:
             low, high = (float(bound) for bound in np.percentile(found, [2.5, 97.5]))
         return Estimate(float(values[0]), low, high, len(self.index) if n is None else n, len(self.names))
 
