@@ -50,7 +50,8 @@ def score_figures(ratings: FloatArray, sources: Sequence[str], margin: float, se
     rest = human_ceiling(ratings, sources, seed, RESAMPLES)
     levels = np.unique(ratings[~np.isnan(ratings)])
     counts = (ratings[:, :, None] == levels).sum(axis=1).astype(np.float64)
-    pairs, pair_sources = rater_pairs(ratings, sources)
+    # One edit has no order of edits, however many raters scored it.
+    pairs, pair_sources = rater_pairs(ratings if len(ratings) > 1 else ratings[:0], sources)
     pooled = np.concatenate([pairs[:, 1:], pairs[:, :0:-1]])
     return {
         "alpha": alpha(counts, sources, "ordinal", seed),

@@ -26,7 +26,7 @@ SIDE_SHARE, SIDE_P = 0.9, 0.005
 """Sides are drawn at random: nine tenths on one side, and less likely than 1 in 200 by chance."""
 SAME_SHARE = 0.9
 MAX_ALONE, MIN_COMPANY = 0.1, 0.3
-"""Correlation with the others below the first, while the other raters' median is above the second."""
+"""Correlation with the others below the first, while among the others the median is above the second."""
 MAX_ALONE_VOTES, MIN_COMPANY_VOTES = 0.5, 0.6
 """The same for the share of equal decided votes, whose chance level is one half."""
 
@@ -66,7 +66,6 @@ def is_right(response: Response) -> bool:
 def score_flags(ratings: FloatArray, raters: Sequence[str]) -> list[Flag]:
     """Flags on scores (n, r), NaN = not rated: one score for everything, and order unlike everybody's."""
     flags = []
-    alone = [_correlation_with_rest(ratings, column) for column in range(len(raters))]
     for column, rater in enumerate(raters):
         own = ratings[:, column]
         known = ~np.isnan(own)
@@ -74,30 +73,27 @@ def score_flags(ratings: FloatArray, raters: Sequence[str]) -> list[Flag]:
         others = others[~np.isnan(others)]
         if known.sum() >= MIN_ANSWERS and np.ptp(own[known]) == 0 and (len(others) == 0 or np.ptp(others) > 0):
             flags.append(Flag(rater, "constant score", f"all {known.sum()} scores are {own[known][0]:g}"))
-        rest = [value for other, (value, _) in enumerate(alone) if other != column and not math.isnan(value)]
-        value, shared = alone[column]
-        if shared >= MIN_ANSWERS and rest and _is_alone(value, shared, float(np.median(rest))):
-            reason = f"correlation with the others is {value:.2f} on {shared} edits; theirs is {np.median(rest):.2f}"
+        value, shared = _correlation_with_rest(ratings, column)
+        company = _company(np.delete(ratings, column, axis=1))
+        if shared >= MIN_ANSWERS and _is_alone(value, shared, company):
+            reason = f"correlation with the others is {value:.2f} on {shared} edits; among them {company:.2f}"
             flags.append(Flag(rater, "disagrees with everyone", reason))
     return flags
 
 
 def vote_flags(responses: Sequence[Response]) -> list[Flag]:
     """Flags on votes: one side, one answer for everything, and choices unlike everybody's."""
-    raters = sorted({response.rater for response in responses})
-    agreed = {rater: _agreement_with_rest(responses, rater) for rater in raters}
     flags = []
-    for rater in raters:
+    for rater in sorted({response.rater for response in responses}):
         own = [response for response in responses if response.rater == rater]
-        flags += _one_sided(rater, own) + _one_answer(rater, own, responses)
-        equal, pairs = agreed[rater]
-        rest = [
-            other_equal / other_pairs
-            for other, (other_equal, other_pairs) in agreed.items()
-            if other != rater and other_pairs
-        ]
-        if pairs >= MIN_ANSWERS and rest and equal / pairs < MAX_ALONE_VOTES and np.median(rest) >= MIN_COMPANY_VOTES:
-            reason = f"{equal} of {pairs} choices are the others'; among them {np.median(rest):.0%}"
+        others = [response for response in responses if response.rater != rater]
+        flags += _one_sided(rater, own) + _one_answer(rater, own, others)
+        equal, pairs = _equal_choices(own, others)
+        among, among_pairs = _equal_choices(others, others)
+        if pairs < MIN_ANSWERS or not among_pairs:
+            continue
+        if equal / pairs < MAX_ALONE_VOTES and among / among_pairs >= MIN_COMPANY_VOTES:
+            reason = f"{equal} of {pairs} choices are the others'; among them {among / among_pairs:.0%}"
             flags.append(Flag(rater, "disagrees with everyone", reason))
     return flags
 
@@ -110,10 +106,17 @@ def oriented(response: Response) -> str:
 
 def _is_alone(value: float, shared: int, company: float) -> bool:
     """Low, and lower than the others' median beyond the noise of so few edits (Fisher's z, one-sided 95 %)."""
-    if not value < MAX_ALONE or company < MIN_COMPANY:
+    if not (value < MAX_ALONE and company > MIN_COMPANY):
         return False
     high = math.atanh(max(value, -0.999)) + 1.645 / math.sqrt(shared - 3)
     return high < math.atanh(min(company, 0.999))
+
+
+def _company(ratings: FloatArray) -> float:
+    """Median over these raters of the correlation with the others among them; NaN where undefined."""
+    values = [_correlation_with_rest(ratings, column)[0] for column in range(ratings.shape[1])]
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
 
 
 def _correlation_with_rest(ratings: FloatArray, column: int) -> tuple[float, int]:
@@ -137,28 +140,27 @@ def _one_sided(rater: str, own: Sequence[Response]) -> list[Flag]:
     return [Flag(rater, f"always {side}", f"{count} of {decided} choices are the {side} one")]
 
 
-def _one_answer(rater: str, own: Sequence[Response], everyone: Sequence[Response]) -> list[Flag]:
+def _one_answer(rater: str, own: Sequence[Response], others: Sequence[Response]) -> list[Flag]:
     """Flag a rater who ties everything, or finds everything bad, unless the others do so on the same pairs."""
     pairs = {frozenset(response.edits) for response in own}
-    others = [r.value for r in everyone if r.rater != rater and frozenset(r.edits) in pairs]
+    theirs = [response.value for response in others if frozenset(response.edits) in pairs]
     for vote in VOTES[2:]:
-        count = sum(response.value == vote for response in own)
-        shared = sum(value == vote for value in others)
-        if len(own) >= MIN_ANSWERS and count >= SAME_SHARE * len(own) and 2 * shared <= len(others):
+        count, shared = sum(response.value == vote for response in own), theirs.count(vote)
+        if len(own) >= MIN_ANSWERS and count >= SAME_SHARE * len(own) and 2 * shared <= len(theirs):
             return [Flag(rater, f"always {vote}", f"{count} of {len(own)} answers are {vote}")]
     return []
 
 
-def _agreement_with_rest(responses: Sequence[Response], rater: str) -> tuple[int, int]:
-    """(equal, all) pairs of this rater's and another's choices of one item, both for A or B."""
-    by_item: dict[frozenset[str], list[str]] = {}
-    for response in responses:
-        if response.rater != rater and response.value in VOTES[:2]:
-            by_item.setdefault(frozenset(response.edits), []).append(oriented(response))
+def _equal_choices(own: Sequence[Response], others: Sequence[Response]) -> tuple[int, int]:
+    """(equal, all) pairs of one's choice and another rater's on the same two edits, both for A or B."""
+    by_item: dict[frozenset[str], list[tuple[str, str]]] = {}
+    for response in others:
+        if response.value in VOTES[:2]:
+            by_item.setdefault(frozenset(response.edits), []).append((response.rater, oriented(response)))
     equal = pairs = 0
-    for response in responses:
-        if response.rater == rater and response.value in VOTES[:2]:
-            others = by_item.get(frozenset(response.edits), [])
-            equal += others.count(oriented(response))
-            pairs += len(others)
+    for response in own:
+        if response.value in VOTES[:2]:
+            given = [vote for rater, vote in by_item.get(frozenset(response.edits), []) if rater != response.rater]
+            equal += given.count(oriented(response))
+            pairs += len(given)
     return equal, pairs

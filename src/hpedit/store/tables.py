@@ -22,6 +22,7 @@ from PIL import Image
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SOURCES, Case, Edit, OracleKey, Rating, Score
+from hpedit.scorer.csv_rows import neutralise, restore
 from hpedit.store.atomic import atomic_write, read_jsonl, replacing
 from hpedit.store.images import decode_image, png_bytes
 
@@ -99,7 +100,9 @@ def write_ratings(path: Path | str, ratings: Iterable[Rating]) -> int:
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, _RATING_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "flags": ";".join(row["flags"])} for row in rows)
+        # Rater names come from strangers, and such a table is opened in spreadsheets.
+        names = [{**row, "edit_id": neutralise(row["edit_id"]), "rater": neutralise(row["rater"])} for row in rows]
+        writer.writerows({**row, "flags": ";".join(row["flags"])} for row in names)
         atomic_write(path, buffer.getvalue())
     else:
         atomic_write(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
@@ -115,7 +118,11 @@ def read_ratings(path: Path | str) -> list[Rating]:
         return [_rating_of(row, f"{path}, record {number}") for number, row in enumerate(read_jsonl(path), start=1)]
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        return [_rating_of(row, f"{path}:{reader.line_num}") for row in reader]
+        return [_rating_of(_restored(row), f"{path}:{reader.line_num}") for row in reader]
+
+
+def _restored(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: restore(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def _is_csv(path: Path) -> bool:
