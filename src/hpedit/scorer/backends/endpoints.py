@@ -103,22 +103,28 @@ class Endpoints:
         """It answered a knock; its circuit closes, and the question goes on."""
         one.failures = one.trips = 0
 
-    def asked_for_patience(self, one: Endpoint, seconds: float, said: str) -> None:
-        """It lives but has too much to do: others are preferred for a while."""
+    def asked_for_patience(self, one: Endpoint, said: str, seconds: float) -> None:
+        """It lives but has too much to do: others are preferred for so many seconds."""
         self.answered(one)
         one.said = said
         one.rest_until = self.clock() + seconds
 
-    def failed(self, one: Endpoint, said: str) -> None:
-        """It did not answer, or with an error of its own."""
+    def failed(self, one: Endpoint, said: str, seconds: float = 0.0) -> None:
+        """It did not answer, or with an error of its own, and perhaps asked for so many seconds of rest."""
         one.outstanding -= 1
         one.failures += 1
         one.said = said
         now = self.clock()
+        one.rest_until = now + seconds
         trial = one.trips > 0 and now >= one.open_until
         if trial or (one.trips == 0 and one.failures >= self.failures):
             one.trips += 1
             one.open_until = now + self.cooldown
+
+    def patience(self) -> float:
+        """Seconds until a server with a closed circuit has rested; 0 where there is none, since a trial comes first."""
+        closed = [one.rest_until for one in self.all if not one.trips]
+        return max(0.0, min(closed, default=0.0) - self.clock())
 
     def dropped(self, one: Endpoint) -> None:
         """The question was withdrawn: nothing is known of the server."""

@@ -49,10 +49,6 @@ T = TypeVar("T")
 class _TransientError(Exception):
     """An attempt failed in a way that another may not."""
 
-    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
 
 class _FinalError(Exception):
     """The server refused this question; asking again would not help."""
@@ -191,9 +187,8 @@ class _Asking:
         return read_completion(text, question.choices)
 
     def _pause(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, _TransientError) else 0.0
-        return max(asked, self.judge._wait(state))
+        """Seconds before the next attempt: a random backoff, and what all servers that are there asked for."""
+        return max(self.judge.endpoints.patience(), self.judge._wait(state))
 
     async def _content(self, question: Question) -> AsyncIterator[dict[str, Any]]:
         """The message's parts: text and pictures as data URLs, neighbouring texts joined."""
@@ -289,15 +284,9 @@ class _Asking:
         servers = self.judge.endpoints
         code = error.status_code
         said = self._words(endpoint, error)
-        if code == 429 or code == 503:
+        if code in (408, 429) or code >= 500:
             seconds = retry_after(error.response.headers.get("retry-after"))
-            if code == 429:
-                servers.asked_for_patience(endpoint, seconds, said)
-            else:
-                servers.failed(endpoint, said)
-            return _TransientError(said, seconds)
-        if code == 408 or code >= 500:
-            servers.failed(endpoint, said)
+            (servers.asked_for_patience if code == 429 else servers.failed)(endpoint, said, seconds)
             return _TransientError(said)
         servers.answered(endpoint)
         if code == 401:
