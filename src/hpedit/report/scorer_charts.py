@@ -77,12 +77,12 @@ def deviation_plot(deviation: Cells, *, title: str) -> str:
     return svg.picture(width, base + 38, title, body)
 
 
-def task_plot(rows: Sequence[tuple[str, Sequence[tuple[str, Interval | None]]]], *, title: str, axis: str) -> str:
+def task_plot(rows: Sequence[tuple[str, Sequence[tuple[str, Interval | None]]]], *, title: str) -> str:
     """Per row a name and (style, interval) marks on one axis; the first mark with its interval, the others bare."""
     known = [mark for _, marks in rows for _, mark in marks if mark]
     if not known:
         return ""
-    width, left, step, top = 440.0, 128.0, 26.0, 6.0
+    width, left, step, top = 440.0, 158.0, 26.0, 6.0
     bounds = [bound for mark in known for bound in (mark.low, mark.high, mark.value) if bound is not None]
     domain = padded(bounds, include=(1.0,) if max(bounds) > 0.9 else (), share=0.05)
     domain = (domain[0], min(domain[1], 1.0)) if max(bounds) <= 1 else domain
@@ -93,12 +93,11 @@ def task_plot(rows: Sequence[tuple[str, Sequence[tuple[str, Interval | None]]]],
         body += [svg.text(x(tick), base + 14, svg.tick_text(tick), "tick", "middle")]
     for number, (name, marks) in enumerate(rows):
         y = top + step * (number + 0.5)
-        body.append(svg.text(0, y + 4, _cut(name, 18), "row-label"))
+        body.append(svg.text(0, y + 4, _cut(name, 22), "row-label"))
         for place, (style, mark) in reversed(list(enumerate(marks))):
             if mark:
                 body += _sideways(mark, x, y, style, whisker=place == 0)
-    body.append(svg.text((left + width) / 2, base + 30, axis, "tick", "middle"))
-    return svg.picture(width, base + 36, title, body)
+    return svg.picture(width, base + 20, title, body)
 
 
 def growth_plot(points: Sequence[tuple[int, Cells | None]], references: Sequence[Reference], *, title: str) -> str:

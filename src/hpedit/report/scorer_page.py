@@ -52,6 +52,7 @@ def write_scorer_page(
         simulated=simulated,
         raters="simulated raters" if simulated else "people",
         measures=list(scorer_views.MEASURES.values()),
+        narrow=[name in scorer_views.ON_PHONES for name in scorer_views.MEASURES.values()],
         report=_report_view(report) if report else None,
         curve=_curve_view(curve) if curve else None,
         twin=page.with_suffix(".json").name,

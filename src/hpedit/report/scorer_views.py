@@ -24,6 +24,8 @@ MEASURES = {
 JUDGES = {"scorer": "HP-Scorer", "raw": "Judge alone", "human": "One human"}
 STYLES = {"scorer": "post", "raw": "base", "human": "control"}
 NO_VALUE = "n/a"
+ON_PHONES = ("Pearson", "Pairwise", "MAE")
+"""Measures that a narrow screen has room for."""
 PLOTTED = {"pearson": "Pearson with the mean rating", "pairwise_accuracy": "pairwise accuracy"}
 
 Cells = Mapping[str, Any]
@@ -100,7 +102,7 @@ def task_plots(report: Cells) -> list[View]:
             (task_name(task), [(STYLES[key], estimate(_block(block, key), measure)) for key in JUDGES])
             for task, block in _tasks(report)
         ]
-        drawing = scorer_charts.task_plot(rows, title=f"{name} by task", axis=name)
+        drawing = scorer_charts.task_plot(rows, title=f"{name} by task")
         if drawing:
             views.append({"title": name[0].upper() + name[1:], "svg": Markup(drawing)})
     return views
@@ -140,11 +142,12 @@ def curve_rows(curve: Cells) -> list[View]:
     for point in curve["points"]:
         cells = [_range(point[measure]) for measure in MEASURES]
         signal = f"{point['ok']} of {point['fits'] + point['failed']}" if point["fits"] else NO_VALUE
-        note = plain(point["reason"]) if point["reason"] else _short(point["short"])
-        rows.append({"name": str(point["number"]), "cells": cells, "signal": signal, "note": note})
+        failed = "" if point["fits"] else plain(point["reason"])
+        note = _short(point["short"]) if point["fits"] else ""
+        rows.append({"name": str(point["number"]), "cells": cells, "signal": signal, "note": note, "failed": failed})
     for key in ("raw", "human"):
         cells = [_cell(estimate(curve, key, measure)) for measure in MEASURES]
-        rows.append({"name": JUDGES[key], "cells": cells, "signal": "", "note": ""})
+        rows.append({"name": JUDGES[key], "cells": cells, "signal": "", "note": "", "failed": ""})
     return rows
 
 
