@@ -11,7 +11,6 @@ import hmac
 import json
 import secrets
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,25 +21,12 @@ from hpedit.rate.assignment import Choice, Holding, Plan
 from hpedit.rate.gold import swapped
 from hpedit.rate.items import Exhibit, Item
 from hpedit.rate.practice import is_right
-from hpedit.rate.store import CHOICES, SKIP, Kind, RatingStore, Shown, Value, dump_value, load_value, shown_of, utc_now
+from hpedit.rate.requests import Conflict, Missing, NewAnswer, check_value, clean_name
+from hpedit.rate.store import Kind, RatingStore, Shown, Value, dump_value, load_value, shown_of, utc_now
 from hpedit.tasks import TASK_BY_ID
 
-MAX_NAME = 64
-"""Characters of a rater's name."""
 REMEMBERED = 512
 """Pictures of a rater that can be asked for again without looking them up."""
-
-
-class Conflict(HPEditError):
-    """The request contradicts what is stored (409)."""
-
-
-class Missing(HPEditError):
-    """What the request names is not there, or not this rater's (404)."""
-
-
-class Invalid(HPEditError):
-    """The request says something that cannot be (422)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +42,6 @@ class RunSettings:
     """Items that a rater sees twice."""
     seed: str | None = None
     """Of order and sides; None keeps the store's, or draws one."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewAnswer:
-    """An answer as the browser sends it."""
-
-    client_id: str
-    assignment: str
-    value: Value
-    flags: tuple[str, ...]
-    ms: int
-    client_time: str
 
 
 class Desk:
@@ -159,9 +133,9 @@ class Desk:
         """The rater of a cookie, or None. Any thread."""
         return self.sessions.get(_digest(cookie))
 
-    def sign_in(self, name: str) -> tuple[str, int]:
-        """A new cookie, and the rater of that name, whom it makes where there is none."""
-        name = _clean_name(name)
+    def sign_in(self, name: str) -> tuple[str, dict[str, Any]]:
+        """A new cookie, and `who` of the rater of that name, whom it makes where there is none."""
+        name = clean_name(name)
         key, query = name.casefold(), self._store.connection.execute
         row = query("SELECT id FROM raters WHERE key = ?", (key,)).fetchone()
         if row is None:
@@ -174,7 +148,7 @@ class Desk:
         cookie = secrets.token_urlsafe(32)
         query("INSERT INTO sessions VALUES (?, ?, ?)", (_digest(cookie), rater, utc_now()))
         self.sessions[_digest(cookie)] = rater
-        return cookie, rater
+        return cookie, self.who(rater)
 
     def sign_out(self, cookie: str) -> None:
         """End a session."""
@@ -284,7 +258,7 @@ class Desk:
         if holding is None or holding.shown.rater != rater:
             raise Missing("there is no such assignment", hint="ask for the next item")
         shown = holding.shown
-        _check_value(new.value, shown.kind)
+        check_value(new.value, shown.kind)
         duplicate = self._is_duplicate(rater, new, holding)
         if not duplicate:
             values = (
@@ -387,22 +361,3 @@ def _in_order(item: Item, exchanged: bool) -> tuple[Exhibit, ...]:
 def _digest(cookie: str) -> str:
     """What is kept of a cookie: who reads the store cannot use it."""
     return hashlib.sha256(cookie.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _clean_name(name: str) -> str:
-    """A rater's name in one spelling; Invalid where it is none."""
-    clean = " ".join(unicodedata.normalize("NFC", name).split())
-    if not clean or len(clean) > MAX_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in clean):
-        raise Invalid("this is no name", hint=f"give 1 to {MAX_NAME} letters")
-    return clean
-
-
-def _check_value(value: Value, kind: str) -> None:
-    """Invalid for a value that no button gives."""
-    if value == SKIP:
-        return
-    if kind == "compare":
-        if value not in CHOICES:
-            raise Invalid(f"{value!r} is no answer to a comparison", hint=f"one of {', '.join(CHOICES)}, skip")
-    elif isinstance(value, str) or not 0.0 <= value <= 5.0 or not (2 * value).is_integer():
-        raise Invalid(f"{value!r} is no score", hint="a whole or half number from 0 to 5, or skip")

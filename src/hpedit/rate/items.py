@@ -111,8 +111,6 @@ def load_exhibits(
         HPEditError: Nothing there that can be rated, or anything wrong with it.
     """
     path = Path(edits)
-    if not path.exists():
-        raise HPEditError(f"{path} does not exist", hint="give a folder or a table of edits")
     table = _csv_table(path)
     exhibits = []
     for exhibit in _from_csv(table, shelf) if table else _from_parquet(path, cases, shelf):
@@ -127,6 +125,16 @@ def load_exhibits(
             raise HPEditError(f"{path}: edit {exhibit.edit_id} appears twice", hint="ids must be unique")
         seen.add(exhibit.edit_id)
     return exhibits
+
+
+def count_edits(edits: Path | str) -> int:
+    """About how many edits `load_exhibits` will find, for its progress; it says what is wrong, if anything is."""
+    path = Path(edits)
+    table = _csv_table(path)
+    if table is not None:
+        return max(0, table.read_bytes().count(b"\n") - 1)
+    tables = [path] if path.is_file() else _edit_tables(path)
+    return sum(len(_case_ids(table)) for table in tables)
 
 
 def score_items(exhibits: Iterable[Exhibit]) -> list[Item]:
@@ -156,6 +164,8 @@ def pair_id(one: str, other: str) -> str:
 
 def _csv_table(path: Path) -> Path | None:
     """The table of a folder that has one (edits.csv, or the only one with the columns), or `path` if it is a table."""
+    if not path.exists():
+        raise HPEditError(f"{path} does not exist", hint="give a folder or a table of edits")
     if path.is_file():
         return path if path.suffix.lower() == ".csv" else None
     if (path / "edits.csv").is_file():
@@ -287,9 +297,9 @@ def _case_table(path: Path) -> Path:
     return table
 
 
-def _case_ids(table: Path) -> set[str]:
-    """The cases that a table of edits speaks of, without its pictures."""
+def _case_ids(table: Path) -> list[str]:
+    """The case of every edit of a table, without its pictures."""
     try:
-        return set(pq.read_table(table, columns=["case_id"]).column("case_id").to_pylist())
+        return [str(name) for name in pq.read_table(table, columns=["case_id"]).column("case_id").to_pylist()]
     except (pa.ArrowInvalid, KeyError, OSError) as error:
         raise HPEditError(f"{table} is not a table of edits: {error}", hint="give edits.parquet") from error

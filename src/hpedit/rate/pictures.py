@@ -86,6 +86,7 @@ class PictureShelf:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HPEditError(f"{folder} cannot be made: {error.strerror}", hint="choose another --db") from error
+        # Of each picture: bytes before and after filling up, and the CRC-32 of its file.
         self._known: dict[str, list[int]] = read_json(self._manifest) if self._manifest.exists() else {}
         self._groups: dict[str, tuple[int, int]] = {}
         self._waiting: dict[str, Future[None]] = {}
@@ -114,18 +115,18 @@ class PictureShelf:
     def _is_there(self, key: str) -> bool:
         """Whether an earlier start left the picture whole."""
         path = self._path(key)
-        return key in self._known and path.is_file() and path.stat().st_size == self._known[key][1]
+        return key in self._known and path.is_file() and zlib.crc32(path.read_bytes()) == self._known[key][2]
 
     def _encode(self, key: str, image: Image.Image) -> None:
         try:
             data = png_bytes(image)
             self._put(key, data)
-            self._known[key] = [len(data), len(data)]
+            self._known[key] = [len(data), len(data), zlib.crc32(data)]
         finally:
             self._room.release()
 
     def _put(self, key: str, data: bytes) -> None:
-        """Write a picture; a kill leaves the old file or the new one. `seal` flushes them all at once."""
+        """Write a picture, not flushed: what a power cut leaves of it fails its checksum, and it is made again."""
         temporary = self.folder / f".tmp-{key}"
         temporary.write_bytes(data)
         temporary.replace(self._path(key))
@@ -138,8 +139,6 @@ class PictureShelf:
             self._pool.shutdown()
             for size in set(self._groups.values()):
                 self._level([key for key, group in self._groups.items() if group == size])
-            # One flush for all files; the manifest, written after it, vouches for them.
-            os.sync()
             atomic_write(self._manifest, dump_json(self._known))
         except OSError as error:
             raise HPEditError(
@@ -151,12 +150,13 @@ class PictureShelf:
         longest = max(self._known[key][0] for key in keys)
         length = -(-(longest + _CHUNK) // BUCKET) * BUCKET
         for key in keys:
-            bare, padded = self._known[key]
+            bare, padded, _ = self._known[key]
             if padded != length:
                 # What an earlier start filled up is cut back first.
                 whole = self.read(key)[: bare - len(_END)] + _END
-                self._put(key, pad_png(whole, length))
-                self._known[key] = [bare, length]
+                filled = pad_png(whole, length)
+                self._put(key, filled)
+                self._known[key] = [bare, length, zlib.crc32(filled)]
 
     def length(self, key: str) -> int:
         """Bytes of the picture, equal for all of its size."""

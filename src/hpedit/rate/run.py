@@ -10,7 +10,7 @@ from pathlib import Path
 from hpedit.progress import stage
 from hpedit.rate.desk import Desk, RunSettings
 from hpedit.rate.gold import split_gold
-from hpedit.rate.items import compare_items, load_exhibits, score_items
+from hpedit.rate.items import compare_items, count_edits, load_exhibits, score_items
 from hpedit.rate.pictures import PictureShelf
 from hpedit.rate.practice import practice_items
 from hpedit.rate.security import Policy, check_token
@@ -41,7 +41,7 @@ def prepare(
 ) -> tuple[Desk, PictureShelf]:
     """Read the edits, encode their pictures beside the store, and make the desk. HPEditError for anything wrong."""
     shelf = PictureShelf(store.path.with_name(store.path.name + ".pictures"))
-    with stage("read edits", total=0) as advance:
+    with stage("read edits", total=count_edits(edits)) as advance:
         exhibits = load_exhibits(edits, shelf, cases, advance)
     items = score_items(exhibits) if settings.kind == "score" else compare_items(exhibits)
     rated, known = split_gold(items, gold, settings.kind)

@@ -87,7 +87,9 @@ class Policy:
 
     def knows(self, token: str | None) -> bool:
         """Whether this is the token; takes as long for a wrong one as for the right one."""
-        return self.token is None or hmac.compare_digest((token or "").encode(), self.token.encode())
+        return self.token is None or hmac.compare_digest(
+            (token or "").encode("utf-8", "surrogatepass"), self.token.encode()
+        )
 
     def objection(self, scope: Scope) -> tuple[int, str, str] | None:
         """Why a request is refused: status, error and hint; None lets it pass."""
@@ -210,7 +212,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | tuple[int, str, 
     """The whole body, or why it is not taken."""
     too_large = (413, f"the request has more than {MAX_BODY} bytes", "an answer is a few hundred bytes")
     lengths = _all(scope["headers"], b"content-length")
-    if lengths and (not lengths[0].isdigit() or int(lengths[0]) > MAX_BODY):
+    if lengths and (not lengths[0].isdecimal() or int(lengths[0]) > MAX_BODY):
         return too_large
     chunks = bytearray()
     try:

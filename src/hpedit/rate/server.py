@@ -41,8 +41,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Stric
 from starlette.exceptions import HTTPException
 
 from hpedit.errors import HPEditError
-from hpedit.rate.desk import Conflict, Desk, Invalid, Missing, NewAnswer
+from hpedit.rate.desk import Desk
 from hpedit.rate.pictures import PictureShelf
+from hpedit.rate.requests import NewAnswer, Refusal
 from hpedit.rate.security import HEADERS, MAX_CONNECTIONS, Guard, Policy, TimedProtocol
 from hpedit.rate.store import RatingStore, StoreFault
 from hpedit.rate.writer import Writer
@@ -56,7 +57,6 @@ WRONG_TOKEN_SECONDS = 0.5
 _MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 
 T = TypeVar("T")
-_STATUS: tuple[tuple[type[HPEditError], int], ...] = ((Conflict, 409), (Missing, 404), (Invalid, 422))
 
 
 class _Body(BaseModel):
@@ -78,10 +78,10 @@ class AnswerBody(_Body):
 
     client_id: _ClientId
     assignment: StrictStr = Field(max_length=64)
-    value: StrictInt | StrictFloat | StrictStr
+    value: Annotated[StrictInt, Field(ge=0, le=5)] | StrictFloat | Annotated[StrictStr, Field(max_length=16)]
     flags: list[Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")]] = Field(default_factory=list, max_length=8)
     ms: int = Field(default=0, ge=0, le=2**40)
-    client_time: str = Field(default="", max_length=64)
+    client_time: str = Field(default="", pattern=r"^[0-9A-Za-z:+. -]{0,64}$")
 
     def new(self) -> NewAnswer:
         """As the desk takes it."""
@@ -159,8 +159,8 @@ class RatingApp:
         if not self._policy.knows(body.token):
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
             raise HTTPException(401, "the token is wrong" if body.token else "this server asks for a token")
-        cookie, rater = await self._write(lambda: self._desk.sign_in(body.rater))
-        response = _json(await self._write(lambda: self._desk.who(rater)))
+        cookie, who = await self._write(lambda: self._desk.sign_in(body.rater))
+        response = _json(who)
         response.set_cookie(self._cookie, cookie, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", path="/")
         return response
 
@@ -209,10 +209,9 @@ def _error(status: int, error: str, hint: str = "") -> JSONResponse:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(HPEditError)
-    async def refused(_: Request, error: HPEditError) -> JSONResponse:
-        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
-        return _error(status, error.message, error.hint)
+    @app.exception_handler(Refusal)
+    async def refused(_: Request, error: Refusal) -> JSONResponse:
+        return _error(error.status, error.message, error.hint)
 
     @app.exception_handler(StoreFault)
     async def not_stored(_: Request, fault: StoreFault) -> JSONResponse:
@@ -251,18 +250,23 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(store: RatingStore, desk: Desk, shelf: PictureShelf, policy: Policy, listener: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests under way are finished, and a return means that all is on the disk."""
-    writer = Writer(store, desk.reload)
-    app = RatingApp(desk, writer, shelf, policy, listener.getsockname()[1]).app()
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """Uvicorn with the limits of `hpedit.rate.security`; it logs no request, since addresses may hold a token."""
     config = uvicorn.Config(
         app, http=TimedProtocol, ws="none", access_log=False, log_level="warning", server_header=False,
         limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=30, timeout_graceful_shutdown=5, proxy_headers=False,
     )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def serve(store: RatingStore, desk: Desk, shelf: PictureShelf, policy: Policy, listener: socket.socket) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests under way are finished, and a return means that all is on the disk."""
+    writer = Writer(store, desk.reload)
+    app = RatingApp(desk, writer, shelf, policy, listener.getsockname()[1]).app()
     # uvicorn raises the signal again once it has shut down; to end on request is no failure.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: None)
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server(app).run(sockets=[listener])
     finally:
         writer.close()

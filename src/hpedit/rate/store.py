@@ -114,17 +114,17 @@ class RatingStore:
     @classmethod
     def hold(cls, path: Path | str) -> RatingStore:
         """Open for writing, making it where it is missing; HPEditError if another process holds it."""
-        path = Path(path)
+        # One file has one lock, whatever links lead to it.
+        path = Path(path).resolve()
         lock = _take_lock(path)
         try:
             with _clear_errors(path):
-                # The empty file tells nothing from a new one: both have no tables yet.
-                connection = _connect(f"{path.resolve().as_uri()}?mode=rwc")
+                connection = _connect(f"{path.as_uri()}?mode=rwc")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
                 _create(connection, path)
-                fsync_path(path.resolve().parent)
+                fsync_path(path.parent)
         except BaseException:
             lock.close()
             raise

@@ -27,12 +27,14 @@ class Writer:
 
     Args:
         store: Held for writing.
-        undo: Called after a transaction was rolled back, to bring what is kept in memory back in step with the disk.
+        undo: Called before the next transaction after one was rolled back, to bring what is kept in memory back in
+            step with the disk.
     """
 
     def __init__(self, store: RatingStore, undo: Callable[[], None]) -> None:
         self._store = store
         self._undo = undo
+        self._stale = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ratings writer", daemon=True)
         self._thread.start()
@@ -67,6 +69,9 @@ class Writer:
         outcomes: list[tuple[Future[Any], Any, HPEditError | None]] = []
         try:
             with self._store.transaction():
+                if self._stale:
+                    self._undo()
+                    self._stale = False
                 for operation, future in jobs:
                     try:
                         outcomes.append((future, operation(), None))
@@ -74,17 +79,17 @@ class Writer:
                         outcomes.append((future, None, refusal))
         except Exception as error:
             # Whatever it was, nothing is stored: every caller hears of it, and the thread must live on.
+            self._stale = True
             self._fail(jobs, error)
             return
-        for future, result, refusal_ in outcomes:
-            if refusal_ is None:
+        for future, result, refused in outcomes:
+            if refused is None:
                 future.set_result(result)
             else:
-                future.set_exception(refusal_)
+                future.set_exception(refused)
 
     def _fail(self, jobs: list[_Job], error: Exception) -> None:
-        """Roll memory back; a bug in one operation must not fail the others that happened to share its transaction."""
-        self._undo()
+        """A bug in one operation must not fail the others that happened to share its transaction."""
         if len(jobs) > 1 and not isinstance(error, StoreFault):
             for job in jobs:
                 self._commit([job])
