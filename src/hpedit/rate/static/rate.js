@@ -39,7 +39,10 @@ const state = {
   /** Items held ready, in the order in which they come. */
   upcoming: [],
   progress: null,
+  /** Of the item shown last; null before the first one. */
   phase: null,
+  /** Whether the rater has just given a name, and not merely reloaded the page. */
+  signedIn: false,
   locked: true,
   advancing: false,
   undoing: false,
@@ -77,7 +80,7 @@ async function signIn(event) {
   try {
     const session = await call("POST", "/api/session", { rater: $("name").value.trim(), token: $("token")?.value ?? null });
     tabs?.postMessage({ session: session.rater });
-    await enter(session, session.practice_left > 0);
+    await enter(session, true);
   } catch (error) {
     expected(error);
     showSignIn(error instanceof NoAnswer ? new Error("no connection to the server; try again in a moment") : error);
@@ -86,8 +89,8 @@ async function signIn(event) {
   }
 }
 
-async function enter(session, guide) {
-  Object.assign(state, { rater: session.rater, item: null, upcoming: [], phase: null, guide });
+async function enter(session, signedIn) {
+  Object.assign(state, { rater: session.rater, item: null, upcoming: [], phase: null, signedIn });
   notices.clear(...OF_SESSION);
   // What an earlier visit left behind goes first: the server then chooses the next item with it in view.
   await outbox.use(session.rater);
@@ -169,8 +172,8 @@ async function refill() {
 function present(item) {
   const { practice_done, practice_total, done, total } = item.progress;
   state.item = item;
-  const guide = state.guide || (screen() === "loading" && practice_done + done === 0);
-  if (guide) {
+  const first = state.phase === null && (practice_done + done === 0 || (state.signedIn && item.phase === "practice"));
+  if (first) {
     fillGuide(item.kind, item.phase === "practice" ? practice_total - practice_done : 0);
     $("guide-go").onclick = () => place(item);
     showScreen("guide", state.rater);
@@ -181,7 +184,6 @@ function present(item) {
   } else {
     place(item);
   }
-  state.guide = false;
 }
 
 async function place(item) {
