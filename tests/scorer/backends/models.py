@@ -1,17 +1,10 @@
-"""Judges with random weights, and questions to ask them."""
+"""Judges with random weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
-from PIL import Image
 
-from hpedit.scorer.backends.protocol import DIGITS, IMAGE, Question
 from hpedit.scorer.backends.transformers_judge import TransformersJudge
-
-TAILS = ("\nScore, one digit from 0 to 5:", "\nIs it sharp? One digit from 0 to 5:", "\nIs the object gone?", "\nHm:")
 
 
 def random_qwen2_5() -> TransformersJudge:
@@ -70,17 +63,3 @@ def random_qwen3() -> TransformersJudge:
         **ids,
     )
     return TransformersJudge(Qwen3VLForConditionalGeneration(config), build_judge_processor(tokenizer), "random 3")
-
-
-def noise(seed: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def edit_questions(
-    edit: int = 0, tails: Sequence[str] = TAILS, choices: tuple[str, ...] = DIGITS, pictures: int = 2
-) -> list[Question]:
-    """Questions about one edit, of a length that depends on the edit."""
-    stem = ("Instruction: make the red ball blue" + " and green" * (edit % 3), *("\nEdit:", IMAGE) * pictures)
-    images = tuple(noise(10 * edit + place) for place in range(pictures))
-    return [Question(stem, images, tail, choices) for tail in tails]

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.scorer.backends.models import edit_questions, noise
+from tests.scorer.backends.questions import edit_questions, noise
 from tests.scorer.backends.servers import GOOD, Faulty, Reply, completion, raw, reset, says, serving, slow, status
 
 from hpedit.errors import HPEditError

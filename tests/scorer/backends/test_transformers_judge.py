@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from PIL import Image
-from tests.scorer.backends.models import TAILS, edit_questions, noise, random_qwen2_5, random_qwen3
+from tests.scorer.backends.models import random_qwen2_5, random_qwen3
+from tests.scorer.backends.questions import TAILS, edit_questions, noise
 
 from hpedit.errors import HPEditError
 from hpedit.records import Case
