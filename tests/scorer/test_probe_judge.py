@@ -80,6 +80,12 @@ def test_the_command_can_write_elsewhere_and_print_json(files, tmp_path) -> None
     assert printed["edits"] == 8
 
 
+def test_a_folder_without_a_judge_cannot_be_probed(files, tmp_path) -> None:
+    asked = ["--scorer", str(tmp_path), *files.asked[2:]]
+    with pytest.raises(HPEditError, match="not a scorer with a judge"):
+        CliRunner().invoke(command, ["probe", *asked], catch_exceptions=False)
+
+
 @WAITS_FOR_WEIGHTS
 def test_J8_the_shipped_judge_is_not_pleased_by_degenerate_edits(found) -> None:
     assert found["passed"], found["reasons"]
