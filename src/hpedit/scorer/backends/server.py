@@ -134,11 +134,16 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.most:
-                raise _HTTPError(413, f"a request has at most {self.most:,} bytes")
-            return message
+            # To the application it looks as if the client had gone; what it says then is not passed on.
+            return message if seen <= self.most else {"type": "http.disconnect"}
 
-        await self.app(scope, counted, send)
+        async def passed_on(message: Message) -> None:
+            if seen <= self.most:
+                await send(message)
+
+        await self.app(scope, counted, passed_on)
+        if seen > self.most:
+            await refusal(scope, receive, send)
 
 
 def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Sequence[str] = ("*",)) -> FastAPI:
@@ -202,9 +207,9 @@ def _question(message: UserMessage) -> Question:
     """A message as a judge takes it: what follows the last picture is the tail."""
     if isinstance(message.content, str):
         return Question((), (), message.content)
-    parts = [part.text if isinstance(part, TextPart) else IMAGE for part in message.content]
-    if any(IMAGE in part for part in parts if part != IMAGE):
+    if any(IMAGE in part.text for part in message.content if isinstance(part, TextPart)):
         raise _HTTPError(400, "a text holds a NUL character")
+    parts = [part.text if isinstance(part, TextPart) else IMAGE for part in message.content]
     urls = [part.image_url.url for part in message.content if isinstance(part, ImagePart)]
     if len(urls) > MAX_PICTURES:
         raise _HTTPError(400, f"a message has at most {MAX_PICTURES} pictures")
