@@ -16,7 +16,6 @@ from hpedit.scorer.statistics import (
     Statistic,
     bootstrap_by_source,
     mean_ci,
-    pair_counts,
     paired_gain,
     ratio_of_sums,
     weighted_mean,
@@ -51,19 +50,9 @@ def test_a_resample_that_is_constant_is_undefined_not_zero() -> None:
     assert np.isnan(weighted_spearman(columns, np.array([[2.0, 3.0, 0.0]]))).all()
 
 
-def test_pairs_count_within_a_source_only_and_an_undecided_prediction_gets_half() -> None:
-    prediction = [3, 1, 2, 2, 9]
-    target = [5, 0, 1, 2, 0]
-    counts, names = pair_counts(prediction, target, ["b", "b", "a", "a", "c"])
-    assert names == ["a", "b", "c"]
-    np.testing.assert_array_equal(counts, [[0.5, 1], [1, 1], [0, 0]])
-    assert ratio_of_sums(counts, np.ones((1, 3)))[0] == 0.75
-
-
-def test_pairs_that_people_do_not_tell_apart_do_not_count() -> None:
-    counts, _ = pair_counts([1, 2, 3], [4, 4, 4], ["a"] * 3)
-    assert counts.tolist() == [[0, 0]]
-    assert np.isnan(ratio_of_sums(counts, np.ones((1, 1)))[0])
+def test_a_share_is_of_sums_and_undefined_without_parts() -> None:
+    assert ratio_of_sums(np.array([[0.5, 1], [1, 1], [0, 0]]), np.ones((1, 3)))[0] == 0.75
+    assert np.isnan(ratio_of_sums(np.zeros((1, 2)), np.ones((1, 1)))[0])
 
 
 def test_an_interval_by_source_is_wider_than_one_by_edit_when_edits_of_a_photo_agree() -> None:

@@ -146,32 +146,6 @@ def weighted_spearman(values: FloatArray, weights: FloatArray) -> FloatArray:
     return _correlation(covariance, (weights * x * x).sum(axis=1), (weights * y * y).sum(axis=1))
 
 
-def pair_counts(prediction: ArrayLike, target: ArrayLike, sources: Sequence[str]) -> tuple[FloatArray, list[str]]:
-    """Count, for each source, the pairs of its edits that ``prediction`` orders as ``target`` does.
-
-    A pair counts if people tell its edits apart (targets differ); a prediction that does not tell them apart gets half.
-
-    Args:
-        prediction: (n,) predicted scores, no NaN.
-        target: (n,) human scores, no NaN.
-        sources: (n,) source ids; only edits of one source are compared.
-
-    Returns:
-        (m, 2) of [right pairs, pairs], and the m source ids, in sorted order. ``ratio_of_sums`` of it is the accuracy.
-    """
-    names, index = source_index(sources)
-    x, y = np.asarray(prediction, dtype=np.float64), np.asarray(target, dtype=np.float64)
-    counts = np.zeros((len(names), 2))
-    for source in range(len(names)):
-        members = np.flatnonzero(index == source)
-        first, second = np.triu_indices(len(members), k=1)
-        wanted = np.sign(y[members[first]] - y[members[second]])
-        given = np.sign(x[members[first]] - x[members[second]])
-        decided = wanted != 0
-        counts[source] = (wanted[decided] * given[decided] + 1).sum() / 2, decided.sum()
-    return counts, names
-
-
 def source_index(sources: Sequence[str]) -> tuple[list[str], IntArray]:
     """Sorted distinct source ids, and the position (n,) of each entry's id among them."""
     names = sorted(set(sources))
