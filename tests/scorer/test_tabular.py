@@ -13,7 +13,8 @@ import pytest
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.evaluation import MEASURES
-from hpedit.scorer.tabular import evaluate, fit, load_scorer
+from hpedit.scorer.held_out import evaluate_tables
+from hpedit.scorer.tabular import fit, load_scorer
 
 Rows = list[dict[str, Any]]
 
@@ -46,7 +47,7 @@ def split(folder: Path, out: Path, seed: int, share: float) -> tuple[Path, Path]
 def fit_and_evaluate(folder: Path, out: Path, judge: str, seed: int, share: float) -> dict[str, Any]:
     part, rest = split(folder, out, seed, share)
     fit(part, folder / "ratings.csv", folder / "scores.csv", judge, out / "scorer")
-    return evaluate(out / "scorer", rest, folder / "ratings.csv", folder / "scores.csv")
+    return evaluate_tables(out / "scorer", rest, folder / "ratings.csv", folder / "scores.csv")
 
 
 @pytest.mark.parametrize(("seed", "share"), [(1, 0.5), (2, 0.8), (3, 0.5)])
@@ -120,7 +121,7 @@ def test_a_scorer_is_fitted_written_and_evaluated(tables: Tables, tmp_path: Path
     files = paths(tmp_path / "in", tables)
     summary = fit(*files, "good", tmp_path / "scorer")
     assert (summary["n"], summary["unscorable"], summary["unrated"], summary["verdict"]) == (60, 0, 0, "ok")
-    report = evaluate(tmp_path / "scorer", *files)
+    report = evaluate_tables(tmp_path / "scorer", *files, allow_seen=True)
     assert report["scorer"] == summary["scorer"] == load_scorer(tmp_path / "scorer").fingerprint
     assert report["seen_sources"] == 20
     assert report["human"]["raters"] == 2
@@ -149,7 +150,7 @@ def test_J1_an_unreadable_answer_makes_the_edit_unscorable_and_is_counted(
     for row in tables["scores"]:
         if row["edit_id"] in ("e00", "e07"):
             row["expected"] = row["spread"] = text
-    report = evaluate(tmp_path / "scorer", *paths(tmp_path / "in", tables))
+    report = evaluate_tables(tmp_path / "scorer", *paths(tmp_path / "in", tables), allow_seen=True)
     assert (report["n"], report["unscorable"]) == (58, 2)
     assert report["unscorable_scorer"] == report["unscorable_raw"] == 2
     assert sum(report["unscorable_reasons"].values()) == 4
@@ -227,7 +228,7 @@ def test_a_scorer_is_not_used_on_other_answers_than_it_was_fitted_on(tables: Tab
     for row in tables["scores"]:
         del row["spread"]
     with pytest.raises(HPEditError, match="was fitted on the answers expected, spread"):
-        evaluate(tmp_path / "scorer", *paths(tmp_path / "in", tables))
+        evaluate_tables(tmp_path / "scorer", *paths(tmp_path / "in", tables), allow_seen=True)
 
 
 def test_C11_a_folder_that_is_not_a_scorers_is_left_alone(tables: Tables, tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_C11_a_folder_that_is_not_a_scorers_is_left_alone(tables: Tables, tmp_pa
     with pytest.raises(HPEditError, match="is not a scorer's folder"):
         fit(*files, "good", tmp_path / "in")
     with pytest.raises(HPEditError, match="does not exist"):
-        evaluate(tmp_path / "in", *files)
+        evaluate_tables(tmp_path / "in", *files, allow_seen=True)
 
 
 def test_K3_a_damaged_scorer_is_named(tables: Tables, tmp_path: Path) -> None:
@@ -244,4 +245,4 @@ def test_K3_a_damaged_scorer_is_named(tables: Tables, tmp_path: Path) -> None:
     file = tmp_path / "scorer" / "calibration.json"
     file.write_text(file.read_text()[:100])
     with pytest.raises(HPEditError, match=r"calibration\.json is not valid JSON"):
-        evaluate(tmp_path / "scorer", *files)
+        evaluate_tables(tmp_path / "scorer", *files, allow_seen=True)

@@ -1,4 +1,4 @@
-"""Fit and evaluate a scorer on tables: edits.csv, ratings.csv, scores.csv (see `ratings_import`).
+"""Fit a scorer on tables: edits.csv, ratings.csv, scores.csv (see `ratings_import`).
 
 The edits' table decides what is used: ratings and scores of other edits are ignored, so that a part of the edits can
 be chosen by filtering that one file. Edits that nobody rated are left out and counted; an edit whose answers are
@@ -20,7 +20,6 @@ from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.scorer.agreement import mean_rating
 from hpedit.scorer.calibration import Calibration, fit_calibration
 from hpedit.scorer.csv_rows import Row, index_rows, read_rows
-from hpedit.scorer.evaluation import agreement_report
 from hpedit.scorer.judges import RUBRICS, find_rubric, parse_answer
 from hpedit.scorer.statistics import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
@@ -80,42 +79,6 @@ def fit(edits: Path, ratings: Path, scores: Path, judge: str, out: Path) -> dict
         "verdict": calibration.verdict,
         "reason": calibration.reason,
         "path": str(path),
-    }
-
-
-def evaluate(scorer: Path, edits: Path, ratings: Path, scores: Path) -> dict[str, Any]:
-    """Compare a fitted scorer with people on the edits of a table.
-
-    Returns:
-        `agreement_report`, and: judge, scorer (fingerprint), unscorable_reasons, and seen_sources, the number of photos
-        that the scorer was fitted on; unless it is 0 the figures flatter.
-
-    Raises:
-        HPEditError: the tables or the scorer cannot be used, or do not belong together.
-    """
-    calibration = load_scorer(scorer)
-    table = load_table(edits, ratings, scores, calibration.judge)
-    if table.feature_names != calibration.feature_names:
-        raise HPEditError(
-            f"{scorer} was fitted on the answers {', '.join(calibration.feature_names)}, "
-            f"but {scores} has {', '.join(table.feature_names)}"
-        )
-    prediction, _ = calibration.predict(table.features, table.tasks)
-    report = agreement_report(
-        prediction,
-        table.features[:, 0],
-        table.ratings,
-        table.sources,
-        table.tasks,
-        verdict=calibration.verdict,
-        reason=calibration.reason,
-    )
-    return {
-        "judge": calibration.judge,
-        "scorer": calibration.fingerprint,
-        **report,
-        "unscorable_reasons": dict(table.unreadable),
-        "seen_sources": calibration.seen(table.sources),
     }
 
 
