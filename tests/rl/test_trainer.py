@@ -178,8 +178,8 @@ def test_T12_the_reward_goes_up(start, tiny_editor, training_cases, redness_scor
 
     before = mean_score()
     start(
-        train={"iterations": 22, "learning_rate": 2e-2, "micro_batch": 12},
-        rollout={"group_size": 6},
+        train={"iterations": 22, "learning_rate": 2e-2, "micro_batch": 24},
+        rollout={"group_size": 12},
         checkpoint={"every": 100},
     )
     after = mean_score()
