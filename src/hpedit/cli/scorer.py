@@ -162,3 +162,25 @@ def scorer_serve(
     name = Path(judge).name or judge if Path(judge).is_dir() else judge
     loaded = TransformersJudge.load(judge, revision, dtype, device)
     run_server(loaded, name, host, port, token, lambda url: typer.echo(f"{url}#{name}"))
+
+@scorer.command("votes")
+def scorer_votes(
+    edits: Edits,
+    votes: Annotated[Path, typer.Option(help="CSV of people's votes: edit_a, edit_b, rater, vote.")],
+    judge_votes: Annotated[Path, typer.Option(help="CSV of judges' votes: edit_a, edit_b, judge, vote.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the combination and its predictions.")] = None,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Combine judges that vote between two edits, and measure them against people.
+
+    Accuracy on sources that a prediction was not fitted on; judges without signal are named and get no weight.
+    """
+    from hpedit.scorer.vote_text import render_votes
+    from hpedit.scorer.votes import evaluate_votes
+
+    report = evaluate_votes(edits, votes, judge_votes, out, seed)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(render_votes(report))

@@ -19,7 +19,7 @@ from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.files import import_responses
-from hpedit.rate.exchange.records import VOTES
+from hpedit.rate.exchange.records import NO_VOTE, VOTES
 from hpedit.scorer.csv_rows import Row, index_rows, read_rows, write_rows
 from hpedit.scorer.judges import RUBRICS, parse_answer
 from hpedit.store.atomic import atomic_write
@@ -32,8 +32,6 @@ _TASKS: Mapping[str, str] = MappingProxyType(
     {"Object Addition": "addition", "Object Removal": "removal", "Object Replacement": "swap", "Color Changes": "color"}
 )
 """MagicBrush's categories that are tasks of ours. A scene change is one where it is about the background."""
-_VOTES_LEFT_OUT = ("", "unreadable")
-"""No vote: the judge was not asked, or nobody could read what it said."""
 
 
 def import_ratings(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
@@ -177,7 +175,7 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
 def import_genai(src: Path, out: Path) -> dict[str, Any]:
     """Import votes on image edits of GenAI-Bench (arXiv 2406.04485): one person's vote a pair, and judges' votes.
 
-    An empty cell is a judge that was not asked, and an unreadable answer is none; neither becomes a vote. A pair's
+    An empty cell is a judge that was not asked, and an unreadable answer is none; both stay what they are. A pair's
     edits are called by its id; pairs of one caption belong to one source.
 
     Args:
@@ -200,7 +198,7 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
         pair = [f"{row['pair_id']}-{side}" for side in "AB"]
         edits += [(edit, row.name("source_caption"), "", row["instruction"]) for edit in pair]
         people.append((*pair, "human", _vote(row, "human")))
-        votes += [(*pair, judge, _vote(row, judge)) for judge in judges if row[judge] not in _VOTES_LEFT_OUT]
+        votes += [(*pair, judge, row[judge] if row[judge] in NO_VOTE else _vote(row, judge)) for judge in judges]
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / "edits.csv", write_rows(_EDIT_COLUMNS, edits))
     atomic_write(out / "votes.csv", write_rows(("edit_a", "edit_b", "rater", "vote"), people))

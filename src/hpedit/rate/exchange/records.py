@@ -13,6 +13,8 @@ VOTES = ("A", "B", "tie", "both_bad")
 """Answers to "which edit is better"; A is the one shown first, on the left."""
 SWAPPED_VOTE: Mapping[str, str] = {"A": "B", "B": "A", "tie": "tie", "both_bad": "both_bad"}
 """The same opinion when the two edits change places."""
+NO_VOTE = ("", "unreadable")
+"""What stands in a table for a vote that is missing: not asked, or asked and not understood. Never a tie."""
 SKIP = "skip"
 PHASES = ("practice", "gold", "rate", "retest")
 
