@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hpedit.cli.scorer_tables import agreement_lines
 from hpedit.errors import HPEditError
+from hpedit.report.scorer_page import render_scorer_page
 from hpedit.scorer.evaluation import MEASURES, agreement_report
 
 RNG = np.random.default_rng(5)
@@ -45,6 +49,80 @@ def test_every_measure_stands_with_its_interval_for_scorer_judge_people_and_gain
     assert whole["gain"]["pearson"]["ci95"][0] > 0
     assert set(whole["tasks"]) == {"color", "style"}
     json.dumps(whole, allow_nan=False)
+
+
+def test_the_scorers_error_ties_and_trust_stand_beside_its_agreement() -> None:
+    whole = report(deviation=np.full(60, 0.6))
+    mean = RATINGS.mean(axis=1)
+    assert whole["mae"]["value"] == pytest.approx(np.abs(SCORES - mean).mean())
+    assert whole["rmse"] == pytest.approx(np.sqrt(((SCORES - mean) ** 2).mean()))
+    assert whole["gain"]["mae"]["ci95"][1] < 0 < whole["human"]["mae"]["value"]
+    pairs = whole["pairs"]
+    assert pairs["pairs"] == 15 * 6 == sum(count for name, count in pairs.items() if name != "pairs")
+    assert whole["deviation"]["n"] == 60
+    assert whole["tasks"]["color"]["deviation"]["n"] == 30
+    assert whole["reliability"]["slope"]["value"] == pytest.approx(np.polyfit(SCORES, mean, 1)[0])
+    assert report()["deviation"] is None
+
+
+def test_ties_of_the_scorer_are_reported_apart_and_not_counted_wrong() -> None:
+    whole = report(prediction=np.round(SCORES / 2.5), raw=np.full(60, 2.0))
+    assert whole["pairs"]["tied_by_score"] > 0
+    assert (
+        whole["pairwise_ties_wrong"]["value"] < whole["pairwise_accuracy"]["value"] < whole["pairwise_untied"]["value"]
+    )
+    assert whole["raw"]["pairwise_accuracy"]["value"] == 0.5
+    assert whole["raw"]["pairwise_untied"]["value"] is None
+
+
+def test_an_error_in_another_unit_is_not_given() -> None:
+    assert report(raw=RAW * 20)["raw"]["mae"]["value"] is None
+    assert report(raw=RAW * 20)["gain"]["mae"]["value"] is None
+    assert report(raw=RAW * 20)["raw"]["pearson"]["value"] == pytest.approx(report()["raw"]["pearson"]["value"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sources": ["one photo"] * 60},
+        {"prediction": np.full(60, 2.0), "raw": np.full(60, 3.0)},
+        {"prediction": np.full(60, math.nan)},
+        {"ratings": np.full((60, 3), 2.0), "prediction": np.full(60, 2.0)},
+        {"ratings": RATINGS[:, :1]},
+        {"sources": [f"s{row}" for row in range(60)]},
+        {
+            "prediction": np.where(np.arange(60) < 30, SCORES, math.nan),
+            "ratings": np.where(np.arange(60)[:, None] < 30, math.nan, RATINGS),
+        },
+    ],
+    ids=["one source", "constant scores", "no scores", "all ties", "one rater", "no pairs", "no overlap"],
+)
+def test_R12_what_cannot_be_measured_is_null_and_the_report_stands(changes: dict[str, Any]) -> None:
+    whole = report(deviation=np.full(60, 0.5), **changes)
+    text = json.dumps(whole, allow_nan=False)
+    assert "pearson" in text
+    page = render_scorer_page(whole)
+    assert "nan" not in page.lower()
+    assert "\n".join(agreement_lines(whole))
+    if whole["n"] == 0 or np.ptp(RATINGS) == 0:
+        assert whole["pearson"] == {"value": None, "ci95": [None, None]}
+
+
+@pytest.mark.slow
+def test_Z2_a_hundred_thousand_ratings_take_seconds_and_little_memory() -> None:
+    rng, n = np.random.default_rng(0), 20_000
+    truth = rng.uniform(0, 5, n)
+    ratings = np.full((n, 100), math.nan)
+    for _ in range(5):
+        ratings[np.arange(n), rng.integers(100, size=n)] = np.clip(np.round(truth + rng.normal(0, 0.7, n)), 0, 5)
+    sources = [f"s{number}" for number in rng.integers(5000, size=n)]
+    tasks = [f"t{row % 8}" for row in range(n)]
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    whole = agreement_report(truth, np.round(truth), ratings, sources, tasks, deviation=np.full(n, 0.4))
+    assert time.process_time() - start < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+    assert (whole["n"], whole["human"]["raters"], len(whole["tasks"])) == (n, 100, 8)
+    assert whole["pearson"]["ci95"][1] - whole["pearson"]["ci95"][0] < 0.01
 
 
 def test_J1_unscorable_and_unrated_edits_are_left_out_of_all_comparisons_and_counted() -> None:

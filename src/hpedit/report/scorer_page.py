@@ -44,8 +44,24 @@ def write_scorer_page(
     page = out if out.suffix.lower() == ".html" else out / HTML_NAME
     page.parent.mkdir(parents=True, exist_ok=True)
     data = {"title": title, "command": command, "simulated": simulated, "report": report, "curve": curve}
-    atomic_write(page.with_suffix(".json"), json_text(data))
-    text = environment().get_template("scorer.html.jinja").render(
+    twin = page.with_suffix(".json")
+    atomic_write(twin, json_text(data))
+    text = render_scorer_page(report, curve, title=title, command=command, simulated=simulated, twin=twin.name)
+    atomic_write(page, text.encode("utf-8", "replace"))
+    return page
+
+
+def render_scorer_page(
+    report: Cells | None,
+    curve: Cells | None = None,
+    *,
+    title: str = "HP-Scorer against people",
+    command: str = "",
+    simulated: bool = False,
+    twin: str = "scorer.json",
+) -> str:
+    """The page as text; see `write_scorer_page`."""
+    return environment().get_template("scorer.html.jinja").render(
         style=style(),
         title=plain(title),
         command=plain(command),
@@ -55,10 +71,8 @@ def write_scorer_page(
         narrow=[name in scorer_views.ON_PHONES for name in scorer_views.MEASURES.values()],
         report=_report_view(report) if report else None,
         curve=_curve_view(curve) if curve else None,
-        twin=page.with_suffix(".json").name,
+        twin=twin,
     )  # fmt: skip
-    atomic_write(page, text.encode("utf-8", "replace"))
-    return page
 
 
 def _report_view(report: Cells) -> dict[str, Any]:
