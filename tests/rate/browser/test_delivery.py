@@ -154,7 +154,7 @@ def test_R7_server_that_cannot_write_says_so_and_the_answer_is_kept(
     assert server.process is not None
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     rater.page.keyboard.press("3")
-    assert "kept in this browser" in rater.notice("could not store your answer")
+    assert "kept in this browser" in rater.notice("Not stored yet")
     assert rater.page.locator("#status.saved").count() == 0
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
     rater.page.get_by_role("button", name="Try now").click()

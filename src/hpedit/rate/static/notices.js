@@ -46,6 +46,12 @@ function actionButton(label, act) {
   return button;
 }
 
+/** Hints of the server begin in lower case and end without a stop, as on the command line. */
+export function sentences(...texts) {
+  const capital = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+  return texts.filter(Boolean).map(capital).join(" ");
+}
+
 /** What to say about answers that the server has not taken yet. */
 export function unsentNotice(error, waiting) {
   const kept =
@@ -53,13 +59,12 @@ export function unsentNotice(error, waiting) {
       ? "Your answer is kept in this browser and sent again by itself."
       : `Your ${waiting} answers are kept in this browser and sent again by themselves.`;
   if (error.status === undefined) return { title: "No connection to the server.", text: kept };
-  const title = `The server could not store your answer: ${error.message}.`;
-  return { title, text: [error.hint, kept].filter(Boolean).join(" "), tone: "bad" };
+  return { title: `Not stored yet: ${error.message}.`, text: sentences(error.hint, kept), tone: "bad" };
 }
 
 /** What to say about an answer that the server will not take however often it is sent; `said` names the answer. */
 export function refusedNotice({ status, message, hint }, said) {
   const lost = `Not stored: ${said}.`;
-  if (status !== 409) return { title: `The server did not take an answer: ${message}.`, text: [hint, lost].filter(Boolean).join(" ") };
+  if (status !== 409) return { title: `The server did not take an answer: ${message}.`, text: sentences(hint, lost) };
   return { title: "This item was already answered.", text: `The first answer counts; change it by undo. ${lost}` };
 }

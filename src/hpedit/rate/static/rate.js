@@ -8,12 +8,13 @@ import { NoAnswer, Refused, call, uuid4 } from "./api.js";
 import { fillChoices, spoken } from "./choices.js";
 import { forget, remember, undoable } from "./history.js";
 import { listen } from "./keys.js";
-import { Notices, refusedNotice, unsentNotice } from "./notices.js";
+import { Notices, refusedNotice, sentences, unsentNotice } from "./notices.js";
 import { Outbox } from "./outbox.js";
 import {
   $, fillFeedback, fillFlags, fillGuide, fillItem, fillMessage, fillProgress, fillSignIn, fillStatus, markChoice,
-  screen, sentence, showScreen,
+  screen, showScreen,
 } from "./screens.js";
+import { state } from "./state.js";
 import { Stopwatch } from "./stopwatch.js";
 import { Viewer } from "./viewer.js";
 
@@ -31,28 +32,6 @@ const viewer = new Viewer($("stage"), (zoom) => ($("zoom-value").textContent = `
 const outbox = new Outbox({ stored, refused, trouble, changed, unkept });
 const watch = new Stopwatch();
 const tabs = "BroadcastChannel" in self ? new BroadcastChannel("hpedit-rate") : null;
-
-const state = {
-  rater: null,
-  /** The item on the screen; null while the next one is awaited. */
-  item: null,
-  /** Items held ready, in the order in which they come. */
-  upcoming: [],
-  progress: null,
-  /** Of the item shown last; null before the first one. */
-  phase: null,
-  /** Whether the rater has just given a name, and not merely reloaded the page. */
-  signedIn: false,
-  locked: true,
-  advancing: false,
-  undoing: false,
-  troubled: false,
-  flags: new Set(),
-  /** assignment -> when its answer was settled; a list that was asked for earlier may still name it. */
-  settled: new Map(),
-  savedAt: -Infinity,
-  retry: 0,
-};
 
 // Coming and going
 
@@ -90,7 +69,7 @@ async function signIn(event) {
 }
 
 async function enter(session, signedIn) {
-  Object.assign(state, { rater: session.rater, item: null, upcoming: [], phase: null, signedIn });
+  Object.assign(state, { rater: session.rater, item: null, upcoming: [], phase: null, progress: null, progressAt: -Infinity, signedIn });
   notices.clear(...OF_SESSION);
   // What an earlier visit left behind goes first: the server then chooses the next item with it in view.
   await outbox.use(session.rater);
@@ -164,7 +143,8 @@ async function refill() {
     return !settled && assignment !== state.item?.assignment;
   });
   for (const item of state.upcoming) for (const address of [item.source, ...item.edits]) new Image().src = address;
-  setProgress(reply.progress ?? items[0]?.progress);
+  // With answers under way the server's count is behind; their acknowledgements bring a newer one.
+  if (!outbox.waiting.length) setProgress(reply.progress ?? items[0]?.progress, asked);
   return Boolean(reply.done);
 }
 
@@ -172,12 +152,13 @@ async function refill() {
 function present(item) {
   const { practice_done, practice_total, done, total } = item.progress;
   state.item = item;
+  showProgress();
   const first = state.phase === null && (practice_done + done === 0 || (state.signedIn && item.phase === "practice"));
   if (first) {
     fillGuide(item.kind, item.phase === "practice" ? practice_total - practice_done : 0);
     $("guide-go").onclick = () => place(item);
     showScreen("guide", state.rater);
-    $("guide-go").focus();
+    $("guide-go").focus({ preventScroll: true });
   } else if (state.phase === "practice" && item.phase === "rate") {
     const text = `From here on your answers count. There are ${total - done} items for you; stop whenever you like and come back later.`;
     showMessage({ title: "Practice is over", text, button: "Start rating", act: () => place(item) });
@@ -193,7 +174,7 @@ async function place(item) {
   fillChoices($("choices"), item.kind, decide);
   if ("previous" in item) markChoice(item.previous, "previous");
   showScreen("rate", state.rater);
-  setProgress(item.progress);
+  showProgress();
   changed();
   $("instruction").focus({ preventScroll: true });
   try {
@@ -231,15 +212,18 @@ function showMessage(message) {
 }
 
 function showDone() {
-  const text = `Nothing is left for you to rate. All your answers are stored (${state.progress?.done ?? 0} items). You can close this page.`;
+  const text = `Nothing is left for you to rate. All your answers are stored (${state.progress.done} items). You can close this page.`;
   viewer.clear();
   showMessage({ title: "All done, thank you!", text, undo: canUndo() });
 }
 
-function setProgress(progress) {
-  if (!progress) return;
-  state.progress = progress;
-  fillProgress(progress, state.item?.phase === "practice");
+function setProgress(progress, asked = Infinity) {
+  if (asked > state.progressAt) Object.assign(state, { progress, progressAt: Date.now() });
+  showProgress();
+}
+
+function showProgress() {
+  fillProgress(state.progress, state.item?.phase === "practice");
   $("undo").disabled = !canUndo();
 }
 
@@ -316,6 +300,7 @@ async function takeBack(answer) {
     // The study no longer has that item.
     if (!item) return state.item ?? advance();
     state.settled.delete(item.assignment);
+    setProgress(item.progress);
     state.upcoming = [...current, ...state.upcoming].filter(({ assignment }) => assignment !== item.assignment);
     tabs?.postMessage({ undone: item.assignment, rater: state.rater });
     await place(item);
@@ -325,7 +310,7 @@ async function takeBack(answer) {
     // Refused for good: the next undo means the answer before it.
     if (error.status === 404 || error.status === 409) forget(state.rater, answer);
     const title = lost ? "No connection: the answer still counts." : `Could not undo: ${error.message}.`;
-    notices.show("undo", { title, text: lost ? "Try again when the connection is back." : error.hint, seconds: 8 });
+    notices.show("undo", { title, text: lost ? "Try again when the connection is back." : sentences(error.hint), seconds: 8 });
   }
 }
 
@@ -347,7 +332,8 @@ function trouble(error) {
 }
 
 function sessionEnded() {
-  const text = outbox.waiting.length ? "Sign in again with the same name; what you answered is kept and sent then." : "Sign in again with the same name.";
+  const kept = outbox.waiting.length ? " What you answered is kept and sent then." : "";
+  const text = `Sign in again with the same name.${kept}`;
   notices.show("trouble", { title: "Your session has ended.", text, actions: [["Sign in", leave]] });
 }
 
@@ -366,7 +352,7 @@ function couldNot(what, error, redo) {
     notices.clear("load");
     redo();
   };
-  notices.show("load", { title, text: error.hint || "It is tried again by itself.", actions: [["Try now", now]] });
+  notices.show("load", { title, text: sentences(error.hint, "It is tried again by itself."), actions: [["Try now", now]] });
   again(redo);
 }
 

@@ -1,6 +1,7 @@
 // What is on the screen: functions that put given values into the page, and know nothing of answers or the server.
 
 import { spoken } from "./choices.js";
+import { sentences } from "./notices.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -21,7 +22,7 @@ export function screen() {
 /** @param {Error & {hint?: string} | null} error what the last attempt came to */
 export function fillSignIn(error) {
   $("signin-error").hidden = error === null;
-  $("signin-error").textContent = error ? [`${sentence(error.message)}.`, error.hint ?? ""].join(" ").trim() : "";
+  $("signin-error").textContent = error ? sentences(error.message, error.hint) : "";
   (($("name").value && $("token")) || $("name")).focus();
 }
 
@@ -96,9 +97,10 @@ export function markChoice(value, className) {
 
 export function fillFeedback(value, { expected, right, text }) {
   markChoice(expected, "expected");
-  const given = value === "skip" ? "You skipped it." : `You said ${spoken(value)}.`;
+  const given = value === "skip" ? "You skipped it" : `You said ${spoken(value)}`;
+  const ours = value === expected ? "." : `; we would say ${spoken(expected)}.`;
   $("feedback").classList.toggle("right", Boolean(right));
-  $("feedback-verdict").textContent = right ? `✓ ${given} Right.` : `${given} We would say ${spoken(expected)}.`;
+  $("feedback-verdict").textContent = `${right ? "✓ Right. " : ""}${given}${ours}`;
   $("feedback-text").textContent = text ?? "";
   $("feedback").hidden = false;
   $("feedback-go").focus({ preventScroll: true });
@@ -108,9 +110,4 @@ export function fillFlags(flags) {
   for (const button of document.querySelectorAll("[data-flag]")) {
     button.setAttribute("aria-pressed", String(flags.has(button.dataset.flag)));
   }
-}
-
-/** Server errors begin in lower case, as on the command line. */
-export function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, "");
 }

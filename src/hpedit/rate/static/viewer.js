@@ -5,7 +5,6 @@
 
 const MAX_ZOOM = 16;
 const GAP = 14;
-const CAPTION = 26;
 /** Milliseconds that a press lasts before it is a hold and no click or drag. */
 const HOLD_MS = 140;
 /** Pixels that a pointer may tremble within a hold. */
@@ -129,7 +128,8 @@ export class Viewer {
 
   #layout() {
     if (!this.#panels.length || !this.stage.clientWidth) return;
-    const { columns, cell, scale } = arrange(this.#panels.length, this.#size, this.stage.clientWidth, this.stage.clientHeight);
+    const stage = { width: this.stage.clientWidth, height: this.stage.clientHeight };
+    const { columns, cell, scale } = arrange(this.#panels.length, this.#size, stage, this.#panels[0].caption.offsetHeight);
     this.cell = cell;
     this.#base = crisp(scale);
     this.stage.style.gridTemplateColumns = `repeat(${columns}, max-content)`;
@@ -257,11 +257,14 @@ function panelsOf(item) {
 }
 
 /** Columns that show `count` pictures largest in a stage, the size of one cell, and the scale to fit it. */
-function arrange(count, size, width, height) {
+function arrange(count, size, { width, height }, caption) {
   let best = null;
   for (let columns = count; columns >= 1; columns -= 1) {
     const rows = Math.ceil(count / columns);
-    const cell = { width: Math.floor((width - GAP * (columns - 1)) / columns), height: Math.floor((height - GAP * (rows - 1)) / rows - CAPTION) };
+    const cell = {
+      width: Math.floor((width - GAP * (columns - 1)) / columns),
+      height: Math.floor((height - GAP * (rows - 1)) / rows - caption),
+    };
     const scale = Math.max(0.01, Math.min(cell.width / size.width, cell.height / size.height));
     if (!best || scale > best.scale * 1.02) best = { columns, cell, scale };
   }
