@@ -344,6 +344,7 @@ def test_signing_out_ends_the_session(app: Serving) -> None:
         assert anna.http.get(path).status_code == 401
 
 
+@pytest.mark.slow
 def test_the_server_needs_no_torch() -> None:
     code = "import sys, hpedit.rate.run, hpedit.store.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

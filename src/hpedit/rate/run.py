@@ -72,10 +72,13 @@ def serve_run(
         with bind(address.host, address.port) as listener:
             port = listener.getsockname()[1]
             policy = Policy.make(address.host, port, address.token, address.names)
-            _tell(store, desk, settings, address)
-            say(f"http://{_readable(address.host)}:{port}/")
-            sys.stdout.flush()
-            serve(store, desk, shelf, policy, listener)
+
+            def ready() -> None:
+                _tell(store, desk, settings, address)
+                say(f"http://{_readable(address.host)}:{port}/")
+                sys.stdout.flush()
+
+            serve(store, desk, shelf, policy, listener, ready)
         sys.stderr.write(f"stopped; {len(store.answers())} answers in {db}\n")
 
 

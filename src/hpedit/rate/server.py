@@ -239,7 +239,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket, so that the port is known before anything is printed; HPEditError if it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where the protocol is named; else every reply waits 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -259,14 +260,31 @@ def make_server(app: FastAPI) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def serve(store: RatingStore, desk: Desk, shelf: PictureShelf, policy: Policy, listener: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests under way are finished, and a return means that all is on the disk."""
+def serve(
+    store: RatingStore,
+    desk: Desk,
+    shelf: PictureShelf,
+    policy: Policy,
+    listener: socket.socket,
+    ready: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests under way are finished, and a return means that all is on the disk.
+
+    Args:
+        ready: Called when a signal already ends the server cleanly: the moment to print the address.
+    """
     writer = Writer(store, desk.reload)
-    app = RatingApp(desk, writer, shelf, policy, listener.getsockname()[1]).app()
-    # uvicorn raises the signal again once it has shut down; to end on request is no failure.
+    server = make_server(RatingApp(desk, writer, shelf, policy, listener.getsockname()[1]).app())
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it runs, and raises the signal again once it has shut down; these take what
+    # comes before and after, since to end on request is no failure.
     for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, lambda *_: None)
+        signal.signal(ending, end)
     try:
-        make_server(app).run(sockets=[listener])
+        ready()
+        server.run(sockets=[listener])
     finally:
         writer.close()
