@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -206,6 +208,24 @@ def test_a_prompt_with_too_few_pictures_is_refused(judge: TransformersJudge) -> 
 def test_no_such_judge_is_one_clear_error(tmp_path: object) -> None:
     with pytest.raises(HPEditError, match="can't be loaded"):
         TransformersJudge.load(str(tmp_path))
+
+
+def test_a_checkpoint_laid_out_as_on_the_hub_loads_without_torchvision(tmp_path: Path) -> None:
+    """Qwen's processor class wants a video processor, which wants torchvision; pictures need neither."""
+    judge = random_qwen3()
+    judge.model.save_pretrained(tmp_path)
+    judge.processor.save_pretrained(tmp_path)
+    pictures = json.loads((tmp_path / "processor_config.json").read_text())["image_processor"]
+    (tmp_path / "processor_config.json").unlink()
+    named = {"image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": "Qwen3VLProcessor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**pictures, **named}))
+    tokens = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del tokens["image_token"], tokens["extra_special_tokens"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**tokens, "processor_class": "Qwen3VLProcessor"}))
+    loaded = TransformersJudge.load(str(tmp_path))
+    assert loaded.share
+    asked = edit_questions()
+    assert (rows(loaded, asked, share=True) - rows(judge, asked, share=False)).abs().max() < 1e-4
 
 
 def test_an_unknown_dtype_is_named() -> None:

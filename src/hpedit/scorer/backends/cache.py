@@ -66,6 +66,7 @@ class CachedJudge:
             (key, question) for key, question in dict(zip(keys, questions, strict=True)).items() if key not in known
         ]
         self.misses += len(todo)
+        logger.info("%s: %d of %d answers are known", self.path, len(questions) - len(todo), len(questions))
         for chunk in _chunks(todo):
             answers = dict(zip((key for key, _ in chunk), self.judge.ask([q for _, q in chunk]), strict=True))
             self._write(answers)

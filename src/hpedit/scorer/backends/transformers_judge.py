@@ -116,8 +116,10 @@ class TransformersJudge:
 
     @property
     def fingerprint(self) -> str:
-        """Weights, answer tokens, and the way the answer is read."""
-        text = f"{self._weights}|{self.model.dtype}|expectation|{MIN_MASS}|{VERSION}"
+        """Weights, how pictures are prepared, answer tokens, and the way the answer is read."""
+        # The classes with and without torchvision resize a picture a little differently.
+        pictures = type(self.processor.image_processor).__name__
+        text = f"{self._weights}|{self.model.dtype}|{pictures}|expectation|{MIN_MASS}|{VERSION}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
@@ -258,7 +260,9 @@ def _load_processor(place: str, asked: dict[str, Any]) -> Any:
 
     try:
         return AutoProcessor.from_pretrained(place, **asked)
-    except ImportError:
+    except (ImportError, ValueError) as error:
+        if "torchvision" not in str(error):
+            raise
         tokenizer = AutoTokenizer.from_pretrained(place, extra_special_tokens={"image_token": "<|image_pad|>"}, **asked)
         pictures = AutoImageProcessor.from_pretrained(place, **asked)
         return PaddleOCRVLProcessor(pictures, tokenizer, chat_template=tokenizer.chat_template)
