@@ -36,6 +36,23 @@ def test_R3_double_click_is_one_answer(visit: Visit, scoring: Server) -> None:
     assert rater.stored(2) == [4.0, 4.0]
 
 
+def test_R3_key_meant_for_the_item_before_is_no_answer(visit: Visit, scoring: Server) -> None:
+    rater = visit(scoring).begin()
+    before = rater.shown()
+    rater.page.evaluate(
+        """() => {
+          const press = () => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "2", bubbles: true }));
+          const stage = document.getElementById("stage");
+          const watch = () => !stage.classList.contains("waiting") && (observer.disconnect(), setTimeout(press, 50));
+          const observer = new MutationObserver(watch);
+          setTimeout(() => observer.observe(stage, { attributes: true }));
+        }"""
+    )
+    rater.page.keyboard.press("4")
+    rater.moved_on(before)
+    assert rater.stored(1) == [4.0]
+
+
 def test_R3_two_tabs_follow_each_other(visit: Visit, scoring: Server) -> None:
     first = visit(scoring).begin()
     second = Rater.at(first.page.context, scoring, first.name).open().pass_guide()
