@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.rate.agreement_figures import RESAMPLES, alpha, score_figures
+from hpedit.rate.agreement_figures import alpha, bootstrap, score_figures
 from hpedit.rate.careless import Flag, conduct_flags, is_right, oriented, score_flags, vote_flags
 from hpedit.rate.exchange.files import read_items, read_responses, with_items
 from hpedit.rate.exchange.records import SKIP, VOTES, Response, check_once
 from hpedit.scorer.statistics import (
     Estimate,
     FloatArray,
-    bootstrap_by_source,
     ratio_of_sums,
     weighted_mean,
     weighted_spearman,
@@ -181,7 +180,7 @@ def _vote_figures(responses: Sequence[Response], unit: str, seed: int) -> dict[s
         "alpha": alpha(counts, sources, "nominal", seed).as_dict(),
         "equal": _equal_share(counts, sources, seed).as_dict(),
         "equal_decided": _equal_share(decided, sources, seed).as_dict(),
-        "left": bootstrap_by_source(left, sides, weighted_mean, seed, RESAMPLES).as_dict(),
+        "left": bootstrap(left, sides, weighted_mean, seed).as_dict(),
         "retest": _vote_retest(responses, unit, seed),
     }
 
@@ -190,7 +189,7 @@ def _equal_share(counts: FloatArray, sources: Sequence[str], seed: int) -> Estim
     """Share of the pairs of two raters' answers to one item that are equal."""
     total = counts.sum(axis=1)
     equal = (counts * (counts - 1)).sum(axis=1)
-    return bootstrap_by_source(np.column_stack([equal, total * (total - 1)]), sources, ratio_of_sums, seed, RESAMPLES)
+    return bootstrap(np.column_stack([equal, total * (total - 1)]), sources, ratio_of_sums, seed)
 
 
 def _first_votes(responses: Sequence[Response]) -> list[Response]:
@@ -213,9 +212,9 @@ def _score_retest(responses: Sequence[Response], axis: str, unit: str, seed: int
     distance = np.abs(pairs[:, 0] - pairs[:, 1])
     return {
         "n": len(pairs),
-        "equal": bootstrap_by_source(distance == 0, sources, weighted_mean, seed, RESAMPLES).as_dict(),
-        "distance": bootstrap_by_source(distance, sources, weighted_mean, seed, RESAMPLES).as_dict(),
-        "spearman": bootstrap_by_source(pairs, sources, weighted_spearman, seed, RESAMPLES).as_dict(),
+        "equal": bootstrap(distance == 0, sources, weighted_mean, seed).as_dict(),
+        "distance": bootstrap(distance, sources, weighted_mean, seed).as_dict(),
+        "spearman": bootstrap(pairs, sources, weighted_spearman, seed).as_dict(),
     }
 
 
@@ -225,7 +224,7 @@ def _vote_retest(responses: Sequence[Response], unit: str, seed: int) -> dict[st
     again = [r for r in responses if r.phase == "retest" and (r.rater, frozenset(r.edits)) in first]
     equal = [float(oriented(r) == oriented(first[r.rater, frozenset(r.edits)])) for r in again]
     sources = [_source(r, unit) for r in again]
-    return {"n": len(equal), "equal": bootstrap_by_source(equal, sources, weighted_mean, seed, RESAMPLES).as_dict()}
+    return {"n": len(equal), "equal": bootstrap(equal, sources, weighted_mean, seed).as_dict()}
 
 
 def _rater_row(responses: Sequence[Response], rater: str, own: FloatArray, axis: str) -> dict[str, Any]:

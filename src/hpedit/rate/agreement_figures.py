@@ -14,6 +14,7 @@ from typing import Literal
 
 import krippendorff
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hpedit.scorer.agreement import human_ceiling, mean_rating
 from hpedit.scorer.statistics import (
@@ -25,7 +26,9 @@ from hpedit.scorer.statistics import (
     weighted_spearman,
 )
 
-RESAMPLES = 1000
+RESAMPLES, FEWEST = 1000, 200
+_CELLS = 4_000_000
+"""Resamples times rows, what time is spent on: a larger table gets fewer resamples, `FEWEST` at least."""
 MAX_EDITS = 1500
 """Edits drawn for the pairs of any two; a million pairs a rater are as good as all."""
 
@@ -59,8 +62,8 @@ def score_figures(ratings: FloatArray, sources: Sequence[str], margin: float, se
         "rest_pearson": rest["pearson"],
         "rest_pairwise": rest["pairwise_accuracy"],
         "rest_pairwise_any": any_pair_accuracy(ratings, sources, margin, seed),
-        "pair_spearman": bootstrap_by_source(pairs, pair_sources, mean_over_groups(weighted_spearman), seed, RESAMPLES),
-        "pair_spearman_pooled": bootstrap_by_source(pooled, pair_sources * 2, weighted_spearman, seed, RESAMPLES),
+        "pair_spearman": bootstrap(pairs, pair_sources, mean_over_groups(weighted_spearman), seed),
+        "pair_spearman_pooled": bootstrap(pooled, pair_sources * 2, weighted_spearman, seed),
     }
 
 
@@ -79,7 +82,7 @@ def alpha(counts: FloatArray, sources: Sequence[str], level: Level, seed: int) -
     if ((comparable > 0).any(axis=0)).sum() < 2:
         return Estimate(math.nan, math.nan, math.nan, len(comparable), len(set(names)))
     value = float(krippendorff.alpha(value_counts=comparable, level_of_measurement=level))
-    return replace(bootstrap_by_source(comparable, names, alpha_statistic(level), seed, RESAMPLES), value=value)
+    return replace(bootstrap(comparable, names, alpha_statistic(level), seed), value=value)
 
 
 def alpha_statistic(level: Level) -> Statistic:
@@ -107,6 +110,12 @@ def alpha_statistic(level: Level) -> Statistic:
         return 1 - result
 
     return statistic
+
+
+def bootstrap(values: ArrayLike, sources: Sequence[str], statistic: Statistic, seed: int) -> Estimate:
+    """`bootstrap_by_source` with as many resamples as a table of this size is given."""
+    resamples = min(RESAMPLES, max(FEWEST, _CELLS // max(1, len(sources))))
+    return bootstrap_by_source(values, sources, statistic, seed, resamples)
 
 
 def mean_over_groups(statistic: Statistic) -> Statistic:
@@ -170,6 +179,6 @@ def any_pair_accuracy(ratings: FloatArray, sources: Sequence[str], margin: float
         return share
 
     return replace(
-        bootstrap_by_source(np.arange(len(names), dtype=float), names, statistic, seed, RESAMPLES),
+        bootstrap(np.arange(len(names), dtype=float), names, statistic, seed),
         n=int(all_pairs.sum()),
     )
