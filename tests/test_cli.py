@@ -148,11 +148,14 @@ def test_ratings_of_real_people_from_import_to_json(tmp_path: Path) -> None:
     folder = str(tmp_path / "scorer")
     fitted = hpedit("scorer", "fit", *tables, "--judge", judge, "--out", folder)
     assert fitted.returncode == 0, fitted.stderr
-    result = json.loads(hpedit("scorer", "eval", *tables, "--scorer", folder, "--json").stdout)
+    refused = hpedit("scorer", "eval", *tables, "--scorer", folder)
+    assert (refused.returncode, "were used to fit" in refused.stderr) == (2, True)
+    seen = ("--scorer", folder, "--allow-seen")
+    result = json.loads(hpedit("scorer", "eval", *tables, *seen, "--json").stdout)
     for block in (result, result["raw"], result["human"]):
         for measure in ("pearson", "spearman", "pairwise_accuracy"):
             assert block[measure].keys() >= {"value", "ci95"}
     assert result["verdict"] in ("ok", "no signal")
-    shown = hpedit("scorer", "eval", *tables, "--scorer", folder).stdout
+    shown = hpedit("scorer", "eval", *tables, *seen).stdout
     assert "pairwise_accuracy" in shown
     assert "verdict:" in shown

@@ -1,0 +1,53 @@
+"""Evaluate on tables only what the fit has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.scorer.rated_tables import write_tables
+
+from hpedit.errors import HPEditError
+from hpedit.scorer.held_out import evaluate_tables, judge_of
+from hpedit.scorer.tabular import fit
+
+
+@pytest.fixture
+def scorer(tmp_path: Path) -> Path:
+    """A scorer fitted on photos 0 to 29."""
+    fit(*write_tables(tmp_path / "fitted", 0, 30), "good", tmp_path / "scorer")
+    return tmp_path / "scorer"
+
+
+def test_photos_seen_in_fitting_are_left_out_counted_and_said(scorer: Path, tmp_path: Path) -> None:
+    both = evaluate_tables(scorer, *write_tables(tmp_path / "both", 20, 60))
+    rest = evaluate_tables(scorer, *write_tables(tmp_path / "rest", 30, 60))
+    assert (both["seen"], both["seen_sources"], both["seen_edits"], both["n"]) == ("excluded", 10, 30, 90)
+    assert (rest["seen"], rest["seen_sources"], rest["seen_edits"]) == ("none", 0, 0)
+    assert both["pearson"] == rest["pearson"]
+
+
+def test_if_all_were_seen_there_is_nothing_to_measure_unless_that_is_asked_for(scorer: Path, tmp_path: Path) -> None:
+    tables = write_tables(tmp_path / "seen", 0, 30)
+    with pytest.raises(HPEditError, match=r"all 30 photos .* were used to fit") as caught:
+        evaluate_tables(scorer, *tables)
+    assert "--allow-seen" in (caught.value.hint or "")
+    flattering = evaluate_tables(scorer, *tables, allow_seen=True)
+    assert (flattering["seen"], flattering["seen_sources"], flattering["n"]) == ("included", 30, 90)
+
+
+def test_the_scorers_deviation_is_checked_on_the_same_edits(scorer: Path, tmp_path: Path) -> None:
+    found = evaluate_tables(scorer, *write_tables(tmp_path / "rest", 30, 60))
+    assert found["deviation"]["n"] == found["n"] == 90
+    assert 0.6 < found["deviation"]["z_spread"]["value"] < 1.6
+
+
+def test_what_is_measured_must_be_said(scorer: Path) -> None:
+    assert judge_of(scorer, None, curve=True) == "good"
+    assert judge_of(None, "other", curve=True) == "other"
+    with pytest.raises(HPEditError, match="--judge or --scorer is missing"):
+        judge_of(None, None, curve=True)
+    with pytest.raises(HPEditError, match="--scorer is missing"):
+        judge_of(None, None, curve=False)
+    with pytest.raises(HPEditError, match="--judge is for --curve"):
+        judge_of(scorer, "good", curve=False)
