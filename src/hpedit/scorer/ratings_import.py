@@ -140,11 +140,7 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
     marks = read_rows(src / "human_ratings.csv", ("edit_id", "rater", *_AXES, "overall"))
     _check_known(marks, known)
     index_rows(marks, ("edit_id", "rater"))
-    given = [
-        (row["edit_id"], row.name("rater"), repr(_mark(row, "overall") / 2), *(row[axis] for axis in _AXES))
-        for row in marks
-        if row["overall"] and all(math.isfinite(_mark(row, axis)) for axis in _AXES if row[axis])
-    ]
+    given = _halved(marks)
     tasks = [_magicbrush_task(row) for row in edits]
     header = (*_EDIT_COLUMNS, "task", "turn", "source_file", "edited_file")
     table = [
@@ -211,6 +207,15 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
         "unreadable": _count(rows, judges, "unreadable"),
         "not_asked": _count(rows, judges, ""),
     }
+
+
+def _halved(marks: list[Row]) -> list[tuple[str, ...]]:
+    """Rows of ratings.csv from marks on 0 to 10; a row without an overall mark is none."""
+    return [
+        (row["edit_id"], row.name("rater"), repr(_mark(row, "overall") / 2), *(row[axis] for axis in _AXES))
+        for row in marks
+        if row["overall"] and all(math.isfinite(_mark(row, axis)) for axis in _AXES if row[axis])
+    ]
 
 
 def _magicbrush_task(row: Row) -> str:
