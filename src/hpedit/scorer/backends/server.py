@@ -192,15 +192,18 @@ def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Se
             raise _HTTPError(404, f"the model {asked.model!r} is not served here, only {name!r}")
         async with decoders:
             question = await asyncio.to_thread(_question, asked.messages[0])
-        try:
-            tops = await batcher.put(question)
-        except Full:
-            raise _HTTPError(429, "too many requests wait", {"retry-after": "1"}) from None
-        except HPEditError as error:
-            raise _HTTPError(400, error.message) from error
-        return _completion(asked, tops)
+        return _completion(asked, await _put(batcher, question))
 
     return app
+
+
+async def _put(batcher: Batcher[Tops], question: Question) -> Tops:
+    try:
+        return await batcher.put(question)
+    except Full:
+        raise _HTTPError(429, "too many requests wait", {"retry-after": "1"}) from None
+    except HPEditError as error:
+        raise _HTTPError(400, error.message) from error
 
 
 def _question(message: UserMessage) -> Question:
