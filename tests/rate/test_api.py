@@ -6,15 +6,21 @@ import datetime
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.rate.serving import Serving, error_of, make_edits, serving
 
 from hpedit.errors import HPEditError
+from hpedit.rate.desk import RunSettings
+from hpedit.rate.run import prepare
 from hpedit.rate.store import RatingStore, utc_now
+from hpedit.rate.writer import Writer
 
 
 def test_a_rater_scores_all_edits_once_each(app: Serving) -> None:
@@ -65,6 +71,54 @@ def test_R2_a_repeated_answer_is_stored_once_and_confirmed(app: Serving) -> None
     assert [reply["duplicate"] for reply in replies] == [False, True, True]
     assert len(app.store.answers()) == 1
     assert anna.post_answer(item, 5, name).status_code == 409
+
+
+def test_R1_the_disk_is_waited_for(app: Serving) -> None:
+    query = app.store.connection.execute
+    # 2 = FULL: in WAL mode SQLite then fsyncs every commit (sqlite.org/pragma.html#pragma_synchronous).
+    assert (query("PRAGMA journal_mode").fetchone()[0], query("PRAGMA synchronous").fetchone()[0]) == ("wal", 2)
+
+
+def test_R1_no_reply_comes_before_the_commit(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna = app.rater()
+    item = anna.next()
+    assert item is not None
+    committed = threading.Event()
+    real = app.store.transaction
+
+    @contextmanager
+    def slow() -> Iterator[sqlite3.Connection]:
+        with real() as connection:
+            yield connection
+            time.sleep(0.2)
+        committed.set()
+
+    monkeypatch.setattr(RatingStore, "transaction", lambda _: slow())
+    anna.answer(item, 3)
+    assert committed.is_set()
+
+
+def test_R4_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> None:
+    with RatingStore.hold(tmp_path / "r.sqlite") as store:
+        desk, _ = prepare(store, edits, RunSettings("score"), practice=0)
+        writer = Writer(store, desk.reload)
+
+        def broken() -> None:
+            store.connection.execute("INSERT INTO meta VALUES ('half', 'done')")
+            raise ZeroDivisionError
+
+        def patient() -> None:
+            time.sleep(0.1)
+
+        # While the first is at work the others come to wait, and share a transaction.
+        futures = [writer.submit(operation) for operation in (patient, lambda: desk.sign_in("Anna"), broken)]
+        futures.append(writer.submit(lambda: desk.sign_in("Berta")))
+        with pytest.raises(ZeroDivisionError):
+            futures[2].result()
+        assert [futures[n].result()[1]["rater"] for n in (1, 3)] == ["Anna", "Berta"]  # type: ignore[index]
+        writer.close()
+        assert store.raters() == ["Anna", "Berta"]
+        assert store.meta("half") is None
 
 
 def test_R3_second_click_and_stale_page_change_nothing(app: Serving) -> None:
@@ -285,6 +339,26 @@ def test_everything_survives_a_restart(edits: Path, tmp_path: Path) -> None:
         anna.answer(held, 3)
         assert anna.rate_all() == 4
         assert len(app.store.answers()) == 8
+
+
+def test_a_run_may_lose_and_gain_edits_between_starts(tmp_path: Path) -> None:
+    db, folder = tmp_path / "r.sqlite", make_edits(tmp_path / "edits", cases=4, editors=1)
+    with serving(folder, db, overlap=1) as app:
+        assert app.rater().rate_all() == 4
+    table = (folder / "edits.csv").read_text().splitlines(keepends=True)
+    (folder / "edits.csv").write_text("".join(table[:2]))
+    with serving(folder, db, overlap=1) as app:
+        anna = app.rater()
+        reply = anna.ok(anna.http.get("/api/next"))
+        assert (reply["done"], reply["progress"]["done"], reply["progress"]["total"]) == (True, 4, 4)
+        # What is no longer shown can still be taken back; there is only nothing to show.
+        assert [answer for answer in app.store.answers() if answer.edit_ids == ("e0-0",)]
+        for _ in range(4):
+            assert anna.undo().status_code == 200
+    make_edits(folder, cases=5, editors=1)
+    with serving(folder, db, overlap=1) as app:
+        # Anna's four are kept for her after a restart, for one lease.
+        assert (app.rater("Berta").rate_all(), app.rater().rate_all()) == (1, 4)
 
 
 def test_a_store_keeps_to_its_mode_and_its_pictures(edits: Path, tmp_path: Path) -> None:

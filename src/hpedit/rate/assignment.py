@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,10 +73,10 @@ class RaterState:
     retests: dict[str, Holding] = field(default_factory=dict)
     answered: list[Holding] = field(default_factory=list)
     """With a standing answer, in the order of the answers."""
-
-    def count(self, *phases: Phase) -> int:
-        """Standing answers in these phases."""
-        return sum(holding.shown.phase in phases for holding in self.answered)
+    counts: Counter[Phase] = field(default_factory=Counter)
+    """Standing answers by phase."""
+    rate: set[str] = field(default_factory=set)
+    """The items of `seen` that are to be rated, neither practice nor gold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Plan:
     ) -> None:
         self.items = {item.id: item for item in (*items, *gold, *practice)}
         self._rate, self._gold, self._practice = list(items), list(gold), list(practice)
+        self._rate_ids = {item.id for item in items}
         self._seed, self._overlap, self._lease, self._clock = seed, overlap, lease, clock
         self._retests = retests
         self._holdings: dict[str, Holding] = {}
@@ -137,7 +139,9 @@ class Plan:
             state.retests[shown.item] = holding
         else:
             state.seen[shown.item] = holding
-        if shown.phase == "rate":
+        # What an earlier start had to rate, and this one has not, is no part of the progress.
+        if shown.phase == "rate" and shown.item in self._rate_ids:
+            state.rate.add(shown.item)
             self._holders.setdefault(shown.item, {})[shown.rater] = holding
         state.open.append(holding)
         return holding
@@ -148,6 +152,7 @@ class Plan:
         holding.change, holding.value = change, value
         state = self.rater(holding.shown.rater)
         state.answered.append(holding)
+        state.counts[holding.shown.phase] += 1
         state.open.remove(holding)
         self._note(holding.shown.item)
 
@@ -158,6 +163,7 @@ class Plan:
         holding.change = holding.value = None
         holding.deadline = self._clock() + self._lease
         state.answered.remove(holding)
+        state.counts[holding.shown.phase] -= 1
         state.open.insert(0, holding)
         self._note(holding.shown.item)
 
@@ -203,7 +209,7 @@ class Plan:
         for item in self._practice:
             if item.id not in state.seen:
                 return Choice(item, "practice", self._bit("practice", rater, item.id))
-        done = state.count("rate")
+        done = state.counts["rate"]
         gold = self._due_gold(state, done)
         if gold is not None:
             return Choice(gold, "gold", self._bit("gold", rater, gold.id))
@@ -240,15 +246,13 @@ class Plan:
 
     def _from_blocks(self, state: RaterState) -> Choice | None:
         for number, block in enumerate(self._blocks):
-            free = [item for item in block if self._is_free(item, state)]
+            left = [item for item in block if item.id not in state.rate and item.id not in self._complete]
+            free = [item for item in left if self._taken(item.id) < self._overlap]
             if free:
                 order = self._shuffled(block, "order", number, state.number)
                 item = next(item for item in order if item in free)
                 return Choice(item, "rate", self._swap(number, item, state.number))
         return None
-
-    def _is_free(self, item: Item, state: RaterState) -> bool:
-        return item.id not in state.seen and item.id not in self._complete and self._taken(item.id) < self._overlap
 
     @cached_property
     def _blocks(self) -> list[list[Item]]:
@@ -267,18 +271,17 @@ class Plan:
     def progress(self, rater: int) -> Progress:
         """How far the rater is; the total falls as others complete items."""
         state = self.rater(rater)
-        done = state.count("rate", "gold", "retest")
-        rated = state.count("rate")
+        rated = state.counts["rate"]
+        done = rated + state.counts["gold"] + state.counts["retest"]
         waiting = sum(holding.shown.phase != "practice" and self._is_due(holding) for holding in state.open)
-        seen = {item for item, holding in state.seen.items() if holding.shown.phase == "rate"}
-        free = len(self._rate) - len(self._complete) - len(seen - self._complete)
+        free = len(self._rate) - len(self._complete) - len(state.rate - self._complete)
         reach = rated + free + waiting
         gold = self._places("gold", state.number, len(self._gold), GOLD_EVERY)
         left = sum(place <= reach for place in gold) - sum(item.id in state.seen for item in self._gold)
         return Progress(
             done=done,
             total=done + waiting + free + max(0, left),
-            practice_done=state.count("practice"),
+            practice_done=state.counts["practice"],
             practice_total=len(self._practice),
             can_undo=bool(state.answered) and state.answered[-1].shown.phase != "practice",
         )

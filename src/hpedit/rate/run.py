@@ -74,7 +74,7 @@ def serve_run(
             policy = Policy.make(address.host, port, address.token, address.names)
 
             def ready() -> None:
-                _tell(store, desk, settings, address)
+                _tell(store, desk, settings, policy)
                 say(f"http://{_readable(address.host)}:{port}/")
                 sys.stdout.flush()
 
@@ -82,15 +82,20 @@ def serve_run(
         sys.stderr.write(f"stopped; {len(store.answers())} answers in {db}\n")
 
 
-def _tell(store: RatingStore, desk: Desk, settings: RunSettings, address: Address) -> None:
+def _tell(store: RatingStore, desk: Desk, settings: RunSettings, policy: Policy) -> None:
     """What is served, to whom, and how far it is."""
     raters, answers = len(store.raters()), sum(answer.phase != "practice" for answer in store.answers())
     what = "edits to score" if settings.kind == "score" else "pairs to compare"
     lines = [
         f"{desk.count} {what}, {settings.overlap} raters each; so far {answers} answers of {raters} raters",
-        "raters need the token" if address.token else "no token is asked for; only this machine can open the page",
+        "raters need the token" if policy.token else "no token is asked for; only this machine can open the page",
         "open the address below; Ctrl-C ends",
     ]
+    if policy.token:
+        lines[2:2] = [
+            f"the server answers to the names {', '.join(sorted(policy.hosts))}",
+            "it does not encrypt: beyond a network that you trust, put a TLS proxy or an SSH tunnel before it",
+        ]
     sys.stderr.write("\n".join(lines) + "\n")
 
 
