@@ -49,6 +49,7 @@ def test_figures_that_flatter_are_said_first() -> None:
 def test_what_is_undefined_reads_na() -> None:
     assert interval({"value": None, "ci95": [None, None]}) == "n/a"
     assert interval({"value": 0.5, "ci95": [None, None]}) == "0.50"
+    assert interval({"value": -0.001, "ci95": [-0.01, 0.001]}) == "0.00 [-0.01, 0.00]"
     text = "\n".join(curve_lines(make_curve()))
     assert "10           n/a: too few <to fit>" in text
     assert "one human    n/a" in text

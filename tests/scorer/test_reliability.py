@@ -40,6 +40,13 @@ def test_a_scorer_too_sure_or_too_unsure_of_itself_is_told_so(factor: float, say
     assert (found["coverage"]["0.8"]["value"] < 0.8) == (factor < 1)
 
 
+def test_a_small_fault_of_a_large_table_still_holds() -> None:
+    found = stated_deviation(SCORE, DEVIATION * 1.05, TARGET, DRAWS)
+    assert found is not None
+    assert found["z_spread"]["ci95"][1] < 1
+    assert found["says"] == "holds"
+
+
 def test_edits_without_a_stated_deviation_are_left_out_and_counted() -> None:
     deviation = DEVIATION.copy()
     deviation[:7], deviation[7:10] = np.nan, 0.0

@@ -77,11 +77,16 @@ def interval(estimate: Cells) -> str:
     value, (low, high) = estimate["value"], estimate["ci95"]
     if value is None:
         return "n/a"
-    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return _two(value) if low is None or high is None else f"{_two(value)} [{_two(low)}, {_two(high)}]"
 
 
 def _spread(found: Cells | None) -> str:
-    return "n/a" if found is None else f"{found['mean']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    return "n/a" if found is None else f"{_two(found['mean'])} [{_two(found['low'])}, {_two(found['high'])}]"
+
+
+def _two(value: float) -> str:
+    """Two decimals, without the sign of a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _tie_lines(result: Cells) -> Iterator[str]:
@@ -118,4 +123,4 @@ def _task_lines(tasks: Cells) -> Iterator[str]:
 
 
 def _figure(estimate: Cells) -> str:
-    return "n/a" if estimate["value"] is None else f"{estimate['value']:.2f}"
+    return "n/a" if estimate["value"] is None else _two(estimate["value"])

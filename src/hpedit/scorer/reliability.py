@@ -27,6 +27,8 @@ PER_BIN = 10
 """Fewest edits a bin; fewer edits make fewer bins."""
 BAND = 0.5
 """Width of the histogram's bands on the 0-5 scale."""
+HARMLESS = 0.1
+"""A spread of standardised errors this near to 1 is no reason to distrust a deviation, however surely it is not 1."""
 
 _ROUNDING = 1e-9
 
@@ -67,8 +69,8 @@ def stated_deviation(
     Returns:
         JSON values: n, left_out, coverage ({"0.5": {"value", "ci95", "nominal"}, ...}), z_spread (nominal 1), z_mean
         (nominal 0), stated (root mean square), actual (root mean square error), bins of {"n", "stated", "actual"},
-        and says: whether the interval of z_spread holds 1 ("holds"), is above ("too small") or below ("too large");
-        None without an interval.
+        and says: "too small" if the interval of z_spread is above 1 and leaves `HARMLESS`, "too large" if it is below 1
+        and leaves it, else "holds"; None without an interval.
     """
     rows = np.flatnonzero(deviation > 0)
     if len(rows) == 0:
@@ -134,7 +136,9 @@ def _inside(z: FloatArray, level: float) -> FloatArray:
 def _says(spread: Estimate) -> Says | None:
     if np.isnan(spread.low):
         return None
-    return "too small" if spread.low > 1 else "too large" if spread.high < 1 else "holds"
+    if spread.low > 1 and spread.high > 1 + HARMLESS:
+        return "too small"
+    return "too large" if spread.high < 1 and spread.low < 1 - HARMLESS else "holds"
 
 
 def _shares(values: FloatArray) -> list[float]:
