@@ -38,13 +38,20 @@ def browser(chromium: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def new_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewServer]:
-    """Start a server over a study of its own; options are those of the command."""
+    """Start a server over a study of its own, or over `edits`; options are those of the command."""
     pytest.importorskip("fastapi", reason="the server needs the extra [rate]")
     servers: list[Server] = []
 
-    def start(*options: str, cases: int = 6, instruction: str = "make photo {} brighter", token: str = "") -> Server:
+    def start(
+        *options: str,
+        cases: int = 6,
+        instruction: str = "make photo {} brighter",
+        token: str = "",
+        edits: Path | None = None,
+    ) -> Server:
         folder = tmp_path_factory.mktemp("study")
-        server = Server(write_study(folder / "edits", cases, instruction), folder / "ratings.sqlite", options, token)
+        study = edits or write_study(folder / "edits", cases, instruction)
+        server = Server(study, folder / "ratings.sqlite", options, token)
         servers.append(server)
         return server.start()
 

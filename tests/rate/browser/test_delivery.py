@@ -32,8 +32,10 @@ def test_R3_double_click_is_one_answer(visit: Visit, scoring: Server) -> None:
     before = rater.shown()
     rater.page.dblclick(".choice[data-value='4']")
     rater.moved_on(before)
-    rater.page.locator(".choice[data-value='4']").evaluate("button => [1, 2, 3].map(() => button.click())")
-    assert rater.stored(2) == [4.0, 4.0]
+    # Faster than any hand: the first one counts.
+    rater.page.locator("#choices").evaluate("box => [3, 1, 0].forEach((index) => box.children[index].click())")
+    assert rater.stored(2) == [4.0, 3.0]
+    assert rater.page.locator(".notice").count() == 0
 
 
 def test_R3_key_meant_for_the_item_before_is_no_answer(visit: Visit, scoring: Server) -> None:
@@ -179,16 +181,22 @@ def test_R7_server_that_cannot_write_says_so_and_the_answer_is_kept(
     assert rater.stored(1) == [3.0]
 
 
-def test_ended_session_keeps_the_answer_until_the_next(visit: Visit, scoring: Server) -> None:
+def test_ended_session_keeps_the_answer_until_its_rater_is_back(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
-    rater.page.context.clear_cookies()
-    rater.page.keyboard.press("5")
+    page, other = rater.page, f"not {rater.name}"
+    page.context.clear_cookies()
+    page.keyboard.press("5")
     rater.notice("Your session has ended")
-    rater.page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in").click()
     rater.notice(f"Sign in as {rater.name}")
-    rater.page.fill("#name", rater.name)
-    rater.page.click("#signin-button")
+    page.fill("#name", other)
+    page.click("#signin-button")
+    rater.pass_guide().press("1").saved()
+    page.click("#sign-out")
+    page.fill("#name", rater.name)
+    page.click("#signin-button")
     assert rater.stored(1) == [5.0]
+    assert scoring.values(other) == [1.0]
 
 
 def test_picture_that_fails_to_load_cannot_be_rated(visit: Visit, scoring: Server) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from tests.rate.browser.conftest import DESKTOP, PHONE
 from tests.rate.browser.study import EDITORS, Rater, Server
+
+from hpedit.records import Case, Edit
+from hpedit.store.tables import write_cases, write_edits
 
 pytestmark = pytest.mark.slow
 
@@ -83,9 +89,14 @@ def test_undo_supersedes_and_shows_the_former_answer(visit: Visit, scoring: Serv
     assert rater.shown() == second, "the item that was on the screen follows"
     assert rater.stored(1) == [1.0]
     assert [answer.value for answer in scoring.answers(rater.name, all_of_them=True)] == [5.0, 1.0]
+    rater.press("3")
+    third = rater.shown()
     rater.page.click("#undo")
+    rater.moved_on(third)
+    rater.page.keyboard.press("Backspace")
     rater.moved_on(second)
-    assert rater.shown() == first
+    assert rater.shown() == first, "undo goes back as far as one likes"
+    assert rater.stored(0) == []
 
 
 def test_skip_and_flags_by_key_and_click(visit: Visit, scoring: Server) -> None:
@@ -182,10 +193,15 @@ def test_space_and_press_flip_in_place(visit: Visit, scoring: Server) -> None:
     assert front(rater, 1) == "0"
     rater.page.mouse.up()
     assert front(rater, 1) == "1"
-    # Space on a button that the mouse has pressed flips, too, and gives no answer.
-    rater.page.click("[data-flag=unsafe]")
+    # Space on a button that the mouse has pressed flips, too; only Tab makes it the button's key.
+    flag = rater.page.locator("[data-flag=unsafe]")
+    flag.click()
     rater.page.keyboard.press(" ")
-    assert rater.page.get_attribute("[data-flag=unsafe]", "aria-pressed") == "true"
+    assert flag.get_attribute("aria-pressed") == "true"
+    rater.page.keyboard.press("Shift+Tab")
+    rater.page.keyboard.press("Tab")
+    rater.page.keyboard.press(" ")
+    assert flag.get_attribute("aria-pressed") == "false"
     assert rater.stored(0) == []
 
 
@@ -233,6 +249,29 @@ def test_help_opens_by_key_and_answers_nothing(visit: Visit, scoring: Server) ->
     assert rater.stored(0) == []
 
 
+def test_further_source_pictures_are_shown(visit: Visit, new_server: Callable[..., Server], tmp_path: Path) -> None:
+    photos = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+    write_cases(tmp_path / "cases.parquet", [Case("case", "style", "paint it so", tuple(photos), "photo")])
+    write_edits(tmp_path / "edits.parquet", [Edit("edit", "case", "some editor", 0, photos[0])])
+    rater = visit(new_server("--practice", "0", edits=tmp_path)).begin()
+    further = rater.page.get_by_role("button", name="Further source picture")
+    assert further.count() == 2
+    further.first.click()
+    large = further.first.bounding_box()
+    assert large is not None
+    assert large["width"] > 1000
+    further.first.click()
+    rater.page.keyboard.press("5")
+    assert rater.stored(1) == [5.0]
+
+
+def test_dark_scheme_and_reduced_motion_are_followed(visit: Visit, scoring: Server) -> None:
+    rater = visit(scoring, {**DESKTOP, "color_scheme": "dark", "reduced_motion": "reduce"}).open()
+    style = "element => [getComputedStyle(element).backgroundColor, getComputedStyle(element).transitionDuration]"
+    assert rater.page.locator("body").evaluate(style)[0] == "rgb(21, 24, 28)"
+    assert rater.page.locator("#progress-fill").evaluate(style)[1] == "0s"
+
+
 def test_token_is_asked_for_and_a_link_can_carry_it(visit: Visit, new_server: Callable[..., Server]) -> None:
     token = "correct-horse-battery"
     server = new_server("--practice", "0", token=token, cases=1)
@@ -249,8 +288,6 @@ def test_token_is_asked_for_and_a_link_can_carry_it(visit: Visit, new_server: Ca
 
 
 def test_phone_fits_without_scrolling_and_works_by_touch(visit: Visit, scoring: Server, comparing: Server) -> None:
-    from tests.rate.browser.conftest import PHONE
-
     for server in (scoring, comparing):
         rater = visit(server, PHONE).begin()
         page = rater.page

@@ -369,7 +369,7 @@ function expected(error) {
 // Events
 
 async function fromAnotherTab({ data }) {
-  if ("session" in data) return data.session === state.rater ? undefined : location.reload();
+  if ("session" in data) return data.session === state.rater ? outbox.sync() : location.reload();
   if (data.rater !== state.rater) return;
   if ("undone" in data) return state.settled.delete(data.undone);
   state.settled.set(data.answered, Date.now());
