@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.rate.serving import Serving, error_of, make_edits, serving
 
 from hpedit.errors import HPEditError
 from hpedit.rate.desk import RunSettings
+from hpedit.rate.requests import NewAnswer
 from hpedit.rate.run import prepare
 from hpedit.rate.store import RatingStore, utc_now
 from hpedit.rate.writer import Writer
@@ -101,23 +103,30 @@ def test_R1_no_reply_comes_before_the_commit(app: Serving, monkeypatch: pytest.M
 def test_R4_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> None:
     with RatingStore.hold(tmp_path / "r.sqlite") as store:
         desk, _ = prepare(store, edits, RunSettings("score"), practice=0)
-        writer = Writer(store, desk.reload)
+        with closing(Writer(store, desk.reload)) as writer:
 
-        def broken() -> None:
-            store.connection.execute("INSERT INTO meta VALUES ('half', 'done')")
-            raise ZeroDivisionError
+            def broken() -> None:
+                store.connection.execute("INSERT INTO meta VALUES ('half', 'done')")
+                raise ZeroDivisionError
 
-        def patient() -> None:
-            time.sleep(0.1)
+            def patient() -> None:
+                time.sleep(0.1)
 
-        # While the first is at work the others come to wait, and share a transaction.
-        futures = [writer.submit(operation) for operation in (patient, lambda: desk.sign_in("Anna"), broken)]
-        futures.append(writer.submit(lambda: desk.sign_in("Berta")))
-        with pytest.raises(ZeroDivisionError):
-            futures[2].result()
-        assert [futures[n].result()[1]["rater"] for n in (1, 3)] == ["Anna", "Berta"]  # type: ignore[index]
-        writer.close()
-        assert store.raters() == ["Anna", "Berta"]
+            writer.submit(lambda: desk.sign_in("Anna")).result()
+            item = writer.submit(lambda: desk.next(1)).result()["item"]
+            new = NewAnswer("11111111", item["assignment"], 3.0, (), 0, "")
+            # While the first is at work the others come to wait, and share a transaction.
+            first, answered, failed, last = (
+                writer.submit(operation)
+                for operation in (patient, lambda: desk.answer(1, new), broken, lambda: desk.sign_in("Berta"))
+            )
+            with pytest.raises(ZeroDivisionError):
+                failed.result()
+            # The answer was rolled back with it, in memory too, and stored by itself.
+            assert answered.result()["duplicate"] is False
+            assert last.result()[1]["rater"] == "Berta"
+        assert first.done()
+        assert [answer.value for answer in store.answers()] == [3]
         assert store.meta("half") is None
 
 
@@ -144,6 +153,9 @@ def test_undo_shows_the_item_again_and_keeps_the_old_answer(app: Serving) -> Non
     assert (back["assignment"], back["previous"], back["edits"]) == (item["assignment"], 1, item["edits"])
     assert anna.ok(anna.undo(name, undo))["item"]["assignment"] == item["assignment"]
     assert anna.undo(name).status_code == 409
+    # The network delivers the old answer once more: it was stored, and stays taken back.
+    assert anna.answer(item, 1, name)["duplicate"] is True
+    assert app.store.answers() == []
     shown = anna.next()
     assert shown is not None
     assert shown["assignment"] == item["assignment"]
@@ -261,6 +273,9 @@ def test_R7_moved_store_is_said(app: Serving) -> None:
     refused = anna.post_answer(item, 3)
     assert refused.status_code == 503
     assert "moved or deleted" in error_of(refused)
+    # Another file in its place is not it either.
+    shutil.copy(moved, app.store.path)
+    assert anna.post_answer(item, 3).status_code == 503
     moved.rename(app.store.path)
     assert anna.post_answer(item, 3).status_code == 200
 

@@ -74,6 +74,7 @@ def test_every_item_gets_exactly_the_overlap() -> None:
     assert set(raters.values()) == {3}
     assert all(len(set(seen(desk, rater))) == len(seen(desk, rater)) for rater in desk.log)
     assert desk.plan.progress(1).total == desk.plan.progress(1).done == len(seen(desk, 1))
+    assert desk.plan.progress(6).total == 0
 
 
 def test_overlap_is_complete_early() -> None:

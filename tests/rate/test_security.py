@@ -191,6 +191,9 @@ def test_S6_pictures_and_items_need_the_session_of_their_rater(guarded: Serving)
     assert item is not None
     for address in (item["source"], *item["edits"]):
         assert anna.picture(address).status_code == 200
+        # What a browser keeps of Anna is not shown to whom signs in there after her.
+        assert anna.picture(address).headers["vary"] == "Cookie"
+        assert "private" in anna.picture(address).headers["cache-control"]
         assert eve.picture(address).status_code == 401
         # An address is one rater's own.
         assert berta.picture(address).status_code == 404
@@ -315,7 +318,7 @@ def test_S9_slow_requests_are_cut_off(app: Serving, monkeypatch: pytest.MonkeyPa
         while time.monotonic() < with_bytes:
             try:
                 # One byte at a time does not prolong it.
-                slow.sendall(b"x")
+                slow.sendall(b"x" if head else b"")
                 slow.settimeout(0.05)
                 chunk = slow.recv(4096)
             except TimeoutError:
