@@ -265,6 +265,19 @@ def test_further_source_pictures_are_shown(visit: Visit, new_server: Callable[..
     assert rater.stored(1) == [5.0]
 
 
+def test_D7_long_instruction_scrolls_and_says_that_it_goes_on(visit: Visit, new_server: Callable[..., Server]) -> None:
+    words = "keep {} as it is, " * 400 + "and make it red"
+    rater = visit(new_server("--practice", "0", cases=1, instruction=words.replace("{}", "all"))).begin()
+    heading = rater.page.locator("#instruction.more")
+    heading.wait_for()
+    assert heading.inner_text().endswith("and make it red")
+    picture = rater.page.locator(".frame").nth(1).bounding_box()
+    assert picture is not None
+    assert picture["height"] > 250, "the pictures keep their room"
+    heading.evaluate("element => element.scrollTo(0, element.scrollHeight)")
+    heading.wait_for(state="detached")
+
+
 def test_dark_scheme_and_reduced_motion_are_followed(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring, {**DESKTOP, "color_scheme": "dark", "reduced_motion": "reduce"}).open()
     style = "element => [getComputedStyle(element).backgroundColor, getComputedStyle(element).transitionDuration]"

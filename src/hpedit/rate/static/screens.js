@@ -5,6 +5,8 @@ import { sentences } from "./notices.js";
 
 export const $ = (id) => document.getElementById(id);
 
+/** Characters from which an instruction is set smaller, so that it leaves the pictures their room. */
+const LONG = 120;
 const SCREENS = ["loading", "signin", "guide", "rate", "message"];
 
 /** Show one of the screens; the bar belongs to a signed-in rater. */
@@ -53,12 +55,23 @@ export function fillItem(item) {
   $("phase").textContent = item.phase === "practice" ? "Practice" : "";
   $("task").textContent = item.task ?? "";
   $("instruction").textContent = item.instruction;
+  $("instruction").classList.toggle("long", item.instruction.length > LONG);
   $("instruction").scrollTop = 0;
+  requestAnimationFrame(showMore);
   $("feedback").hidden = true;
   $("skip").classList.remove("chosen");
   $("references").hidden = !item.references?.length;
   $("references").replaceChildren("With:", ...(item.references ?? []).map(reference));
 }
+
+/** Fade the foot of an instruction that goes on below it. */
+function showMore() {
+  const { scrollTop, clientHeight, scrollHeight } = $("instruction");
+  $("instruction").classList.toggle("more", scrollTop + clientHeight < scrollHeight - 2);
+}
+
+$("instruction").addEventListener("scroll", showMore);
+addEventListener("resize", showMore);
 
 /** A further source picture, small; a click shows it large and the next one small again. */
 function reference(address, index) {
