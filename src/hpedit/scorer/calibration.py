@@ -1,66 +1,74 @@
-"""Turn a judge's answers into scores on the human scale, from a small set of human ratings.
+"""Turn judges' answers into scores on the human scale, from a small set of human ratings.
 
     calibration = fit_calibration(features, names, tasks, target, sources, judge="gpt4o")
     mean, std = calibration.predict(features, tasks)        # 0 to 5; NaN where nothing can be said
+    calibration.questions                                   # the reasoning questions that help, by task: ask only these
 
-What is fitted is the monotone linear model of `monotone`, on the judge's answers and, if that predicts better, on ramps
-of the first one (a piecewise-linear curve). Strength of shrinkage, of pooling between tasks, and the curve are chosen
-by cross-validation that keeps all edits of one photo together. A second, outer round of the same kind measures what
-the whole procedure is worth on photos it has not seen; a judge whose lower bound there is under `MIN_SIGNAL` is
-reported as "no signal". Task averages do not count as signal: a judge that looks at no edit would have it too.
+Three steps, each chosen by cross-validation that keeps all edits of one photo together:
 
-Missing answers (NaN) are replaced by their expectation given the answers that are there, and the deviation grows by
-what that leaves open. An edit without any answer is unscorable: NaN.
+1. base (`selection`): the answers to the base questions, mapped by one family of monotone models or a mean of several;
+2. questions (`question_stage`): answers to reasoning questions, kept task by task if they help;
+3. judges (`blend`): several judges in one score; those that do not clearly help get no weight.
+
+An outer round of the same kind measures what the whole procedure is worth on photos it has not seen, beside each family
+alone and the judge's own overall score; a judge whose lower bound there is under `MIN_SIGNAL` is reported as "no
+signal". Task averages do not count as signal: a judge that looks at no edit would have them too.
+
+Missing answers (NaN) are replaced by what is expected given the answers that are there, and the deviation grows by what
+that leaves open. An edit without any answer is unscorable: NaN.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
 
 import numpy as np
 from scipy.optimize import nnls
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.design import Design
-from hpedit.scorer.monotone import LinearFit, Penalty
-from hpedit.scorer.selection import RatedEdits, apply, source_hash
-from hpedit.scorer.statistics import Estimate, FloatArray, bootstrap_by_source, source_index, weighted_pearson
+from hpedit.scorer.blend import Blend, fit_blend
+from hpedit.scorer.choice import describe
+from hpedit.scorer.parts import (
+    MIN_SIGNAL,
+    JudgeAnswers,
+    JudgeTable,
+    Part,
+    Verdict,
+    judge_signal,
+    make_table,
+    read_estimate,
+    within_tasks,
+    write_estimate,
+)
+from hpedit.scorer.selection import folds, source_hash
+from hpedit.scorer.statistics import Estimate, FloatArray, IntArray
 
-Verdict = Literal["ok", "no signal"]
+__all__ = ["MIN_SIGNAL", "Calibration", "JudgeAnswers", "Verdict", "fit_calibration", "fit_judges"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON; another one is refused."""
 
 MIN_EDITS = 20
 """Fewer rated edits than this cannot be split five ways and leave anything to measure."""
 MIN_SOURCES = 5
 """One photo a fold, at least."""
-MIN_SIGNAL = 0.1
-"""Least lower bound of the cross-validated correlation within tasks. Below it a scorer explains under 1 % of what
-people see, and as a reward it would be noise."""
 
-_UNDIRECTED = re.compile(r"spread|entropy|p\d")
-"""Features without a good direction: dispersion, and the probabilities of single answers."""
+Columns = Mapping[str, tuple[float, float]]
+"""Worst and best answer of each column of a table whose rubric is not a known one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """A fitted calibration. Immutable; `to_json` and `from_json` are exact inverses."""
 
-    judge: str
-    feature_names: tuple[str, ...]
-    used: tuple[int, ...]
-    """Positions of the features that enter: those answered for at least half of the rated edits."""
-    design: Design
-    fit: LinearFit
-    penalty: Penalty
+    parts: tuple[Part, ...]
+    """One a judge."""
+    blend: Blend
     noise: tuple[float, ...]
     """Variance of a score at mean m is noise . [1, m, m (5 - m)], from cross-validated residuals."""
     tasks: tuple[str, ...]
@@ -74,6 +82,10 @@ class Calibration:
     """Cross-validated, 0 to 5."""
     verdict: Verdict
     reason: str
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """What won and by how much; see `choice.describe`."""
+    columns: Columns = field(default_factory=dict)
+    """Of the tables it is used on, if their rubric is not a known one."""
 
     def predict(self, features: FloatArray, tasks: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Mean (n,) in 0 to 5 and standard deviation (n,) of the human score, NaN where no answer is there.
@@ -86,10 +98,45 @@ class Calibration:
             HPEditError: another number of features or of tasks.
         """
         table = _checked_table(features, self.feature_names, tasks)
-        columns, gaps = self.design.transform(table[:, list(self.used)])
-        mean, extra = apply(self.fit, columns, gaps, tasks)
-        variance = _noise_basis(mean) @ np.array(self.noise) + extra
-        return mean, np.sqrt(variance)
+        ends = np.cumsum([len(part.feature_names) for part in self.parts])[:-1]
+        own = [part.predict(block, tasks) for part, block in zip(self.parts, np.hsplit(table, ends), strict=True)]
+        scores, variances = (np.column_stack([pair[number] for pair in own]) for number in range(2))
+        mean, extra = self.blend.predict(scores, variances)
+        return mean, np.sqrt(_noise_basis(mean) @ np.array(self.noise) + extra)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of the judges, in the order of their features."""
+        return tuple(part.judge for part in self.parts)
+
+    @property
+    def judge(self) -> str:
+        """Names of the judges in one text."""
+        return " + ".join(self.judges)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How much each judge counts; 0 for one without signal, and for one that others make superfluous."""
+        weights = dict.fromkeys(self.judges, 0.0)
+        return weights | dict(zip([self.judges[j] for j in self.blend.judges], self.blend.weights, strict=True))
+
+    @property
+    def main(self) -> int:
+        """Position of the judge that counts most."""
+        return int(np.argmax(list(self.weights.values())))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Of all judges in a row; with several of them each name begins with its judge's."""
+        return join_names([(part.judge, part.feature_names) for part in self.parts])
+
+    @property
+    def questions(self) -> dict[str, tuple[str, ...]]:
+        """Features of the reasoning questions that are kept, by task, for every task it was fitted on."""
+        return {
+            task: join_names([(part.judge, part.kept_questions.get(task, ())) for part in self.parts])
+            for task in self.tasks
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -106,9 +153,27 @@ class Calibration:
         known = set(self.sources)
         return sum(source_hash(source) in known for source in set(sources))
 
+    def judges_report(self) -> dict[str, dict[str, Any]]:
+        """For each judge: verdict, reason, weight, and its own cross-validated correlation."""
+        return {
+            part.judge: {
+                "verdict": part.verdict,
+                "reason": part.reason,
+                "weight": self.weights[part.judge],
+                "pearson": part.pearson.as_dict(),
+            }
+            for part in self.parts
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Content as JSON values, with the fingerprint."""
-        return {**self._content(), "sources_sha256": self.sources_sha256, "fingerprint": self.fingerprint}
+        return {
+            **self._content(),
+            "judge": self.judge,
+            "judges": self.judges_report(),
+            "sources_sha256": self.sources_sha256,
+            "fingerprint": self.fingerprint,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
@@ -123,9 +188,10 @@ class Calibration:
             )
         try:
             calibration = cls._from_content(data)
-        except (KeyError, TypeError, ValueError) as error:
+            intact = calibration.fingerprint == data.get("fingerprint")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HPEditError(f"not a calibration: {error!r}", hint="fit it again: hpedit scorer fit") from error
-        if calibration.fingerprint != data.get("fingerprint"):
+        if not intact:
             raise HPEditError(
                 "the calibration was changed after it was fitted: its fingerprint does not match",
                 hint="fit it again: hpedit scorer fit",
@@ -135,31 +201,26 @@ class Calibration:
     @classmethod
     def _from_content(cls, data: Mapping[str, Any]) -> Calibration:
         return cls(
-            judge=data["judge"],
-            feature_names=tuple(data["feature_names"]),
-            used=tuple(data["used"]),
-            design=Design.from_json(data["design"]),
-            fit=LinearFit(**{**data["fit"], "weights": tuple(data["fit"]["weights"])}),
-            penalty=Penalty(**data["penalty"]),
+            parts=tuple(Part.from_json(part) for part in data["parts"]),
+            blend=Blend.from_json(data["blend"]),
             noise=tuple(data["noise"]),
             tasks=tuple(data["tasks"]),
             n=data["n"],
             sources=tuple(data["sources"]),
-            pearson=_read_estimate(data["pearson"]),
+            pearson=read_estimate(data["pearson"]),
             rmse=data["rmse"],
             verdict=data["verdict"],
             reason=data["reason"],
+            choice=data["choice"],
+            columns={name: (scale[0], scale[1]) for name, scale in data["columns"].items()},
         )
 
     def _content(self) -> dict[str, Any]:
-        """Everything but the fingerprint, as JSON values (tuples become lists, NaN becomes None)."""
-        plain = ("judge", "feature_names", "used", "noise", "tasks", "n", "sources", "rmse", "verdict", "reason")
-        content = {"format": FORMAT, "design": self.design.to_json(), **{name: getattr(self, name) for name in plain}}
-        content |= {"fit": asdict(self.fit), "penalty": asdict(self.penalty)}
-        content["pearson"] = {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in asdict(self.pearson).items()
-        }
+        """Everything but what follows from it, as JSON values (tuples become lists)."""
+        plain = ("noise", "tasks", "n", "sources", "rmse", "verdict", "reason", "choice", "columns")
+        content = {"format": FORMAT, **{name: getattr(self, name) for name in plain}}
+        content |= {"parts": [part.to_json() for part in self.parts], "blend": asdict(self.blend)}
+        content["pearson"] = write_estimate(self.pearson)
         return cast(dict[str, Any], json.loads(json.dumps(content, allow_nan=False)))
 
 
@@ -170,57 +231,154 @@ def fit_calibration(
     target: FloatArray,
     sources: Sequence[str],
     judge: str = "",
+    questions: Mapping[str, Sequence[str]] | None = None,
+    *,
+    exclusive: Sequence[Collection[str]] = (),
+    derived: Collection[str] = (),
 ) -> Calibration:
-    """Fit a calibration and measure it by cross-validation over photos.
+    """Fit a calibration of one judge and measure it by cross-validation over photos.
 
     Args:
         features: (n, f) the judge's answers, NaN = missing. The first is its own overall score. All must speak for
-            the edit when they rise, but those named spread, entropy or p0, p1, ...
+            the edit when they rise, but those named spread, entropy or p0, p1, ... Those named "q:..." are answers
+            to reasoning questions, NaN = not asked or unreadable.
         feature_names: (f,) distinct names.
         tasks: (n,) task ids.
         target: (n,) mean human rating, 0 to 5.
         sources: (n,) photo ids; all edits of a photo stay on one side of every split.
         judge: name of the judge, kept in the result.
+        questions: features "q:..." to consider, by task; all that are answered for half of a task's edits if None.
+        exclusive: groups of questions of which at most one is kept a task.
+        derived: features that are functions of others.
 
     Raises:
         HPEditError: too few rated edits or photos, ratings that are all equal or off the scale, no answer at all.
     """
-    table, rated = _checked_table(features, feature_names, tasks), np.asarray(target, dtype=np.float64)
-    _check_target(rated, len(table), sources)
-    used, rows = _usable(table, judge)
-    data = RatedEdits(
-        table[np.ix_(rows, used)],
-        tuple(_UNDIRECTED.fullmatch(feature_names[position]) is None for position in used),
-        [tasks[row] for row in rows],
-        rated[rows],
-        [sources[row] for row in rows],
+    answers = JudgeAnswers(judge, tuple(feature_names), features, tuple(derived))
+    return fit_judges([answers], tasks, target, sources, questions, exclusive=exclusive)
+
+
+def fit_judges(
+    judges: Sequence[JudgeAnswers],
+    tasks: Sequence[str],
+    target: FloatArray,
+    sources: Sequence[str],
+    questions: Mapping[str, Sequence[str]] | None = None,
+    *,
+    exclusive: Sequence[Collection[str]] = (),
+    columns: Columns | None = None,
+) -> Calibration:
+    """Fit a calibration of one or several judges; see `fit_calibration`.
+
+    An edit that no judge answered is left out; one that some answered is scored from these.
+
+    Raises:
+        HPEditError: as in `fit_calibration`; two judges have one name.
+    """
+    tables, rows = _tables(judges, tasks, target, sources, questions, exclusive)
+    data = tables[0].data
+    _check_enough(data.target[rows], [data.sources[row] for row in rows.tolist()])
+    nested = _nested(tables, rows)
+    fitted = [table.fit(rows) for table in tables]
+    parts = tuple(
+        table.part(part.base, part.questions, nested.parts[rows, number], rows)
+        for number, (table, (part, _, _)) in enumerate(zip(tables, fitted, strict=True))
     )
-    _check_enough(data)
-    held_out = data.nested_predictions()
-    pearson = _within_tasks(held_out, data)
-    verdict, reason = _judge_signal(pearson, data)
-    design, penalty, fit = data.best(np.arange(len(data.target)))
+    held = np.column_stack([scores for _, scores, _ in fitted])
+    own_tasks, names = ([column[row] for row in rows.tolist()] for column in (data.tasks, data.sources))
+    rated, scores = data.target[rows], nested.scores[rows]
+    blend = fit_blend(held, [part.verdict == "ok" for part in parts], rated, names)
+    pearson = parts[0].pearson if len(parts) == 1 else within_tasks(scores, rated, own_tasks, names)
+    verdict, reason = (parts[0].verdict, parts[0].reason) if len(parts) == 1 else judge_signal(pearson)
+    known = ~np.isnan(scores)
     return Calibration(
-        judge=judge,
-        feature_names=tuple(feature_names),
-        used=tuple(used),
-        design=design,
-        fit=fit,
-        penalty=penalty,
-        noise=_fit_noise(held_out, data.target),
-        tasks=tuple(sorted(set(data.tasks))),
-        n=len(data.target),
-        sources=tuple(sorted({source_hash(source) for source in data.sources})),
+        parts=parts,
+        blend=blend,
+        noise=_fit_noise(scores[known], rated[known]),
+        tasks=tuple(sorted(set(own_tasks))),
+        n=len(rows),
+        sources=tuple(sorted({source_hash(name) for name in names})),
         pearson=pearson,
-        rmse=float(np.sqrt(np.mean((held_out - data.target) ** 2))),
+        rmse=float(np.sqrt(np.mean((scores[known] - rated[known]) ** 2))),
         verdict=verdict,
         reason=reason,
+        choice=describe(tables, parts, nested.scores, nested.parts, nested.singles, nested.chosen),
+        columns=columns or {},
     )
 
 
-def _read_estimate(data: Mapping[str, Any]) -> Estimate:
-    value, low, high = (math.nan if data[key] is None else float(data[key]) for key in ("value", "low", "high"))
-    return Estimate(value, low, high, int(data["n"]), int(data["sources"]))
+def join_names(groups: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]:
+    """Feature names of judges in a row, each with its judge's name in front if there are several."""
+    return tuple(f"{judge}/{name}" if len(groups) > 1 else name for judge, names in groups for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Nested:
+    """Predictions for every edit by models that were chosen and fitted without its photo; NaN = unscorable."""
+
+    scores: FloatArray
+    """(n,)"""
+    parts: FloatArray
+    """(n, j) of each judge."""
+    singles: list[dict[str, FloatArray]]
+    """For each judge, (n,) by family alone."""
+    chosen: list[list[str]]
+    """For each judge, the families chosen in each fold."""
+
+
+def _nested(tables: Sequence[JudgeTable], rows: IntArray) -> _Nested:
+    data = tables[0].data
+    parts = np.full((len(data.target), len(tables)), np.nan)
+    result = _Nested(np.full(len(data.target), np.nan), parts, [{} for _ in tables], [[] for _ in tables])
+    for train, test in folds(data.sources, rows):
+        tasks = [data.tasks[row] for row in test.tolist()]
+        fitted = [table.fit(train, singles=True) for table in tables]
+        own = [
+            part.predict(table.answers.values[test], tasks) for table, (part, _, _) in zip(tables, fitted, strict=True)
+        ]
+        scores, variances = (np.column_stack([pair[number] for pair in own]) for number in range(2))
+        held = np.column_stack([held_out for _, held_out, _ in fitted])
+        names = [data.sources[row] for row in train.tolist()]
+        blend = fit_blend(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
+        parts[test], result.scores[test] = scores, blend.predict(scores, variances)[0]
+        for number, (table, (_, _, selected)) in enumerate(zip(tables, fitted, strict=True)):
+            result.chosen[number].append(selected.base.name)
+            for name, base in selected.singles.items():
+                column = result.singles[number].setdefault(name, np.full(len(data.target), np.nan))
+                column[test] = base.predict(table.data.answers[test], tasks)[0]
+    return result
+
+
+def _tables(
+    judges: Sequence[JudgeAnswers],
+    tasks: Sequence[str],
+    target: FloatArray,
+    sources: Sequence[str],
+    questions: Mapping[str, Sequence[str]] | None,
+    exclusive: Sequence[Collection[str]],
+) -> tuple[list[JudgeTable], IntArray]:
+    """Each judge's answers to the edits in one order that does not depend on theirs; and the edits with an answer."""
+    if not judges or len({judge.judge for judge in judges}) < len(judges):
+        raise HPEditError("judges must have distinct names, and there must be one")
+    values = [_checked_table(judge.values, judge.names, tasks) for judge in judges]
+    rated = np.asarray(target, dtype=np.float64)
+    _check_target(rated, len(tasks), sources)
+    ranks = [np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1] for names in (tasks, sources)]
+    order = np.lexsort([*np.nan_to_num(np.hstack(values), nan=np.finfo(np.float64).min).T[::-1], rated, *ranks])
+    own_tasks, own_sources = ([names[row] for row in order.tolist()] for names in (tasks, sources))
+    tables = [
+        make_table(
+            JudgeAnswers(judge.judge, judge.names, own[order], judge.derived),
+            own_tasks,
+            rated[order],
+            own_sources,
+            questions,
+            exclusive,
+        )
+        for judge, own in zip(judges, values, strict=True)
+    ]
+    known = [table.known for table in tables]
+    return tables, np.unique(np.concatenate(known)).astype(np.int64)
 
 
 def _noise_basis(mean: FloatArray) -> FloatArray:
@@ -234,33 +392,6 @@ def _fit_noise(mean: FloatArray, target: FloatArray) -> tuple[float, ...]:
     coefficients, _ = nnls(basis, squared)
     floor = 0.1 * float(squared.mean())
     return (max(float(coefficients[0]), floor), float(coefficients[1]), float(coefficients[2]))
-
-
-def _within_tasks(prediction: FloatArray, data: RatedEdits) -> Estimate:
-    """Correlation of predictions with ratings after each task's average is taken from both."""
-    table = np.column_stack([prediction, data.target])
-    _, task = source_index(data.tasks)
-    for number in range(task.max() + 1):
-        own = task == number
-        # A judge that does not vary must stay exactly constant, which x - mean(x) need not be.
-        table[own] -= np.where(np.ptp(table[own], axis=0) > 1e-9, table[own].mean(axis=0), table[own])
-    return bootstrap_by_source(table, data.sources, weighted_pearson)
-
-
-def _judge_signal(pearson: Estimate, data: RatedEdits) -> tuple[Verdict, str]:
-    """Verdict, and the sentence that explains it."""
-    constant = (np.nanmax(data.features, axis=0) == np.nanmin(data.features, axis=0)).all()
-    if constant:
-        return "no signal", "the judge gives every edit the same answers"
-    if math.isnan(pearson.value):
-        return "no signal", "the judge's answers say nothing of the ratings of photos it was not fitted on"
-    facts = f"correlation with people on photos not fitted on is {pearson.value:.2f}"
-    if not math.isnan(pearson.low):
-        facts += f", 95 % interval {pearson.low:.2f} to {pearson.high:.2f}"
-    facts += f" ({pearson.n} edits of {pearson.sources} photos)"
-    if pearson.low > MIN_SIGNAL:
-        return "ok", facts
-    return "no signal", f"{facts}; its lower end must be above {MIN_SIGNAL}"
 
 
 def _checked_table(features: FloatArray, names: Sequence[str], tasks: Sequence[str]) -> FloatArray:
@@ -285,28 +416,15 @@ def _check_target(target: FloatArray, n: int, sources: Sequence[str]) -> None:
         raise HPEditError("a mean rating is missing or not in 0 to 5", hint="leave unrated edits out")
 
 
-def _usable(table: FloatArray, judge: str) -> tuple[list[int], list[int]]:
-    """Features answered for at least half of the edits, and the edits that have one of them."""
-    known = ~np.isnan(table)
-    used = np.flatnonzero(2 * known.sum(axis=0) >= max(1, len(table))).tolist()
-    if len(table) and not used:
+def _check_enough(target: FloatArray, sources: Sequence[str]) -> None:
+    photos = len(set(sources))
+    if len(target) < MIN_EDITS or photos < MIN_SOURCES:
         raise HPEditError(
-            f"judge {judge or '(unnamed)'} has readable answers for {int(known.any(axis=1).sum())} of {len(table)} "
-            "rated edits: too few to calibrate",
-            hint="look at its raw answers: refusals, timeouts and words instead of numbers count as unreadable",
-        )
-    return used, np.flatnonzero(known[:, used].any(axis=1)).tolist()
-
-
-def _check_enough(data: RatedEdits) -> None:
-    photos = len(set(data.sources))
-    if len(data.target) < MIN_EDITS or photos < MIN_SOURCES:
-        raise HPEditError(
-            f"{len(data.target)} rated and scored edits of {photos} photos are too few to calibrate",
+            f"{len(target)} rated and scored edits of {photos} photos are too few to calibrate",
             hint=f"at least {MIN_EDITS} edits of {MIN_SOURCES} photos are needed; 50 to 100 a task are recommended",
         )
-    if np.ptp(data.target) == 0:
+    if np.ptp(target) == 0:
         raise HPEditError(
-            f"all {len(data.target)} edits are rated {data.target[0]:g}: ratings that do not differ teach nothing",
+            f"all {len(target)} edits are rated {target[0]:g}: ratings that do not differ teach nothing",
             hint="rate edits of differing quality",
         )

@@ -1,7 +1,8 @@
 """What judges answer, question by question, and how it becomes features and an overall score of their own.
 
-A rubric is a set of columns in a table of scores. The first feature is always the judge's own overall score on 0 to 5,
-as its authors define it: the uncalibrated baseline, and the anchor of the calibration.
+A rubric is a set of columns in a table of scores: one of the known ones, or columns whose worst and best answers the
+user gives. The first feature is always the judge's own overall score on 0 to 5: the uncalibrated baseline, and the
+anchor of the calibration. Columns named "q:..." are answers to reasoning questions from 0 (bad) to 1 in any rubric.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from hpedit.errors import HPEditError
+from hpedit.scorer.question_stage import PREFIX
 from hpedit.scorer.statistics import FloatArray
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -30,6 +33,8 @@ class Rubric:
     """Lowest and highest answer to each question; those that are not required may be absent from a table."""
     features: Callable[[Mapping[str, FloatArray]], Features]
     """From answers (n,) by question to features."""
+    derived: tuple[str, ...] = ()
+    """Features that are functions of others."""
 
 
 def parse_answer(text: str, scale: tuple[float, float]) -> tuple[float, str]:
@@ -55,8 +60,7 @@ def find_rubric(columns: Sequence[str]) -> Rubric | None:
 def _viescore(answers: Mapping[str, FloatArray]) -> Features:
     """VIEScore (arXiv 2312.14867): overall = sqrt(min(semantic) * min(quality)) on 0 to 10, here halved.
 
-    The products stand beside it since people's overall mark is one too: an edit must succeed in both, and the judge's
-    scale need not be theirs.
+    Both minima stand beside it: the worse of two answers is what an edit is worth on that side.
     """
     semantic = np.minimum(answers["edit_success"], answers["no_overedit"]) / 10
     quality = np.minimum(answers["naturalness"], answers["no_artifacts"]) / 10
@@ -65,11 +69,46 @@ def _viescore(answers: Mapping[str, FloatArray]) -> Features:
         "semantic": semantic,
         "quality": quality,
         **{name: answers[name] / 10 for name in _VIESCORE},
-        "semantic*quality": semantic * quality,
-        "semantic^2*quality": semantic**2 * quality,
-        "semantic*quality^2": semantic * quality**2,
     }
     return tuple(values), np.column_stack(list(values.values()))
+
+
+def columns_rubric(columns: Mapping[str, tuple[float, float]]) -> Rubric:
+    """Rubric of a table with columns of the user's own.
+
+    Args:
+        columns: worst and best answer of each; (10, 0) is a scale on which 0 is best. Their mean, each on 0 to 5, is
+            the judge's overall score.
+    """
+
+    def features(answers: Mapping[str, FloatArray]) -> Features:
+        share = {name: (answers[name] - worst) / (best - worst) for name, (worst, best) in columns.items()}
+        overall = 5 * np.mean(list(share.values()), axis=0)
+        return ("overall", *columns), np.column_stack([overall, *share.values()])
+
+    ranges = {name: (min(scale), max(scale)) for name, scale in columns.items()}
+    return Rubric(tuple(columns), ranges, features, ("overall",))
+
+
+def parse_columns(text: str) -> dict[str, tuple[float, float]]:
+    """Read "name:worst:best,name:worst:best".
+
+    Raises:
+        HPEditError: not of that form, a name is there twice or is a question's, both ends are equal.
+    """
+    result: dict[str, tuple[float, float]] = {}
+    for item in text.split(","):
+        name, *ends = (piece.strip() for piece in item.rsplit(":", 2))
+        numbers = [float(end) for end in ends if _NUMBER.fullmatch(end)]
+        if len(numbers) < 2 or not name or numbers[0] == numbers[1]:
+            raise HPEditError(
+                f"--columns {item.strip()!r} is not name:worst:best",
+                hint="for example realism:0:10,flaws:5:1",
+            )
+        if name in result or name == "overall" or name.startswith(PREFIX):
+            raise HPEditError(f"--columns cannot have {name!r} here", hint="each name once, not overall, not q:...")
+        result[name] = (numbers[0], numbers[1])
+    return result
 
 
 def _expectation(answers: Mapping[str, FloatArray]) -> Features:
@@ -87,7 +126,9 @@ _EXPECTATION: dict[str, tuple[float, float]] = {
 
 RUBRICS: Mapping[str, Rubric] = MappingProxyType(
     {
-        "viescore": Rubric(_VIESCORE, dict.fromkeys(_VIESCORE, (0.0, 10.0)), _viescore),
+        "viescore": Rubric(
+            _VIESCORE, dict.fromkeys(_VIESCORE, (0.0, 10.0)), _viescore, ("overall", "semantic", "quality")
+        ),
         "expectation": Rubric(("expected",), _EXPECTATION, _expectation),
     }
 )

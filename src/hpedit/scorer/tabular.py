@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.scorer.agreement import mean_rating
-from hpedit.scorer.calibration import Calibration, fit_calibration
+from hpedit.scorer.calibration import Calibration, Columns, JudgeAnswers, fit_judges, join_names
 from hpedit.scorer.csv_rows import Row, index_rows, read_rows
-from hpedit.scorer.judges import RUBRICS, find_rubric, parse_answer
+from hpedit.scorer.judges import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
+from hpedit.scorer.question_stage import PREFIX
 from hpedit.scorer.statistics import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 
@@ -29,45 +30,68 @@ CALIBRATION_FILE = "calibration.json"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Edits in the order of their ids, with what people and one judge said of them."""
+    """Edits in the order of their ids, with what people and judges said of them."""
 
     edit_ids: tuple[str, ...]
     sources: tuple[str, ...]
     tasks: tuple[str, ...]
     ratings: FloatArray
     """(n, r), NaN = that rater did not rate it."""
-    feature_names: tuple[str, ...]
-    features: FloatArray
-    """(n, f), NaN = missing; the first is the judge's own overall score, 0 to 5."""
+    judges: tuple[JudgeAnswers, ...]
     unreadable: Mapping[str, int]
     """Answers that are missing or unreadable, counted by reason."""
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Of all judges in a row; with several of them each name begins with its judge's."""
+        return join_names([(own.judge, own.names) for own in self.judges])
 
-def fit(edits: Path, ratings: Path, scores: Path, judge: str, out: Path) -> dict[str, Any]:
-    """Fit a calibration of ``judge`` and write it to ``out``/calibration.json, replacing one that is there.
+    @property
+    def features(self) -> FloatArray:
+        """(n, f) of all judges in a row, NaN = missing."""
+        return np.hstack([own.values for own in self.judges])
+
+    def overall(self, judge: int = 0) -> FloatArray:
+        """(n,) a judge's own overall score, 0 to 5, NaN = missing."""
+        own: FloatArray = self.judges[judge].values[:, 0]
+        return own
+
+
+def fit(
+    edits: Path, ratings: Path, scores: Path, judge: str | Sequence[str], out: Path, columns: Columns | None = None
+) -> dict[str, Any]:
+    """Fit a calibration of one or several judges and write it to ``out``/calibration.json, replacing one there.
+
+    Args:
+        edits: table of edits, which decides what is used.
+        ratings: table of ratings.
+        scores: table of the judges' answers.
+        judge: name of a judge, or names.
+        out: folder to write to.
+        columns: worst and best answer by column, for a table whose rubric is not a known one.
 
     Returns:
         JSON values: judge, scorer (fingerprint), n, sources, unrated, unscorable, unscorable_reasons, the
-        cross-validated pearson, rmse, verdict with reason, path.
+        cross-validated pearson, rmse, verdict with reason, judges ({name: verdict, reason, weight, pearson}),
+        questions by task, choice (see `choice.describe`), path.
 
     Raises:
         HPEditError: the tables or the ratings cannot be used, ``out`` holds other things.
     """
-    table = load_table(edits, ratings, scores, judge)
+    table = load_table(edits, ratings, scores, judge, columns)
     target = mean_rating(table.ratings)
     rated = np.flatnonzero(~np.isnan(target))
-    calibration = fit_calibration(
-        table.features[rated],
-        table.feature_names,
-        [table.tasks[row] for row in rated],
+    calibration = fit_judges(
+        [replace(own, values=own.values[rated]) for own in table.judges],
+        [table.tasks[row] for row in rated.tolist()],
         target[rated],
-        [table.sources[row] for row in rated],
-        judge,
+        [table.sources[row] for row in rated.tolist()],
+        columns=columns,
     )
     path = _prepare(out) / CALIBRATION_FILE
     atomic_write(path, dump_json(calibration.to_json()))
     return {
-        "judge": judge,
+        "judge": calibration.judge,
         "scorer": calibration.fingerprint,
         "n": calibration.n,
         "sources": len(calibration.sources),
@@ -78,6 +102,9 @@ def fit(edits: Path, ratings: Path, scores: Path, judge: str, out: Path) -> dict
         "rmse": calibration.rmse,
         "verdict": calibration.verdict,
         "reason": calibration.reason,
+        "judges": calibration.judges_report(),
+        "questions": {task: list(names) for task, names in calibration.questions.items()},
+        "choice": dict(calibration.choice),
         "path": str(path),
     }
 
@@ -87,26 +114,36 @@ def load_scorer(folder: Path) -> Calibration:
     return Calibration.from_json(read_json(folder / CALIBRATION_FILE))
 
 
-def load_table(edits: Path, ratings: Path, scores: Path, judge: str) -> Table:
+def load_table(
+    edits: Path, ratings: Path, scores: Path, judge: str | Sequence[str], columns: Columns | None = None
+) -> Table:
     """Read and join the three tables.
+
+    Args:
+        edits: edit_id, source_id, and optionally task.
+        ratings: edit_id, rater, score.
+        scores: edit_id, judge, and a column a question.
+        judge: name of a judge, or names.
+        columns: worst and best answer by column, for a table whose rubric is not a known one.
 
     Raises:
         HPEditError: a file, column or name is missing; an edit, a rating or a score is there twice; a rating is not a
-            number in 0 to 5; the judge is not in the scores; ratings or scores have no edit in common with the edits.
+            number in 0 to 5; a judge is not in the scores; ratings or scores have no edit in common with the edits.
     """
     rows = index_rows(read_rows(edits, ("edit_id", "source_id")), ("edit_id",))
     if not rows:
         raise HPEditError(f"{edits} has no edits")
     ids = tuple(sorted(key[0] for key in rows))
-    names, features, unreadable = _read_scores(scores, judge, ids)
+    names = (judge,) if isinstance(judge, str) else tuple(judge)
+    table, reasons = read_rows(scores, ("edit_id", "judge")), Counter[str]()
+    judges = tuple(_read_scores(scores, table, name, ids, columns or {}, reasons) for name in names)
     return Table(
         edit_ids=ids,
         sources=tuple(rows[edit,].name("source_id") for edit in ids),
         tasks=tuple(rows[edit,].cells.get("task", "") for edit in ids),
         ratings=_read_ratings(ratings, ids),
-        feature_names=names,
-        features=features,
-        unreadable=unreadable,
+        judges=judges,
+        unreadable=dict(sorted(reasons.items())),
     )
 
 
@@ -127,9 +164,10 @@ def _read_ratings(path: Path, ids: Sequence[str]) -> FloatArray:
     return ratings[:, ~np.isnan(ratings).all(axis=0)]
 
 
-def _read_scores(path: Path, judge: str, ids: Sequence[str]) -> tuple[tuple[str, ...], FloatArray, dict[str, int]]:
-    """Feature names, features (n, f) of the given edits, and the reasons of what is missing."""
-    rows = read_rows(path, ("edit_id", "judge"))
+def _read_scores(
+    path: Path, rows: Sequence[Row], judge: str, ids: Sequence[str], columns: Columns, reasons: Counter[str]
+) -> JudgeAnswers:
+    """A judge's features (n, f) of the given edits; the reasons of what is missing are added to ``reasons``."""
     judges = sorted({row["judge"] for row in rows})
     if judge not in judges:
         raise HPEditError(f"{path} has no judge {judge!r}", hint=f"its judges are: {', '.join(judges) or 'none'}")
@@ -138,17 +176,32 @@ def _read_scores(path: Path, judge: str, ids: Sequence[str]) -> tuple[tuple[str,
         raise HPEditError(
             f"{path} has no score by {judge} of these edits", hint="the edit_id of both tables must agree"
         )
-    columns = _answered(list(own.values()))
-    rubric = find_rubric(columns) or find_rubric(tuple(rows[0].cells))
-    if rubric is None:
-        known = "; or ".join(", ".join(rubric.required) for rubric in RUBRICS.values())
-        raise HPEditError(f"{path} has no answers that we know how to read", hint=f"columns: {known}")
+    answered = _answered(list(own.values()))
+    rubric = _rubric(path, answered, list(rows[0].cells), columns)
     answers: dict[str, FloatArray] = {}
-    reasons: Counter[str] = Counter()
-    for question in (name for name in rubric.ranges if name in rubric.required or name in columns):
+    for question in (name for name in rubric.ranges if name in rubric.required or name in answered):
         values = [_answer(own.get((edit,)), question, rubric.ranges[question], reasons) for edit in ids]
         answers[question] = np.array(values)
-    return *rubric.features(answers), dict(sorted(reasons.items()))
+    names, features = rubric.features(answers)
+    asked = [name for name in answered if name.startswith(PREFIX)]
+    # A question that was not asked is no failure, so that its gaps are not counted.
+    replies = [[_answer(own.get((edit,)), name, (0.0, 1.0), Counter()) for edit in ids] for name in asked]
+    return JudgeAnswers(judge, (*names, *asked), np.column_stack([features, *map(np.array, replies)]), rubric.derived)
+
+
+def _rubric(path: Path, answered: Sequence[str], header: Sequence[str], columns: Columns) -> Rubric:
+    """The user's own rubric if columns are given, or else a known one."""
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise HPEditError(f"{path} has no column {', '.join(missing)}", hint=f"its columns are: {', '.join(header)}")
+    rubric = columns_rubric(columns) if columns else find_rubric(answered) or find_rubric(header)
+    if rubric is None:
+        known = "; or ".join(", ".join(rubric.required) for rubric in RUBRICS.values())
+        raise HPEditError(
+            f"{path} has no answers that we know how to read",
+            hint=f"columns: {known}; or say what others mean with --columns name:worst:best",
+        )
+    return rubric
 
 
 def _answered(rows: Sequence[Row]) -> list[str]:
