@@ -8,15 +8,16 @@ import pytest
 from tests.scorer.rated_tables import write_tables
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.held_out import evaluate_tables, judge_of
+from hpedit.scorer.held_out import evaluate_tables, judges_of
 from hpedit.scorer.tabular import fit
 
 
-@pytest.fixture
-def scorer(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scorer fitted on photos 0 to 29."""
-    fit(*write_tables(tmp_path / "fitted", 0, 30), "good", tmp_path / "scorer")
-    return tmp_path / "scorer"
+    folder = tmp_path_factory.mktemp("fit")
+    fit(*write_tables(folder / "fitted", 0, 30), "good", folder / "scorer")
+    return folder / "scorer"
 
 
 def test_photos_seen_in_fitting_are_left_out_counted_and_said(scorer: Path, tmp_path: Path) -> None:
@@ -43,11 +44,13 @@ def test_the_scorers_deviation_is_checked_on_the_same_edits(scorer: Path, tmp_pa
 
 
 def test_what_is_measured_must_be_said(scorer: Path) -> None:
-    assert judge_of(scorer, None, curve=True) == "good"
-    assert judge_of(None, "other", curve=True) == "other"
+    assert judges_of(scorer, (), curve=True) == (("good",), {})
+    assert judges_of(None, ("one", "two"), curve=True) == (("one", "two"), {})
     with pytest.raises(HPEditError, match="--judge or --scorer is missing"):
-        judge_of(None, None, curve=True)
+        judges_of(None, (), curve=True)
     with pytest.raises(HPEditError, match="--scorer is missing"):
-        judge_of(None, None, curve=False)
+        judges_of(None, (), curve=False)
+    with pytest.raises(HPEditError, match="--columns is for --judge"):
+        judges_of(scorer, (), {"realism": (0, 10)}, curve=True)
     with pytest.raises(HPEditError, match="--judge is for --curve"):
-        judge_of(scorer, "good", curve=False)
+        judges_of(scorer, ("good",), curve=False)

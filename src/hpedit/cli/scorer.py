@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,13 +25,20 @@ def scorer_fit(
     edits: Edits,
     ratings: Ratings,
     scores: Scores,
-    judge: Annotated[str, typer.Option(help="Which judge's answers to calibrate.")],
+    judge: Annotated[
+        list[str], typer.Option(help="Whose answers to calibrate; give it again to combine several judges.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the fitted scorer.")],
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Worst and best answer of columns of your own: realism:0:10,flaws:5:1."),
+    ] = None,
 ) -> None:
-    """Calibrate a judge's answers on people's ratings."""
+    """Calibrate judges' answers on people's ratings."""
+    from hpedit.scorer.judges import parse_columns
     from hpedit.scorer.tabular import fit
 
-    print_json(fit(edits, ratings, scores, judge, out))
+    print_json(fit(edits, ratings, scores, judge, out, parse_columns(columns) if columns else None))
 
 
 @scorer.command("calibrate")
@@ -60,7 +68,12 @@ def scorer_eval(
     curve: Annotated[
         bool, typer.Option("--curve", help="Also fit on growing numbers of rated edits and measure each on the rest.")
     ] = False,
-    judge: Annotated[str | None, typer.Option(help="Judge of the curve; the scorer's own if not given.")] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="Judge of the curve, repeated for several; the scorer's own if not given.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Worst and best answer of --judge's own columns: realism:0:10,flaws:5:1.")
+    ] = None,
     numbers: Annotated[str, typer.Option(help="Rated edits a task, for --curve.")] = "10,25,50,100",
     draws: Annotated[int, typer.Option(min=1, help="Random choices of edits a number, for --curve.")] = 8,
     report: Annotated[
@@ -74,16 +87,17 @@ def scorer_eval(
     On edits of photos it was not fitted on, beside the uncalibrated judge and the human ceiling.
     """
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
-    from hpedit.scorer.held_out import curve_of_tables, evaluate_tables, judge_of
+    from hpedit.scorer.held_out import curve_of_tables, evaluate_tables, judges_of
+    from hpedit.scorer.judges import parse_columns
 
     tables = (edits, ratings, scores)
-    counts, name = parse_numbers(numbers), judge_of(scorer, judge, curve=curve)
+    counts = parse_numbers(numbers)
+    judges, scale = judges_of(scorer, judge or (), parse_columns(columns) if columns else None, curve=curve)
     found = evaluate_tables(scorer, *tables, allow_seen=allow_seen, seed=seed) if scorer else None
     grown = None
     if curve:
-        grown = curve_of_tables(
-            *tables, name, counts, draws=draws, seed=seed, progress=lambda line: typer.echo(line, err=True)
-        )
+        told = partial(typer.echo, err=True)
+        grown = curve_of_tables(*tables, judges, counts, columns=scale, draws=draws, seed=seed, progress=told)
     if report:
         from hpedit.report.scorer_page import write_scorer_page
 
@@ -162,6 +176,7 @@ def scorer_serve(
     name = Path(judge).name or judge if Path(judge).is_dir() else judge
     loaded = TransformersJudge.load(judge, revision, dtype, device)
     run_server(loaded, name, host, port, token, lambda url: typer.echo(f"{url}#{name}"))
+
 
 @scorer.command("votes")
 def scorer_votes(

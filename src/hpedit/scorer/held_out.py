@@ -7,6 +7,7 @@ curve_of_tables(edits, ratings, scores, judge)          # what fits on 10, 25, 5
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.agreement import mean_rating
-from hpedit.scorer.calibration import Calibration
-from hpedit.scorer.curve import DRAWS, HELD_OUT, NUMBERS, learning_curve
+from hpedit.scorer.calibration import Calibration, Columns, fit_judges
+from hpedit.scorer.curve import DRAWS, HELD_OUT, NUMBERS, Fit, learning_curve
 from hpedit.scorer.evaluation import agreement_report
 from hpedit.scorer.selection import source_hash
-from hpedit.scorer.tabular import load_scorer, load_table
+from hpedit.scorer.statistics import FloatArray
+from hpedit.scorer.tabular import Table, load_scorer, load_table
 
 
 def evaluate_tables(
@@ -37,23 +39,31 @@ def evaluate_tables(
         HPEditError: the tables or the scorer cannot be used, or do not belong together; every photo was seen.
     """
     calibration = load_scorer(scorer)
-    table = load_table(edits, ratings, scores, calibration.judge)
+    table = load_table(edits, ratings, scores, calibration.judges, calibration.columns)
     if table.feature_names != calibration.feature_names:
         raise HPEditError(
             f"{scorer} was fitted on the answers {', '.join(calibration.feature_names)}, "
             f"but {scores} has {', '.join(table.feature_names)}"
         )
+    return evaluate_table(calibration, table, allow_seen=allow_seen, seed=seed)
+
+
+def evaluate_table(
+    calibration: Calibration, table: Table, *, allow_seen: bool = False, seed: int = 0
+) -> dict[str, Any]:
+    """`evaluate_tables` of a table in memory."""
     seen = seen_edits(calibration, table.sources)
     if seen.all() and not allow_seen:
         raise HPEditError(
-            f"all {len(set(table.sources))} photos of {edits} were used to fit {scorer}: nothing is left to measure on",
+            f"all {len(set(table.sources))} photos of these edits were used to fit the scorer: "
+            "nothing is left to measure on",
             hint="evaluate on edits of other photos, or see figures that flatter with --allow-seen",
         )
     rows = np.arange(len(seen)) if allow_seen else np.flatnonzero(~seen)
     prediction, deviation = calibration.predict(table.features, table.tasks)
     report = agreement_report(
         prediction[rows],
-        table.features[rows, 0],
+        table.overall(calibration.main)[rows],
         table.ratings[rows],
         [table.sources[row] for row in rows.tolist()],
         [table.tasks[row] for row in rows.tolist()],
@@ -77,7 +87,25 @@ def curve_of_tables(
     edits: Path,
     ratings: Path,
     scores: Path,
-    judge: str,
+    judges: Sequence[str],
+    numbers: Sequence[int] = NUMBERS,
+    *,
+    columns: Columns | None = None,
+    share: float = HELD_OUT,
+    draws: int = DRAWS,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """`learning_curve` of one or several judges on all rated edits of a table, which is split by photo.
+
+    "Raw" is the first judge's own score. ``columns`` is for tables whose rubric is not a known one.
+    """
+    table = load_table(edits, ratings, scores, judges, columns)
+    return curve_of_table(table, numbers, share=share, draws=draws, seed=seed, progress=progress)
+
+
+def curve_of_table(
+    table: Table,
     numbers: Sequence[int] = NUMBERS,
     *,
     share: float = HELD_OUT,
@@ -85,8 +113,7 @@ def curve_of_tables(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """`learning_curve` of a judge on all rated edits of a table, which is split by photo."""
-    table = load_table(edits, ratings, scores, judge)
+    """`curve_of_tables` of a table in memory."""
     return learning_curve(
         table.features,
         table.feature_names,
@@ -94,29 +121,55 @@ def curve_of_tables(
         mean_rating(table.ratings),
         table.sources,
         numbers,
-        judge=judge,
+        judge=" + ".join(own.judge for own in table.judges),
+        raw=table.overall(),
         ratings=table.ratings,
         share=share,
         draws=draws,
         seed=seed,
+        fit=_fit_of(table),
         progress=progress,
     )
 
 
-def judge_of(scorer: Path | None, judge: str | None, *, curve: bool) -> str:
-    """The judge whose curve is asked for: the named one, or else the scorer's.
+def _fit_of(table: Table) -> Fit:
+    """What fits the table's judges, given some rows of all their features side by side."""
+    ends = np.cumsum([len(own.names) for own in table.judges])[:-1]
+
+    def fit(
+        features: FloatArray,
+        _names: Sequence[str],
+        tasks: Sequence[str],
+        target: FloatArray,
+        sources: Sequence[str],
+        _judge: str,
+    ) -> Calibration:
+        blocks = np.hsplit(features, ends)
+        judges = [replace(own, values=block) for own, block in zip(table.judges, blocks, strict=True)]
+        return fit_judges(judges, tasks, target, sources, exclusive=table.exclusive, columns=table.columns)
+
+    return fit
+
+
+def judges_of(
+    scorer: Path | None, judges: Sequence[str], columns: Columns | None = None, *, curve: bool
+) -> tuple[tuple[str, ...], Columns]:
+    """The judges whose curve is asked for, and their columns: those named, or else the scorer's.
 
     Raises:
         HPEditError: nothing says what to measure, or a judge is named where the scorer has its own.
     """
-    if judge and not curve:
+    if judges and not curve:
         raise HPEditError("--judge is for --curve; a scorer has its own judge", hint="leave it out, or add --curve")
-    if judge:
-        return judge
+    if columns and not judges:
+        raise HPEditError("--columns is for --judge; a scorer has its own columns", hint="leave it out, or add --judge")
+    if judges:
+        return tuple(judges), columns or {}
     if scorer is None:
         missing = "--judge or --scorer" if curve else "--scorer"
         raise HPEditError(f"{missing} is missing: nothing says what to measure", hint="see hpedit scorer eval --help")
-    return load_scorer(scorer).judge
+    calibration = load_scorer(scorer)
+    return calibration.judges, calibration.columns
 
 
 def seen_edits(calibration: Calibration, sources: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
