@@ -1,7 +1,7 @@
 """The whole loop in the mini world, one folder a stage; run again, it continues where it was stopped.
 
 1. ratings: the base editor edits calibration cases, simulated raters score the edits
-2. scorer: HP-Scorer is fitted on two thirds of the photo crops and compared with the raters on the rest
+2. scorer: HP-Scorer is fitted on two thirds of the photo crops, probed, and compared with the raters on the rest
 3. cases: training candidates are edited and scored, the hard ones are kept
 4. train: Flow-GRPO with the scorer as reward; control: as many more supervised steps
 5. bench: base, post-trained and control edit held-out cases from the same noise
@@ -21,8 +21,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Rating
 from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
@@ -39,8 +37,6 @@ BENCH_CASES = "cases.parquet"
 STEPS = 8
 LEARNING_RATE = 6e-4
 """Twice the paper's, for a run of minutes; at 1.5e-3 the scorer's gain still grows but the oracle's is lost."""
-HELD_OUT = 3
-"""Every third photo crop of the calibration split is kept for the comparison with the raters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,47 +187,11 @@ class _Demo:
     def _scorer(
         self, cases: Sequence[Case], edits: Sequence[Edit], ratings: Sequence[Rating]
     ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
-        """Fit on two thirds of the crops; agreement on the rest, and its points (mean rating, score)."""
-        from hpedit.scorer.evaluation import agreement_report
-        from hpedit.scorer.hp_scorer import SETTINGS, fit_scorer
-        from hpedit.scorer.backends.transformers_judge import TransformersJudge
+        """Fit and probe the scorer; agreement on crops it did not see, and its points (mean rating, score)."""
+        from hpedit.demo_scorer import RatedEdits, compare_with_raters, prepare_scorer
 
-        order = {name: number for number, name in enumerate(sorted({case.source_id for case in cases}))}
-        held = [order[case.source_id] % HELD_OUT == 0 for case in cases]
-        if not (self.out / "scorer" / SETTINGS).exists():
-            fitted = [edit for edit, out in zip(edits, held, strict=True) if not out]
-            fit_scorer(TransformersJudge.load("mini"), {c.id: c for c in cases}, fitted, ratings, self.out / "scorer")
-        rows = [index for index, out in enumerate(held) if out]
-        scores = self.scorer.score(
-            [cases[i] for i in rows], [edits[i].image for i in rows], [edits[i].id for i in rows]
-        )
-        table = _rating_table([edits[i].id for i in rows], ratings)
-        predicted = np.array([np.nan if s.value is None else s.value for s in scores])
-        raw = np.array([np.nan if s.value is None else s.raw["expected"] for s in scores])
-        report = agreement_report(
-            predicted, raw, table, [cases[i].source_id for i in rows], [cases[i].task for i in rows],
-            verdict=self.scorer.calibration.verdict, reason=self.scorer.calibration.reason, seed=self.seed,
-        )  # fmt: skip
-        report["oracle_pearson"] = self._pearson_with_oracle(
-            [cases[i] for i in rows], [edits[i] for i in rows], predicted
-        )
-        if report["verdict"] != "ok":
-            raise HPEditError(
-                f"the scorer has no signal: {report['reason']}", hint="a judge without signal must not be a reward"
-            )
-        mean = np.nanmean(table, axis=1)
-        return report, [(float(m), float(p)) for m, p in zip(mean, predicted, strict=True) if not np.isnan(p)]
-
-    @staticmethod
-    def _pearson_with_oracle(cases: Sequence[Case], edits: Sequence[Edit], predicted: np.ndarray) -> dict[str, Any]:
-        """Correlation of the scorer with the noiseless oracle on held-out edits."""
-        from hpedit.mini.oracle import score_edit
-        from hpedit.scorer.evaluation import score_agreement
-
-        truth = np.array([score_edit(case, edit.image) for case, edit in zip(cases, edits, strict=True)])
-        kept = np.flatnonzero(~np.isnan(predicted))
-        found = score_agreement(predicted[kept], truth[kept], [cases[i].source_id for i in kept.tolist()])
-        return found["pearson"].as_dict("value")
+        rated = RatedEdits(cases, edits, ratings)
+        return compare_with_raters(prepare_scorer(self.out / "scorer", rated, self.seed), rated, self.seed)
 
     def _cases(self) -> list[Case]:
         """The training cases that the base editor does not yet solve."""
@@ -313,17 +273,6 @@ class _Demo:
         words = ["hpedit", "demo", "--out", str(self.out)]
         words += ["--photos", str(self.photos)] if self.photos else []
         return shlex.join([*words, "--seed", str(self.seed)])
-
-
-def _rating_table(edit_ids: Sequence[str], ratings: Sequence[Rating]) -> np.ndarray:
-    """Ratings as (edits, raters), NaN where a rater did not see an edit."""
-    raters = sorted({rating.rater for rating in ratings})
-    row, column = ({name: number for number, name in enumerate(names)} for names in (edit_ids, raters))
-    table = np.full((len(edit_ids), len(raters)), np.nan)
-    for rating in ratings:
-        if rating.edit_id in row:
-            table[row[rating.edit_id], column[rating.rater]] = rating.score
-    return table
 
 
 def _say_result(summary: dict[str, Any], page: Path) -> None:

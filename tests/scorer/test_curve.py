@@ -15,8 +15,9 @@ from hpedit.errors import HPEditError
 from hpedit.scorer import curve
 from hpedit.scorer.calibration import Calibration, fit_calibration
 from hpedit.scorer.curve import SHOWN, learning_curve, split_photos
-from hpedit.scorer.held_out import curve_of_tables
+from hpedit.scorer.held_out import curve_of_table
 from hpedit.scorer.statistics import FloatArray
+from hpedit.scorer.tabular import load_table
 
 RNG = np.random.default_rng(11)
 N = 240
@@ -154,7 +155,7 @@ def test_more_arguments_of_the_fit_are_bound_and_progress_is_told() -> None:
 @pytest.mark.slow
 def test_ratings_of_real_people_make_gpt4o_better_than_alone(imagenhub: Path) -> None:
     tables = (imagenhub / "edits.csv", imagenhub / "ratings.csv", imagenhub / "scores.csv")
-    grown = curve_of_tables(*tables, ("gpt4o_0shot",), (10, 100), draws=2)
+    grown = curve_of_table(load_table(*tables, "gpt4o_0shot"), (10, 100), draws=2)
     few, many = grown["points"]
     assert few["fits"] == 0 or set(few) >= set(SHOWN)
     assert many["pearson"]["mean"] > grown["raw"]["pearson"]["value"]
@@ -164,6 +165,6 @@ def test_ratings_of_real_people_make_gpt4o_better_than_alone(imagenhub: Path) ->
 @pytest.mark.slow
 def test_several_judges_are_combined_at_every_number(imagenhub: Path) -> None:
     tables = (imagenhub / "edits.csv", imagenhub / "ratings.csv", imagenhub / "scores.csv")
-    grown = curve_of_tables(*tables, ("gpt4o_0shot", "gemini_0shot"), (100,), draws=1)
+    grown = curve_of_table(load_table(*tables, ("gpt4o_0shot", "gemini_0shot")), (100,), draws=1)
     assert grown["judge"] == "gpt4o_0shot + gemini_0shot"
     assert grown["points"][0]["pearson"]["mean"] > grown["raw"]["pearson"]["value"] - 0.05

@@ -28,13 +28,12 @@ WAITS_FOR_WEIGHTS = pytest.mark.xfail(
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> SimpleNamespace:
     """A scorer fitted on calibration photos, probed by the command on others."""
-    from hpedit.scorer.backends.transformers_judge import TransformersJudge
-    from hpedit.scorer.hp_scorer import fit_scorer
+    from hpedit.scorer.judged import fit_judged, load_judges, rated_pictures
 
     folder = tmp_path_factory.mktemp("probe")
     cases, edits, _ = world(6, "calibration")
     ratings = simulate_ratings([cases[edit.case_id] for edit in edits], edits, 0)
-    fit_scorer(TransformersJudge.load("mini"), cases, edits, ratings, folder / "scorer")
+    fit_judged(rated_pictures(cases, edits, ratings), load_judges(["mini"]), folder / "scorer")
     cases, edits, truth = world(4)
     write_cases(folder / "cases.parquet", cases.values())
     write_edits(folder / "edits.parquet", edits)

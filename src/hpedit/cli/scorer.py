@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,57 +9,73 @@ from typing import Annotated
 import typer
 
 from hpedit.cli.common import PLAIN, Seed, print_json, typed_command
+from hpedit.errors import HPEditError
 
 scorer = typer.Typer(name="scorer", help="HP-Scorer: a judge calibrated on people's scores.", **PLAIN)
 
-Edits = Annotated[Path, typer.Option("--edits", help="CSV of edits: edit_id, source_id, task.")]
+Edits = Annotated[
+    Path, typer.Option("--edits", help="CSV of edits: edit_id, source_id, task; with --cases the parquet of edits.")
+]
 Ratings = Annotated[Path, typer.Option("--ratings", help="CSV of ratings: edit_id, rater, score.")]
 Scores = Annotated[
-    Path, typer.Option("--scores", help="CSV of the judge's answers: edit_id, judge, one column a question.")
+    Path | None, typer.Option("--scores", help="CSV of the judges' answers: edit_id, judge, one column a question.")
 ]
+Cases = Annotated[
+    Path | None, typer.Option("--cases", help="Parquet of cases, or a folder of `hpedit cases build`: asks the judges.")
+]
+Cache = Annotated[Path | None, typer.Option("--cache", help="File of answers already given, made if it is not there.")]
+
+
+def asks(scores: Path | None, cases: Path | None) -> bool:
+    """Whether judges are to be asked; HPEditError unless exactly one of the two is given."""
+    if (scores is None) == (cases is None):
+        raise HPEditError(
+            "give either --cases or --scores",
+            hint="--cases asks the judges about the edits; --scores is a table of what they answered",
+        )
+    return cases is not None
 
 
 @scorer.command("fit")
 def scorer_fit(
     edits: Edits,
     ratings: Ratings,
-    scores: Scores,
     judge: Annotated[
-        list[str], typer.Option(help="Whose answers to calibrate; give it again to combine several judges.")
+        list[str], typer.Option(help="Whom to calibrate, see docs/judges.md; give it again to combine several judges.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the fitted scorer.")],
+    scores: Scores = None,
+    cases: Cases = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Worst and best answer of columns of your own: realism:0:10,flaws:5:1."),
+        typer.Option(help="Worst and best answer of columns of your own in --scores: realism:0:10,flaws:5:1."),
     ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of judges that are hub models.")] = None,
+    cache: Cache = None,
 ) -> None:
-    """Calibrate judges' answers on people's ratings."""
-    from hpedit.scorer.judges import parse_columns
-    from hpedit.scorer.tabular import fit
+    """Calibrate judges on people's ratings.
 
-    print_json(fit(edits, ratings, scores, judge, out, parse_columns(columns) if columns else None))
+    With --cases the judges are asked about the edits, and the reasoning questions that help are chosen: the scorer that
+    training and benchmark use. With --scores their answers come from a table.
+    """
+    if asks(scores, cases) and cases:
+        from hpedit.scorer.judged import fit_judged, load_judges, read_pictures
 
+        pictures = read_pictures(cases, edits, ratings)
+        print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
+    elif scores:
+        from hpedit.scorer.judges import parse_columns
+        from hpedit.scorer.tabular import fit
 
-@scorer.command("calibrate")
-def scorer_calibrate(
-    cases: Annotated[Path, typer.Option(help="Parquet of cases.")],
-    edits: Annotated[Path, typer.Option(help="Parquet of their edits.")],
-    ratings: Annotated[Path, typer.Option(help="CSV or JSONL of ratings: edit_id, rater, score.")],
-    out: Annotated[Path, typer.Option(help="Folder of the fitted scorer.")],
-    judge: Annotated[str, typer.Option(help="mini, a folder, or the Hugging Face id of a Qwen2.5-VL.")] = "mini",
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
-) -> None:
-    """Ask a judge about rated edits and calibrate it: the scorer that training and benchmark use."""
-    from hpedit.scorer.hp_scorer import calibrate_files
-
-    typer.echo(json.dumps(calibrate_files(cases, edits, ratings, out, judge=judge, revision=revision), indent=2))
+        print_json(fit(edits, ratings, scores, judge, out, parse_columns(columns) if columns else None))
 
 
 @scorer.command("eval")
 def scorer_eval(
     edits: Edits,
     ratings: Ratings,
-    scores: Scores,
+    scores: Scores = None,
+    cases: Cases = None,
     scorer: Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; needed but for --curve.")] = None,
     allow_seen: Annotated[
         bool, typer.Option("--allow-seen", help="Keep photos that the scorer was fitted on; the figures then flatter.")
@@ -79,6 +94,7 @@ def scorer_eval(
     report: Annotated[
         Path | None, typer.Option(help="Also write a page: a file that ends in .html, or a folder.")
     ] = None,
+    cache: Cache = None,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -87,17 +103,22 @@ def scorer_eval(
     On edits of photos it was not fitted on, beside the uncalibrated judge and the human ceiling.
     """
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
-    from hpedit.scorer.held_out import curve_of_tables, evaluate_tables, judges_of
-    from hpedit.scorer.judges import parse_columns
+    from hpedit.scorer.held_out import Curve, measure_tables
 
-    tables = (edits, ratings, scores)
-    counts = parse_numbers(numbers)
-    judges, scale = judges_of(scorer, judge or (), parse_columns(columns) if columns else None, curve=curve)
-    found = evaluate_tables(scorer, *tables, allow_seen=allow_seen, seed=seed) if scorer else None
-    grown = None
-    if curve:
-        told = partial(typer.echo, err=True)
-        grown = curve_of_tables(*tables, judges, counts, columns=scale, draws=draws, seed=seed, progress=told)
+    growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
+    if asks(scores, cases) and cases:
+        from hpedit.scorer.judged import measure_judged, read_pictures
+
+        pictures = read_pictures(cases, edits, ratings)
+        found, grown = measure_judged(
+            pictures, scorer, judge or (), growing, allow_seen=allow_seen, seed=seed, cache=cache
+        )
+    elif scores:
+        from hpedit.scorer.judges import parse_columns
+
+        scale = parse_columns(columns) if columns else None
+        tables = (edits, ratings, scores)
+        found, grown = measure_tables(scorer, tables, judge or (), growing, scale, allow_seen=allow_seen, seed=seed)
     if report:
         from hpedit.report.scorer_page import write_scorer_page
 

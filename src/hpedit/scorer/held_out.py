@@ -1,13 +1,13 @@
 """Measure scorers on tables (see `tabular`), on photos that no fit has seen.
 
 evaluate_tables(scorer, edits, ratings, scores)         # a fitted scorer
-curve_of_tables(edits, ratings, scores, judge)          # what fits on 10, 25, 50, 100 rated edits a task would give
+curve_of_table(table)                                   # what fits on 10, 25, 50, 100 rated edits a task would give
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,44 @@ from hpedit.scorer.evaluation import agreement_report
 from hpedit.scorer.selection import source_hash
 from hpedit.scorer.statistics import FloatArray
 from hpedit.scorer.tabular import Table, load_scorer, load_table
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A learning curve to draw: rated edits a task, random choices a number, and whom to tell of progress."""
+
+    numbers: Sequence[int] = NUMBERS
+    draws: int = DRAWS
+    progress: Callable[[str], None] | None = None
+
+
+def measure_tables(
+    scorer: Path | None,
+    tables: tuple[Path, Path, Path],
+    judges: Sequence[str] = (),
+    curve: Curve | None = None,
+    columns: Columns | None = None,
+    *,
+    allow_seen: bool = False,
+    seed: int = 0,
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """What `hpedit scorer eval` measures on edits, ratings and scores: a scorer, a curve, or both.
+
+    Args:
+        scorer: Folder of a fitted scorer; None measures the curve alone.
+        tables: Of edits, ratings and scores.
+        judges: Of the curve; the scorer's own if there are none.
+        curve: None leaves it out.
+        columns: Of `judges`; see `tabular.load_table`.
+        allow_seen: See `evaluate_tables`.
+        seed: Of all resampling.
+    """
+    names, scale = judges_of(scorer, judges, columns, curve=curve is not None)
+    found = evaluate_tables(scorer, *tables, allow_seen=allow_seen, seed=seed) if scorer else None
+    if curve is None:
+        return found, None
+    table = load_table(*tables, names, scale)
+    return found, curve_of_table(table, curve.numbers, draws=curve.draws, seed=seed, progress=curve.progress)
 
 
 def evaluate_tables(
@@ -83,27 +121,6 @@ def evaluate_table(
     }
 
 
-def curve_of_tables(
-    edits: Path,
-    ratings: Path,
-    scores: Path,
-    judges: Sequence[str],
-    numbers: Sequence[int] = NUMBERS,
-    *,
-    columns: Columns | None = None,
-    share: float = HELD_OUT,
-    draws: int = DRAWS,
-    seed: int = 0,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """`learning_curve` of one or several judges on all rated edits of a table, which is split by photo.
-
-    "Raw" is the first judge's own score. ``columns`` is for tables whose rubric is not a known one.
-    """
-    table = load_table(edits, ratings, scores, judges, columns)
-    return curve_of_table(table, numbers, share=share, draws=draws, seed=seed, progress=progress)
-
-
 def curve_of_table(
     table: Table,
     numbers: Sequence[int] = NUMBERS,
@@ -113,7 +130,10 @@ def curve_of_table(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """`curve_of_tables` of a table in memory."""
+    """`learning_curve` of the judges of a table on all of its rated edits, split by photo.
+
+    "Raw" is the first judge's own score.
+    """
     return learning_curve(
         table.features,
         table.feature_names,

@@ -1,8 +1,9 @@
-"""HP-Scorer: a judge's answers to the task's scoring prompt, mapped to the human scale by a calibration.
+"""HP-Scorer: judges' answers to the task's prompts, mapped to the human scale by a calibration.
 
-scorer = fit_scorer(judge, cases, edits, ratings, out)      # writes calibration.json and scorer.json
-scorer = HPScorer.load(out)
-scores = scorer.score(cases, images)                        # 0 to 5, or None with the reason
+scorer = HPScorer.load(folder)              # `hpedit scorer fit --cases ...` wrote it, see `judged`
+scores = scorer.score(cases, images)        # 0 to 5, or None with the reason
+
+Fitting asks the whole library of reasoning questions and keeps those that help; scoring asks the kept ones alone.
 """
 
 from __future__ import annotations
@@ -16,37 +17,26 @@ import numpy as np
 from PIL import Image
 
 from hpedit.errors import HPEditError
-from hpedit.records import Case, Edit, Rating, Score
-from hpedit.scorer.calibration import Calibration, fit_calibration
-from hpedit.scorer.backends.protocol import Answer, Judge
-from hpedit.scorer.backends.transformers_judge import TransformersJudge
-from hpedit.scorer.prompts import SCORE, score_question, stem
+from hpedit.records import Case, Rating, Score
+from hpedit.scorer.asking import FEATURES, Sheet, ask
+from hpedit.scorer.backends.load import load_judge
+from hpedit.scorer.backends.protocol import Judge
+from hpedit.scorer.calibration import Calibration
+from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, stem
+from hpedit.scorer.questions import LIBRARY
 from hpedit.scorer.statistics import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
-from hpedit.store.tables import read_cases, read_edits, read_ratings
 from hpedit.tasks import TASK_IDS
 
-FEATURES = ("expected", "spread")
-"""What the calibration sees of an answer: the expectation of the digits and their standard deviation."""
 CALIBRATION = "calibration.json"
 SETTINGS = "scorer.json"
 
 
-def ask_scores(judge: Judge, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[Answer]:
-    """The judge's answer to the scoring prompt of each (case, edited image)."""
-    return judge.ask([score_question(case, image) for case, image in zip(cases, images, strict=True)])
-
-
-def features_of(answers: Sequence[Answer]) -> FloatArray:
-    """Answers as the calibration's features, (n, 2): NaN where an answer can't be read."""
-    rows = [[np.nan if value is None else value for value in (a.expected, a.spread)] for a in answers]
-    return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
-
-
 def prompts_fingerprint() -> str:
-    """SHA-256 (first 16 hex digits) of all prompts' fixed words."""
-    words = "\n".join("".join(stem(task, "{}")) + SCORE for task in TASK_IDS)
-    return hashlib.sha256(words.encode()).hexdigest()[:16]
+    """SHA-256 (first 16 hex digits) of all fixed words of prompts and questions."""
+    words = ["".join((*stem(task, "{}"), SCORE)) for task in TASK_IDS] + ["".join(EDIT_ALONE), YES_OR_NO, DEGREE]
+    words += [repr(question) for task in TASK_IDS for question in LIBRARY[task]]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def mean_ratings(ratings: Sequence[Rating]) -> dict[str, float]:
@@ -58,15 +48,29 @@ def mean_ratings(ratings: Sequence[Rating]) -> dict[str, float]:
 
 
 class HPScorer:
-    """A judge with its calibration. Implements the Scorer protocol of training and benchmark."""
+    """Judges with their calibration. Implements the Scorer protocol of training and benchmark."""
 
-    def __init__(self, judge: Judge, calibration: Calibration) -> None:
-        self.judge = judge
+    def __init__(self, judges: Mapping[str, Judge], calibration: Calibration) -> None:
+        """Take the judges by the names that the calibration knows them by; one without weight need not be there."""
+        self.judges = dict(judges)
         self.calibration = calibration
 
     @classmethod
-    def load(cls, folder: Path | str, judge: Judge | None = None) -> HPScorer:
-        """Read a scorer folder and load its judge.
+    def load(
+        cls,
+        folder: Path | str,
+        judges: Mapping[str, Judge] | None = None,
+        cache: Path | None = None,
+        *,
+        every: bool = False,
+    ) -> HPScorer:
+        """Read a scorer folder and load its judges.
+
+        Args:
+            folder: Written by `save_scorer`.
+            judges: Judges that are loaded already, by name.
+            cache: File of answers already given; see `backends.cache`.
+            every: Load judges without weight, too: scores do not need them.
 
         Raises:
             HPEditError: not a scorer folder, or judge or prompts are no longer those it was fitted with.
@@ -74,115 +78,80 @@ class HPScorer:
         folder = Path(folder)
         if not (folder / SETTINGS).is_file():
             raise HPEditError(
-                f"{folder} is not a scorer with a judge: it has no {SETTINGS}", hint="fit one, or see docs/scorer.md"
+                f"{folder} is not a scorer with a judge: it has no {SETTINGS}",
+                hint="fit one on edits: hpedit scorer fit --cases ..., see docs/scorer.md",
             )
         settings = read_json(folder / SETTINGS)
         calibration = Calibration.from_json(read_json(folder / CALIBRATION))
-        judge = judge or TransformersJudge.load(settings["judge"], settings["revision"])
-        for what, now in (("judge_fingerprint", judge.fingerprint), ("prompts", prompts_fingerprint())):
-            if settings[what] != now:
-                raise HPEditError(
-                    f"{folder}: {what} was {settings[what]} at calibration, is {now}",
-                    hint="calibrate again: its scores mean nothing now",
-                )
-        return cls(judge, calibration)
+        _check_same(folder, "prompts", settings["prompts"], prompts_fingerprint())
+        used: dict[str, Judge] = {}
+        for name, weight in calibration.weights.items():
+            if weight == 0 and not every:
+                continue
+            known = settings["judges"][name]
+            judge = (judges or {}).get(name) or load_judge(name, revision=known["revision"], cache=cache)
+            _check_same(folder, f"judge {name}", known["fingerprint"], judge.fingerprint)
+            used[name] = judge
+        return cls(used, calibration)
+
+    @property
+    def judge(self) -> Judge:
+        """The judge that counts most."""
+        return self.judges[self.calibration.judges[self.calibration.main]]
 
     @property
     def fingerprint(self) -> str:
-        """Judge, decoding, prompts and calibration."""
-        text = f"{self.judge.fingerprint}|{prompts_fingerprint()}|{self.calibration.fingerprint}"
+        """Judges, decoding, prompts and calibration."""
+        judges = "|".join(f"{name}={judge.fingerprint}" for name, judge in sorted(self.judges.items()))
+        text = f"{judges}|{prompts_fingerprint()}|{self.calibration.fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def score(
         self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
     ) -> list[Score]:
-        """One score for each (case, edited image), 0 to 5; None with the reason where the answer can't be read."""
+        """One score for each (case, edited image), 0 to 5; None with the reason where no judge's answer can be read.
+
+        `Score.raw` holds the answers of the judge that counts most.
+        """
         ids = edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)]
-        answers = ask_scores(self.judge, cases, images)
-        means, stds = self.calibration.predict(features_of(answers), [case.task for case in cases])
+        sheets = {
+            part.judge: ask(self.judges[part.judge], cases, images, part.kept_questions)
+            for part in self.calibration.parts
+            if part.judge in self.judges
+        }
+        features = side_by_side(sheets, self.calibration.judges, len(cases))
+        means, stds = self.calibration.predict(features, [case.task for case in cases])
+        main = sheets[self.calibration.judges[self.calibration.main]]
         return [
-            _score(edit_id, self.fingerprint, answer, float(mean), float(std))
-            for edit_id, answer, mean, std in zip(ids, answers, means, stds, strict=True)
+            _score(ids[row], self.fingerprint, main, row, float(means[row]), float(stds[row]))
+            for row in range(len(cases))
         ]
 
 
-def _score(edit_id: str, scorer: str, answer: Answer, mean: float, std: float) -> Score:
-    if answer.expected is None or np.isnan(mean):
-        return Score(edit_id, scorer, None, reason=answer.reason or "the calibration has no value for this answer")
-    return Score(edit_id, scorer, mean, std, raw={"expected": answer.expected, "spread": answer.spread or 0.0})
+def side_by_side(sheets: Mapping[str, Sheet], judges: Sequence[str], n: int) -> FloatArray:
+    """Answers of the judges in a row, (n, judges * f); NaN for a judge without a sheet."""
+    empty = np.full((n, len(FEATURES)), np.nan)
+    return np.hstack([sheets[judge].features if judge in sheets else empty for judge in judges])
 
 
-def fit_scorer(
-    judge: Judge,
-    cases: Mapping[str, Case],
-    edits: Sequence[Edit],
-    ratings: Sequence[Rating],
-    out: Path,
-    *,
-    model: str = "mini",
-    revision: str | None = None,
-) -> HPScorer:
-    """Calibrate a judge on rated edits and write the scorer folder.
-
-    Args:
-        cases: By case id.
-        edits: Rated edits; those without ratings are left out.
-        ratings: Scores of people (or of the mini world's simulated raters).
-        out: Folder for calibration.json and scorer.json.
-        model, revision: What `load` has to load again.
-
-    Raises:
-        HPEditError: too few rated edits, or nothing to learn from them.
-    """
-    target = mean_ratings(ratings)
-    rated = [edit for edit in edits if edit.id in target]
-    chosen = [cases[edit.case_id] for edit in rated]
-    answers = ask_scores(judge, chosen, [edit.image for edit in rated])
-    calibration = fit_calibration(
-        features_of(answers),
-        FEATURES,
-        [case.task for case in chosen],
-        np.array([target[edit.id] for edit in rated]),
-        [case.source_id for case in chosen],
-        judge=model,
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / CALIBRATION, dump_json(calibration.to_json()))
-    settings = {
-        "judge": model,
-        "revision": revision,
-        "judge_fingerprint": judge.fingerprint,
-        "prompts": prompts_fingerprint(),
-    }
-    atomic_write(out / SETTINGS, dump_json(settings))
-    return HPScorer(judge, calibration)
+def _score(edit_id: str, scorer: str, sheet: Sheet, row: int, mean: float, std: float) -> Score:
+    if np.isnan(mean):
+        return Score(edit_id, scorer, None, reason=sheet.reasons[row] or "the calibration has no value for this answer")
+    answers = zip(FEATURES, sheet.features[row].tolist(), strict=True)
+    return Score(edit_id, scorer, mean, std, raw={name: value for name, value in answers if not np.isnan(value)})
 
 
-def calibrate_files(
-    cases: Path, edits: Path, ratings: Path, out: Path, *, judge: str = "mini", revision: str | None = None
-) -> dict[str, str | float | int | None]:
-    """`hpedit scorer calibrate`: fit a judge on rated edits on disk; returns verdict and cross-validated figures.
-
-    Args:
-        cases: Parquet of cases (candidates.parquet of `hpedit cases build`).
-        edits: Parquet of edits of these cases.
-        ratings: CSV or JSONL of edit_id, rater, score.
-        out: Folder of the scorer.
-        judge: "mini", a folder, or the hub id of a Qwen2.5-VL.
-        revision: Of a hub model; pin it.
-
-    Raises:
-        HPEditError: the files have nothing in common, or the ratings cannot be learnt from.
-    """
-    by_id = {case.id: case for case in read_cases(cases)}
-    known = [edit for edit in read_edits(edits) if edit.case_id in by_id]
-    scores = read_ratings(ratings)
-    if not {edit.id for edit in known} & {rating.edit_id for rating in scores}:
+def _check_same(folder: Path, what: str, then: str, now: str) -> None:
+    if then != now:
         raise HPEditError(
-            f"{ratings} rates no edit of {edits} whose case is in {cases}",
-            hint="edit_id must be the id column of the edits, case_id the id of the cases",
+            f"{folder}: {what} had the fingerprint {then} at calibration, has {now} now",
+            hint="calibrate again: its scores mean nothing now",
         )
-    backend = TransformersJudge.load(judge, revision, device="auto")
-    fitted = fit_scorer(backend, by_id, known, scores, out, model=judge, revision=revision).calibration
-    pearson = None if np.isnan(fitted.pearson.value) else fitted.pearson.value
-    return {"verdict": fitted.verdict, "reason": fitted.reason, "n": fitted.n, "pearson": pearson}
+
+
+def save_scorer(folder: Path, judges: Mapping[str, Judge], calibration: Calibration, revision: str | None) -> None:
+    """Write calibration.json, and scorer.json, which says what `HPScorer.load` has to load and to compare."""
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder / CALIBRATION, dump_json(calibration.to_json()))
+    known = {name: {"revision": revision, "fingerprint": judge.fingerprint} for name, judge in judges.items()}
+    atomic_write(folder / SETTINGS, dump_json({"judges": known, "prompts": prompts_fingerprint()}))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hpedit.records import Case, Edit, Rating
 from hpedit.rl.grids import GridRow, make_grid
+from hpedit.scorer.hp_scorer import HPScorer, mean_ratings
 from hpedit.scorer.order_swap import MAX_FLIP, order_swap_report
 from hpedit.scorer.probe_gate import PROBE, SHEET
 from hpedit.scorer.probe_kinds import KIND_BY_ID, Subject, version
@@ -50,21 +51,35 @@ def probe_files(
     Raises:
         HPEditError: not a scorer with a judge, or nothing to probe it with.
     """
-    # Brings torch where the judge runs in process.
-    from hpedit.scorer.hp_scorer import HPScorer, mean_ratings
-
     by_id = {case.id: case for case in read_cases(cases / "cases.parquet" if cases.is_dir() else cases)}
     table = [edit for edit in read_edits(edits) if edit.case_id in by_id]
     people = read_ratings(ratings) if ratings else None
-    means = mean_ratings(people) if people is not None else None
-    subjects = choose_subjects(by_id, table, means, limit, seed)
-    fitted = HPScorer.load(scorer)
-    report, sheet = probe(fitted, subjects, seed=seed, bounds=bounds)
-    report["rated_by"] = _rated_by(people)
-    both = _asked_twice(subjects, by_id, table)
-    judge = getattr(fitted, "judge", None)
-    report["order_swap"] = order_swap_report(judge, [by_id[edit.case_id] for edit in both], both, max_flip, seed)
-    out = out or scorer
+    return probe_rated(
+        HPScorer.load(scorer), by_id, table, people, out or scorer,
+        limit=limit, seed=seed, bounds=bounds, max_flip=max_flip,
+    )  # fmt: skip
+
+
+def probe_rated(
+    scorer: Scorer,
+    cases: Mapping[str, Case],
+    edits: Sequence[Edit],
+    ratings: Sequence[Rating] | None,
+    out: Path,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    bounds: Bounds | None = None,
+    max_flip: float = MAX_FLIP,
+) -> dict[str, Any]:
+    """`probe_files` of what is in memory; cases by id."""
+    means = None if ratings is None else mean_ratings(ratings)
+    subjects = choose_subjects(cases, edits, means, limit, seed)
+    report, sheet = probe(scorer, subjects, seed=seed, bounds=bounds)
+    report["rated_by"] = _rated_by(ratings)
+    both = _asked_twice(subjects, cases, edits)
+    judge = getattr(scorer, "judge", None)
+    report["order_swap"] = order_swap_report(judge, [cases[edit.case_id] for edit in both], both, max_flip, seed)
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / SHEET, png_bytes(sheet))
     atomic_write(out / PROBE, dump_json(report))

@@ -51,7 +51,7 @@ EDIT_ALONE = ("Look at this edited picture.\nEdit:", IMAGE)
 
 
 def score_question(case: Case, image: Image.Image, order: Order = "source first") -> Question:
-    """The base prompt: how good is this edit of this case, 0 to 5?"""
+    """The base prompt: how good this edit of this case is, 0 to 5."""
     return Question(stem(case.task, case.instruction, order), _pair(case, image, order), SCORE)
 
 

@@ -8,8 +8,8 @@ missing or unreadable is unscorable, left out and counted. What can only be a mi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Table:
     judges: tuple[JudgeAnswers, ...]
     unreadable: Mapping[str, int]
     """Answers that are missing or unreadable, counted by reason."""
+    exclusive: Sequence[Collection[str]] = ()
+    """Groups of questions of which a fit keeps at most one a task."""
+    columns: Columns = field(default_factory=dict)
+    """Worst and best answer by column, for a table whose rubric is not a known one."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -79,24 +83,36 @@ def fit(
         HPEditError: the tables or the ratings cannot be used, ``out`` holds other things.
     """
     table = load_table(edits, ratings, scores, judge, columns)
+    calibration = fit_table(table)
+    path = _prepare(out) / CALIBRATION_FILE
+    atomic_write(path, dump_json(calibration.to_json()))
+    return {**fit_report(calibration, table), "path": str(path)}
+
+
+def fit_table(table: Table) -> Calibration:
+    """Fit a calibration on the rated edits of a table; HPEditError as in `fit_judges`."""
     target = mean_rating(table.ratings)
     rated = np.flatnonzero(~np.isnan(target))
-    calibration = fit_judges(
+    return fit_judges(
         [replace(own, values=own.values[rated]) for own in table.judges],
         [table.tasks[row] for row in rated.tolist()],
         target[rated],
         [table.sources[row] for row in rated.tolist()],
-        columns=columns,
+        exclusive=table.exclusive,
+        columns=table.columns,
     )
-    path = _prepare(out) / CALIBRATION_FILE
-    atomic_write(path, dump_json(calibration.to_json()))
+
+
+def fit_report(calibration: Calibration, table: Table) -> dict[str, Any]:
+    """What a fit came to, as JSON values; see `fit`."""
+    rated = int((~np.isnan(mean_rating(table.ratings))).sum())
     return {
         "judge": calibration.judge,
         "scorer": calibration.fingerprint,
         "n": calibration.n,
         "sources": len(calibration.sources),
-        "unrated": len(target) - len(rated),
-        "unscorable": len(rated) - calibration.n,
+        "unrated": len(table.edit_ids) - rated,
+        "unscorable": rated - calibration.n,
         "unscorable_reasons": dict(table.unreadable),
         "pearson": calibration.pearson.as_dict(),
         "rmse": calibration.rmse,
@@ -105,7 +121,6 @@ def fit(
         "judges": calibration.judges_report(),
         "questions": {task: list(names) for task, names in calibration.questions.items()},
         "choice": dict(calibration.choice),
-        "path": str(path),
     }
 
 
@@ -144,6 +159,7 @@ def load_table(
         ratings=_read_ratings(ratings, ids),
         judges=judges,
         unreadable=dict(sorted(reasons.items())),
+        columns=columns or {},
     )
 
 
