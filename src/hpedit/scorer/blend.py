@@ -73,7 +73,7 @@ def fit_blend(scores: FloatArray, ok: Sequence[bool], target: FloatArray, source
     names = [sources[row] for row in rows.tolist()]
     path: list[tuple[int, ...]] = [(_best(own, range(len(usable)), rated),)]
     filled = filling.fill(own)
-    errors, tried = [(filled[:, path[0][0]] - rated) ** 2], [0]
+    errors, tried = [_held_out_error(filled, path[0], rated, names)], [0]
     while len(path[-1]) < len(usable):
         left = [judge for judge in range(len(usable)) if judge not in path[-1]]
         tables = {judge: _held_out_error(filled, (*path[-1], judge), rated, names) for judge in left}
@@ -81,7 +81,10 @@ def fit_blend(scores: FloatArray, ok: Sequence[bool], target: FloatArray, source
         path.append((*path[-1], best))
         errors.append(tables[best])
         tried.append(len(left))
-    intercept, weights = _weigh(filled, path[fewest(errors, names, tried)], rated)
+    chosen = path[fewest(errors, names, tried)]
+    if len(chosen) == 1:  # its score is calibrated already
+        return Blend(tuple(usable), filling, 0.0, tuple(float(judge in chosen) for judge in range(len(usable))))
+    intercept, weights = _weigh(filled, chosen, rated)
     return Blend(tuple(usable), filling, intercept, tuple(weights.tolist()))
 
 
@@ -97,11 +100,8 @@ def _best(scores: FloatArray, judges: Sequence[int], target: FloatArray) -> int:
 
 
 def _weigh(scores: FloatArray, judges: Sequence[int], target: FloatArray) -> tuple[float, FloatArray]:
-    """Intercept and weights (j,) of least squares; a judge alone is taken as it is."""
+    """Intercept and weights (j,) of least squares."""
     weights = np.zeros(scores.shape[1])
-    if len(judges) == 1:
-        weights[judges[0]] = 1.0
-        return 0.0, weights
     own = scores[:, list(judges)]
     weights[list(judges)], _ = nnls(own - own.mean(axis=0), target - target.mean())
     return float(target.mean() - scores.mean(axis=0) @ weights), weights

@@ -206,6 +206,6 @@ def _keep_rising(own: Additions, centre: float) -> Additions:
 
 def _move(base: FloatArray, change: FloatArray) -> FloatArray:
     """Base score plus change, slowed down before the ends of the scale; exactly the base score without a change."""
-    room = np.maximum(np.where(change > 0, MAX_SCORE - base, base), 1e-9)
-    moved: FloatArray = base + room * np.tanh(change / room)
+    room = np.where(change > 0, MAX_SCORE - base, base)
+    moved: FloatArray = base + room * np.tanh(np.divide(change, room, out=np.zeros_like(room), where=room > 0))
     return moved

@@ -23,8 +23,8 @@ from hpedit.scorer.sample import Family, Model, Sample, Setting
 from hpedit.scorer.statistics import FloatArray, IntArray, source_index
 
 FOLDS = 5
-SIMPLER = 0.995
-"""A less simple setting must lower the squared error by 0.5 % to be taken, and so must one family against a mean of
+SIMPLER = 0.99
+"""A less simple setting must lower the squared error by 1 % to be taken, and so must one family against a mean of
 several: below that it is the folds' noise."""
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
