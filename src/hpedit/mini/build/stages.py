@@ -23,7 +23,7 @@ EDITOR_SCENES = 40_000
 JUDGE_STEPS = 3_000
 JUDGE_EDITS = 16_000
 JUDGE_HELD_OUT = 512
-JUDGE_SECOND_STEPS = 1_500
+JUDGE_SECOND_STEPS = 2_200
 HELD_OUT_STEP = 10**9
 """Data steps from here on are held out: no training reaches them."""
 
@@ -69,7 +69,7 @@ def second_stage(first: JudgeTrainer, out: Path, seed: int, steps: int) -> Judge
         lambda step: mixed_batches(edits, codec, 8, seed, step),
         held_out,
         first,
-        peak=8e-4,
+        peak=1e-3,
     )
 
 
