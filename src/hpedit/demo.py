@@ -250,6 +250,7 @@ class _Demo:
     ) -> dict[str, Any]:
         from hpedit.bench.summary import compare
         from hpedit.demo_report import DemoFacts, demo_report
+        from hpedit.demo_scorer import probe_note
         from hpedit.report.page import write_report
 
         with self.editor.lora_disabled():
@@ -263,6 +264,7 @@ class _Demo:
             scorer=self.scorer.fingerprint,
             seconds=self._seconds(),
             cases_kept=read_json(self.out / "cases" / "result.json"),
+            probe=probe_note(self.out / "scorer"),
         )
         summary = {**compare(folders, self.seed), "agreement": agreement}
         write_report(self.out, demo_report(facts, summary, agreement, points, cases, folders, metrics))

@@ -37,6 +37,8 @@ class DemoFacts:
     """Stage -> seconds over all sittings."""
     cases_kept: Mapping[str, Any]
     """result.json of the cases stage: candidates, kept, counts by task."""
+    probe: str
+    """What the scorer's probe found, in a sentence."""
 
 
 def demo_report(
@@ -79,6 +81,7 @@ def demo_report(
         notes=[
             "Everything here happened at miniature scale, at 32 px on a CPU, through the classes that run "
             "Qwen-Image-Edit-2509.",
+            facts.probe,
         ],
     )
 

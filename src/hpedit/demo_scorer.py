@@ -17,7 +17,7 @@ from hpedit.scorer.held_out import evaluate_table
 from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
 from hpedit.scorer.judged import answered_table, fit_judged, load_judges, rated_pictures
 from hpedit.scorer.probe_files import probe_rated
-from hpedit.scorer.probe_gate import PROBE, admit_reward
+from hpedit.scorer.probe_gate import PROBE, admit_reward, read_probe
 
 HELD_OUT = 3
 """Every third photo crop of the calibration split is kept for the comparison with the raters."""
@@ -46,8 +46,11 @@ class RatedEdits:
 def prepare_scorer(folder: Path, rated: RatedEdits, seed: int) -> HPScorer:
     """Fit and probe the scorer in `folder`, unless that was done.
 
+    A scorer that fails its probe goes on, since the demo is there to show what then happens; `probe_note` says so on
+    the page, and `hpedit train` would refuse it.
+
     Raises:
-        HPEditError: the judge has no signal, or failed its probe: neither may be a reward.
+        HPEditError: the judge has no signal.
     """
     by_id = {case.id: case for case in rated.cases}
     if not (folder / SETTINGS).exists():
@@ -60,8 +63,18 @@ def prepare_scorer(folder: Path, rated: RatedEdits, seed: int) -> HPScorer:
         )
     if not (folder / PROBE).exists():
         probe_rated(scorer, by_id, rated.part(held_out=True), rated.ratings, folder, limit=PROBED, seed=seed)
-    admit_reward(folder, scorer.fingerprint, force=False)
+    admit_reward(folder, scorer.fingerprint, force=True)
     return scorer
+
+
+def probe_note(folder: Path) -> str:
+    """What the probe found, in a sentence for the report."""
+    found = read_probe(folder)
+    assert found is not None, "prepare_scorer has probed it"
+    share, n = found["overall"]["share"]["value"], found["overall"]["n"]
+    said = f"Of {n} degenerate versions of {found['edits']} honest edits, {share:.1%} did not score below them"
+    verdict = "the scorer passed" if found["passed"] else f"the scorer FAILED its probe: {'; '.join(found['reasons'])}"
+    return f"{said}; {verdict}."
 
 
 def compare_with_raters(

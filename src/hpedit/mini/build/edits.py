@@ -28,7 +28,7 @@ STEPS = 8
 """Euler steps of an edit, as many as the demo uses."""
 CHUNK = 128
 """Scenes edited at a time; each chunk has its own noise seed, so another size gives other edits."""
-PAIRED_SHARE = 0.6
+PAIRED_SHARE = 0.8
 """Share of the batches of a task in which an edit of the editor stands beside a degraded version of itself."""
 
 

@@ -230,7 +230,7 @@ def _each_row(cache: DynamicCache, change: Callable[[Tensor], Tensor]) -> None:
 
 
 def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample], rng: np.random.Generator) -> tuple[Tensor, Metrics]:
-    """Cross-entropy to the soft labels + squared error of the expected score + the side tasks."""
+    """Cross-entropy to the soft labels + squared errors of expected scores and their differences + the side tasks."""
     both = [[q for q in LIBRARY[sample.task] if q.shows == "both"] for sample in samples]
     questions = [own[int(rng.integers(len(own)))] for own in both]
     orders: list[Order] = ["edit first" if rng.random() < SWAPPED_SHARE else "source first" for _ in samples]
@@ -238,11 +238,13 @@ def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample], rng: np.random.Gen
     scores = torch.tensor([sample.score for sample in samples])
     log_probs = said[0][:, trainer.digits]
     entropy = -(soft_labels(scores) * log_probs).sum(-1).mean()
-    miss = (log_probs.softmax(-1) @ torch.arange(6.0) - scores).square().mean()
+    expected = log_probs.softmax(-1) @ torch.arange(6.0)
+    miss = (expected - scores).square().mean()
     wanted = dense_labels(samples)
     parts = {
         "entropy": entropy,
         "mse": miss,
+        "difference": _difference_loss(samples, expected, scores),
         "imagined": functional.smooth_l1_loss(imagined, wanted[0], beta=0.2),
         "compared": functional.smooth_l1_loss(compared, wanted[1], beta=0.2),
         "questions": _answer_loss(trainer, said[1], questions, samples),
@@ -251,9 +253,23 @@ def loss_on(trainer: JudgeTrainer, samples: Sequence[Sample], rng: np.random.Gen
     shown = [samples[i] for i in few]
     alone = [next(q for q in LIBRARY[sample.task] if q.shows == "edit") for sample in shown]
     parts["alone"] = _answer_loss(trainer, trainer.alone(shown, alone), alone, shown)
-    weights = {"entropy": 1, "mse": 0.5, "imagined": 3, "compared": 6, "questions": 1, "alone": 0.2}
+    weights = {"entropy": 1, "mse": 0.5, "difference": 0.5, "imagined": 3, "compared": 6, "questions": 1, "alone": 0.2}
     loss: Tensor = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
     return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def _difference_loss(samples: Sequence[Sample], expected: Tensor, scores: Tensor) -> Tensor:
+    """Squared error of the difference between two edits of one scene: which is better, whatever the scene is worth."""
+    last: dict[int, int] = {}
+    pairs = []
+    for number, sample in enumerate(samples):
+        if id(sample.source) in last:
+            pairs.append((last[id(sample.source)], number))
+        last[id(sample.source)] = number
+    if not pairs:
+        return torch.zeros(())
+    first, second = torch.tensor(pairs).T
+    return ((expected[first] - expected[second]) - (scores[first] - scores[second])).square().mean()
 
 
 def _answer_loss(

@@ -173,9 +173,17 @@ def coarse(picture: Pixels, rng: Rng) -> Pixels:
     return blur(large, factor / 3) if rng.random() < 0.6 else large
 
 
+def flat(picture: Pixels, rng: Rng) -> Pixels:
+    """The picture's mean colour and nothing else, at times another one's."""
+    colour = picture.mean((0, 1)) if rng.random() < 0.7 else rng.uniform(0, 1, 3).astype(np.float32)
+    plain: Pixels = np.broadcast_to(colour, picture.shape)
+    return plain
+
+
 def degraded(picture: Pixels, rng: Rng) -> Pixels:
     """The picture with one thing wrong that has nothing to do with the instruction."""
-    kinds = (*DEGRADE, coarse, written)
+    # What is fine is overlooked most: softness counts twice.
+    kinds = (*DEGRADE, soften, coarse, coarse, written, flat)
     return _clip(kinds[int(rng.integers(len(kinds)))](picture, rng))
 
 
@@ -192,7 +200,7 @@ def degenerate_edit(scene: Scene, other: Pixels, rng: Rng) -> Pixels:
     elif kind < 0.22:
         picture = np.full_like(base, rng.uniform(0, 1) if rng.random() < 0.5 else 0.0)
     elif kind < 0.27:
-        picture = np.broadcast_to(base.mean((0, 1)), base.shape)
+        picture = flat(base, rng)
     elif kind < 0.35:
         picture = rng.uniform(0, 1, base.shape).astype(np.float32)
     elif kind < 0.5:
