@@ -261,12 +261,16 @@ def test_S8_the_policy_forbids_inline_scripts_on_every_response(app: Serving) ->
         policy = response.headers["content-security-policy"]
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
-        # S10: no frame may hold the page.
-        assert "frame-ancestors 'none'" in policy
-        assert response.headers["x-frame-options"] == "DENY"
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["referrer-policy"] == "no-referrer"
         assert "server" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/static/rate.js", "/nothing"])
+def test_S10_no_frame_may_hold_a_page(app: Serving, path: str) -> None:
+    response = app.rater().http.get(path)
+    assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+    assert response.headers["x-frame-options"] == "DENY"
 
 
 def test_S8_the_page_has_no_inline_script_or_style(app: Serving) -> None:
