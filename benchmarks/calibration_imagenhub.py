@@ -16,7 +16,9 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import numpy as np
 from hpedit.scorer.agreement import mean_rating
 from hpedit.scorer.blend import fit_blend
 from hpedit.scorer.evaluation import agreement_report
+from hpedit.scorer.measures import Draws
 from hpedit.scorer.parts import JudgeTable, make_table
 from hpedit.scorer.ratings_import import import_ratings
 from hpedit.scorer.selection import FOLDS, folds
@@ -48,25 +51,39 @@ def random_folds(sources: Sequence[str], seed: int) -> list[tuple[IntArray, IntA
     return [(np.flatnonzero(member != k), np.flatnonzero(member == k)) for k in range(FOLDS)]
 
 
-def pooled(
-    tables: Sequence[JudgeTable], parts: Sequence[tuple[IntArray, IntArray]]
-) -> tuple[FloatArray, list[list[str]]]:
-    """Scores (n,) by fits without the edit's photo, and the judges that got no weight in each fold."""
+@dataclass(frozen=True)
+class Pooled:
+    """Scores (n,) by fits without the edit's photo."""
+
+    scores: FloatArray
+    families: dict[str, FloatArray]
+    """Each family alone, of the first judge."""
+    chosen: list[str]
+    """The first judge's families in each fold."""
+    idle: list[list[str]]
+    """In each fold, the judges without signal, or without weight."""
+
+
+def pool(tables: Sequence[JudgeTable], parts: Sequence[tuple[IntArray, IntArray]]) -> Pooled:
+    """Fit on each fold's training part, score its test part."""
     data = tables[0].data
-    scores, idle = np.full(len(data.target), np.nan), []
+    result = Pooled(np.full(len(data.target), np.nan), {}, [], [])
     for train, test in parts:
-        fitted = [table.fit(train) for table in tables]
+        fitted = [table.fit(train, singles=len(tables) == 1) for table in tables]
         held = np.column_stack([scores for _, scores, _ in fitted])
-        names = [data.sources[row] for row in train.tolist()]
+        names, tasks = [data.sources[row] for row in train.tolist()], [data.tasks[row] for row in test.tolist()]
         blend = fit_blend(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
-        tasks = [data.tasks[row] for row in test.tolist()]
-        own = [
-            part.predict(table.answers.values[test], tasks) for table, (part, _, _) in zip(tables, fitted, strict=True)
-        ]
-        scores[test] = blend.predict(*(np.column_stack([pair[number] for pair in own]) for number in range(2)))[0]
-        counted = {number for number, weight in zip(blend.judges, blend.weights, strict=True) if weight > 0}
-        idle.append([table.answers.judge for number, table in enumerate(tables) if number not in counted])
-    return scores, idle
+        pairs = zip(tables, fitted, strict=True)
+        own = [part.predict(table.answers.values[test], tasks) for table, (part, _, _) in pairs]
+        result.scores[test] = blend.predict(*(np.column_stack([pair[k] for pair in own]) for k in range(2)))[0]
+        counted = {tables[k].answers.judge for k, weight in zip(blend.judges, blend.weights, strict=True) if weight > 0}
+        sound = {part.judge for part, _, _ in fitted if part.verdict == "ok"}
+        result.idle.append([table.answers.judge for table in tables if table.answers.judge not in counted & sound])
+        result.chosen.append(fitted[0][2].base.name)
+        for name, base in fitted[0][2].singles.items():
+            column = result.families.setdefault(name, np.full(len(data.target), np.nan))
+            column[test] = base.predict(data.answers[test], tasks)[0]
+    return result
 
 
 def measure(table: Table, judges: Sequence[str], repeats: int) -> dict[str, Any]:
@@ -74,38 +91,44 @@ def measure(table: Table, judges: Sequence[str], repeats: int) -> dict[str, Any]
     target = mean_rating(table.ratings)
     rated = np.flatnonzero(~np.isnan(target))
     tasks, sources = ([column[row] for row in rated.tolist()] for column in (table.tasks, table.sources))
-    tables = [
-        make_table(
-            type(own)(own.judge, own.names, own.values[rated], own.derived), tasks, target[rated], sources, None, ()
-        )
-        for own in table.judges
-    ]
+    answers = [replace(own, values=own.values[rated]) for own in table.judges]
+    tables = [make_table(own, tasks, target[rated], sources, None, ()) for own in answers]
     raw = table.overall()[rated]
+    known = np.flatnonzero(~np.isnan(raw))
+    names = [sources[row] for row in known.tolist()]
     started = time.perf_counter()
-    scores, idle = pooled(tables, folds(sources, np.arange(len(rated))))
+    once = pool(tables, folds(sources, np.arange(len(rated))))
     seconds = time.perf_counter() - started
-    report = agreement_report(scores, raw, table.ratings[rated], sources, tasks)
-    rows = []
-    for seed in range(repeats):
-        again, _ = pooled(tables, random_folds(sources, seed))
-        found = agreement_report(again, raw, table.ratings[rated], sources, tasks)
-        rows.append([found[name]["value"] for name in SHOWN])
+    report = agreement_report(once.scores, raw, table.ratings[rated], sources, tasks)
+    again = [pool(tables, random_folds(sources, seed)) for seed in range(repeats)]
+    candidates = {"scorer": [own.scores for own in again]}
+    candidates |= {name: [own.families[name] for own in again] for name in once.families}
     return {
         "judges": list(judges),
         "seconds": seconds,
-        "no_weight": idle,
+        "idle": once.idle,
+        "chosen": once.chosen,
+        "chosen_repeats": dict(Counter(name for own in again for name in own.chosen)),
         **{name: report[name] for name in SHOWN},
         "raw": {name: report["raw"][name] for name in SHOWN},
-        "gain": {name: report["gain"][name] for name in SHOWN if name in report["gain"]},
-        "repeats": {name: _spread([row[number] for row in rows]) for number, name in enumerate(SHOWN)},
+        "gain": {name: report["gain"][name] for name in SHOWN},
+        "repeats": {
+            name: _spread([_values(scores[known], target[rated][known], names) for scores in own])
+            for name, own in candidates.items()
+        },
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    if not values:
-        return {}
-    own = np.array(values)
-    return {"mean": own.mean(), "sd": own.std(), "least": own.min(), "most": own.max()}
+def _values(scores: FloatArray, target: FloatArray, sources: Sequence[str]) -> list[float]:
+    found = Draws.of(sources, resamples=0).measure(scores, target)
+    return [float(found[name][0]) for name in SHOWN]
+
+
+def _spread(rows: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"mean": float(own.mean()), "sd": float(own.std()), "least": float(own.min()), "most": float(own.max())}
+        for name, own in zip(SHOWN, np.array(rows).T, strict=True)
+    }
 
 
 def main() -> None:
@@ -113,15 +136,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--judge", action="append", help="one combination; repeated. All of them if not given")
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=20, help="random folds, at least 1")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory() as folder:
         import_ratings("imagenhub", options.data, Path(folder))
-        files = [Path(folder) / name for name in ("edits.csv", "ratings.csv", "scores.csv")]
+        edits, ratings, scores = (Path(folder) / name for name in ("edits.csv", "ratings.csv", "scores.csv"))
         for judges in [tuple(options.judge)] if options.judge else COMBINATIONS:
-            found.append(measure(load_table(*files, judges), judges, options.repeats))
+            found.append(measure(load_table(edits, ratings, scores, judges), judges, options.repeats))
             sys.stdout.write(_lines(found[-1]) + "\n")
             sys.stdout.flush()
     if options.json:
@@ -131,19 +154,24 @@ def main() -> None:
 def _lines(found: dict[str, Any]) -> str:
     lines = [f"{' + '.join(found['judges'])}   ({found['seconds']:.1f} s for five folds)"]
     for name in SHOWN:
-        cells = []
-        for own in (found[name], found["raw"][name], found["gain"].get(name)):
-            low, high = own["ci95"] if own else (None, None)
-            cells.append(f"{own['value']:.3f} [{low:.3f}, {high:.3f}]" if own and low is not None else "")
-        spread = found["repeats"][name]
-        random = (
-            f"{spread['mean']:.4f} +- {spread['sd']:.4f} ({spread['least']:.4f}-{spread['most']:.4f})" if spread else ""
-        )
-        lines.append(f"  {name:18} {cells[0]:24} raw {cells[1]:24} gain {cells[2]:24} random folds {random}")
-    idle = sorted({judge for names in found["no_weight"] for judge in names})
-    counts = ", ".join(f"{judge} in {sum(judge in names for names in found['no_weight'])}" for judge in idle)
-    lines.append(f"  without weight, of {FOLDS} folds: {counts or 'nobody'}")
+        cells = [f"{own[name]['value']:.3f} {_interval(own[name])}" for own in (found, found["raw"], found["gain"])]
+        lines.append(f"  {name:18} {cells[0]:24} raw {cells[1]:24} gain {cells[2]}")
+    for candidate, spreads in found["repeats"].items():
+        shown = [
+            f"{spread['mean']:.4f} +- {spread['sd']:.4f} ({spread['least']:.3f}-{spread['most']:.3f})"
+            for spread in spreads.values()
+        ]
+        lines.append(f"  random folds, {candidate:8} " + "   ".join(shown))
+    idle = sorted({judge for names in found["idle"] for judge in names})
+    counts = ", ".join(f"{judge} in {sum(judge in names for names in found['idle'])}" for judge in idle)
+    lines.append(f"  without signal or weight, of {FOLDS} folds: {counts or 'nobody'}")
+    lines.append(f"  {found['judges'][0]} by {found['chosen_repeats']}")
     return "\n".join(lines)
+
+
+def _interval(own: dict[str, Any]) -> str:
+    low, high = own["ci95"]
+    return "" if low is None else f"[{low:.3f}, {high:.3f}]"
 
 
 if __name__ == "__main__":

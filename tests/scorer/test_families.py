@@ -87,13 +87,11 @@ def test_the_ordinal_models_gradient_is_that_of_its_loss() -> None:
         task=np.arange(60) % 2,
         tasks=2,
         mass=ordinal._masses(SAMPLE.target[:60]),
-        lasso=2.0,
-        pooling=5.0,
     )
     x = problem.start + RNG.normal(0, 0.1, len(problem.start))
-    _, gradient = problem.loss(x)
+    _, gradient = problem.loss(x, 2.0, 5.0)
     for place, step in enumerate(1e-6 * np.eye(len(x))):
-        slope = (problem.loss(x + step)[0] - problem.loss(x - step)[0]) / 2e-6
+        slope = (problem.loss(x + step, 2.0, 5.0)[0] - problem.loss(x - step, 2.0, 5.0)[0]) / 2e-6
         assert gradient[place] == pytest.approx(slope, abs=1e-4)
 
 

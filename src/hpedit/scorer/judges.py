@@ -86,6 +86,8 @@ def columns_rubric(columns: Mapping[str, tuple[float, float]]) -> Rubric:
         overall = 5 * np.mean(list(share.values()), axis=0)
         return ("overall", *columns), np.column_stack([overall, *share.values()])
 
+    # By name: the order of a JSON object's keys is not kept.
+    columns = dict(sorted(columns.items()))
     ranges = {name: (min(scale), max(scale)) for name, scale in columns.items()}
     return Rubric(tuple(columns), ranges, features, ("overall",))
 

@@ -28,7 +28,7 @@ from hpedit.scorer.sample import Family, Model, Sample, Setting, standardise, ta
 from hpedit.scorer.statistics import FloatArray, IntArray
 
 _LASSOS = (10.0, 5.0, 2.0, 0.5)
-_POOLINGS = (100.0, 10.0, 2.0)
+_POOLINGS = (50.0, 5.0)
 """In units of information: an edit whose score is open carries about a quarter."""
 _RIDGE = 0.1
 """Keeps weights finite where ratings are separable."""
@@ -74,8 +74,6 @@ class _Problem:
     task: IntArray
     tasks: int
     mass: FloatArray
-    lasso: float
-    pooling: float
     start: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,11 +83,13 @@ class _Problem:
         rest = np.full(1 + self.tasks, 0.1), np.zeros(self.tasks), np.full(self.rest.shape[1], 0.1)
         object.__setattr__(self, "start", np.concatenate([cuts[:1], steps, *rest]))
 
-    def solve(self) -> FloatArray:
+    def solve(self, lasso: float, pooling: float, start: FloatArray) -> FloatArray:
         free, positive = (None, None), (0.0, None)
         bounds = [free] + [(-8.0, 4.0)] * (_STEPS - 1) + [positive] * (1 + self.tasks) + [free] * self.tasks
         bounds += [positive] * self.rest.shape[1]
-        found = minimize(self.loss, self.start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 300})
+        found = minimize(
+            self.loss, start, (lasso, pooling), jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 300}
+        )
         solution: FloatArray = found.x
         return solution
 
@@ -99,7 +99,7 @@ class _Problem:
         s, u, w = np.split(x[_STEPS + 1 :], [self.tasks, 2 * self.tasks])
         return cuts, float(x[_STEPS]), s, u, w
 
-    def loss(self, x: FloatArray) -> tuple[float, FloatArray]:
+    def loss(self, x: FloatArray, lasso: float, pooling: float) -> tuple[float, FloatArray]:
         """Value and gradient."""
         cuts, b, s, u, w = self.unpack(x)
         slope, offset = (s[self.task], u[self.task]) if self.tasks else (b, 0.0)
@@ -108,17 +108,17 @@ class _Problem:
         chance = np.maximum(np.diff(np.hstack([ends[0], below, ends[1]]), axis=1), 1e-12)
         pull = (-self.mass / chance)[:, :-1] + (self.mass / chance)[:, 1:]
         pull *= below * (1 - below)
-        value = -(self.mass * np.log(chance)).sum() + self.lasso * (b + w.sum())
+        value = -(self.mass * np.log(chance)).sum() + lasso * (b + w.sum())
         value += _RIDGE / 2 * (b**2 + w @ w) + _STEP_RIDGE / 2 * (x[1:_STEPS] ** 2).sum()
-        value += self.pooling / 2 * (u @ u + ((s - b) ** 2).sum())
+        value += pooling / 2 * (u @ u + ((s - b) ** 2).sum())
         by_cut, by_line = pull.sum(axis=0), -pull.sum(axis=1)
         steps = np.cumsum(by_cut[::-1])[::-1][1:] * np.exp(x[1:_STEPS]) + _STEP_RIDGE * x[1:_STEPS]
         count = {"minlength": self.tasks}
-        by_s = np.bincount(self.task, by_line * self.anchor, **count)[: self.tasks] + self.pooling * (s - b)
-        by_u = np.bincount(self.task, by_line, **count)[: self.tasks] + self.pooling * u
-        by_b = self.lasso + _RIDGE * b - self.pooling * (s - b).sum()
+        by_s = np.bincount(self.task, by_line * self.anchor, **count)[: self.tasks] + pooling * (s - b)
+        by_u = np.bincount(self.task, by_line, **count)[: self.tasks] + pooling * u
+        by_b = lasso + _RIDGE * b - pooling * (s - b).sum()
         by_b += 0.0 if self.tasks else by_line @ self.anchor
-        by_w = self.rest.T @ by_line + self.lasso + _RIDGE * w
+        by_w = self.rest.T @ by_line + lasso + _RIDGE * w
         return float(value), np.concatenate([[by_cut.sum()], steps, [by_b], by_s, by_u, by_w])
 
 
@@ -135,18 +135,18 @@ def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
     z = (sample.answers[:, columns] - centre) / scale
     either = [number for number, column in enumerate(columns) if number and not sample.rising[column]]
     names = sorted(set(sample.tasks)) if len(set(sample.tasks)) > 1 else []
+    problem = _Problem(
+        anchor=z[:, 0],
+        rest=np.hstack([z[:, 1:], -z[:, either]]),
+        task=task_index(sample.tasks, names),
+        tasks=len(names),
+        mass=_masses(sample.target),
+    )
     models: list[Model] = []
+    solution = problem.start
     for setting in chosen:
-        problem = _Problem(
-            anchor=z[:, 0],
-            rest=np.hstack([z[:, 1:], -z[:, either]]),
-            task=task_index(sample.tasks, names),
-            tasks=len(names),
-            mass=_masses(sample.target),
-            lasso=setting["lasso"] or 0.0,
-            pooling=setting["pooling"] or 0.0,
-        )
-        cuts, b, s, u, w = problem.unpack(problem.solve())
+        solution = problem.solve(setting["lasso"] or 0.0, setting["pooling"] or 0.0, solution)
+        cuts, b, s, u, w = problem.unpack(solution)
         weights = w[: z.shape[1] - 1].copy()
         weights[np.array(either, dtype=np.int64) - 1] -= w[z.shape[1] - 1 :]
         models.append(

@@ -19,7 +19,7 @@ from hpedit.records import MAX_SCORE
 from hpedit.scorer.sample import Family, Model, Sample, Setting
 from hpedit.scorer.statistics import FloatArray
 
-_COUNT, _RATE, _DEPTH = 60, 0.05, 2
+_COUNT, _RATE, _DEPTH = 30, 0.1, 2
 _LEAF = 40
 """Least edits in a leaf; fewer with few edits, see `fit`."""
 _POOLING = 20.0
@@ -89,7 +89,7 @@ def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
     answers, share = sample.answers[:, columns], sample.target / MAX_SCORE
     start, starts = _starts(share, sample.tasks)
     line = np.array([starts[task] for task in sample.tasks])
-    single = np.ascontiguousarray(answers, dtype=np.float32)  # what scikit-learn would make of it 60 times
+    single = np.ascontiguousarray(answers, dtype=np.float32)  # what scikit-learn would make of it for every tree
     leaf = min(_LEAF, max(5, len(share) // 12))
     trees = []
     for _ in range(_COUNT):
