@@ -33,6 +33,7 @@ from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.scorer.blend import Blend, fit_blend
 from hpedit.scorer.choice import describe
+from hpedit.scorer.nested import nested_scores
 from hpedit.scorer.parts import (
     MIN_SIGNAL,
     JudgeAnswers,
@@ -45,7 +46,7 @@ from hpedit.scorer.parts import (
     within_tasks,
     write_estimate,
 )
-from hpedit.scorer.selection import folds, source_hash
+from hpedit.scorer.selection import source_hash
 from hpedit.scorer.statistics import Estimate, FloatArray, IntArray
 
 __all__ = ["MIN_SIGNAL", "Calibration", "JudgeAnswers", "Verdict", "fit_calibration", "fit_judges"]
@@ -278,7 +279,7 @@ def fit_judges(
     tables, rows = _tables(judges, tasks, target, sources, questions, exclusive)
     data = tables[0].data
     _check_enough(data.target[rows], [data.sources[row] for row in rows.tolist()])
-    nested = _nested(tables, rows)
+    nested = nested_scores(tables, rows)
     fitted = [table.fit(rows) for table in tables]
     parts = tuple(
         table.part(part.base, part.questions, nested.parts[rows, number], rows)
@@ -310,43 +311,6 @@ def fit_judges(
 def join_names(groups: Sequence[tuple[str, Sequence[str]]]) -> tuple[str, ...]:
     """Feature names of judges in a row, each with its judge's name in front if there are several."""
     return tuple(f"{judge}/{name}" if len(groups) > 1 else name for judge, names in groups for name in names)
-
-
-@dataclass(frozen=True, slots=True)
-class _Nested:
-    """Predictions for every edit by models that were chosen and fitted without its photo; NaN = unscorable."""
-
-    scores: FloatArray
-    """(n,)"""
-    parts: FloatArray
-    """(n, j) of each judge."""
-    singles: list[dict[str, FloatArray]]
-    """For each judge, (n,) by family alone."""
-    chosen: list[list[str]]
-    """For each judge, the families chosen in each fold."""
-
-
-def _nested(tables: Sequence[JudgeTable], rows: IntArray) -> _Nested:
-    data = tables[0].data
-    parts = np.full((len(data.target), len(tables)), np.nan)
-    result = _Nested(np.full(len(data.target), np.nan), parts, [{} for _ in tables], [[] for _ in tables])
-    for train, test in folds(data.sources, rows):
-        tasks = [data.tasks[row] for row in test.tolist()]
-        fitted = [table.fit(train, singles=True) for table in tables]
-        own = [
-            part.predict(table.answers.values[test], tasks) for table, (part, _, _) in zip(tables, fitted, strict=True)
-        ]
-        scores, variances = (np.column_stack([pair[number] for pair in own]) for number in range(2))
-        held = np.column_stack([held_out for _, held_out, _ in fitted])
-        names = [data.sources[row] for row in train.tolist()]
-        blend = fit_blend(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
-        parts[test], result.scores[test] = scores, blend.predict(scores, variances)[0]
-        for number, (table, (_, _, selected)) in enumerate(zip(tables, fitted, strict=True)):
-            result.chosen[number].append(selected.base.name)
-            for name, base in selected.singles.items():
-                column = result.singles[number].setdefault(name, np.full(len(data.target), np.nan))
-                column[test] = base.predict(table.data.answers[test], tasks)[0]
-    return result
 
 
 def _tables(
