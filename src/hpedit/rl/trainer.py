@@ -344,6 +344,12 @@ def _load_cases(path: str) -> list[Case]:
 def _load_scorer(recipe: Recipe) -> Scorer:
     from hpedit.scorer.hp_scorer import HPScorer
 
-    scorer: Scorer = HPScorer.load(recipe.scorer)
-    admit_reward(recipe.scorer, scorer.fingerprint, force=recipe.scorer_force)
+    fitted = HPScorer.load(recipe.scorer)
+    if fitted.calibration.verdict != "ok" and not recipe.scorer_force:
+        raise HPEditError(
+            f"the scorer {recipe.scorer} has no signal and is refused as a reward: {fitted.calibration.reason}",
+            hint="rate more edits or take another judge, or set scorer_force: true",
+        )
+    admit_reward(recipe.scorer, fitted.fingerprint, force=recipe.scorer_force)
+    scorer: Scorer = fitted
     return scorer

@@ -147,12 +147,12 @@ def curve_of_table(
         share=share,
         draws=draws,
         seed=seed,
-        fit=_fit_of(table),
+        fit=fit_of(table),
         progress=progress,
     )
 
 
-def _fit_of(table: Table) -> Fit:
+def fit_of(table: Table) -> Fit:
     """What fits the table's judges, given some rows of all their features side by side."""
     ends = np.cumsum([len(own.names) for own in table.judges])[:-1]
 
