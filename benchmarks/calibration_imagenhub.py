@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.scorer.agreement import mean_rating
-from hpedit.scorer.blend import fit_blend
-from hpedit.scorer.evaluation import agreement_report
-from hpedit.scorer.measures import Draws
-from hpedit.scorer.parts import JudgeTable, make_table
-from hpedit.scorer.ratings_import import import_ratings
-from hpedit.scorer.selection import FOLDS, folds
-from hpedit.scorer.statistics import FloatArray, IntArray, source_index
-from hpedit.scorer.tabular import Table, load_table
+from hpedit.scorer.calibration.blend import fit_blend
+from hpedit.scorer.calibration.parts import JudgeTable, make_table
+from hpedit.scorer.calibration.selection import FOLDS, folds
+from hpedit.scorer.evaluation.agreement import mean_rating
+from hpedit.scorer.evaluation.evaluation import agreement_report
+from hpedit.scorer.evaluation.measures import Draws
+from hpedit.scorer.evaluation.statistics import FloatArray, IntArray, source_index
+from hpedit.scorer.tables.ratings_import import import_ratings
+from hpedit.scorer.tables.tabular import Table, load_table
 
 COMBINATIONS = (
     ("gpt4o_0shot",),

@@ -13,7 +13,7 @@ from tests.scorer.rated_tables import write_tables
 
 from hpedit.cli.scorer_tables import agreement_lines, curve_lines, interval, parse_numbers
 from hpedit.errors import HPEditError
-from hpedit.scorer.tabular import fit
+from hpedit.scorer.tables.tabular import fit
 
 
 def test_C13_no_line_is_longer_than_80_columns() -> None:

@@ -12,12 +12,12 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.evaluation import score_agreement
-from hpedit.scorer.held_out import evaluate_table
+from hpedit.scorer.evaluation.evaluation import score_agreement
+from hpedit.scorer.evaluation.held_out import evaluate_table
 from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
 from hpedit.scorer.judged import answered_table, fit_judged, load_judges, rated_pictures
-from hpedit.scorer.probe_files import probe_rated
-from hpedit.scorer.probe_gate import PROBE, admit_reward, read_probe
+from hpedit.scorer.probes.files import probe_rated
+from hpedit.scorer.probes.gate import PROBE, admit_reward, read_probe
 
 HELD_OUT = 3
 """Every third photo crop of the calibration split is kept for the comparison with the raters."""

@@ -21,7 +21,7 @@ from hpedit.rate.agreement import agreement, agreement_of_file
 from hpedit.rate.agreement_figures import alpha, alpha_statistic, any_pair_accuracy, score_figures
 from hpedit.rate.agreement_text import WIDTH, render
 from hpedit.rate.exchange.records import VOTES, Response
-from hpedit.scorer.statistics import FloatArray
+from hpedit.scorer.evaluation.statistics import FloatArray
 
 NAN = math.nan
 

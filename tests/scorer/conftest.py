@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.shared_data import shared_data
 
-from hpedit.scorer.ratings_import import import_imagenhub
+from hpedit.scorer.tables.ratings_import import import_imagenhub
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from hpedit.records import Rating
 from hpedit.rl.trainer import train
 from hpedit.scorer.asking import BASE, FEATURES, ask
 from hpedit.scorer.backends.protocol import Answer, Judge, Question
-from hpedit.scorer.held_out import Curve, evaluate_table
+from hpedit.scorer.evaluation.held_out import Curve, evaluate_table
 from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
 from hpedit.scorer.judged import answered_table, fit_judged, load_judges, measure_judged, rated_pictures, read_pictures
 from hpedit.scorer.questions import LIBRARY

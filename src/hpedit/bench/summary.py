@@ -1,7 +1,7 @@
 """What the benchmark says: `compare` puts the folders of base, post-trained and control model side by side.
 
 Every figure of an instrument comes from the same cases: those that it could score for all models. Gains are paired by
-case, their intervals resample source photos (hpedit.scorer.statistics).
+case, their intervals resample source photos (hpedit.scorer.evaluation.statistics).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hpedit.bench.alarms import MEASURES
 from hpedit.bench.run import BenchFolder, BenchRow
 from hpedit.errors import HPEditError
-from hpedit.scorer.statistics import mean_ci, paired_gain
+from hpedit.scorer.evaluation.statistics import mean_ci, paired_gain
 
 Array = NDArray[np.float64]
 Arms = Mapping[str, Sequence[BenchRow]]

@@ -24,7 +24,7 @@ def ratings_import(
     control: Annotated[str, typer.Option(help="Label Studio: the control that holds the answer.")] = "",
 ) -> None:
     """Bring published or exported ratings into the form of this project."""
-    from hpedit.scorer.ratings_import import import_ratings
+    from hpedit.scorer.tables.ratings_import import import_ratings
 
     print_json(import_ratings(format, src, out, control))
 

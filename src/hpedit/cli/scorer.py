@@ -64,8 +64,8 @@ def scorer_fit(
         pictures = read_pictures(cases, edits, ratings)
         print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
     elif scores:
-        from hpedit.scorer.judges import parse_columns
-        from hpedit.scorer.tabular import fit
+        from hpedit.scorer.tables.judges import parse_columns
+        from hpedit.scorer.tables.tabular import fit
 
         print_json(fit(edits, ratings, scores, judge, out, parse_columns(columns) if columns else None))
 
@@ -103,7 +103,7 @@ def scorer_eval(
     On edits of photos it was not fitted on, beside the uncalibrated judge and the human ceiling.
     """
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
-    from hpedit.scorer.held_out import Curve, measure_tables
+    from hpedit.scorer.evaluation.held_out import Curve, measure_tables
 
     growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
     if asks(scores, cases) and cases:
@@ -114,7 +114,7 @@ def scorer_eval(
             pictures, scorer, judge or (), growing, allow_seen=allow_seen, seed=seed, cache=cache
         )
     elif scores:
-        from hpedit.scorer.judges import parse_columns
+        from hpedit.scorer.tables.judges import parse_columns
 
         scale = parse_columns(columns) if columns else None
         tables = (edits, ratings, scores)
@@ -158,9 +158,9 @@ def scorer_probe(
     Copies, noise, blur, grids, glaring colours, injections and more have to score below the honest edits they are made
     from. Training refuses a scorer that failed; exit code 1 says so here.
     """
-    from hpedit.scorer.probe_files import probe_files
-    from hpedit.scorer.probe_table import lines
-    from hpedit.scorer.probes import Bounds
+    from hpedit.scorer.probes.files import probe_files
+    from hpedit.scorer.probes.probes import Bounds
+    from hpedit.scorer.probes.table import lines
 
     bounds = Bounds(max_share, max_kind_share)
     found = probe_files(scorer, cases, edits, ratings, out, limit=limit, seed=seed, bounds=bounds, max_flip=max_flip)
@@ -212,8 +212,8 @@ def scorer_votes(
 
     Accuracy on sources that a prediction was not fitted on; judges without signal are named and get no weight.
     """
-    from hpedit.scorer.vote_text import render_votes
-    from hpedit.scorer.votes import evaluate_votes
+    from hpedit.scorer.votes.text import render_votes
+    from hpedit.scorer.votes.votes import evaluate_votes
 
     report = evaluate_votes(edits, votes, judge_votes, out, seed)
     if as_json:

@@ -19,7 +19,7 @@ from hpedit.rate.agreement_figures import alpha, bootstrap, score_figures
 from hpedit.rate.careless import Flag, conduct_flags, is_right, oriented, score_flags, vote_flags
 from hpedit.rate.exchange.files import read_items, read_responses, with_items
 from hpedit.rate.exchange.records import SKIP, VOTES, Response, check_once
-from hpedit.scorer.statistics import (
+from hpedit.scorer.evaluation.statistics import (
     Estimate,
     FloatArray,
     ratio_of_sums,

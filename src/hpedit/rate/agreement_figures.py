@@ -16,8 +16,8 @@ import krippendorff
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hpedit.scorer.agreement import human_ceiling, mean_rating
-from hpedit.scorer.statistics import (
+from hpedit.scorer.evaluation.agreement import human_ceiling, mean_rating
+from hpedit.scorer.evaluation.statistics import (
     Estimate,
     FloatArray,
     Statistic,

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from hpedit.rate.exchange.records import SWAPPED_VOTE, VOTES, Response
-from hpedit.scorer.agreement import mean_rating
-from hpedit.scorer.statistics import FloatArray, weighted_spearman
+from hpedit.scorer.evaluation.agreement import mean_rating
+from hpedit.scorer.evaluation.statistics import FloatArray, weighted_spearman
 
 MIN_ANSWERS = 10
 FAST_MS, FAST_SHARE = 500, 0.2

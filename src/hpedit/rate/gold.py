@@ -10,7 +10,7 @@ from hpedit.errors import HPEditError
 from hpedit.rate.items import Item, pair_id
 from hpedit.rate.store import CHOICES, Kind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.csv_rows import Row, read_rows
+from hpedit.scorer.tables.csv_rows import Row, read_rows
 
 _SWAPPED = {"A": "B", "B": "A"}
 

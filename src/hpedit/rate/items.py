@@ -22,7 +22,7 @@ from hpedit.cases.instructions import task_of
 from hpedit.errors import HPEditError
 from hpedit.rate.pictures import PictureShelf, fit, item_size
 from hpedit.rate.store import Kind, Phase, Value
-from hpedit.scorer.csv_rows import Row, read_rows
+from hpedit.scorer.tables.csv_rows import Row, read_rows
 from hpedit.store.images import load_image
 from hpedit.store.tables import iter_cases, iter_edits
 

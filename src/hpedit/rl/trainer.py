@@ -42,7 +42,7 @@ from hpedit.rl.rollout import Rollout, collect
 from hpedit.rl.seeds import derive_seed, generator
 from hpedit.rl.tracking import Tracker
 from hpedit.rl.update import policy_update
-from hpedit.scorer.probe_gate import PROBE_FILES, admit_reward
+from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, read_jsonl
 from hpedit.store.checkpoint import Checkpoint, load_latest, save_checkpoint

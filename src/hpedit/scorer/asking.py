@@ -15,9 +15,9 @@ from PIL import Image
 
 from hpedit.records import Case
 from hpedit.scorer.backends.protocol import Answer, Judge, Question
+from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.prompts import reasoning_question, score_question
 from hpedit.scorer.questions import LIBRARY, Reasoning, find
-from hpedit.scorer.statistics import FloatArray
 
 BASE = ("expected", "spread")
 """Features of the answer to the base prompt: expectation of the digits and their standard deviation."""

@@ -21,10 +21,10 @@ from hpedit.records import Case, Rating, Score
 from hpedit.scorer.asking import FEATURES, Sheet, ask
 from hpedit.scorer.backends.load import load_judge
 from hpedit.scorer.backends.protocol import Judge
-from hpedit.scorer.calibration import Calibration
+from hpedit.scorer.calibration.calibration import Calibration
+from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, stem
 from hpedit.scorer.questions import LIBRARY
-from hpedit.scorer.statistics import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
 

@@ -20,12 +20,12 @@ from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.asking import FEATURES, ask
 from hpedit.scorer.backends.load import load_judge
 from hpedit.scorer.backends.protocol import Judge
-from hpedit.scorer.calibration import JudgeAnswers
-from hpedit.scorer.held_out import Curve, curve_of_table, evaluate_table, judges_of
+from hpedit.scorer.calibration.calibration import JudgeAnswers
+from hpedit.scorer.evaluation.held_out import Curve, curve_of_table, evaluate_table, judges_of
+from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.hp_scorer import HPScorer, save_scorer
 from hpedit.scorer.questions import EXCLUSIVE
-from hpedit.scorer.statistics import FloatArray
-from hpedit.scorer.tabular import Table, fit_report, fit_table
+from hpedit.scorer.tables.tabular import Table, fit_report, fit_table
 from hpedit.store.tables import read_cases, read_edits, read_ratings
 
 

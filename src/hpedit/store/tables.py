@@ -22,7 +22,7 @@ from PIL import Image
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SOURCES, Case, Edit, OracleKey, Rating, Score
-from hpedit.scorer.csv_rows import neutralise, restore
+from hpedit.scorer.tables.csv_rows import neutralise, restore
 from hpedit.store.atomic import atomic_write, read_jsonl, replacing
 from hpedit.store.images import decode_image, png_bytes
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import PHASES, VOTES, Response
 from hpedit.rate.exchange.tables import read_table, write_table
-from hpedit.scorer.csv_rows import neutralise, restore
+from hpedit.scorer.tables.csv_rows import neutralise, restore
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAME = TEXT.filter(bool)

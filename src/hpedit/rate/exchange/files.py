@@ -13,7 +13,7 @@ from hpedit.rate.exchange.label_studio import labeling_config, read_label_studio
 from hpedit.rate.exchange.records import SKIP, Response, check_once
 from hpedit.rate.exchange.tables import read_table, write_table
 from hpedit.rate.store import RatingStore
-from hpedit.scorer.csv_rows import index_rows, read_rows
+from hpedit.scorer.tables.csv_rows import index_rows, read_rows
 from hpedit.store.atomic import atomic_write, dump_json
 
 EXPORTS = ("csv", "jsonl", "labelstudio")

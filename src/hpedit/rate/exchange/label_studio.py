@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import SKIP, VOTES, Response
-from hpedit.scorer.csv_rows import is_number
+from hpedit.scorer.tables.csv_rows import is_number
 from hpedit.store.atomic import dump_json, read_json
 
 HIDDEN = "hpedit"

@@ -16,7 +16,7 @@ from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import SKIP, Response
-from hpedit.scorer.csv_rows import is_number, read_rows, write_rows
+from hpedit.scorer.tables.csv_rows import is_number, read_rows, write_rows
 
 SCORE_COLUMNS = ("edit_id", "rater", "score")
 VOTE_COLUMNS = ("edit_a", "edit_b", "rater", "vote")

@@ -1,0 +1,1 @@
+"""What scorers are worth: agreement with people, with intervals by photo."""

@@ -1,0 +1,1 @@
+"""Degenerate edits that a reward must not like."""

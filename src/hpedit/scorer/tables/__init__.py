@@ -1,0 +1,1 @@
+"""Ratings and judges' answers as tables."""

@@ -1,0 +1,260 @@
+"""Bring other people's tables into ours: edits.csv with ratings.csv and scores.csv, or votes.csv and judge_votes.csv.
+
+- edits.csv: edit_id, source_id, editor, instruction, and task if known.
+- ratings.csv: edit_id, rater, score (0 to 5), and the marks by axis as they were given.
+- scores.csv: edit_id, judge, and a column for each question (see `judges`); an empty cell is an answer that could not
+  be had, never 0.
+- votes.csv: edit_a, edit_b, rater, vote (A, B, tie, both_bad); judge_votes.csv the same with judge instead of rater.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from hpedit.errors import HPEditError
+from hpedit.rate.exchange.files import import_responses
+from hpedit.rate.exchange.records import NO_VOTE, VOTES
+from hpedit.scorer.tables.csv_rows import Row, index_rows, read_rows, write_rows
+from hpedit.scorer.tables.judges import RUBRICS, parse_answer
+from hpedit.store.atomic import atomic_write
+from hpedit.tasks import TASK_IDS
+
+_EDIT_COLUMNS = ("edit_id", "source_id", "editor", "instruction")
+_MARKS = ("semantic_consistency", "perceptual_quality")
+_AXES = ("alignment", "quality", "consistency")
+_TASKS: Mapping[str, str] = MappingProxyType(
+    {"Object Addition": "addition", "Object Removal": "removal", "Object Replacement": "swap", "Color Changes": "color"}
+)
+"""MagicBrush's categories that are tasks of ours. A scene change is one where it is about the background."""
+
+
+def import_ratings(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
+    """Import ``src`` in one of `FORMATS`; HPEditError for another name.
+
+    ``control`` names the control of a Label Studio project that holds the answer, where it is not plain.
+    """
+    if form == "labelstudio":
+        return import_responses(form, src, out, control)
+    if form not in FORMATS:
+        raise HPEditError(f"unknown format {form}", hint=f"known formats: {', '.join(FORMATS)}")
+    return FORMATS[form](src, out)
+
+
+def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
+    """Import ratings of ImagenHub (arXiv 2310.01596), with answers of judges to the prompts of VIEScore.
+
+    A rater's score is ImagenHub's overall sqrt(semantic consistency * perceptual quality), times 5; both marks (0 to 1)
+    stand beside it.
+
+    Args:
+        src: folder with edits.csv, human_ratings.csv and vlm_scores.csv.
+        out: folder to write to; made if need be. The same input gives the same bytes.
+
+    Returns:
+        Counts: edits, sources, ratings, raters, judges, missing_answers.
+
+    Raises:
+        HPEditError: a file or column is missing, a mark is not in 0 to 1, a row is there twice or of an unknown edit.
+    """
+    _check_apart(src, out)
+    edits = read_rows(src / "edits.csv", _EDIT_COLUMNS)
+    known = {edit for (edit,) in index_rows(edits, ("edit_id",))}
+    marks = read_rows(src / "human_ratings.csv", ("edit_id", "rater", *_MARKS))
+    answers = read_rows(src / "vlm_scores.csv", ("edit_id", "judge", *RUBRICS["viescore"].required))
+    for rows in (marks, answers):
+        _check_known(rows, known)
+    index_rows(marks, ("edit_id", "rater"))
+    index_rows(answers, ("edit_id", "judge"))
+    ratings = [(row, _overall(row)) for row in marks]
+    given = [
+        (row["edit_id"], row.name("rater"), repr(score), *(row[mark] for mark in _MARKS))
+        for row, score in ratings
+        if score is not None
+    ]
+    questions = RUBRICS["viescore"].required
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write(
+        out / "edits.csv", write_rows(_EDIT_COLUMNS, [tuple(row[name] for name in _EDIT_COLUMNS) for row in edits])
+    )
+    atomic_write(out / "ratings.csv", write_rows(("edit_id", "rater", "score", *_MARKS), given))
+    columns = ("edit_id", "judge", *questions)
+    atomic_write(out / "scores.csv", write_rows(columns, [tuple(row[name] for name in columns) for row in answers]))
+    return {
+        "edits": len(edits),
+        "sources": len({row["source_id"] for row in edits}),
+        "ratings": len(given),
+        "raters": len({rating[1] for rating in given}),
+        "judges": sorted({row["judge"] for row in answers}),
+        "missing_answers": sum(_is_missing(row[name]) for row in answers for name in questions),
+    }
+
+
+def _overall(row: Row) -> float | None:
+    """5 sqrt(sc * pq) of one rater; None where a mark is missing."""
+    texts = [row[name] for name in _MARKS]
+    if not all(texts):
+        return None
+    marks = [parse_answer(text, (0.0, 1.0)) for text in texts]
+    for name, text, (_, problem) in zip(_MARKS, texts, marks, strict=True):
+        if problem:
+            raise HPEditError(f"{row.where}: {name} is {text!r}: {problem}", hint="ImagenHub's marks are 0, 0.5 and 1")
+    return 5.0 * math.sqrt(marks[0][0] * marks[1][0])
+
+
+def _is_missing(text: str) -> bool:
+    return math.isnan(parse_answer(text, (0.0, 10.0))[0])
+
+
+def _check_known(rows: list[Row], known: set[str]) -> None:
+    for row in rows:
+        if row["edit_id"] not in known:
+            raise HPEditError(f"{row.where}: edit {row['edit_id']!r} is not in edits.csv")
+
+
+def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
+    """Import ratings of MagicBrush's edits (arXiv 2306.10012) on 0 to 10.
+
+    A rater's score is the overall mark, halved; the marks by axis stand beside it as given. The photo is the source, so
+    that edits which follow one another stay together. A category that is none of the eight tasks keeps its own name.
+
+    Args:
+        src: folder with edits.csv and human_ratings.csv.
+        out: folder to write to.
+
+    Returns:
+        Counts: edits, sources, ratings, raters, unrated, tasks, and other_tasks, those that are none of the eight.
+
+    Raises:
+        HPEditError: as `import_imagenhub`; a mark is not in 0 to 10.
+    """
+    _check_apart(src, out)
+    needed = ("edit_id", "photo_id", "turn", "instruction", "category", "object_type", "source_file", "edited_file")
+    edits = read_rows(src / "edits.csv", needed)
+    known = {edit for (edit,) in index_rows(edits, ("edit_id",))}
+    marks = read_rows(src / "human_ratings.csv", ("edit_id", "rater", *_AXES, "overall"))
+    _check_known(marks, known)
+    index_rows(marks, ("edit_id", "rater"))
+    given = _halved(marks)
+    tasks = [_magicbrush_task(row) for row in edits]
+    header = (*_EDIT_COLUMNS, "task", "turn", "source_file", "edited_file")
+    table = [
+        (
+            *(row[name] for name in ("edit_id", "photo_id")),
+            "DALL-E 2",
+            row["instruction"],
+            task,
+            *(row[n] for n in header[5:]),
+        )
+        for row, task in zip(edits, tasks, strict=True)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write(out / "edits.csv", write_rows(header, table))
+    atomic_write(out / "ratings.csv", write_rows(("edit_id", "rater", "score", *_AXES), given))
+    counts = Counter(tasks)
+    return {
+        "edits": len(edits),
+        "sources": len({row["photo_id"] for row in edits}),
+        "ratings": len(given),
+        "raters": len({rating[1] for rating in given}),
+        "unrated": len(known - {rating[0] for rating in given}),
+        "tasks": {task: counts[task] for task in TASK_IDS if counts[task]},
+        "other_tasks": {task: count for task, count in sorted(counts.items()) if task not in TASK_IDS},
+    }
+
+
+def import_genai(src: Path, out: Path) -> dict[str, Any]:
+    """Import votes on image edits of GenAI-Bench (arXiv 2406.04485): one person's vote a pair, and judges' votes.
+
+    An empty cell is a judge that was not asked, and an unreadable answer is none; both stay what they are. A pair's
+    edits are called by its id; pairs of one caption belong to one source.
+
+    Args:
+        src: folder with votes.csv.
+        out: folder to write to.
+
+    Returns:
+        Counts: pairs, sources, votes (of people, by vote), judges, and by judge unreadable, not_asked.
+
+    Raises:
+        HPEditError: a file or column is missing, a vote is none of the four, or a pair is there twice.
+    """
+    _check_apart(src, out)
+    needed = ("pair_id", "instruction", "source_caption", "human")
+    rows = read_rows(src / "votes.csv", needed)
+    index_rows(rows, ("pair_id",))
+    judges = [name for name in (rows[0].cells if rows else ()) if name not in needed]
+    edits, people, votes = [], [], []
+    for row in rows:
+        pair = [f"{row['pair_id']}-{side}" for side in "AB"]
+        edits += [(edit, row.name("source_caption"), "", row["instruction"]) for edit in pair]
+        people.append((*pair, "human", _vote(row, "human")))
+        votes += [(*pair, judge, row[judge] if row[judge] in NO_VOTE else _vote(row, judge)) for judge in judges]
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write(out / "edits.csv", write_rows(_EDIT_COLUMNS, edits))
+    atomic_write(out / "votes.csv", write_rows(("edit_a", "edit_b", "rater", "vote"), people))
+    atomic_write(out / "judge_votes.csv", write_rows(("edit_a", "edit_b", "judge", "vote"), votes))
+    return {
+        "pairs": len(rows),
+        "sources": len({row["source_caption"] for row in rows}),
+        "votes": dict(Counter(vote for *_, vote in people)),
+        "judges": sorted(judges),
+        "unreadable": _count(rows, judges, "unreadable"),
+        "not_asked": _count(rows, judges, ""),
+    }
+
+
+def _halved(marks: list[Row]) -> list[tuple[str, ...]]:
+    """Rows of ratings.csv from marks on 0 to 10; a row without an overall mark is none."""
+    return [
+        (row["edit_id"], row.name("rater"), repr(_mark(row, "overall") / 2), *(row[axis] for axis in _AXES))
+        for row in marks
+        if row["overall"] and all(math.isfinite(_mark(row, axis)) for axis in _AXES if row[axis])
+    ]
+
+
+def _magicbrush_task(row: Row) -> str:
+    category = row.name("category")
+    if category == "Scene Changes" and row["object_type"] == "Background/Scene":
+        return "background"
+    return _TASKS.get(category) or category.lower().replace(" ", "_")
+
+
+def _mark(row: Row, name: str) -> float:
+    value, problem = parse_answer(row[name], (0.0, 10.0))
+    if problem:
+        raise HPEditError(f"{row.where}: {name} is {row[name]!r}: {problem}", hint="MagicBrush's marks are 0 to 10")
+    return value
+
+
+def _vote(row: Row, column: str) -> str:
+    if row[column] not in VOTES:
+        raise HPEditError(f"{row.where}: {column} is {row[column]!r}", hint=f"a vote is one of {', '.join(VOTES)}")
+    return row[column]
+
+
+def _count(rows: list[Row], judges: list[str], cell: str) -> dict[str, int]:
+    counts = {judge: sum(row[judge] == cell for row in rows) for judge in sorted(judges)}
+    return {judge: count for judge, count in counts.items() if count}
+
+
+def _check_apart(src: Path, out: Path) -> None:
+    if src.resolve() == out.resolve():
+        raise HPEditError(f"{out} holds the input", hint="choose another folder for --out")
+
+
+FORMATS: Mapping[str, Callable[[Path, Path], dict[str, Any]]] = MappingProxyType(
+    {
+        "imagenhub": import_imagenhub,
+        "magicbrush": import_magicbrush,
+        "genai": import_genai,
+        "csv": partial(import_responses, "csv"),
+        "jsonl": partial(import_responses, "jsonl"),
+        "labelstudio": partial(import_responses, "labelstudio"),
+    }
+)

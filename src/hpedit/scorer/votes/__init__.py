@@ -1,0 +1,1 @@
+"""Judges that vote between two edits, combined."""
