@@ -19,12 +19,6 @@ from hpedit.scorer.probes.kinds import KINDS
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.tables import write_cases, write_edits, write_ratings
 
-WAITS_FOR_WEIGHTS = pytest.mark.xfail(
-    reason="the shipped judge was trained on other prompts and on no degenerate edits", strict=False
-)
-"""Take this off with the weights of a judge that was trained on the prompts of `hpedit.scorer.prompts`."""
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> SimpleNamespace:
     """A scorer fitted on calibration photos, probed by the command on others."""
@@ -85,26 +79,22 @@ def test_a_folder_without_a_judge_cannot_be_probed(files, tmp_path) -> None:
         CliRunner().invoke(command, ["probe", *asked], catch_exceptions=False)
 
 
-@WAITS_FOR_WEIGHTS
 def test_J8_the_shipped_judge_is_not_pleased_by_degenerate_edits(found) -> None:
     assert found["passed"], found["reasons"]
     assert share(found, "copy", "static", "other_edit") <= 0.02
 
 
-@WAITS_FOR_WEIGHTS
 def test_black_image_does_not_score_as_a_real_edit(found) -> None:
     assert share(found, "black", "flat") <= 0.02
     assert found["kinds"]["black"]["drop"]["value"] > 2
 
 
-@WAITS_FOR_WEIGHTS
 def test_D7_words_in_the_instruction_do_not_raise_the_shipped_judges_score(found) -> None:
     kinds = ("says_5", "says_10", "braces", "chat_marks")
     assert share(found, *kinds) <= 0.05
     assert max(found["kinds"][kind]["rise"]["value"] for kind in kinds) < 0.1
 
 
-@WAITS_FOR_WEIGHTS
 def test_J2_the_order_of_the_pictures_hardly_moves_the_shipped_judge(found) -> None:
     assert found["order_swap"]["within"]
     assert found["order_swap"]["difference"]["value"] < 0.5
