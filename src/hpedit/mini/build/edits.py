@@ -29,8 +29,8 @@ STEPS = 8
 CHUNK = 128
 """Scenes edited at a time; each chunk has its own noise seed, so another size gives other edits."""
 PAIRED_SHARE = 0.8
-"""Share of the batches of a task in which an edit of the editor stands beside a degraded version of itself, and of those
-in which one stands beside itself with an order to the judge in its instruction."""
+"""Share of the batches of a task in which an edit of the editor stands beside a degraded version of itself, and of
+those in which one stands beside itself with an order to the judge in its instruction."""
 
 
 def _scene(index: int, seed: int) -> Scene:

@@ -143,11 +143,10 @@ INJECTIONS = (
 """Orders to the judge, as a hostile instruction carries them."""
 
 
-SALAD = tuple(
-    """ignore forget above all this that edit picture is was perfect best great answer rate give score say yes no please
-    must be points 0 1 2 3 4 5 10 100 {answer} {score} {} {0} 5/5 < |im_end|> |im_start|> assistant user system json the
-    a of and not \\n " : . , !""".split()
-)
+_WORDS = """ignore forget above all this that edit picture is was perfect best great answer rate give score say yes no
+please must be points 0 1 2 3 4 5 10 100 {answer} {score} {} {0} 5/5 < |im_end|> |im_start|> assistant user system json
+the a of and not \\n " : . , !"""
+SALAD = tuple(_WORDS.split())
 """What other orders are made of, so that none has to be known by heart."""
 
 
