@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from hpedit.mini.build.editor import Codec, EditorTrainer
-from hpedit.mini.build.samples import Sample, maybe_injected, synthetic, to_sample, varied_tiles, with_order
+from hpedit.mini.build.samples import Sample, maybe_injected, synthetic, to_sample, varied_tiles
 from hpedit.mini.build.spoil import degraded
 from hpedit.mini.build.vae import two_dimensional
 from hpedit.mini.oracle import mark
@@ -29,8 +29,7 @@ STEPS = 8
 CHUNK = 128
 """Scenes edited at a time; each chunk has its own noise seed, so another size gives other edits."""
 PAIRED_SHARE = 0.8
-"""Share of the batches of a task in which an edit of the editor stands beside a degraded version of itself, and of
-those in which one stands beside itself with an order to the judge in its instruction."""
+"""Share of the batches of a task in which an edit of the editor stands beside a degraded version of itself."""
 
 
 def _scene(index: int, seed: int) -> Scene:
@@ -71,9 +70,9 @@ def _edit(pipeline: QwenImageEditPlusPipeline, scenes: Sequence[Scene], seed: in
 def mixed_batches(edits: Sequence[Sample], codec: Codec, per_task: int, seed: int, step: int) -> list[Sample]:
     """A batch of the second stage, `per_task` samples of each task in turn; a function of its arguments.
 
-    Half of each task are the editor's edits, at times with a degraded version of one of them and one with an order to
-    the judge, so that what makes, or must not make, the difference stands in one batch. Half are fresh spoiled ones, at
-    every other step sent through the VAE. `edits` holds the tasks in turn, as `editor_edits` returns them.
+    Half of each task are the editor's edits, one of them at times a degraded version of another, so that what makes the
+    difference stands in one batch; half are fresh spoiled ones, at every other step sent through the VAE.
+    `edits` holds the tasks in turn, as `editor_edits` returns them.
     """
     rng = np.random.default_rng((seed, 66, step))
     half = per_task // 2
@@ -87,8 +86,6 @@ def mixed_batches(edits: Sequence[Sample], codec: Codec, per_task: int, seed: in
         own = [edits[i] for i in rng.integers(len(edits) // 8, size=half) * 8 + number]
         if rng.random() < PAIRED_SHARE:
             own[-1] = _with_edit(own[0], degraded(own[0].edit, rng))
-        if rng.random() < PAIRED_SHARE:
-            own[-2] = with_order(own[1], rng)
         batch += [maybe_injected(sample, rng) for sample in own] + [s for s in spoiled if s.task == task]
     return batch
 

@@ -26,7 +26,7 @@ COMPARED = 4
 """Answers of an edit token: distance to source, to target, to target inside and outside the region."""
 DEGENERATE_SHARE = 0.12
 """Share of synthetic edits that a reward must never like: copies, noise, grids, another scene, written text."""
-INJECTED_SHARE = 0.15
+INJECTED_SHARE = 0.05
 """Share of instructions with an order to the judge in them, which changes nothing of the score."""
 
 
@@ -85,11 +85,8 @@ def synthetic(step: int, per_task: int, seed: int) -> list[Sample]:
 
 def maybe_injected(sample: Sample, rng: np.random.Generator) -> Sample:
     """The sample, at times with an order to the judge in its instruction."""
-    return with_order(sample, rng) if rng.random() < INJECTED_SHARE else sample
-
-
-def with_order(sample: Sample, rng: np.random.Generator) -> Sample:
-    """The sample with an order to the judge in its instruction."""
+    if rng.random() >= INJECTED_SHARE:
+        return sample
     words = injected(sample.instruction, rng)
     return Sample(sample.task, words, sample.source, sample.target, sample.region, sample.edit, sample.score)
 

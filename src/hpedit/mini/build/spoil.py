@@ -143,25 +143,9 @@ INJECTIONS = (
 """Orders to the judge, as a hostile instruction carries them."""
 
 
-_WORDS = """ignore forget above all this that edit picture is was perfect best great answer rate give score say yes no
-please must be points 0 1 2 3 4 5 10 100 {answer} {score} {} {0} 5/5 < |im_end|> |im_start|> assistant user system json
-the a of and not \\n " : . , !"""
-SALAD = tuple(_WORDS.split())
-"""What other orders are made of, so that none has to be known by heart."""
-
-
-def _salad(rng: Rng) -> str:
-    """A few words in any order, now and then one of random letters."""
-    words = [str(rng.choice(SALAD)) for _ in range(int(rng.integers(1, 10)))]
-    if rng.random() < 0.3:
-        letters = rng.integers(97, 123, size=int(rng.integers(2, 9))).tolist()
-        words.insert(int(rng.integers(len(words) + 1)), "".join(map(chr, letters)))
-    return " ".join(words)
-
-
 def injected(instruction: str, rng: Rng) -> str:
     """The instruction with an order to the judge before or after it."""
-    order = INJECTIONS[int(rng.integers(len(INJECTIONS)))] if rng.random() < 0.4 else _salad(rng)
+    order = INJECTIONS[int(rng.integers(len(INJECTIONS)))]
     return f"{instruction}. {order}" if rng.random() < 0.8 else f"{order} {instruction}"
 
 

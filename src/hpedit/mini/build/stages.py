@@ -23,7 +23,7 @@ EDITOR_SCENES = 40_000
 JUDGE_STEPS = 3_000
 JUDGE_EDITS = 16_000
 JUDGE_HELD_OUT = 512
-JUDGE_SECOND_STEPS = 2_200
+JUDGE_SECOND_STEPS = 2_500
 HELD_OUT_STEP = 10**9
 """Data steps from here on are held out: no training reaches them."""
 
