@@ -8,6 +8,7 @@ import pytest
 from tests.rate.serving import make_edits, serving
 
 from hpedit.errors import HPEditError
+from hpedit.rate.agreement import agreement_of_file
 from hpedit.rate.gold import split_gold, swapped
 from hpedit.rate.items import compare_items, load_exhibits, score_items
 from hpedit.rate.pictures import PictureShelf
@@ -62,6 +63,20 @@ def test_gold_is_shown_as_any_other_item_and_recorded_as_gold(edits: Path, tmp_p
         for answer in answers:
             better = {"c0": "e0-0", "c1": "e1-1"}[answer.case_id]
             assert answer.expected == "AB"[answer.edit_ids.index(better)]
+
+
+def test_what_is_gold_no_more_is_not_rated_twice(edits: Path, tmp_path: Path) -> None:
+    gold, db = gold_file(tmp_path, "edit_id,expected\ne0-0,5\ne1-1,0\n"), tmp_path / "r.sqlite"
+    with serving(edits, db, gold=gold, overlap=2) as app:
+        assert app.rater().rate_all() == 8
+    with serving(edits, db, overlap=2) as app:
+        anna = app.rater()
+        assert anna.rate_all() == 0
+        progress = anna.ok(anna.http.get("/api/next"))["progress"]
+        assert (progress["done"], progress["total"]) == (8, 8)
+        # Her answers to what was gold are ratings of it: one more fills the overlap.
+        assert [app.rater("Berta").rate_all(), app.rater("Clara").rate_all()] == [8, 0]
+    assert agreement_of_file(db)["answers"] == 16
 
 
 @pytest.mark.parametrize("kind", ["score", "compare"])

@@ -139,8 +139,9 @@ class Plan:
             state.retests[shown.item] = holding
         else:
             state.seen[shown.item] = holding
-        # What an earlier start had to rate, and this one has not, is no part of the progress.
-        if shown.phase == "rate" and shown.item in self._rate_ids:
+        # What an earlier start had to rate, and this one has not, is no part of the progress. What was gold then and is
+        # to be rated now has this rater's rating already.
+        if shown.phase != "retest" and shown.item in self._rate_ids:
             state.rate.add(shown.item)
             self._holders.setdefault(shown.item, {})[shown.rater] = holding
         state.open.append(holding)
@@ -195,7 +196,7 @@ class Plan:
 
     def _is_full(self, shown: Shown) -> bool:
         """Whether others than its rater fill the item's overlap."""
-        return shown.phase == "rate" and self._taken(shown.item, besides=shown.rater) >= self._overlap
+        return shown.phase != "retest" and self._taken(shown.item, besides=shown.rater) >= self._overlap
 
     def _taken(self, item: str, besides: int | None = None) -> int:
         now = self._clock()
