@@ -130,6 +130,24 @@ def test_R4_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -
         assert store.meta("half") is None
 
 
+def test_R4_a_caller_that_gives_up_does_not_end_the_writer(tmp_path: Path) -> None:
+    with RatingStore.hold(tmp_path / "r.sqlite") as store, closing(Writer(store, lambda: None)) as writer:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def patient() -> str:
+            begun.set()
+            go_on.wait(5)
+            return "patient"
+
+        first = writer.submit(patient)
+        assert begun.wait(5)
+        given_up, last = writer.submit(lambda: "never"), writer.submit(lambda: "last")
+        # What waits can be given up; what is under way can't, since it will be on the disk.
+        assert (first.cancel(), given_up.cancel()) == (False, True)
+        go_on.set()
+        assert (first.result(5), last.result(5)) == ("patient", "last")
+
+
 def test_R3_second_click_and_stale_page_change_nothing(app: Serving) -> None:
     anna = app.rater()
     item = anna.next()

@@ -61,7 +61,8 @@ class Writer:
             while len(batch) < BATCH and not self._jobs.empty():
                 batch.append(self._jobs.get_nowait())
             open_ = None not in batch
-            self._commit([job for job in batch if job is not None])
+            # What its caller has given up is not begun; what is begun can't be given up any more.
+            self._commit([job for job in batch if job is not None and job[1].set_running_or_notify_cancel()])
 
     def _commit(self, jobs: list[_Job]) -> None:
         if not jobs:
