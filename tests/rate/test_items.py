@@ -65,6 +65,19 @@ def test_edits_of_one_photo_and_instruction_are_one_case_where_none_is_named(
     assert [exhibit.case_id for exhibit in read(shelf, folder)] == ["e0", "e0", "e2"]
 
 
+@pytest.mark.parametrize(("column", "other"), [("instruction", "make it blue"), ("source_file", "s1.png")])
+def test_edits_of_unlike_cases_under_one_id_are_not_compared(
+    tmp_path: Path, shelf: PictureShelf, column: str, other: str
+) -> None:
+    folder = make_edits(tmp_path / "edits", cases=2)
+    row = {"case_id": "c", "instruction": "make it red", "source_file": "s0.png"}
+    rows = [{**row, "edit_id": f"e{n}", "edited_file": f"secret-model-{n}-0.png"} for n in range(2)]
+    exhibits = read(shelf, write_table(folder, [rows[0], {**rows[1], column: other}]))
+    assert len(score_items(exhibits)) == 2
+    with pytest.raises(HPEditError, match=f"e0 and e1 of case c differ in {column.removesuffix('_file')}"):
+        compare_items(exhibits)
+
+
 def test_the_magicbrush_layout(shelf: PictureShelf) -> None:
     folder = shared_data("magicbrush", "edits.csv")
     shelf.add = lambda image: f"{image.size}"  # type: ignore[method-assign]

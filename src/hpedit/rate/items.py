@@ -146,11 +146,19 @@ def compare_items(exhibits: Sequence[Exhibit]) -> list[Item]:
     """One item for every two edits of a case that differ in a pixel at least.
 
     Raises:
-        HPEditError: No case has two such edits.
+        HPEditError: No case has two such edits, or the edits of one case have not one source and one instruction.
     """
     groups: dict[str, list[Exhibit]] = {}
     for exhibit in exhibits:
-        groups.setdefault(exhibit.case_id, []).append(exhibit)
+        first = groups.setdefault(exhibit.case_id, [])
+        first.append(exhibit)
+        for what in ("source", "instruction"):
+            if getattr(exhibit, what) != getattr(first[0], what):
+                raise HPEditError(
+                    f"edits {first[0].edit_id} and {exhibit.edit_id} of case {exhibit.case_id} differ in {what}: "
+                    "they can't be compared",
+                    hint="give each instruction on each photo a case_id of its own, or leave the column out",
+                )
     pairs = [pair for group in groups.values() for pair in combinations(group, 2) if pair[0].picture != pair[1].picture]
     if not pairs:
         raise HPEditError("no case has two different edits to compare", hint="score them: --mode score")

@@ -56,6 +56,14 @@ def test_R10_an_answer_taken_back_after_an_export_is_superseded_in_the_next(db: 
     assert out.read_bytes() == before
 
 
+def test_R10_a_version_that_is_still_to_come_is_not_exported(db: Path, tmp_path: Path) -> None:
+    last = export_store(db, tmp_path / "now.csv", "csv")["version"]
+    assert export_store(db, tmp_path / "last.csv", "csv", as_of=last)["version"] == last
+    with pytest.raises(HPEditError, match=f"no version {last + 1} yet"):
+        export_store(db, tmp_path / "later.csv", "csv", as_of=last + 1)
+    assert not (tmp_path / "later.csv").exists()
+
+
 def test_S13_an_export_holds_no_formula_and_every_reader_restores_the_name(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "ratings.csv"
     export_store(db, out, "csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -113,6 +114,10 @@ def test_another_name_of_the_control_is_found_or_given(tmp_path: Path) -> None:
             "score is 'bad', not a number",
         ),
         (
+            [{"id": 1, "data": {"edit_id": "e"}, "annotations": [{"result": [choice("score", "1e999")]}]}],
+            "score is '1e999', not a number",
+        ),
+        (
             [{"id": 1, "data": {"edit_id": "e"}, "annotations": [{"result": [choice("score", "1", "2")]}]}],
             "score has 2 answers",
         ),
@@ -129,6 +134,12 @@ def test_another_name_of_the_control_is_found_or_given(tmp_path: Path) -> None:
 def test_D8_a_broken_export_is_one_error_with_its_task(tmp_path: Path, tasks: Any, message: str) -> None:
     with pytest.raises(HPEditError, match=message):
         read_label_studio(export(tmp_path, tasks))
+
+
+def test_an_endless_time_is_no_time(tmp_path: Path) -> None:
+    annotation = {"result": [choice("score", "3")], "lead_time": math.inf}
+    (response,) = read_label_studio(export(tmp_path, [{"id": 1, "data": {}, "annotations": [annotation]}]))
+    assert (response.value, response.ms) == (3.0, None)
 
 
 def test_D8_torn_json_is_named(tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ def test_S13_numbers_and_plain_text_are_left_alone(cell: str) -> None:
         ("t.jsonl", b'{"edit_id":"e","rater":["r"],"score":1}\n', r"t\.jsonl:1: rater is \['r'\], not a text"),
         ("t.jsonl", b"[1]\n", r"t\.jsonl:1: a list where an object is expected"),
         ("t.jsonl", b'{"edit_id":"e","rater":"r","score":NaN}\n', r"t\.jsonl:1: score is nan"),
+        ("t.jsonl", b'{"edit_id":"e","rater":"r","score":1,"ms":NaN}\n', r"t\.jsonl:1: ms is nan, not a number"),
+        ("t.csv", b"edit_id,rater,score,ms\ne,r,1,1e999\n", r"t\.csv:2: ms is '1e999', not a number"),
+        ("t.csv", b"edit_id,rater,quality\ne,r,1e999\nf,r,3\n", r"t\.csv:2: quality is '1e999', not a number"),
     ],
 )
 def test_D8_a_broken_table_is_one_error_with_its_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -82,9 +82,12 @@ def export_store(
         version, answers by kind, superseded, left_out, files.
 
     Raises:
-        HPEditError: the store cannot be read, the format is unknown, or nothing is there to export.
+        HPEditError: the store cannot be read, the version is still to come, the format is unknown, or nothing is there
+            to export.
     """
     with RatingStore.open(db) as store:
+        if as_of is not None and as_of > store.change:
+            raise HPEditError(f"{db} has no version {as_of} yet", hint=f"its last one is {store.change}")
         version = store.change if as_of is None else as_of
         responses, items = _stored(store, version), _items_of(store)
     kept = responses if everything else _rated(responses)

@@ -9,10 +9,11 @@ rater. The visible controls hold the answer itself, so what is changed in Label 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from xml.sax.saxutils import quoteattr
 
 from hpedit.errors import HPEditError
@@ -223,7 +224,7 @@ def _carried(source: _Source, hidden: Any) -> dict[str, Any]:
         "rater": _annotator(source),
         "id": str(source.annotation.get("unique_id") or source.annotation.get("id") or ""),
         "time": str(source.annotation.get("created_at") or ""),
-        "ms": round(seconds * 1000) if isinstance(seconds, int | float) else None,
+        "ms": round(seconds * 1000) if _is_finite(seconds) else None,
         **{name: str(source.data.get(name) or "") for name in _ITEM},
     }
 
@@ -262,5 +263,9 @@ def _answer(source: _Source, value: Any) -> float | str:
 
 def _mark(value: Any) -> float | None:
     if isinstance(value, str):
-        return float(value) if is_number(value.strip()) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        value = float(value) if is_number(value.strip()) else None
+    return float(value) if _is_finite(value) else None
+
+
+def _is_finite(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

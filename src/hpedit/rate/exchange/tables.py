@@ -9,6 +9,7 @@ written is read back equal; a file that is broken is refused with its line.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -160,7 +161,7 @@ def _score(where: str, name: str, value: Any) -> float | str | None:
 
 
 def _number(where: str, name: str, value: Any) -> float:
-    if not _is_number(value):
+    if not _is_number(value) or not math.isfinite(float(value)):
         raise HPEditError(f"{where}: {name} is {value!r}, not a number")
     return float(value)
 
