@@ -115,6 +115,41 @@ def test_R2_lost_response_is_sent_again_as_the_same_answer(visit: Visit, scoring
     assert rater.stored(1) == [4.0]
 
 
+def test_R6_what_a_proxy_says_of_a_server_that_is_down_loses_no_answer(visit: Visit, scoring: Server) -> None:
+    rater = visit(scoring).begin()
+    page = rater.page
+    page.route("**/api/answer", lambda route: route.fulfill(status=404, content_type="text/html", body="<h1>404</h1>"))
+    page.keyboard.press("4")
+    assert "kept in this browser" in rater.notice("Not stored yet")
+    page.unroute("**/api/answer")
+    page.get_by_role("button", name="Try now").click()
+    rater.saved()
+    assert rater.stored(1) == [4.0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') }",
+        "IDBObjectStore.prototype.delete = () => { throw new DOMException('lost', 'UnknownError') }",
+        """const { getAll } = IDBObjectStore.prototype;
+           IDBObjectStore.prototype.getAll = function () {
+             IDBObjectStore.prototype.getAll = () => { throw new DOMException("lost", "UnknownError") };
+             return getAll.call(this);
+           }""",
+    ],
+    ids=["history", "delete", "read"],
+)
+def test_R7_a_browser_that_cannot_keep_things_still_rates(visit: Visit, scoring: Server, fault: str) -> None:
+    rater = visit(scoring)
+    rater.page.add_init_script(fault)
+    rater.begin().press("5").press("4").saved()
+    rater.page.keyboard.press("z")
+    rater.page.locator(".choice.previous[data-value='4']").wait_for()
+    rater.see().press("2")
+    assert rater.stored(2) == [5.0, 2.0]
+
+
 def test_R6_offline_answers_wait_and_are_sent_later(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     rater.press("1").saved()

@@ -5,12 +5,13 @@ const TIMEOUT_MS = 20_000;
 /** No answer came: the network is off, the server is down, or it took too long. The request may have arrived. */
 export class NoAnswer extends Error {}
 
-/** The server answered with an error; `message` and `hint` are its own words where it gave any. */
+/** The server answered with an error, in its `own` words: `message` and `hint`; or else a proxy before it did. */
 export class Refused extends Error {
-  constructor(status, message, hint) {
+  constructor(status, message, hint, own) {
     super(message);
     this.status = status;
     this.hint = hint;
+    this.own = own;
   }
 }
 
@@ -33,7 +34,7 @@ export async function call(method, path, body) {
   const parsed = parse(reply);
   if (response.ok && parsed !== null) return parsed;
   // A proxy in between answers in HTML; its page says less than the status.
-  throw new Refused(response.status, parsed?.error || `the server answered ${response.status}`, parsed?.hint || "");
+  throw new Refused(response.status, parsed?.error || `the server answered ${response.status}`, parsed?.hint || "", Boolean(parsed?.error));
 }
 
 function parse(text) {

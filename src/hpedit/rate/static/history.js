@@ -1,12 +1,17 @@
 // Which answers undo can take back: client_ids of acknowledged answers, newest last.
 //
-// In localStorage, since a reload and other tabs go on with it; read anew each time for the same reason.
+// In localStorage, since a reload and other tabs go on with it; read anew each time for the same reason. A browser may
+// refuse it (switched off, full): undo then means the rater's last answer, which the server knows.
 
 const DEPTH = 100;
 const key = (rater) => `hpedit-rate.history.${rater}`;
 
 export function undoable(rater) {
-  return JSON.parse(localStorage.getItem(key(rater)) ?? "[]");
+  try {
+    return JSON.parse(localStorage.getItem(key(rater)) ?? "[]");
+  } catch {
+    return [];
+  }
 }
 
 export function remember(rater, clientId) {
@@ -18,5 +23,9 @@ export function forget(rater, clientId) {
 }
 
 function write(rater, ids) {
-  localStorage.setItem(key(rater), JSON.stringify(ids.slice(-DEPTH)));
+  try {
+    localStorage.setItem(key(rater), JSON.stringify(ids.slice(-DEPTH)));
+  } catch {
+    // Said above.
+  }
 }

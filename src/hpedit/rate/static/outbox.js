@@ -9,7 +9,7 @@ import { NoAnswer, Refused, call } from "./api.js";
 const DATABASE = "hpedit-rate";
 const STORE = "outbox";
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
-/** Statuses by which no repetition of the same request can succeed. */
+/** Statuses by which the server says that no repetition of the same request can succeed. */
 const FINAL = new Set([400, 404, 405, 409, 410, 413, 415, 422]);
 
 export class Outbox {
@@ -48,7 +48,8 @@ export class Outbox {
 
   /** Take over what other tabs left behind, and send. */
   async sync() {
-    await this.#reread();
+    // A browser may close its database while the page lives; what this tab knows is in memory all the same.
+    await this.#reread().catch(() => {});
     this.events.changed();
     return this.flush();
   }
@@ -108,7 +109,8 @@ export class Outbox {
         this.events.stored(entry, reply);
       } catch (error) {
         if (!(error instanceof NoAnswer || error instanceof Refused)) throw error;
-        if (!FINAL.has(error.status)) {
+        // A proxy whose server is down says 404, too; the answer is kept until the server itself speaks.
+        if (!error.own || !FINAL.has(error.status)) {
           this.#later(error);
           return false;
         }
@@ -160,7 +162,8 @@ export class Outbox {
   async #remove(clientId) {
     this.#memory.delete(clientId);
     this.#gone.add(clientId);
-    if (this.#database) await this.#request("readwrite", (store) => store.delete(clientId));
+    // What can't be deleted is sent once more at the next visit, and the server knows it then.
+    if (this.#database) await this.#request("readwrite", (store) => store.delete(clientId)).catch(() => {});
   }
 
   #request(mode, action) {
