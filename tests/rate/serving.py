@@ -125,14 +125,14 @@ class Serving:
 @contextmanager
 def serving(
     edits: Path, db: Path, *, kind: str = "score", token: str | None = None, practice: int = 0,
-    gold: Path | None = None, port: int = 0, cases: Path | None = None, **settings: Any,
+    gold: Path | None = None, port: int = 0, cases: Path | None = None, names: tuple[str, ...] = (), **settings: Any,
 ) -> Iterator[Serving]:  # fmt: skip
     run = RunSettings(kind, **{"retests": 0, "seed": "7", **settings})  # type: ignore[arg-type]
     with RatingStore.hold(db) as store, bind("127.0.0.1", port) as listener:
         desk, shelf = prepare(store, edits, run, gold=gold, practice=practice, cases=cases)
         port = listener.getsockname()[1]
         writer = Writer(store, desk.reload)
-        policy = Policy.make("127.0.0.1", port, token)
+        policy = Policy.make("127.0.0.1", port, token, names)
         server = make_server(RatingApp(desk, writer, shelf, policy, port).app())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -78,7 +78,14 @@ def test_S1_other_addresses_need_a_token(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.1"])
 def test_S1_loopback_needs_none(host: str) -> None:
-    assert Policy.make(host, 8600, None).token is None
+    assert Policy.make(host, 8600, None, ["localhost:9000", "[::1]:9000"]).token is None
+
+
+@pytest.mark.parametrize("name", ["rate.example.org", "rate.example.org:8443", "192.168.1.5", "[fe80::1]:80"])
+def test_S1_a_name_for_other_machines_needs_a_token(name: str) -> None:
+    with pytest.raises(HPEditError, match="needs a token"):
+        Policy.make("127.0.0.1", 8600, None, ["localhost:9000", name])
+    assert Policy.make("127.0.0.1", 8600, TOKEN, [name]).token == TOKEN
 
 
 def test_S2_only_the_servers_own_names_are_hosts(app: Serving) -> None:
@@ -183,6 +190,24 @@ def test_S5_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(guar
     # The store keeps only its hash.
     rows = guarded.store.connection.execute("SELECT digest FROM sessions").fetchall()
     assert value not in [row[0] for row in rows]
+
+
+def test_S5_the_cookie_of_a_page_that_came_over_tls_stays_there(edits: Path, tmp_path: Path) -> None:
+    name = "rate.example.org"
+    with serving(edits, tmp_path / "ratings.sqlite", token=TOKEN, names=(name,)) as app:
+        eve = app.rater(sign_in=False)
+        for base, secure in ((f"https://{name}", True), (f"http://{name}", False), (app.base, False)):
+            headers = {"Host": base.split("//")[1], "Origin": base}
+            body = {"rater": "Eve", "token": TOKEN}
+            for response in (
+                eve.http.post("/api/session", json=body, headers=headers),
+                eve.http.delete("/api/session", headers=headers),
+            ):
+                assert response.status_code == 200
+                cookie = response.headers["set-cookie"].lower()
+                assert ("; secure" in cookie) is secure, base
+                assert "httponly" in cookie
+                assert "samesite=strict" in cookie
 
 
 def test_S6_pictures_and_items_need_the_session_of_their_rater(guarded: Serving) -> None:

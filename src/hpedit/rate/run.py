@@ -66,7 +66,7 @@ def serve_run(
     Raises:
         HPEditError: The edits, the store, the address or the token cannot be used.
     """
-    check_token(address.host, address.token)
+    check_token(address.host, address.token, address.names)
     with RatingStore.hold(db) as store:
         desk, shelf = prepare(store, edits, settings, cases=cases, gold=gold, practice=practice)
         with bind(address.host, address.port) as listener:

@@ -19,6 +19,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -74,9 +75,9 @@ class Policy:
                 port.
 
         Raises:
-            HPEditError: Another host than loopback without a token, or a token that could be guessed.
+            HPEditError: Another host or name than loopback without a token, or a token that could be guessed.
         """
-        check_token(host, token)
+        check_token(host, token, allowed)
         names = {host} if not _is_any(host) else _own_addresses()
         if is_loopback(host) or _is_any(host):
             names |= {"localhost", "127.0.0.1", "::1"}
@@ -112,11 +113,16 @@ class Policy:
         return None
 
 
-def check_token(host: str, token: str | None) -> None:
-    """HPEditError where a token is missing or too short to protect anything."""
+def check_token(host: str, token: str | None, names: Sequence[str] = ()) -> None:
+    """HPEditError where a token is missing or too short to protect anything.
+
+    Args:
+        names: Further names under which the server is reached: a proxy that passes them on opens the page to others.
+    """
     how = "python -c 'import secrets; print(secrets.token_urlsafe())' makes one; pass it by HPEDIT_RATE_TOKEN"
-    if token is None and not is_loopback(host):
-        raise HPEditError(f"{host} can be reached from other machines, which needs a token", hint=how)
+    reachable = next((name for name in (host, *map(_without_port, names)) if not is_loopback(name)), None)
+    if token is None and reachable is not None:
+        raise HPEditError(f"{reachable} can be reached from other machines, which needs a token", hint=how)
     if token is not None and (len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable()):
         raise HPEditError(f"the token must have at least {MIN_TOKEN} plain characters", hint=how)
 
@@ -151,6 +157,10 @@ def _own_addresses() -> set[str]:
 
 def _bracketed(name: str) -> str:
     return f"[{name}]" if ":" in name else name.lower()
+
+
+def _without_port(name: str) -> str:
+    return urlsplit(f"//{name}").hostname or name
 
 
 def _with_port(name: str, port: int) -> str:

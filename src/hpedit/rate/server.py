@@ -30,7 +30,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 import uvicorn
 from fastapi import Depends, FastAPI, Query, Request
@@ -155,13 +155,13 @@ class RatingApp:
             raise HTTPException(404, "there is no such file")
         return Response(path.read_bytes(), media_type=_MEDIA[path.suffix], headers={"cache-control": "no-cache"})
 
-    async def _sign_in(self, body: SessionBody) -> JSONResponse:
+    async def _sign_in(self, request: Request, body: SessionBody) -> JSONResponse:
         if not self._policy.knows(body.token):
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
             raise HTTPException(401, "the token is wrong" if body.token else "this server asks for a token")
         cookie, who = await self._write(lambda: self._desk.sign_in(body.rater))
         response = _json(who)
-        response.set_cookie(self._cookie, cookie, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", path="/")
+        response.set_cookie(self._cookie, cookie, max_age=COOKIE_SECONDS, **_cookie_rules(request))
         return response
 
     async def _who(self, request: Request) -> JSONResponse:
@@ -171,7 +171,7 @@ class RatingApp:
         cookie = request.cookies.get(self._cookie, "")
         await self._write(lambda: self._desk.sign_out(cookie))
         response = _json({"ok": True})
-        response.delete_cookie(self._cookie, httponly=True, samesite="strict", path="/")
+        response.delete_cookie(self._cookie, **_cookie_rules(request))
         return response
 
     async def _next(self, request: Request, ahead: Annotated[int, Query(ge=0, le=MAX_AHEAD)] = 0) -> JSONResponse:
@@ -193,6 +193,22 @@ class RatingApp:
         # Vary: what a browser keeps of one rater is not shown to the next one who signs in there.
         headers = {"cache-control": "private, max-age=3600", "vary": "Cookie"}
         return Response(data, media_type="image/png", headers=headers)
+
+
+class _CookieRules(TypedDict):
+    path: str
+    httponly: bool
+    samesite: Literal["strict"]
+    secure: bool
+
+
+def _cookie_rules(request: Request) -> _CookieRules:
+    """Who gets the session's cookie: no script, no other site and, where the page came over TLS, no plain HTTP.
+
+    A proxy ends the TLS, but the browser's Origin, which the guard has checked, says how the page came.
+    """
+    encrypted = request.headers.get("origin", "").lower().startswith("https://")
+    return {"path": "/", "httponly": True, "samesite": "strict", "secure": encrypted}
 
 
 @contextlib.asynccontextmanager
