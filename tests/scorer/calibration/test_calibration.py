@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,24 @@ def test_J3_a_judge_without_answers_is_refused() -> None:
     world.features[:] = np.nan
     with pytest.raises(HPEditError, match="judge judge has readable answers for 0 of 160 rated edits"):
         world.fit()
+
+
+def test_J1_an_answer_that_is_known_for_one_photo_alone_does_not_break_the_fit() -> None:
+    world = make_world(tasks=1, each=60, bias=0)
+    world.sources[:36] = ["one"] * 36
+    world.features[36:, 1] = np.nan
+    calibration = world.fit()
+    assert calibration.verdict == "ok"
+    assert calibration.parts[0].used == (0, 1)
+
+
+def test_J3_a_judge_that_answered_about_few_photos_is_refused_by_name() -> None:
+    world = make_world(tasks=1, each=60, bias=0)
+    world.sources[:36] = ["one"] * 36
+    other = world.features.copy()
+    other[36:] = np.nan
+    with pytest.raises(HPEditError, match="judge two has readable answers about 1 of 9 photos: too few"):
+        fit_judges(judges_of(world, ("two", other)), world.tasks, world.ratings, world.sources)
 
 
 def test_J3_a_saturated_judge_is_no_signal() -> None:
@@ -221,6 +240,12 @@ def test_J6_a_changed_calibration_is_refused(fitted: Calibration) -> None:
 def test_K3_what_is_not_a_calibration_is_refused(fitted: Calibration, damage: dict[str, object]) -> None:
     with pytest.raises(HPEditError, match="calibration"):
         Calibration.from_json({**fitted.to_json(), **damage})
+
+
+@pytest.mark.parametrize("content", [[], "calibration", None])
+def test_K3_json_that_is_no_object_is_no_calibration(content: Any) -> None:
+    with pytest.raises(HPEditError, match="not a calibration"):
+        Calibration.from_json(content)
 
 
 def test_features_of_another_shape_are_refused(fitted: Calibration) -> None:

@@ -183,6 +183,8 @@ class Calibration:
         Raises:
             HPEditError: another format, a missing or misshapen entry, or a content that is not what was fingerprinted.
         """
+        if not isinstance(data, Mapping):
+            raise HPEditError("not a calibration", hint="fit it again: hpedit scorer fit")
         if data.get("format") != FORMAT:
             raise HPEditError(
                 f"a calibration of format {data.get('format')!r}, not {FORMAT}", hint="fit it again: hpedit scorer fit"
@@ -274,11 +276,12 @@ def fit_judges(
     An edit that no judge answered is left out; one that some answered is scored from these.
 
     Raises:
-        HPEditError: as in `fit_calibration`; two judges have one name.
+        HPEditError: as in `fit_calibration`; two judges have one name; one answered about too few photos.
     """
     tables, rows = _tables(judges, tasks, target, sources, questions, exclusive)
     data = tables[0].data
     _check_enough(data.target[rows], [data.sources[row] for row in rows.tolist()])
+    _check_spread(tables, rows)
     nested = nested_scores(tables, rows)
     fitted = [table.fit(rows) for table in tables]
     parts = tuple(
@@ -343,6 +346,20 @@ def _tables(
     ]
     known = [table.known for table in tables]
     return tables, np.unique(np.concatenate(known)).astype(np.int64)
+
+
+def _check_spread(tables: Sequence[JudgeTable], rows: IntArray) -> None:
+    """Refuse a judge that answered about so few photos that a part of the cross-validation could be left without."""
+    sources = tables[0].data.sources
+    photos = len({sources[row] for row in rows.tolist()})
+    for table in tables:
+        known = len({sources[row] for row in table.known.tolist()})
+        if known < MIN_SOURCES or 2 * known < photos:
+            raise HPEditError(
+                f"judge {table.answers.judge} has readable answers about {known} of {photos} photos: "
+                "too few to calibrate",
+                hint=f"it needs half of them, and {MIN_SOURCES} at least; or leave it out",
+            )
 
 
 def _noise_basis(mean: FloatArray) -> FloatArray:

@@ -82,14 +82,16 @@ class Filling:
 
 
 def fit_filling(answers: FloatArray) -> Filling:
-    """Fit to answers (n, f), each column of which has at least one value, NaN = missing.
+    """Fit to answers (n, f), NaN = missing.
 
-    Moments are those of the edits with every answer; without enough of them, answer by answer.
+    Moments are those of the edits with every answer; without enough of them, answer by answer. A column without any
+    value is taken as a constant: nothing is known of it, and no model makes anything of it.
     """
     complete = answers[~np.isnan(answers).any(axis=1)]
     if len(complete) > 2 * answers.shape[1]:
         mean, covariance = complete.mean(axis=0), np.atleast_2d(np.cov(complete, rowvar=False))
     else:
+        answers = np.where(np.isnan(answers).all(axis=0), 0.0, answers)
         mean, covariance = np.nanmean(answers, axis=0), np.diag(np.nanvar(answers, axis=0))
     return Filling(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))
 
