@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import logging
+import math
 import socket
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import openai
 import pytest
 from PIL import Image
 from tests.scorer.backends.questions import edit_questions, noise
@@ -91,6 +93,13 @@ def test_a_choice_that_is_not_listed_has_mass_0_and_is_reported() -> None:
     answer, _ = ask(GOOD)
     assert answer.probabilities == pytest.approx((0, 0, 0, 0, 0.75, 0.25))
     assert answer.missing == ("0", "1", "2", "3")
+
+
+def test_tokens_that_are_written_alike_all_count() -> None:
+    body = completion({"4": 0.6, "3": 0.1})
+    body["choices"][0]["logprobs"]["content"][0]["top_logprobs"].append({"token": "4", "logprob": math.log(0.3)})
+    answer, _ = ask(raw(json.dumps(body)))
+    assert answer.probabilities == pytest.approx((0, 0, 0, 0.1, 0.9, 0))
 
 
 def test_a_token_that_is_listed_twice_counts_once() -> None:
@@ -347,6 +356,28 @@ def test_the_fingerprint_names_model_and_weights_but_not_the_place() -> None:
         assert len(set(names)) == 3
         with pytest.raises(HPEditError, match="the servers disagree about what some/judge is"):
             _ = judge_of(one, other).fingerprint
+
+
+@pytest.mark.parametrize("code", [401, 408, 429, 500, 503])
+def test_J6_a_server_that_cannot_list_its_models_now_has_no_fingerprint(code: int) -> None:
+    with serving(GOOD, models=status(code)) as server, serving(GOOD, models=listing(root="/m/a")) as whole:
+        with pytest.raises(HPEditError, match=f"no server of the judge answers: {server.url}: {code}"):
+            _ = judge_of(server).fingerprint
+        assert judge_of(server, whole).fingerprint == judge_of(whole).fingerprint
+
+
+def test_certificates_are_checked_however_the_scheme_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[bool] = []
+    real = openai.DefaultAsyncHttpxClient
+
+    def client(**given: Any) -> Any:
+        checked.append(given["verify"])
+        return real(**given)
+
+    monkeypatch.setattr(openai, "DefaultAsyncHttpxClient", client)
+    with pytest.raises(HPEditError, match="answers"):
+        _ = OpenAIJudge("m", ["HTTPS://127.0.0.1:1/v1", "http://127.0.0.1:1/v1"], **QUICK).fingerprint
+    assert checked == [True, False]
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(

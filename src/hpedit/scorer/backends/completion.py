@@ -43,7 +43,7 @@ def read_completion(text: str, choices: Sequence[str]) -> Answer:
         return Answer(None, f"the judge said more than one answer: {quoted(said)}")
     masses = dict.fromkeys(choices, 0.0)
     found = set()
-    for token, logprob in listed.items():
+    for token, logprob in sorted(listed):
         if token in spellings:
             masses[spellings[token]] += math.exp(min(logprob, 1.0))
             found.add(spellings[token])
@@ -53,7 +53,7 @@ def read_completion(text: str, choices: Sequence[str]) -> Answer:
     return answer
 
 
-def _first_token(body: Mapping[str, Any]) -> tuple[dict[str, float], str, str, int]:
+def _first_token(body: Mapping[str, Any]) -> tuple[set[tuple[str, float]], str, str, int]:
     """Listed tokens with logprobs, the token that was taken, the whole text, and its number of tokens."""
     choice = _first(body.get("choices"))
     if choice is None:
@@ -72,8 +72,8 @@ def _first_token(body: Mapping[str, Any]) -> tuple[dict[str, float], str, str, i
     if not listed:
         raise Unreadable("the server lists no tokens beside the one it took (top_logprobs)")
     try:
-        # A server that lists the taken token twice must not count it twice.
-        values = {_spaced(str(one["token"])): float(one["logprob"]) for one in listed}
+        # Tokens of other ids may be written alike, and all count; one that a server lists twice counts once.
+        values = {(_spaced(str(one["token"])), float(one["logprob"])) for one in listed}
     except (TypeError, KeyError, ValueError) as error:
         raise Unreadable(f"the server's top_logprobs can't be read: {quoted(json.dumps(listed))}") from error
     return values, str(token.get("token", "")), said, len(content or ())

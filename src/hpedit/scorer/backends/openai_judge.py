@@ -41,6 +41,8 @@ KEY_VARIABLE = "HPEDIT_JUDGE_API_KEY"
 OPENAI_HOST = "api.openai.com"
 KNOCK = 10.0
 """Seconds within which a server that failed must list its models to be asked again."""
+NO_DESCRIPTION = frozenset({401, 408, 429, *range(500, 600)} - {501})
+"""Replies to a request for the list of models by which a server says nothing of them: it may well have a list."""
 PICTURES_KEPT = 64
 """Encoded pictures kept at hand: the questions about one edit are neighbours."""
 T = TypeVar("T")
@@ -142,7 +144,7 @@ class OpenAIJudge:
             # Redirects are not followed: pictures go where they were sent. Plain HTTP, then, never meets a certificate,
             # and loading them takes a tenth of a second.
             http = openai.DefaultAsyncHttpxClient(
-                verify=one.url.startswith("https:"), follow_redirects=False, timeout=self.timeout
+                verify=urlsplit(one.url).scheme == "https", follow_redirects=False, timeout=self.timeout
             )
             client = openai.AsyncOpenAI(
                 base_url=one.url, api_key=_key(one.url) or "none", max_retries=0, http_client=http
@@ -155,10 +157,11 @@ class OpenAIJudge:
         async with AsyncExitStack() as stack:
             clients = await self._clients(stack)
             told = await asyncio.gather(*(_description(client, self.model) for client in clients.values()))
-        heard = {text for text in told if not isinstance(text, openai.APIConnectionError)}
+        heard = {text for text in told if not isinstance(text, openai.APIError)}
         if not heard:
             raise HPEditError(
-                f"no server of the judge answers: {'; '.join(clients)}", hint="start it, or check the URL"
+                f"no server of the judge answers: {'; '.join(map(_failure, clients, told))}",
+                hint="start it, or check URL and key",
             )
         if len(heard) > 1:
             raise HPEditError(f"the servers disagree about what {self.model} is: {'; '.join(sorted(map(str, heard)))}")
@@ -303,19 +306,30 @@ class _Asking:
         return _FinalError(said)
 
 
-async def _description(client: openai.AsyncOpenAI, model: str) -> str | openai.APIConnectionError:
-    """The model's root and fingerprint in a server's list; empty where it has no list or leaves the model out."""
+async def _description(client: openai.AsyncOpenAI, model: str) -> str | openai.APIError:
+    """The model's root and fingerprint in a server's list; empty where it has no list or leaves the model out.
+
+    A server that is busy, starting or refuses the key says nothing about the model: that is an error, not an empty
+    description, which would give one judge two fingerprints.
+    """
     try:
         reply = await client.models.with_raw_response.list()
         listed = parse_completion(reply.http_response.text).get("data")
     except openai.APIConnectionError as error:
         return error
-    except (openai.APIStatusError, Unreadable):
+    except openai.APIStatusError as error:
+        return error if error.status_code in NO_DESCRIPTION else ""
+    except Unreadable:
         return ""
     for entry in listed if isinstance(listed, list) else ():
         if isinstance(entry, dict) and entry.get("id") == model:
             return json.dumps({key: entry.get(key) for key in ("root", "fingerprint")}, sort_keys=True)
     return ""
+
+
+def _failure(url: str, error: object) -> str:
+    """A server and how it failed to describe its model, without the key."""
+    return f"{url}: {error.status_code}" if isinstance(error, openai.APIStatusError) else url
 
 
 def retry_after(value: str | None) -> float:
