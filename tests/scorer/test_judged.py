@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tests.scorer.probe_world import world
+from typer.testing import CliRunner
 
+from hpedit.cli.scorer import scorer as scorer_command
 from hpedit.config import Recipe
 from hpedit.errors import HPEditError
 from hpedit.mini.raters import simulate_ratings
@@ -17,8 +19,9 @@ from hpedit.records import Rating
 from hpedit.rl.trainer import train
 from hpedit.scorer.asking import BASE, FEATURES, ask
 from hpedit.scorer.backends.protocol import Answer, Judge, Question
+from hpedit.scorer.evaluation.agreement import mean_rating
 from hpedit.scorer.evaluation.held_out import Curve, evaluate_table
-from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
+from hpedit.scorer.hp_scorer import CALIBRATION, SETTINGS, HPScorer, mean_ratings
 from hpedit.scorer.judged import answered_table, fit_judged, load_judges, measure_judged, rated_pictures, read_pictures
 from hpedit.scorer.questions import LIBRARY
 from hpedit.store.atomic import atomic_write, dump_json, read_json
@@ -143,6 +146,47 @@ def test_J6_another_judge_or_prompt_than_at_calibration_is_refused(given, tmp_pa
         HPScorer.load(tmp_path)
 
 
+@pytest.mark.parametrize("content", [[], {}, {"judges": {}, "prompts": "x"}, {"judges": {"mini": {}}, "prompts": "x"}])
+def test_K3_a_damaged_scorer_json_is_named(given, tmp_path: Path, content: object) -> None:
+    (tmp_path / CALIBRATION).write_bytes((given.folder / "scorer" / CALIBRATION).read_bytes())
+    atomic_write(tmp_path / SETTINGS, dump_json(content))
+    with pytest.raises(HPEditError, match=r"scorer\.json is damaged"):
+        HPScorer.load(tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_seen_before_anything_is_asked(given, tmp_path: Path) -> None:
+    (tmp_path / "scorer").write_text("mine")
+    judge = Listener(given.scorer.judge)
+    with pytest.raises(HPEditError, match="is a file"):
+        fit_judged(given.pictures, {"mini": judge}, tmp_path / "scorer")
+    assert judge.heard == []
+    assert (tmp_path / "scorer").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["fit", "--judge", "mini", "--out", "s", "--cases", "c"], ["--columns", "realism:0:10"]),
+        (["fit", "--judge", "mini", "--out", "s", "--scores", "c"], ["--cache", "a"]),
+        (["fit", "--judge", "mini", "--out", "s", "--scores", "c"], ["--revision", "1"]),
+        (["eval", "--judge", "mini", "--curve", "--cases", "c"], ["--columns", "realism:0:10"]),
+        (["eval", "--scorer", "s", "--scores", "c"], ["--cache", "a"]),
+    ],
+)
+def test_an_option_without_effect_is_refused(command: list[str], option: list[str]) -> None:
+    with pytest.raises(HPEditError, match=f"{option[0]} has no effect here"):
+        CliRunner().invoke(
+            scorer_command, [*command, "--edits", "e", "--ratings", "r", *option], catch_exceptions=False
+        )
+
+
+def test_a_raters_last_rating_of_an_edit_counts(given) -> None:
+    case, edit = given.pictures.cases[0], given.pictures.edits[0]
+    ratings = [Rating(edit.id, "Ann", 1.0), Rating(edit.id, "Bob", 4.0), Rating(edit.id, "Ann", 5.0)]
+    assert mean_ratings(ratings) == {edit.id: 4.5}
+    assert mean_rating(rated_pictures({case.id: case}, [edit], ratings).ratings).tolist() == [4.5]
+
+
 def test_two_judges_make_one_scorer_and_the_one_that_adds_nothing_is_not_asked(given, tmp_path: Path) -> None:
     names = ["mini", str(judge_path())]
     scorer, report = fit_judged(given.pictures, load_judges(names), tmp_path)
@@ -151,8 +195,15 @@ def test_two_judges_make_one_scorer_and_the_one_that_adds_nothing_is_not_asked(g
     assert sorted(value > 0 for value in weights.values()) == [False, True]
     loaded = HPScorer.load(tmp_path)
     assert list(loaded.judges) == [name for name, weight in weights.items() if weight > 0]
+    assert loaded.fingerprint == scorer.fingerprint == HPScorer.load(tmp_path, every=True).fingerprint
     cases, images = given.pictures.cases[:6], [edit.image for edit in given.pictures.edits[:6]]
     values = [score.value for score in loaded.score(cases, images)]
+    idle = Listener(scorer.judges[next(name for name, weight in weights.items() if weight == 0)])
+    both = HPScorer(
+        {**scorer.judges, **dict.fromkeys(set(scorer.judges) - set(loaded.judges), idle)}, scorer.calibration
+    )
+    assert [score.value for score in both.score(cases, images)] == values
+    assert idle.heard == []
     assert None not in values
     with pytest.raises(HPEditError, match="named twice"):
         load_judges(["mini", "mini"])
@@ -170,7 +221,8 @@ def test_a_scorer_and_its_curve_are_measured_on_photos_it_did_not_see(given, tmp
     assert found["pearson"]["value"] > 0.5
     assert [point["number"] for point in grown["points"]] == [4]
     again = evaluate_table(given.scorer.calibration, answered_table({"mini": given.scorer.judge}, pictures))
-    assert again["pearson"] == found["pearson"]
+    # Other questions share a batch there, which moves an answer in its last digits.
+    assert again["pearson"]["value"] == pytest.approx(found["pearson"]["value"], abs=1e-5)
     with pytest.raises(HPEditError, match="were used to fit the scorer"):
         measure_judged(given.pictures, given.folder / "scorer")
 

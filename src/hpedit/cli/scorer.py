@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,9 @@ Cases = Annotated[
 Cache = Annotated[Path | None, typer.Option("--cache", help="File of answers already given, made if it is not there.")]
 
 
+FOR_SCORES, FOR_CASES = "it says how to read --scores", "it is for judges that are asked, with --cases"
+
+
 def asks(scores: Path | None, cases: Path | None) -> bool:
     """Whether judges are to be asked; HPEditError unless exactly one of the two is given."""
     if (scores is None) == (cases is None):
@@ -34,6 +38,13 @@ def asks(scores: Path | None, cases: Path | None) -> bool:
             hint="--cases asks the judges about the edits; --scores is a table of what they answered",
         )
     return cases is not None
+
+
+def refuse(options: Mapping[str, object], reason: str) -> None:
+    """HPEditError if one of the options, by name, was given: it would be without effect."""
+    for name, value in options.items():
+        if value:
+            raise HPEditError(f"{name} has no effect here: {reason}", hint="leave it out")
 
 
 @scorer.command("fit")
@@ -59,11 +70,13 @@ def scorer_fit(
     training and benchmark use. With --scores their answers come from a table.
     """
     if asks(scores, cases) and cases:
+        refuse({"--columns": columns}, FOR_SCORES)
         from hpedit.scorer.judged import fit_judged, load_judges, read_pictures
 
         pictures = read_pictures(cases, edits, ratings)
         print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
     elif scores:
+        refuse({"--revision": revision, "--cache": cache}, FOR_CASES)
         from hpedit.scorer.tables.judges import parse_columns
         from hpedit.scorer.tables.tabular import fit
 
@@ -107,6 +120,7 @@ def scorer_eval(
 
     growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
     if asks(scores, cases) and cases:
+        refuse({"--columns": columns}, FOR_SCORES)
         from hpedit.scorer.judged import measure_judged, read_pictures
 
         pictures = read_pictures(cases, edits, ratings)
@@ -114,6 +128,7 @@ def scorer_eval(
             pictures, scorer, judge or (), growing, allow_seen=allow_seen, seed=seed, cache=cache
         )
     elif scores:
+        refuse({"--cache": cache}, FOR_CASES)
         from hpedit.scorer.tables.judges import parse_columns
 
         scale = parse_columns(columns) if columns else None

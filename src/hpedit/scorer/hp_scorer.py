@@ -40,18 +40,21 @@ def prompts_fingerprint() -> str:
 
 
 def mean_ratings(ratings: Sequence[Rating]) -> dict[str, float]:
-    """Mean score of each edit over its raters."""
-    found: dict[str, list[float]] = defaultdict(list)
+    """Mean score of each edit over its raters; a rater's last rating of an edit counts."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
     for rating in ratings:
-        found[rating.edit_id].append(rating.score)
-    return {edit: float(np.mean(values)) for edit, values in found.items()}
+        found[rating.edit_id][rating.rater] = rating.score
+    return {edit: float(np.mean(list(values.values()))) for edit, values in found.items()}
 
 
 class HPScorer:
     """Judges with their calibration. Implements the Scorer protocol of training and benchmark."""
 
     def __init__(self, judges: Mapping[str, Judge], calibration: Calibration) -> None:
-        """Take the judges by the names that the calibration knows them by; one without weight need not be there."""
+        """Take the judges by the names that the calibration knows them by.
+
+        One without weight need not be there: it is not asked for scores, and is no part of the fingerprint.
+        """
         self.judges = dict(judges)
         self.calibration = calibration
 
@@ -81,16 +84,16 @@ class HPScorer:
                 f"{folder} is not a scorer with a judge: it has no {SETTINGS}",
                 hint="fit one on edits: hpedit scorer fit --cases ..., see docs/scorer.md",
             )
-        settings = read_json(folder / SETTINGS)
         calibration = Calibration.from_json(read_json(folder / CALIBRATION))
-        _check_same(folder, "prompts", settings["prompts"], prompts_fingerprint())
+        prompts, fitted = _read_settings(folder / SETTINGS, calibration.judges)
+        _check_same(folder, "prompts", prompts, prompts_fingerprint())
         used: dict[str, Judge] = {}
         for name, weight in calibration.weights.items():
             if weight == 0 and not every:
                 continue
-            known = settings["judges"][name]
-            judge = (judges or {}).get(name) or load_judge(name, revision=known["revision"], cache=cache)
-            _check_same(folder, f"judge {name}", known["fingerprint"], judge.fingerprint)
+            revision, fingerprint = fitted[name]
+            judge = (judges or {}).get(name) or load_judge(name, revision=revision, cache=cache)
+            _check_same(folder, f"judge {name}", fingerprint, judge.fingerprint)
             used[name] = judge
         return cls(used, calibration)
 
@@ -102,7 +105,7 @@ class HPScorer:
     @property
     def fingerprint(self) -> str:
         """Judges, decoding, prompts and calibration."""
-        judges = "|".join(f"{name}={judge.fingerprint}" for name, judge in sorted(self.judges.items()))
+        judges = "|".join(f"{name}={judge.fingerprint}" for name, judge in sorted(self._weighed().items()))
         text = f"{judges}|{prompts_fingerprint()}|{self.calibration.fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -114,18 +117,21 @@ class HPScorer:
         `Score.raw` holds the answers of the judge that counts most.
         """
         ids = edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)]
+        weighed = self._weighed()
         sheets = {
-            part.judge: ask(self.judges[part.judge], cases, images, part.kept_questions)
+            part.judge: ask(weighed[part.judge], cases, images, part.kept_questions)
             for part in self.calibration.parts
-            if part.judge in self.judges
+            if part.judge in weighed
         }
         features = side_by_side(sheets, self.calibration.judges, len(cases))
         means, stds = self.calibration.predict(features, [case.task for case in cases])
-        main = sheets[self.calibration.judges[self.calibration.main]]
-        return [
-            _score(ids[row], self.fingerprint, main, row, float(means[row]), float(stds[row]))
-            for row in range(len(cases))
-        ]
+        main, name = sheets[self.calibration.judges[self.calibration.main]], self.fingerprint
+        return [_score(ids[row], name, main, row, float(means[row]), float(stds[row])) for row in range(len(cases))]
+
+    def _weighed(self) -> dict[str, Judge]:
+        """The judges that count, by name."""
+        weights = self.calibration.weights
+        return {name: judge for name, judge in self.judges.items() if weights[name] > 0}
 
 
 def side_by_side(sheets: Mapping[str, Sheet], judges: Sequence[str], n: int) -> FloatArray:
@@ -139,6 +145,18 @@ def _score(edit_id: str, scorer: str, sheet: Sheet, row: int, mean: float, std: 
         return Score(edit_id, scorer, None, reason=sheet.reasons[row] or "the calibration has no value for this answer")
     answers = zip(FEATURES, sheet.features[row].tolist(), strict=True)
     return Score(edit_id, scorer, mean, std, raw={name: value for name, value in answers if not np.isnan(value)})
+
+
+def _read_settings(file: Path, judges: Sequence[str]) -> tuple[str, dict[str, tuple[str | None, str]]]:
+    """Fingerprint of the prompts, and revision and fingerprint of each of the judges, as `save_scorer` wrote them."""
+    settings = read_json(file)
+    try:
+        known = {name: settings["judges"][name] for name in judges}
+        return settings["prompts"], {name: (one["revision"], one["fingerprint"]) for name, one in known.items()}
+    except (KeyError, TypeError) as error:
+        raise HPEditError(
+            f"{file} is damaged, or of another fit than {CALIBRATION}", hint="fit it again: hpedit scorer fit"
+        ) from error
 
 
 def _check_same(folder: Path, what: str, then: str, now: str) -> None:

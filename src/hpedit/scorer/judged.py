@@ -125,8 +125,10 @@ def fit_judged(
         The scorer, and `tabular.fit_report`.
 
     Raises:
-        HPEditError: too few rated edits, or nothing to learn from them.
+        HPEditError: too few rated edits, or nothing to learn from them; ``out`` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise HPEditError(f"{out} is a file", hint="choose another folder for --out")
     table = answered_table(judges, pictures)
     calibration = fit_table(table)
     save_scorer(out, judges, calibration, revision)

@@ -10,7 +10,7 @@ import pytest
 from tests.scorer.probe_world import OracleScorer, does_not_look, loves_colour, reads_the_instruction, world
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.probes.files import draw_sheet, probe
+from hpedit.scorer.probes.files import draw_sheet, probe, probe_rated
 from hpedit.scorer.probes.kinds import KINDS
 from hpedit.scorer.probes.probes import MAX_RISE, Bounds, Comparison, choose_subjects, compare, summarise, worst_by_kind
 from hpedit.scorer.probes.table import lines
@@ -46,6 +46,13 @@ def test_J8_an_honest_scorer_puts_every_degenerate_version_below(subjects) -> No
     assert set(result["tasks"]) == {subject.case.task for subject in subjects}
     assert all(share(result, name) == 0 for name in ("copy", "black", "flat", "static", "other_edit", "says_5"))
     assert result["kinds"]["black"]["drop"]["value"] > 2
+
+
+def test_edits_of_cases_that_are_not_there_are_left_out(small_world, tmp_path) -> None:
+    cases, edits, _ = small_world
+    known = dict(list(cases.items())[1:])
+    report = probe_rated(OracleScorer(), known, edits, None, tmp_path, limit=8)
+    assert report["edits"] == 8
 
 
 def test_black_image_does_not_score_as_a_real_edit(subjects) -> None:

@@ -134,5 +134,5 @@ def _asked_twice(subjects: Sequence[Subject], cases: Mapping[str, Case], edits: 
     """The edits of the probed sources, those of one source beside each other."""
     sources = list(dict.fromkeys(subject.case.source_id for subject in subjects))
     place = {source: number for number, source in enumerate(sources)}
-    found = [edit for edit in edits if cases[edit.case_id].source_id in place]
+    found = [edit for edit in edits if edit.case_id in cases and cases[edit.case_id].source_id in place]
     return sorted(found, key=lambda edit: place[cases[edit.case_id].source_id])[:SWAP_EDITS]
