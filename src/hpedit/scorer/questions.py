@@ -1,4 +1,4 @@
-"""The library of reasoning questions, six to ten a task, from which a calibration chooses those that help.
+"""The library of reasoning questions, seven to nine a task, from which a calibration chooses those that help.
 
 The paper (arXiv 2604.19406) adds questions by hand until the scores agree with people; here they are asked once and
 chosen by cross-validation (see `calibration`). A yes/no question gives the probability of its good answer; the question

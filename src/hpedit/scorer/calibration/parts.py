@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.calibration.question_stage import PREFIX, Additions, QuestionStage, fit_questions
+from hpedit.scorer.calibration.question_stage import Additions, QuestionStage, fit_questions
 from hpedit.scorer.calibration.selection import Base, RatedEdits, Selected, select
 from hpedit.scorer.evaluation.statistics import (
     Estimate,
@@ -21,6 +21,7 @@ from hpedit.scorer.evaluation.statistics import (
     source_index,
     weighted_pearson,
 )
+from hpedit.scorer.questions import PREFIX
 
 Verdict = Literal["ok", "no signal"]
 

@@ -25,8 +25,6 @@ from hpedit.records import MAX_SCORE
 from hpedit.scorer.calibration.selection import fewest, folds
 from hpedit.scorer.evaluation.statistics import FloatArray, IntArray
 
-PREFIX = "q:"
-"""Begins the name of a feature that is the answer to a reasoning question."""
 SHRINKAGE = 10.0
 MOST = 4
 """Questions kept for one task, at most."""

@@ -1,7 +1,7 @@
 """Probing a scorer: whether degenerate versions of honest edits score below them.
 
 The complaint heard most about RL on image models is that the reward rises while pictures get worse. What a policy could
-come to is tried beforehand: every honest edit is scored beside its degenerate versions (`probe_kinds`), and
+come to is tried beforehand: every honest edit is scored beside its degenerate versions (`kinds`), and
 
     subjects = choose_subjects(cases, edits, ratings, limit=200, seed=0)
     comparisons = compare(scorer, subjects)
