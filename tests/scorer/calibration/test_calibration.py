@@ -14,6 +14,7 @@ import pytest
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import MIN_EDITS, Calibration, JudgeAnswers, fit_calibration, fit_judges
 from hpedit.scorer.calibration.selection import folds, source_hash
+from hpedit.scorer.evaluation.held_out import seen_edits
 from hpedit.scorer.evaluation.statistics import FloatArray
 
 NAMES = ("expected", "spread")
@@ -212,8 +213,8 @@ def test_J5_all_edits_of_a_photo_are_on_one_side_of_every_split() -> None:
 
 
 def test_J5_photos_of_the_fit_are_recognised_without_their_names(fitted: Calibration) -> None:
-    assert fitted.seen(make_world(tasks=8, each=50).sources) == len(fitted.sources)
-    assert fitted.seen(["new", "0-1"]) == 1
+    assert seen_edits(fitted, make_world(tasks=8, each=50).sources).all()
+    assert seen_edits(fitted, ["new", "0-1"]).tolist() == [False, True]
     assert "0-1" not in fitted.sources
     assert source_hash("0-1") in fitted.sources
 

@@ -149,11 +149,6 @@ class Calibration:
         """SHA-256 (hex) over the hashes of the photos it was fitted on."""
         return hashlib.sha256("\n".join(self.sources).encode()).hexdigest()
 
-    def seen(self, sources: Sequence[str]) -> int:
-        """Count the distinct ``sources`` that it was fitted on: 0 for a held-out set."""
-        known = set(self.sources)
-        return sum(source_hash(source) in known for source in set(sources))
-
     def judges_report(self) -> dict[str, dict[str, Any]]:
         """For each judge: verdict, reason, weight, and its own cross-validated correlation."""
         return {
