@@ -165,6 +165,7 @@ def scorer_probe(
     max_flip: Annotated[
         float, typer.Option(min=0, max=1, help="Warn above this flip rate when source and edit are swapped.")
     ] = 0.2,
+    cache: Cache = None,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -178,7 +179,9 @@ def scorer_probe(
     from hpedit.scorer.probes.table import lines
 
     bounds = Bounds(max_share, max_kind_share)
-    found = probe_files(scorer, cases, edits, ratings, out, limit=limit, seed=seed, bounds=bounds, max_flip=max_flip)
+    found = probe_files(
+        scorer, cases, edits, ratings, out, limit=limit, seed=seed, bounds=bounds, max_flip=max_flip, cache=cache
+    )
     if as_json:
         print_json(found)
     else:

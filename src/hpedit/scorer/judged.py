@@ -53,6 +53,14 @@ def rated_pictures(cases: Mapping[str, Case], edits: Sequence[Edit], ratings: Se
     return RatedPictures(tuple(cases[edit.case_id] for edit in kept), tuple(kept), table)
 
 
+def cases_file(path: Path) -> Path:
+    """A parquet of cases, as given or in the folder of `hpedit cases build`: all that were edited, not the hard ones."""
+    if not path.is_dir():
+        return path
+    every = path / "candidates.parquet"
+    return every if every.exists() else path / "cases.parquet"
+
+
 def read_pictures(cases: Path, edits: Path, ratings: Path) -> RatedPictures:
     """Read them from disk.
 
@@ -64,7 +72,7 @@ def read_pictures(cases: Path, edits: Path, ratings: Path) -> RatedPictures:
     Raises:
         HPEditError: the files have nothing in common, or one can't be read.
     """
-    by_id = {case.id: case for case in read_cases(cases / "candidates.parquet" if cases.is_dir() else cases)}
+    by_id = {case.id: case for case in read_cases(cases_file(cases))}
     found = rated_pictures(by_id, read_edits(edits), read_ratings(ratings))
     if not found.edits:
         raise HPEditError(

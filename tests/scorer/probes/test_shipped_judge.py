@@ -23,7 +23,6 @@ from hpedit.scorer.probes.kinds import KINDS
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.tables import write_cases, write_edits, write_ratings
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from hpedit.records import Case, Edit, Rating
 from hpedit.rl.grids import GridRow, make_grid
 from hpedit.scorer.hp_scorer import HPScorer, mean_ratings
+from hpedit.scorer.judged import cases_file
 from hpedit.scorer.probes.gate import PROBE, SHEET
 from hpedit.scorer.probes.kinds import KIND_BY_ID, Subject, version
 from hpedit.scorer.probes.order_swap import MAX_FLIP, order_swap_report
@@ -37,6 +38,7 @@ def probe_files(
     seed: int = 0,
     bounds: Bounds | None = None,
     max_flip: float = MAX_FLIP,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Probe the scorer in a folder and write probe.json and probe.png.
 
@@ -47,15 +49,16 @@ def probe_files(
         ratings: CSV or JSONL of ratings; without it every edit counts as honest.
         out: Where to write; training looks into the scorer's folder, which is the default.
         limit: Honest edits at most, drawn by `seed`, the tasks in turns.
+        cache: File of answers already given.
 
     Raises:
         HPEditError: not a scorer with a judge, or nothing to probe it with.
     """
-    by_id = {case.id: case for case in read_cases(cases / "cases.parquet" if cases.is_dir() else cases)}
+    by_id = {case.id: case for case in read_cases(cases_file(cases))}
     table = [edit for edit in read_edits(edits) if edit.case_id in by_id]
     people = read_ratings(ratings) if ratings else None
     return probe_rated(
-        HPScorer.load(scorer), by_id, table, people, out or scorer,
+        HPScorer.load(scorer, cache=cache), by_id, table, people, out or scorer,
         limit=limit, seed=seed, bounds=bounds, max_flip=max_flip,
     )  # fmt: skip
 
