@@ -54,7 +54,7 @@ def rated_pictures(cases: Mapping[str, Case], edits: Sequence[Edit], ratings: Se
 
 
 def cases_file(path: Path) -> Path:
-    """A parquet of cases, as given or in the folder of `hpedit cases build`: all that were edited, not the hard ones."""
+    """A parquet of cases, as given or of a folder of `hpedit cases build`: all that were edited, not the hard alone."""
     if not path.is_dir():
         return path
     every = path / "candidates.parquet"
