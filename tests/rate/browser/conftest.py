@@ -20,8 +20,9 @@ PHONE: dict[str, Any] = {
 NewServer = Callable[..., Server]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    # A module's own: while it lives it holds an event loop in this thread, in which no other test could start one.
     api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
     if not CHROMIUM.exists():
         pytest.skip(f"no {CHROMIUM}")
@@ -29,7 +30,7 @@ def chromium() -> Iterator[Any]:
         yield playwright.chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: Any) -> Iterator[Any]:
     browser = chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
     yield browser

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import uvicorn
@@ -421,7 +422,9 @@ def test_X3_our_server_killed_mid_run_stops_the_run_and_ctrl_c_ends_it(mini: Tra
         with pytest.raises(HPEditError, match="no server of the judge answers any more"):
             judge.ask(asked * 1000)
         assert time.monotonic() - started < 20
-    with command() as (child, _):
+    with command() as (child, spec):
+        # Its address is printed before it listens to signals; where SIGINT is ignored, as in jobs, it would be lost.
+        assert httpx.get(spec.split("/v1#")[0] + "/healthz", timeout=20).status_code == 200
         child.send_signal(signal.SIGINT)
         assert child.wait(timeout=20) in (0, -signal.SIGINT, 130)
 
