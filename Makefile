@@ -38,7 +38,7 @@ check: setup  ## lint, format, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n auto
 
 bench: setup  ## base against the demo's post-trained mini editor, on its held-out cases
 	@if test -f $(RUN)/bench/cases.parquet && test -d $(RUN)/train/lora; then \
