@@ -30,6 +30,8 @@ MAX_BODY = 64 * 1024
 """Bytes; an answer has some 300."""
 BODY_SECONDS = 10.0
 """A body must be there by then."""
+LINGER_SECONDS = 2.0
+"""So long a client that was refused may go on sending before its connection is closed."""
 HEADER_SECONDS = 10.0
 """So must the headers of a request, and the first byte of a connection."""
 MAX_CONNECTIONS = 512
@@ -210,7 +212,8 @@ class Guard:
             else:
                 objection = read
         if objection is not None:
-            await _refuse(send_with_headers, *objection)
+            status, error, hint = objection
+            await refuse(receive, send_with_headers, status, {"error": error, "hint": hint})
             return
         await self._app(scope, _once(body, receive), send_with_headers)
 
@@ -254,12 +257,26 @@ def _once(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(send: Send, status: int, error: str, hint: str) -> None:
-    body = json.dumps({"error": error, "hint": hint}).encode()
-    # The rest of a body that was refused is not read: the connection is of no more use.
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"connection", b"close")]
+async def refuse(receive: Receive, send: Send, status: int, answer: dict[str, Any]) -> None:
+    """Answer a request whose body is not wanted, and close its connection when the client has read that.
+
+    A connection closed on a client that is still sending is reset, and the answer is lost with it: so what comes is
+    thrown away for up to LINGER_SECONDS after the answer.
+    """
+    body = json.dumps(answer).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 class TimedProtocol(H11Protocol):

@@ -320,6 +320,23 @@ def test_S9_a_body_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         assert caught.value.code == 413
 
 
+def test_S9_the_refusal_reaches_a_client_that_is_still_sending() -> None:
+    def slowly() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 4_000_000
+            time.sleep(0.005)
+
+    with served(Plain()) as url:
+        for body in (slowly(), b"x" * 160_000_000):
+            client = urllib.request.Request(
+                url + "/chat/completions", body, {"content-type": "application/json"}, method="POST"
+            )
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(client)
+            assert caught.value.code == 413
+            assert "a request has at most" in json.load(caught.value)["error"]["message"]
+
+
 def test_S2_another_host_name_is_refused(plain: tuple[Plain, str]) -> None:
     assert post(plain[1], chat(text("x")), host="evil.example")[0] == 400
     assert not plain[0].batches

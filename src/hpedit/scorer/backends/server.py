@@ -33,7 +33,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hpedit.errors import HPEditError
-from hpedit.rate.security import MIN_TOKEN, TimedProtocol, is_loopback
+from hpedit.rate.security import MIN_TOKEN, TimedProtocol, is_loopback, refuse
 from hpedit.scorer.backends.batching import Batcher, Full
 from hpedit.scorer.backends.protocol import IMAGE, Question
 from hpedit.store.images import decode_image
@@ -124,9 +124,9 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        refusal = _error(413, f"a request has at most {self.most:,} bytes")
+        refusal = _error_body(413, f"a request has at most {self.most:,} bytes")
         if not told.isdigit() or int(told) > self.most:
-            await refusal(scope, receive, send)
+            await refuse(receive, send, 413, refusal)
             return
         seen = 0
 
@@ -143,7 +143,7 @@ class BodyLimit:
 
         await self.app(scope, counted, passed_on)
         if seen > self.most:
-            await refusal(scope, receive, send)
+            await refuse(receive, send, 413, refusal)
 
 
 def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Sequence[str] = ("*",)) -> FastAPI:
@@ -257,9 +257,12 @@ def _logprob(token: str, logprob: float) -> dict[str, Any]:
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(_error_body(status, message), status, headers)
+
+
+def _error_body(status: int, message: str) -> dict[str, Any]:
     kind = "invalid_request_error" if status < 500 else "server_error"
-    body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
-    return JSONResponse(body, status, headers)
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
 async def _on_error(_: Request, error: Exception) -> JSONResponse:
