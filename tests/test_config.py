@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpedit.config import Recipe, dump_recipe, load_recipe
+from hpedit.config import Recipe, load_recipe
 from hpedit.errors import HPEditError
+from hpedit.recipe_files import recipe_text
 from hpedit.yaml_source import parse_yaml
 
 HEAD = "output: runs/x\ncases: c.parquet\nscorer: s\n"
@@ -263,7 +264,7 @@ def test_C10_every_shipped_recipe_loads() -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_C12_a_resolved_recipe_reads_back_equal(path: Path, recipe: Path) -> None:
     loaded = load_recipe(path, ["train.learning_rate=3.3e-5"])
-    assert load(recipe, dump_recipe(loaded)) == loaded
+    assert load(recipe, recipe_text(loaded)) == loaded
 
 
 def message_of(call: Callable[[], object], default: str) -> str:

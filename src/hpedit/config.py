@@ -1,25 +1,19 @@
-"""The recipe of a training run: its schema, and reading it from YAML. No torch.
+"""The recipe of a training run: its schema. No torch.
 
-One surface: a YAML file plus dotted overrides of the same names (`train.learning_rate=1e-4`). Every mistake in it is
-reported at once, each as `file:line: key: message` with the nearest right name. Where the paper is silent, a default
-is that of the best public code for edits (flow_grpo, Edit-R1, verl-omni), as the field's docstring says.
+Where the paper is silent, a default is that of the best public code for edits (flow_grpo, Edit-R1, verl-omni), as the
+field's docstring says.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationInfo, field_validator
 
-from hpedit.errors import HPEditError
-from hpedit.yaml_source import Key, Place, Source, parse_yaml, read_yaml
+from hpedit.recipe_files import Section, kind_of, read_recipe
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -28,13 +22,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
-class _Section(BaseModel):
-    """Strict: no unknown key, no text or boolean for a number, no NaN or infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
-
-
-class EditorSection(_Section):
+class EditorSection(Section):
     """The editor that is trained."""
 
     model: Text = "mini"
@@ -52,11 +40,11 @@ class EditorSection(_Section):
     @classmethod
     def _is_a_device(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,4})?", value):
-            raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, is {_kind(value)}")
+            raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, is {kind_of(value)}")
         return value
 
 
-class LoraSection(_Section):
+class LoraSection(Section):
     """The adapter, all that is trained. Rank from the paper; alpha and targets from Edit-R1's recipe for 2509."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 32
@@ -75,7 +63,7 @@ class LoraSection(_Section):
     """Ends of module names; each must match at least one module of the transformer."""
 
 
-class RolloutSection(_Section):
+class RolloutSection(Section):
     """How edits are sampled for training. The paper is silent; these follow public Qwen-Image-Edit recipes."""
 
     steps: Annotated[int, Field(ge=2, le=1000)] = 8
@@ -143,7 +131,7 @@ class RolloutSection(_Section):
         return value
 
 
-class TrainSection(_Section):
+class TrainSection(Section):
     """The optimisation. AdamW and learning rate from the paper; clip from flow_grpo's edit recipes."""
 
     iterations: Count = 60
@@ -167,7 +155,7 @@ class TrainSection(_Section):
     always goes on. Adam takes full steps along noise too, which the average cancels."""
 
 
-class CheckpointSection(_Section):
+class CheckpointSection(Section):
     """What a killed run continues from."""
 
     every: Count = 5
@@ -176,7 +164,7 @@ class CheckpointSection(_Section):
     """Checkpoints kept; at least one good one always stays."""
 
 
-class LogSection(_Section):
+class LogSection(Section):
     """What a run tells, beside metrics.jsonl."""
 
     tensorboard: bool = True
@@ -184,7 +172,7 @@ class LogSection(_Section):
     """Iterations between two grids of source | before | after; 0 for none."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """All of one training run. Paths are relative to the folder in which the command runs."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -210,174 +198,5 @@ class Recipe(_Section):
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply overrides such as "train.learning_rate=1e-4", in order.
-
-    HPEditError with all mistakes of file and overrides at once, a line each.
-    """
-    source = read_yaml(path)
-    if not isinstance(source.data, dict):
-        what = "is empty" if source.data is None else f"holds {_kind(source.data)}"
-        raise HPEditError(f"{path}: {what}, not a recipe", hint="a recipe is a mapping, see the folder recipes/")
-    for override in overrides:
-        _apply(source, override)
-    return _validate(source)
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML that `load_recipe` reads back to an equal one."""
-    text: str = yaml.safe_dump(recipe.resolved(), sort_keys=False, allow_unicode=True)
-    return text
-
-
-def _apply(source: Source, override: str) -> None:
-    """Set one dotted key in the source's data; what cannot be set becomes a problem of the source."""
-    name, equals, text = override.partition("=")
-    place = Place(f"--set {override}", None)
-    key: Key = tuple(name.strip().split("."))
-    if not equals or not all(key):
-        raise HPEditError(f"--set {override}: not key=value", hint="for example --set train.learning_rate=1e-4")
-    value = parse_yaml(text, place.name)
-    section = source.data
-    for depth, part in enumerate(key[:-1], start=1):
-        if part not in section or section[part] is None:
-            section[part] = {}
-            source.places.setdefault(key[:depth], place)
-        section = section[part]
-        if not isinstance(section, dict):
-            source.problems.append(
-                (key, place, f"{'.'.join(map(str, key[:depth]))} is {_kind(section)}, not a section")
-            )
-            return
-    section[key[-1]] = value.data
-    # What an earlier value of this key did wrong no longer matters.
-    source.problems = [problem for problem in source.problems if problem[0][: len(key)] != key]
-    source.problems += [((*key, *inner), place, message) for inner, _, message in value.problems]
-    source.places |= {(*key, *inner): place for inner in value.places} | {key: place}
-
-
-def _validate(source: Source) -> Recipe:
-    mistakes = list(source.problems)
-    known = _without_unknown(source.data, Recipe, (), source, mistakes)
-    recipe: Recipe | None = None
-    try:
-        # Through JSON, where strict mode takes a list for a tuple and a whole number for a float, and nothing else.
-        recipe = Recipe.model_validate_json(json.dumps(known))
-    except ValidationError as error:
-        named = {problem[0] for problem in source.problems}
-        for detail in error.errors(include_url=False):
-            if detail["loc"] not in named:
-                mistakes.append((detail["loc"], source.place(detail["loc"]), _message(detail)))
-    if mistakes:
-        raise HPEditError(_report(mistakes))
-    assert recipe is not None
-    return recipe
-
-
-def _report(mistakes: list[tuple[Key, Place, str]]) -> str:
-    ordered = sorted(mistakes, key=lambda mistake: (mistake[1].line is None, mistake[1].line or 0))
-    lines = [f"{place}: {_dotted(key)}: {message}" if key else f"{place}: {message}" for key, place, message in ordered]
-    return lines[0] if len(lines) == 1 else f"{len(lines)} mistakes\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def _without_unknown(
-    data: dict[str, Any], model: type[BaseModel], at: Key, source: Source, mistakes: list[tuple[Key, Place, str]]
-) -> dict[str, Any]:
-    """`data` less the keys that `model` does not have, each noted as a mistake with what was probably meant."""
-    result: dict[str, Any] = {}
-    for name, value in data.items():
-        if name not in model.model_fields:
-            mistakes.append(((*at, name), source.place((*at, name)), f"unknown key{_suggestion(name, model, at)}"))
-            continue
-        section = _section_of(model, name)
-        if section and isinstance(value, dict):
-            result[name] = _without_unknown(value, section, (*at, name), source, mistakes)
-        elif section and value is None:
-            result[name] = {}  # a section whose keys are all commented out
-        else:
-            result[name] = value
-    return result
-
-
-def _suggestion(name: str, model: type[BaseModel], at: Key) -> str:
-    """What was probably meant by an unknown key: the right place of a right name, or the nearest name."""
-    elsewhere = {_dotted(key): str(key[-1]) for key in _all_keys(Recipe) if key[:-1] != at}
-    if "." in name and name in elsewhere:
-        return f": write it nested, as {name.replace('.', ': {')}: ...{'}' * name.count('.')}"
-    homes = [dotted for dotted, last in elsewhere.items() if last == name]
-    if homes:
-        level = "at the top level" if "." not in homes[0] else f"under {homes[0].rpartition('.')[0]}"
-        return f" here, it belongs {level} (as {homes[0]})"
-    near = difflib.get_close_matches(name, model.model_fields, n=1)
-    if not near:
-        close = difflib.get_close_matches(name, elsewhere.values(), n=1, cutoff=0.75)
-        near = [dotted for dotted, last in elsewhere.items() if close and last == close[0]]
-    return f" (did you mean {near[0]}?)" if near else f" (there are {', '.join(model.model_fields)})"
-
-
-def _all_keys(model: type[BaseModel], at: Key = ()) -> Iterator[Key]:
-    for name in model.model_fields:
-        yield (*at, name)
-        section = _section_of(model, name)
-        if section:
-            yield from _all_keys(section, (*at, name))
-
-
-def _section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    kind = model.model_fields[name].annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-_EXPECTED: Mapping[str, str] = {
-    "int_type": "a whole number is expected",
-    "int_from_float": "a whole number is expected",
-    "float_type": "a number is expected",
-    "string_type": "a text is expected (in quotes, if it looks like something else)",
-    "bool_type": "true or false is expected",
-    "tuple_type": "a list is expected",
-    "model_type": "a section of keys is expected",
-    "model_attributes_type": "a section of keys is expected",
-    "finite_number": "a finite number is expected",
-}
-
-
-def _message(detail: ErrorDetails) -> str:
-    """Pydantic's error as a sentence for somebody who edits YAML."""
-    kind, value = detail["type"], detail.get("input")
-    if kind == "missing":
-        # Lists have a fixed length; all else that is missing is a key.
-        return "one more item is expected" if isinstance(detail["loc"][-1], int) else "is missing"
-    if kind == "value_error":
-        return detail["msg"].removeprefix("Value error, ")
-    if kind == "literal_error":
-        choices = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        return f"must be one of {', '.join(choices)}, is {_kind(value)}" + (
-            f" (did you mean {near[0]}?)" if near else ""
-        )
-    if kind in _EXPECTED:
-        return f"{_EXPECTED[kind]}, not {_kind(value)}"
-    message = detail["msg"].removeprefix("Input should ").replace("be greater than or equal to", "be at least")
-    return f"must {message.replace('be less than or equal to', 'be at most')}, is {_kind(value)}"
-
-
-def _kind(value: Any) -> str:
-    """A value as a person would name it."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "a section"
-    if isinstance(value, list):
-        return "a list"
-    text = str(value)
-    text = text if len(text) <= 60 else f"{text[:57]}..."
-    return f"the text {text!r}" if isinstance(value, str) else text
-
-
-def _dotted(key: Key) -> str:
-    """("train", "betas", 0) as train.betas[0]."""
-    text = ""
-    for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+    """Read a training recipe; see `recipe_files.read_recipe`."""
+    return read_recipe(path, Recipe, overrides)

@@ -109,11 +109,12 @@ def train(
 
     The same command continues a run that was stopped.
     """
-    from hpedit.config import dump_recipe, load_recipe
+    from hpedit.config import load_recipe
+    from hpedit.recipe_files import recipe_text
 
     resolved = load_recipe(recipe, settings or [])
     if dry_run:
-        typer.echo(dump_recipe(resolved), nl=False)
+        typer.echo(recipe_text(resolved), nl=False)
         return
     if resume and not (Path(resolved.output) / "recipe.json").exists():
         raise HPEditError(f"{resolved.output} holds no run to continue", hint="leave out --resume to start one")
