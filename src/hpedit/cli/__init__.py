@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from hpedit import __version__
+from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
-from hpedit.cli.common import PLAIN, Seed, print_json
+from hpedit.cli.common import PLAIN, Seed
 from hpedit.cli.mini import mini
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
@@ -22,7 +23,7 @@ from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
 app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
-for group in (mini, rate, ratings, scorer, cases):
+for group in (mini, rate, ratings, scorer, cases, bench):
     app.add_typer(group, name=group.info.name)
 
 
@@ -122,38 +123,6 @@ def train(
 
     run_training(resolved)
     typer.echo(resolved.output)
-
-
-@app.command()
-def bench(
-    cases: Annotated[Path, typer.Option(help="Held-out cases: parquet, or a folder of `hpedit cases build`.")],
-    lora: Annotated[Path, typer.Option(help="The post-trained LoRA; the base is the editor without it.")],
-    scorer: Annotated[Path | None, typer.Option(help="Fitted scorer; none leaves its column out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the benchmark; the same command continues it.")] = Path(
-        "runs/bench"
-    ),
-    model: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")] = "mini",
-    steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
-    seed: Seed = 0,
-) -> None:
-    """Measure base against post-trained.
-
-    On the same cases and seeds; prints the summary as JSON and writes a report.
-    """
-    from hpedit.commands import bench_base_and_lora
-
-    summary = bench_base_and_lora(
-        cases, out, lora=lora, scorer=scorer, model=model, steps=steps, seed=seed, command=sys.argv
-    )
-    print_json(summary)
-
-
-@app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Folder of a benchmark.")]) -> None:
-    """Write the report of a benchmark again."""
-    from hpedit.commands import write_bench_report
-
-    typer.echo(str(write_bench_report(folder)))
 
 
 def main() -> None:
