@@ -31,15 +31,16 @@ ROWS_PER_GROUP = 256
 
 R = TypeVar("R")
 
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""A column of pictures, as Hugging Face datasets keeps them: the file's bytes inside."""
 _SOURCES = ("source", "source_2", "source_3")
 assert len(_SOURCES) == MAX_SOURCES
 
 _CASES = {name: pa.string() for name in ("id", "task", "instruction")}
-_CASES |= dict.fromkeys(_SOURCES, _IMAGE)
+_CASES |= dict.fromkeys(_SOURCES, IMAGE)
 _CASES |= {name: pa.string() for name in ("source_id", "category", "origin", "licence")}
-_CASES |= {"target": _IMAGE, "region": _IMAGE}
-_EDITS = {"id": pa.string(), "case_id": pa.string(), "editor": pa.string(), "seed": pa.int64(), "image": _IMAGE}
+_CASES |= {"target": IMAGE, "region": IMAGE}
+_EDITS = {"id": pa.string(), "case_id": pa.string(), "editor": pa.string(), "seed": pa.int64(), "image": IMAGE}
 _SCORES = {
     "edit_id": pa.string(),
     "scorer": pa.string(),
@@ -54,12 +55,12 @@ _RATING_COLUMNS = ("edit_id", "rater", "score", "flags", "time", "simulated")
 
 def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
     """Write `cases` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
-    return _write(Path(path), _CASES, ((case.id, _case_row(case)) for case in cases))
+    return write_table(Path(path), _CASES, ((case.id, _case_row(case)) for case in cases))
 
 
 def iter_cases(path: Path | str) -> Iterator[Case]:
     """The cases of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
-    yield from _read(Path(path), _CASES, _case_of)
+    yield from read_table(Path(path), _CASES, _case_of)
 
 
 def read_cases(path: Path | str) -> list[Case]:
@@ -69,12 +70,12 @@ def read_cases(path: Path | str) -> list[Case]:
 
 def write_edits(path: Path | str, edits: Iterable[Edit]) -> int:
     """Write `edits` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
-    return _write(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
+    return write_table(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
 
 
 def iter_edits(path: Path | str) -> Iterator[Edit]:
     """The edits of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
-    yield from _read(Path(path), _EDITS, _edit_of)
+    yield from read_table(Path(path), _EDITS, _edit_of)
 
 
 def read_edits(path: Path | str) -> list[Edit]:
@@ -84,12 +85,14 @@ def read_edits(path: Path | str) -> list[Edit]:
 
 def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
     """Write `scores` as parquet, atomically; returns how many. HPEditError if one scorer scores an edit twice."""
-    return _write(Path(path), _SCORES, ((f"{score.edit_id} by {score.scorer}", _score_row(score)) for score in scores))
+    return write_table(
+        Path(path), _SCORES, ((f"{score.edit_id} by {score.scorer}", _score_row(score)) for score in scores)
+    )
 
 
 def read_scores(path: Path | str) -> list[Score]:
     """All scores of a parquet file, in its order."""
-    return list(_read(Path(path), _SCORES, _score_of))
+    return list(read_table(Path(path), _SCORES, _score_of))
 
 
 def write_ratings(path: Path | str, ratings: Iterable[Rating]) -> int:
@@ -166,11 +169,11 @@ def _case_row(case: Case) -> dict[str, Any]:
 
 
 def _case_of(row: Mapping[str, Any]) -> Case:
-    sources = tuple(_decode(row[name], f"{name} of case {row['id']}") for name in _SOURCES if row[name] is not None)
+    sources = tuple(decode_cell(row[name], f"{name} of case {row['id']}") for name in _SOURCES if row[name] is not None)
     oracle = None
     if row["target"] is not None:
-        target = _decode(row["target"], f"target of case {row['id']}")
-        oracle = OracleKey(target=target, region=_decode(row["region"], f"region of case {row['id']}").convert("L"))
+        target = decode_cell(row["target"], f"target of case {row['id']}")
+        oracle = OracleKey(target=target, region=decode_cell(row["region"], f"region of case {row['id']}").convert("L"))
     texts = {name: row[name] or "" for name, kind in _CASES.items() if kind == pa.string()}
     return Case(**texts, sources=sources, oracle=oracle)
 
@@ -181,7 +184,7 @@ def _edit_row(edit: Edit) -> dict[str, Any]:
 
 
 def _edit_of(row: Mapping[str, Any]) -> Edit:
-    return Edit(**{**row, "image": _decode(row["image"], f"edit {row['id']}")})
+    return Edit(**{**row, "image": decode_cell(row["image"], f"edit {row['id']}")})
 
 
 def _score_row(score: Score) -> dict[str, Any]:
@@ -197,7 +200,8 @@ def _encode(image: Image.Image) -> dict[str, bytes | None]:
     return {"bytes": png_bytes(image), "path": None}
 
 
-def _decode(cell: Mapping[str, Any] | None, name: str) -> Image.Image:
+def decode_cell(cell: Mapping[str, Any] | None, name: str) -> Image.Image:
+    """The picture in a cell of a column of kind `IMAGE`; `name` is what an error calls it."""
     if cell is None or cell["bytes"] is None:
         raise HPEditError(f"the {name} has no image bytes in the table", hint="embed the images, not their paths")
     return decode_image(cell["bytes"], name)
@@ -209,12 +213,19 @@ def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
     for name, kind in columns.items():
         # Hugging Face names float64 as numpy does.
         dtype = {"double": "float64"}.get(str(kind), str(kind))
-        features[name] = {"_type": "Image"} if kind == _IMAGE else {"dtype": dtype, "_type": "Value"}
+        features[name] = {"_type": "Image"} if kind == IMAGE else {"dtype": dtype, "_type": "Value"}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema(list(columns.items()), metadata=metadata)
 
 
-def _write(path: Path, columns: Mapping[str, pa.DataType], keyed_rows: Iterable[tuple[str, dict[str, Any]]]) -> int:
+def write_table(
+    path: Path, columns: Mapping[str, pa.DataType], keyed_rows: Iterable[tuple[str, dict[str, Any]]]
+) -> int:
+    """Write (key, row) pairs as parquet, atomically; returns how many. HPEditError, and the old file, for a key twice.
+
+    The schema says which columns are pictures, so that Hugging Face datasets shows them. The same rows give the same
+    bytes.
+    """
     schema = _schema(columns)
     seen: set[str] = set()
     rows = iter(keyed_rows)
@@ -228,7 +239,8 @@ def _write(path: Path, columns: Mapping[str, pa.DataType], keyed_rows: Iterable[
     return len(seen)
 
 
-def _read(path: Path, columns: Mapping[str, pa.DataType], make: Callable[[Mapping[str, Any]], R]) -> Iterator[R]:
+def read_table(path: Path, columns: Mapping[str, pa.DataType], make: Callable[[Mapping[str, Any]], R]) -> Iterator[R]:
+    """What `make` makes of each row, one row group in memory at a time; HPEditError if a column is not there."""
     if not path.exists():
         raise HPEditError(f"{path} does not exist")
     try:
