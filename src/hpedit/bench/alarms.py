@@ -60,6 +60,21 @@ MEASURES: dict[str, Callable[[Array], float]] = {
     "saturation": saturation,
     "grid_energy": grid_energy,
 }
+CLOSENESS = "closeness"
+UNTOUCHED = 1 / 255
+"""Mean step from the source, of the pixel range, up to which an edit counts as no edit at all."""
+ALARMS = (*MEASURES, CLOSENESS)
+"""Names of all measures of an edit, in the order of tables."""
+
+
+def closeness(edit: Image.Image, source: Image.Image) -> float:
+    """1 less the mean absolute difference to the source, over pixels and channels in [0, 1]; 1 = nothing was done.
+
+    The source is scaled to the size of the edit.
+    """
+    before = source if source.size == edit.size else source.resize(edit.size, Image.Resampling.LANCZOS)
+    pair = [np.asarray(image.convert("RGB"), dtype=np.float64) / 255 for image in (edit, before)]
+    return float(1 - np.abs(pair[0] - pair[1]).mean())
 
 
 def measure(image: Image.Image) -> dict[str, float]:

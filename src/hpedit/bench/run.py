@@ -1,8 +1,9 @@
-"""Edit and score every case of a benchmark with one model: `run_bench`.
+"""Edit and score every case of a benchmark with one model: `run_bench`, or score edits made elsewhere: `run_given`.
 
 The seed of an edit follows from the benchmark's seed and the case alone, so two models, and two runs of one, edit from
-the same noise. Nothing done is done again: edits are kept by batch in parts/, scores line by line in rows.jsonl, and a
-run that was killed at any moment continues with the same command to the same result.
+the same noise. Nothing done is done again: edits are kept by batch in parts/, measures and scores line by line, and a
+run that was killed at any moment continues with the same command to the same result. A scorer that is added later
+scores, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,89 +12,44 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
-from hpedit.bench.alarms import measure
-from hpedit.editors.protocol import Editor
-from hpedit.editors.sampling import edit_cases
+from hpedit.bench.alarms import CLOSENESS, closeness, measure
+from hpedit.bench.folder import (
+    EDITS,
+    PARTS,
+    ROWS,
+    SCORES,
+    STAGE,
+    BenchFolder,
+    BenchRow,
+    Instrument,
+    scores_file,
+    stage_totals,
+)
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.progress import stage
-from hpedit.records import Case, Edit, Score
+from hpedit.records import Case, Edit
 from hpedit.scorer.protocol import Scorer
-from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
-from hpedit.store.run_folder import METRICS, RECIPE, RESULT, RunFolder
+from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_jsonl
+from hpedit.store.run_folder import RunFolder
 from hpedit.store.tables import iter_edits, write_edits
 
-EDITS, ROWS, PARTS = "edits.parquet", "rows.jsonl", "parts"
-STAGE = "bench"
+if TYPE_CHECKING:
+    from hpedit.editors.protocol import Editor
+
+__all__ = [
+    "EDITS", "PARTS", "ROWS", "STAGE", "BenchFolder", "BenchRow", "Instrument",
+    "cases_fingerprint", "edit_seed", "run_bench", "run_given",
+]  # fmt: skip
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class BenchRow:
-    """What was measured on one case."""
-
-    case_id: str
-    edit_id: str
-    task: str
-    source_id: str
-    seed: int
-    score: float | None = None
-    """HP-Scorer, 0-5; None = unscorable, or no scorer was given."""
-    std: float | None = None
-    reason: str | None = None
-    """Why it is unscorable."""
-    oracle: float | None = None
-    """Oracle, 0-5; None for a case without an exact target."""
-    copy_oracle: float | None = None
-    """What the untouched source gets from the oracle."""
-    alarms: Mapping[str, float] = field(default_factory=dict)
-    """`hpedit.bench.alarms` of the edit."""
-    source_alarms: Mapping[str, float] = field(default_factory=dict)
-    """The same of the source."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The row as JSON has it."""
-        row = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return row | {"alarms": dict(self.alarms), "source_alarms": dict(self.source_alarms)}
-
-
-@dataclass(frozen=True, slots=True)
-class BenchFolder:
-    """A finished benchmark of one model on disk."""
-
-    path: Path
-    label: str
-    settings: Mapping[str, Any]
-    """The recipe it was made with: editor, scorer, seed, steps."""
-    seconds: Mapping[str, float]
-    """Time spent editing and scoring, over all sittings."""
-
-    @classmethod
-    def open(cls, path: Path | str) -> BenchFolder:
-        """Read a folder that `run_bench` has finished; HPEditError for any other."""
-        path = Path(path)
-        made = read_json(path / RECIPE)
-        if made.get("stage") != STAGE:
-            raise HPEditError(f"{path} is a folder of stage {made.get('stage')!r}, not of a benchmark")
-        if not (path / RESULT).exists():
-            raise HPEditError(f"{path} is not finished", hint="run the same benchmark again to continue it")
-        return cls(path, made["recipe"]["label"], made["recipe"], read_json(path / RESULT)["seconds"])
-
-    def rows(self) -> list[BenchRow]:
-        """One row a case, in the order in which they were scored."""
-        return [BenchRow(**row) for row in read_jsonl(self.path / ROWS)]
-
-    def edits(self) -> Iterator[Edit]:
-        """The edited images."""
-        return iter_edits(self.path / EDITS)
+Instruments = Sequence[tuple[Instrument, Scorer]]
 
 
 def edit_seed(case_id: str, seed: int) -> int:
@@ -112,31 +68,70 @@ def run_bench(
     steps: int,
     label: str,
     batch: int = 16,
+    instruments: Instruments = (),
 ) -> BenchFolder:
     """Edit and score all `cases`, or continue to, or return what is already there.
 
     Args:
         editor: The model, with its LoRA if it has one.
         cases: Held-out cases. Those with an exact target are also scored by the oracle.
-        scorer: HP-Scorer, or None to leave its column out.
+        scorer: HP-Scorer, or None to leave its column out; `instruments` may hold it instead, with its name.
         out: The folder; one for each model.
         seed: Of the benchmark; models that are to be compared share it.
         steps: ODE steps of an edit.
         label: The model's name in tables: "base", "post", "control".
         batch: Cases edited or scored at a time; part of the recipe, since it may change the last bits of a float.
+        instruments: Further scorers, with what they are.
 
     Raises:
         HPEditError: No cases, repeated case ids, or a folder that was made otherwise.
     """
-    _check_cases(cases)
+    check_cases(cases)
     recipe = {"label": label, "seed": seed, "steps": steps, "batch": batch, "editor": editor.fingerprint}
-    recipe["scorer"] = scorer.fingerprint if scorer else None
-    out = Path(out)
     with RunFolder.open(out, STAGE, recipe, {"cases": cases_fingerprint(cases)}) as run:
         if not run.done:
             _edit_all(run, editor, cases, seed=seed, steps=steps, label=label, batch=batch)
-            _score_all(run, cases, scorer, label=label, batch=batch)
-            run.finish({"n": len(cases), "seconds": _seconds(out)})
+        _measure_all(run, cases, _all(scorer, instruments), label=label, batch=batch)
+    return BenchFolder.open(out)
+
+
+def run_given(
+    edits: Iterable[Edit],
+    cases: Sequence[Case],
+    out: Path | str,
+    *,
+    label: str,
+    fingerprint: str,
+    missing: Mapping[str, str] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    batch: int = 16,
+    instruments: Instruments = (),
+) -> BenchFolder:
+    """Score edits that were made elsewhere, as `run_bench` scores its own.
+
+    Args:
+        edits: One a case, for every case that is not among `missing`; read once.
+        cases: Held-out cases.
+        out: The folder; one for each model.
+        label: The model's name in tables.
+        fingerprint: Names the content of the edits; another is another benchmark.
+        missing: Case id -> why it has no edit. A comparison leaves these cases out for every model.
+        notes: What else was found, kept in result.json.
+        batch: Edits scored at a time.
+        instruments: Scorers, with what they are.
+
+    Raises:
+        HPEditError: No cases, an edit of none of the cases or a second one of a case, a case without edit that is not
+            among `missing`, or a folder that was made otherwise.
+    """
+    check_cases(cases)
+    missing = dict(missing or {})
+    recipe = {"label": label, "seed": None, "steps": None, "batch": batch, "editor": fingerprint, "missing": missing}
+    with RunFolder.open(out, STAGE, recipe, {"cases": cases_fingerprint(cases)}) as run:
+        if not (run.path / EDITS).exists():
+            order = {case.id: place for place, case in enumerate(cases)}
+            write_edits(run.path / EDITS, _checked(edits, order, missing))
+        _measure_all(run, cases, instruments, label=label, batch=batch, missing=missing, notes=notes)
     return BenchFolder.open(out)
 
 
@@ -150,13 +145,32 @@ def cases_fingerprint(cases: Sequence[Case]) -> str:
     return digest.hexdigest()
 
 
-def _check_cases(cases: Sequence[Case]) -> None:
+def check_cases(cases: Sequence[Case]) -> None:
+    """HPEditError where there are no cases, or two with one id."""
     if not cases:
         raise HPEditError("the benchmark has no cases", hint="build some with `hpedit cases build`")
     ids = [case.id for case in cases]
     if len(set(ids)) < len(ids):
         repeated = next(name for name in ids if ids.count(name) > 1)
         raise HPEditError(f"case {repeated} appears twice in the benchmark", hint="ids must be unique")
+
+
+def _all(scorer: Scorer | None, instruments: Instruments) -> Instruments:
+    if scorer is None:
+        return instruments
+    return [(Instrument(scorer.fingerprint, "scorer", "HP-Scorer"), scorer), *instruments]
+
+
+def _checked(edits: Iterable[Edit], order: Mapping[str, int], missing: Mapping[str, str]) -> Iterator[Edit]:
+    """The edits as they come; HPEditError at the first that is of no case, and at the end for cases without one."""
+    wanted = set(order) - set(missing)
+    for edit in edits:
+        if edit.case_id not in wanted:
+            raise HPEditError(f"edit {edit.id} is of case {edit.case_id}, which is not asked for or has one already")
+        wanted.discard(edit.case_id)
+        yield edit
+    if wanted:
+        raise HPEditError(f"{len(wanted)} cases have no edit, the first is {min(wanted, key=order.__getitem__)}")
 
 
 def _batches(cases: Sequence[Case], size: int) -> list[list[Case]]:
@@ -177,6 +191,8 @@ def _edit_all(
     run: RunFolder, editor: Editor, cases: Sequence[Case], *, seed: int, steps: int, label: str, batch: int
 ) -> None:
     """Write edits.parquet by way of one file a batch."""
+    from hpedit.editors.sampling import edit_cases
+
     table, parts = run.path / EDITS, run.path / PARTS
     if not table.exists():
         parts.mkdir(exist_ok=True)
@@ -206,35 +222,52 @@ def _edits(
     ]
 
 
-def _score_all(run: RunFolder, cases: Sequence[Case], scorer: Scorer | None, *, label: str, batch: int) -> None:
-    """Append a row for each edit that has none."""
+def _measure_all(
+    run: RunFolder,
+    cases: Sequence[Case],
+    instruments: Instruments,
+    *,
+    label: str,
+    batch: int,
+    missing: Mapping[str, str] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Oracle, measures of the pixels and scores of every edit that has none, then result.json."""
     by_id = {case.id: case for case in cases}
+    if not run.done:
+        _add_rows(run, by_id, missing or {}, label=label, batch=batch)
+    for instrument, scorer in instruments:
+        _score_all(run, by_id, instrument, scorer, label=label, batch=batch)
+    totals = stage_totals(run.path)
+    seconds = {name: total["seconds"] for name, total in totals.items()}
+    result = {"n": len(cases), "missing": len(missing or {}), "seconds": seconds, **(notes or {})}
+    if not run.done or run.result()["seconds"] != seconds:
+        run.finish(result)
+
+
+def _add_rows(
+    run: RunFolder, cases: Mapping[str, Case], missing: Mapping[str, str], *, label: str, batch: int
+) -> None:
+    """A line of rows.jsonl for each case that has none."""
     rows = run.path / ROWS
-    done = {row["edit_id"] for row in read_jsonl(rows)}
-    with stage(f"score ({label})", total=len(cases), done=len(done)) as advance:
+    done = {row["case_id"] for row in read_jsonl(rows)}
+    with stage(f"measure ({label})", total=len(cases), done=len(done)) as advance:
+        for name, reason in missing.items():
+            if name not in done:
+                case = cases[name]
+                append_jsonl(rows, BenchRow(name, "", case.task, case.source_id, 0, missing=reason).as_dict())
+                advance(1)
         for edits in _chunks(iter_edits(run.path / EDITS), batch):
-            if all(edit.id in done for edit in edits):
-                continue
+            left = [edit for edit in edits if edit.case_id not in done]
             began = time.monotonic()
-            # The whole batch again, even if a kill left some of it: a smaller batch may differ in its last bits.
-            scores = _scores([by_id[edit.case_id] for edit in edits], edits, scorer)
-            missing = [pair for pair in zip(edits, scores, strict=True) if pair[0].id not in done]
-            for edit, score in missing:
-                append_jsonl(rows, _row(by_id[edit.case_id], edit, score).as_dict())
-            run.metrics({"stage": "score", "count": len(missing), "seconds": time.monotonic() - began})
-            advance(len(missing))
+            for edit in left:
+                append_jsonl(rows, _row(cases[edit.case_id], edit).as_dict())
+            if left:
+                run.metrics({"stage": "measure", "count": len(left), "seconds": time.monotonic() - began})
+                advance(len(left))
 
 
-def _scores(cases: Sequence[Case], edits: Sequence[Edit], scorer: Scorer | None) -> Sequence[Score | None]:
-    if scorer is None:
-        return [None] * len(edits)
-    scores = scorer.score(cases, [edit.image for edit in edits], [edit.id for edit in edits])
-    if len(scores) != len(edits):
-        raise HPEditError(f"the scorer gave {len(scores)} scores for {len(edits)} edits")
-    return scores
-
-
-def _row(case: Case, edit: Edit, score: Score | None) -> BenchRow:
+def _row(case: Case, edit: Edit) -> BenchRow:
     exact = case.oracle is not None
     return BenchRow(
         case_id=case.id,
@@ -242,19 +275,48 @@ def _row(case: Case, edit: Edit, score: Score | None) -> BenchRow:
         task=case.task,
         source_id=case.source_id,
         seed=edit.seed,
-        score=score.value if score else None,
-        std=score.std if score else None,
-        reason=score.reason if score else None,
         oracle=score_edit(case, edit.image) if exact else None,
         copy_oracle=score_edit(case, case.source) if exact else None,
-        alarms=measure(edit.image),
-        source_alarms=measure(case.source),
+        alarms=measure(edit.image) | {CLOSENESS: closeness(edit.image, case.source)},
+        source_alarms=measure(case.source) | {CLOSENESS: 1.0},
     )
 
 
-def _seconds(path: Path) -> dict[str, float]:
-    """Seconds per stage, summed over all sittings."""
-    totals: dict[str, float] = {}
-    for record in read_jsonl(path / METRICS):
-        totals[record["stage"]] = totals.get(record["stage"], 0.0) + record["seconds"]
-    return totals
+def _score_all(
+    run: RunFolder, cases: Mapping[str, Case], instrument: Instrument, scorer: Scorer, *, label: str, batch: int
+) -> None:
+    """Append a score for each edit that has none by this instrument."""
+    file = scores_file(run.path, instrument)
+    file.parent.mkdir(exist_ok=True)
+    atomic_write(run.path / SCORES / f"{instrument.stem}.json", dump_json(instrument.as_dict()))
+    if not file.exists():
+        atomic_write(file, "")
+    total = sum(1 for row in read_jsonl(run.path / ROWS) if not row.get("missing"))
+    done = {line["edit_id"] for line in read_jsonl(file)}
+    if len(done) == total:
+        return
+    with stage(f"{_VERBS[instrument.role]} ({label})", total=total, done=len(done)) as advance:
+        for edits in _chunks(iter_edits(run.path / EDITS), batch):
+            if all(edit.id in done for edit in edits):
+                continue
+            began = time.monotonic()
+            # The whole batch again, even if a kill left some of it: a smaller batch may differ in its last bits.
+            lines = _scores([cases[edit.case_id] for edit in edits], edits, scorer)
+            missing = [line for line in lines if line["edit_id"] not in done]
+            for line in missing:
+                append_jsonl(file, line)
+            run.metrics({"stage": instrument.role, "count": len(missing), "seconds": time.monotonic() - began})
+            advance(len(missing))
+
+
+_VERBS = {"scorer": "score", "second": "second judge"}
+
+
+def _scores(cases: Sequence[Case], edits: Sequence[Edit], scorer: Scorer) -> list[dict[str, Any]]:
+    scores = scorer.score(cases, [edit.image for edit in edits], [edit.id for edit in edits])
+    if len(scores) != len(edits):
+        raise HPEditError(f"the scorer gave {len(scores)} scores for {len(edits)} edits")
+    return [
+        {"edit_id": edit.id, "score": score.value, "std": score.std, "reason": score.reason}
+        for edit, score in zip(edits, scores, strict=True)
+    ]
