@@ -33,13 +33,15 @@ R = TypeVar("R")
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """A column of pictures, as Hugging Face datasets keeps them: the file's bytes inside."""
-_SOURCES = ("source", "source_2", "source_3")
-assert len(_SOURCES) == MAX_SOURCES
+SOURCES = ("source", "source_2", "source_3")
+"""Columns of a case's source images."""
+assert len(SOURCES) == MAX_SOURCES
 
-_CASES = {name: pa.string() for name in ("id", "task", "instruction")}
-_CASES |= dict.fromkeys(_SOURCES, IMAGE)
-_CASES |= {name: pa.string() for name in ("source_id", "category", "origin", "licence")}
-_CASES |= {"target": IMAGE, "region": IMAGE}
+CASE_COLUMNS = {name: pa.string() for name in ("id", "task", "instruction")}
+CASE_COLUMNS |= dict.fromkeys(SOURCES, IMAGE)
+CASE_COLUMNS |= {name: pa.string() for name in ("source_id", "category", "origin", "licence")}
+CASE_COLUMNS |= {"target": IMAGE, "region": IMAGE}
+"""Columns of a table of cases; one may have more."""
 _EDITS = {"id": pa.string(), "case_id": pa.string(), "editor": pa.string(), "seed": pa.int64(), "image": IMAGE}
 _SCORES = {
     "edit_id": pa.string(),
@@ -55,12 +57,12 @@ _RATING_COLUMNS = ("edit_id", "rater", "score", "flags", "time", "simulated")
 
 def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
     """Write `cases` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
-    return write_table(Path(path), _CASES, ((case.id, _case_row(case)) for case in cases))
+    return write_table(Path(path), CASE_COLUMNS, ((case.id, case_row(case)) for case in cases))
 
 
 def iter_cases(path: Path | str) -> Iterator[Case]:
     """The cases of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
-    yield from read_table(Path(path), _CASES, _case_of)
+    yield from read_table(Path(path), CASE_COLUMNS, _case_of)
 
 
 def read_cases(path: Path | str) -> list[Case]:
@@ -159,28 +161,29 @@ def _rating_of(row: Mapping[str, Any], where: str) -> Rating:
         raise HPEditError(f"{where}: score {row['score']!r} is not a number") from error
 
 
-def _case_row(case: Case) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(case, name) for name in _CASES if hasattr(case, name)}
-    for name, image in zip(_SOURCES, case.sources, strict=False):
-        row[name] = _encode(image)
+def case_row(case: Case) -> dict[str, Any]:
+    """The cells of a case, by the names of `CASE_COLUMNS`; what it does not have is left out."""
+    row: dict[str, Any] = {name: getattr(case, name) for name in CASE_COLUMNS if hasattr(case, name)}
+    for name, image in zip(SOURCES, case.sources, strict=False):
+        row[name] = encode_cell(image)
     if case.oracle is not None:
-        row |= {"target": _encode(case.oracle.target), "region": _encode(case.oracle.region)}
+        row |= {"target": encode_cell(case.oracle.target), "region": encode_cell(case.oracle.region)}
     return row
 
 
 def _case_of(row: Mapping[str, Any]) -> Case:
-    sources = tuple(decode_cell(row[name], f"{name} of case {row['id']}") for name in _SOURCES if row[name] is not None)
+    sources = tuple(decode_cell(row[name], f"{name} of case {row['id']}") for name in SOURCES if row[name] is not None)
     oracle = None
     if row["target"] is not None:
         target = decode_cell(row["target"], f"target of case {row['id']}")
         oracle = OracleKey(target=target, region=decode_cell(row["region"], f"region of case {row['id']}").convert("L"))
-    texts = {name: row[name] or "" for name, kind in _CASES.items() if kind == pa.string()}
+    texts = {name: row[name] or "" for name, kind in CASE_COLUMNS.items() if kind == pa.string()}
     return Case(**texts, sources=sources, oracle=oracle)
 
 
 def _edit_row(edit: Edit) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(edit, name) for name in _EDITS}
-    return row | {"image": _encode(edit.image)}
+    return row | {"image": encode_cell(edit.image)}
 
 
 def _edit_of(row: Mapping[str, Any]) -> Edit:
@@ -196,7 +199,8 @@ def _score_of(row: Mapping[str, Any]) -> Score:
     return Score(**{**row, "raw": json.loads(row["raw"] or "{}")})
 
 
-def _encode(image: Image.Image) -> dict[str, bytes | None]:
+def encode_cell(image: Image.Image) -> dict[str, bytes | None]:
+    """A picture as a cell of a column of kind `IMAGE`: PNG."""
     return {"bytes": png_bytes(image), "path": None}
 
 
