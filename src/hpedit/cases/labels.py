@@ -1,0 +1,103 @@
+"""The category of a photograph's main object.
+
+    labeller = load_labeller(recipe.labels)
+    for label in labeller.label(images, given): ...
+
+A category is one of the 80 of COCO, unless the recipe names others. Below the recipe's least probability there is none:
+a photograph of nothing in the list must not be counted as one of a toaster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from PIL import Image
+
+from hpedit.cases.coco import COCO
+from hpedit.cases.recipe import LabelsSection
+
+if TYPE_CHECKING:
+    from hpedit.scorer.backends.writing import WritingJudge
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a photograph shows."""
+
+    category: str
+    """Empty where there is none."""
+    probability: float
+    """Of the best category, 0 to 1, even where it is too small to count; 1 for a given label, 0 where none was sought.
+
+    CLIP's are shares of all categories, SigLIP's and a judge's are each category's own: the two can't be compared.
+    """
+
+
+class Labeller(Protocol):
+    """Whoever names the main object."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names model, categories and settings."""
+        ...
+
+    def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
+        """One label a picture, in order. `given`: the labels that came with each, the main one first."""
+        ...
+
+
+def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) -> Labeller:
+    """The labeller that a recipe asks for; a model is loaded with it.
+
+    Args:
+        section: The recipe's.
+        judge: Answers instead of `section.model`, where the judge labels.
+
+    Raises:
+        HPEditError: no such model, or it is none of the kind.
+    """
+    categories = tuple(dict.fromkeys(section.categories)) or COCO
+    if section.by in ("none", "given"):
+        return GivenLabels(section.by == "given", frozenset(section.categories))
+    assert section.model is not None or judge is not None, "the recipe's schema asks for it"
+    if section.by == "clip":
+        from hpedit.cases.zero_shot import ZeroShotLabeller
+
+        return ZeroShotLabeller.load(str(section.model), section.revision, categories, section.min_probability)
+    from hpedit.cases.judge_labels import JudgeLabeller
+    from hpedit.scorer.backends.writing import load_writing_judge
+
+    judge = judge or load_writing_judge(str(section.model), revision=section.revision)
+    return JudgeLabeller(judge, categories, section.min_probability)
+
+
+class GivenLabels:
+    """Takes the main label that came with a photograph.
+
+    Args:
+        take: False gives no category to any.
+        categories: Labels that count; empty takes them all.
+    """
+
+    def __init__(self, take: bool, categories: frozenset[str] = frozenset()) -> None:
+        self.take = take
+        self.categories = categories
+
+    @property
+    def fingerprint(self) -> str:
+        """The settings, 16 hex digits."""
+        return hashlib.sha256(json.dumps(["given", self.take, sorted(self.categories)]).encode()).hexdigest()[:16]
+
+    def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
+        """See `Labeller`."""
+        labels = given or [()] * len(images)
+        return [self._first(names) for _, names in zip(images, labels, strict=True)]
+
+    def _first(self, names: Sequence[str]) -> Label:
+        fitting = (name for name in names if name and (not self.categories or name in self.categories))
+        main = next(fitting, "") if self.take else ""
+        return Label(main, 1.0 if main else 0.0)

@@ -1,0 +1,127 @@
+"""Labels by CLIP or SigLIP, zero-shot: which category's name lies nearest to the photograph.
+
+CLIP (Radford et al. 2021, arXiv 2103.00020) gives shares that add up to 1 over the categories (softmax), SigLIP (Zhai
+et al. 2023, arXiv 2303.15343) a probability for each on its own (sigmoid). Both as transformers' own pipeline
+"zero-shot-image-classification" computes them, but for the names, which are encoded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hpedit.cases.coco import indefinite, spoken
+from hpedit.cases.labels import Label
+from hpedit.editors.fingerprint import folder_fingerprint
+from hpedit.errors import HPEditError
+from hpedit.quiet import quiet_loading
+
+BATCH = 64
+"""Photographs in one forward pass."""
+PROMPT = "a photo of {}."
+"""CLIP's own for objects; the article goes with the name."""
+SIGMOID = ("siglip", "siglip2")
+"""Model types that were trained with a sigmoid for each pair, on texts padded to their full length."""
+
+
+class ZeroShotLabeller:
+    """A model with a tower for pictures and one for texts.
+
+    Args:
+        model: Gives logits for pairs of picture and text.
+        processor: Its processor.
+        weights: Name of the weights.
+        categories: What to choose from, at least one.
+        min_probability: Below it a photograph has no category, 0 to 1.
+    """
+
+    def __init__(
+        self, model: Any, processor: Any, weights: str, categories: Sequence[str], min_probability: float
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.processor = processor
+        self.categories = tuple(categories)
+        self.min_probability = min_probability
+        self.sigmoid = model.config.model_type in SIGMOID
+        self._weights = weights
+        self._names: Tensor | None = None
+
+    @classmethod
+    def load(
+        cls, model: str, revision: str | None, categories: Sequence[str], min_probability: float
+    ) -> ZeroShotLabeller:
+        """Load a CLIP or SigLIP from a folder or a hub id.
+
+        Raises:
+            HPEditError: there is no such model, or it is another kind.
+        """
+        from transformers import AutoModelForZeroShotImageClassification, AutoProcessor
+
+        local = Path(model).is_dir()
+        asked = {"revision": revision or "main", "local_files_only": local}
+        device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        try:
+            with quiet_loading():
+                network = AutoModelForZeroShotImageClassification.from_pretrained(model, **asked)
+                processor = AutoProcessor.from_pretrained(model, **asked)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise HPEditError(
+                f"the labeller {model!r} can't be loaded: {error}",
+                hint="give labels.model a folder or the hub id of a CLIP or SigLIP, as openai/clip-vit-large-patch14",
+            ) from error
+        commit = getattr(network.config, "_commit_hash", None) or revision or "main"
+        weights = folder_fingerprint(Path(model)) if local else f"{model}@{commit}"
+        return cls(network.to(device), processor, weights, categories, min_probability)
+
+    @property
+    def fingerprint(self) -> str:
+        """Weights, categories, wording and threshold, 16 hex digits."""
+        parts = [self._weights, self.categories, PROMPT, self.min_probability]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:  # noqa: ARG002
+        """See `Labeller`; labels that came with the photographs are not looked at."""
+        found: list[Label] = []
+        for start in range(0, len(images), BATCH):
+            best = self.probabilities(images[start : start + BATCH]).max(-1)
+            for place, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+                enough = probability >= self.min_probability
+                found.append(Label(self.categories[place] if enough else "", probability))
+        return found
+
+    @torch.inference_mode()
+    def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
+        """(pictures, categories) in [0, 1]; with softmax each row adds up to 1."""
+        inputs = self.processor(images=list(images), return_tensors="pt").to(self.model.device)
+        pictures = _normed(self.model.get_image_features(**inputs))
+        logits = pictures @ self._name_features().T * self.model.logit_scale.exp()
+        if self.sigmoid:
+            return torch.sigmoid(logits + self.model.logit_bias).float().cpu()
+        return logits.float().softmax(-1).cpu()
+
+    def _name_features(self) -> Tensor:
+        """(categories, width), of norm 1; computed once."""
+        if self._names is None:
+            texts = [PROMPT.format(indefinite(spoken(name))) for name in self.categories]
+            padding = (
+                {"padding": "max_length", "max_length": self._text_length()} if self.sigmoid else {"padding": True}
+            )
+            inputs = self.processor(text=texts, return_tensors="pt", truncation=True, **padding)
+            self._names = _normed(self.model.get_text_features(**inputs.to(self.model.device)))
+        return self._names
+
+    def _text_length(self) -> int:
+        return int(self.model.config.text_config.max_position_embeddings)
+
+
+def _normed(features: Any) -> Tensor:
+    """Projected features of norm 1, whether the model returns them bare or in an output."""
+    vectors: Tensor = getattr(features, "pooler_output", features)
+    return vectors / vectors.norm(dim=-1, keepdim=True)
