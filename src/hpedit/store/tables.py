@@ -243,8 +243,13 @@ def write_table(
     return len(seen)
 
 
-def read_table(path: Path, columns: Mapping[str, pa.DataType], make: Callable[[Mapping[str, Any]], R]) -> Iterator[R]:
-    """What `make` makes of each row, one row group in memory at a time; HPEditError if a column is not there."""
+def read_table(
+    path: Path, columns: Mapping[str, pa.DataType], make: Callable[[Mapping[str, Any]], R], rows: range | None = None
+) -> Iterator[R]:
+    """What `make` makes of each row (or of `rows` alone), one row group in memory at a time.
+
+    HPEditError if a column is not there.
+    """
     if not path.exists():
         raise HPEditError(f"{path} does not exist")
     try:
@@ -254,8 +259,27 @@ def read_table(path: Path, columns: Mapping[str, pa.DataType], make: Callable[[M
                 raise HPEditError(
                     f"{path} lacks the columns {', '.join(missing)}", hint="is it a table of another kind?"
                 )
-            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP, columns=list(columns)):
-                for row in batch.to_pylist():
-                    yield make(row)
+            for row in iter_rows(file, list(columns), rows):
+                yield make(row)
     except pa.ArrowInvalid as error:
         raise HPEditError(f"{path} is not a readable parquet file: {error}", hint="write it again") from error
+
+
+def iter_rows(file: pq.ParquetFile, columns: list[str], rows: range | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of an open parquet file, or of a contiguous range of them, reading only the row groups it lies in."""
+    rows = range(file.metadata.num_rows) if rows is None else rows
+    groups, before, at = [], 0, 0
+    for group in range(file.metadata.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        if at < rows.stop and at + count > rows.start:
+            before = before if groups else at
+            groups.append(group)
+        at += count
+    at = before
+    size = min(ROWS_PER_GROUP, max(1, len(rows)))
+    for batch in file.iter_batches(batch_size=size, row_groups=groups, columns=columns):
+        if at >= rows.stop:
+            return
+        first = max(0, rows.start - at)
+        yield from batch.slice(first, max(0, rows.stop - at - first)).to_pylist()
+        at += batch.num_rows

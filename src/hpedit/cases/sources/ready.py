@@ -1,0 +1,146 @@
+"""Ready cases as a source: tables of cases, and scenes of the mini world."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hpedit import __version__
+from hpedit.cases.photos import Chunk, Skipped
+from hpedit.cases.sources.base import Item, OpenedSource, files_of
+from hpedit.cases.sources.rows import open_parquet, range_of, range_text, row_ranges
+from hpedit.errors import HPEditError
+from hpedit.mini.photos import Tile, embedded_tiles, folder_tiles
+from hpedit.mini.scenes import make_scene, to_case
+from hpedit.store.images import list_images
+from hpedit.store.run_folder import hash_path
+from hpedit.store.tables import iter_cases
+from hpedit.tasks import TASK_IDS
+
+SCENES = 96
+"""Scenes of a mini source without `count`."""
+PLACES = ("dataset/data", "data", ".")
+"""Where a folder may keep its tables of cases; the first that has any counts."""
+
+
+def case_files(path: Path) -> list[Path]:
+    """The tables of cases that a file or a folder (of a build, a dataset, a bench) holds, sorted.
+
+    HPEditError if there is none.
+    """
+    if path.is_dir():
+        if (path / "cases.parquet").is_file():
+            return [path / "cases.parquet"]
+        for place in PLACES:
+            if found := sorted((path / place).glob("*.parquet")):
+                return found
+        raise HPEditError(f"{path} holds no cases", hint="name a parquet file of cases, or a folder that has some")
+    return files_of(path, (".parquet",), "cases")
+
+
+class CasesSource(OpenedSource):
+    """Ready cases: a parquet file, or the folder of a build, of a dataset or of a bench."""
+
+    @cached_property
+    def _root(self) -> Path:
+        return self.path(str(self.section.cases))
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        root = self._root
+        parent = root if root.is_dir() else root.parent
+        return {file.relative_to(parent).as_posix(): file for file in case_files(root)}
+
+    def fingerprint(self) -> str:
+        """See `OpenedSource`."""
+        digest = hashlib.sha256()
+        for name, file in self._files.items():
+            digest.update(f"{name}\0{hash_path(file)}\n".encode())
+        return digest.hexdigest()
+
+    def items(self) -> Iterator[str]:
+        """See `OpenedSource`."""
+        return self._ranges(1)
+
+    def chunks(self, size: int = 64) -> Iterator[Chunk]:
+        """See `OpenedSource`: a chunk is one range of rows."""
+        for number, item in enumerate(self._ranges(size)):
+            yield Chunk(self.number, number, (item,))
+
+    def _ranges(self, size: int) -> Iterator[str]:
+        left = self.section.count or sys.maxsize
+        for name, path in self._files.items():
+            with open_parquet(path, name) as file:
+                for rows in row_ranges(file, size, left):
+                    yield range_text(name, rows)
+                left -= min(left, file.metadata.num_rows)
+
+    def read_item(self, item: str) -> Iterator[Item]:
+        """The cases of a range of rows; one whose picture is damaged ends it with an error, since cases are ours."""
+        name, rows = range_of(item)
+        for case in iter_cases(self._files[name], rows):
+            missing = {
+                key: value
+                for key, value in (("licence", self.section.licence), ("origin", self.section.origin))
+                if value and not getattr(case, key)
+            }
+            yield replace(case, **missing) if missing else case
+
+
+class MiniSource(OpenedSource):
+    """Scenes of the mini world, in turns over the eight tasks; `count` of them, 96 unless said."""
+
+    @cached_property
+    def _photos(self) -> tuple[list[Path], list[Skipped]]:
+        """The user's photographs (none = the embedded ones), and what in their folder could not be used."""
+        if self.section.photos is None:
+            return [], []
+        folder = self.path(self.section.photos)
+        paths, skipped = list_images(folder)
+        if not paths:
+            raise HPEditError(f"{folder} has no picture that can be read", hint="it needs PNG, JPEG or WebP files")
+        names = [(path.relative_to(folder).as_posix(), reason) for path, reason in skipped]
+        return paths, [
+            Skipped(self.id(name), reason.replace(str(folder / name), name, 1)) for name, reason in names
+        ]
+
+    @cached_property
+    def _tiles(self) -> tuple[Tile, ...]:
+        split = str(self.section.mini)
+        paths, _ = self._photos
+        tiles = folder_tiles(paths, split) if paths else embedded_tiles(split)
+        changes = {
+            key: value
+            for key, value in (("licence", self.section.licence), ("origin", self.section.origin))
+            if value and paths
+        }
+        return tuple(replace(tile, **changes) for tile in tiles) if changes else tiles
+
+    def fingerprint(self) -> str:
+        """Hash of the photographs and objects named; the embedded ones change with the version of the program alone."""
+        digest = hashlib.sha256(f"{__version__};{self.seed};{self.section.mini}".encode())
+        for text in (self.section.photos, self.section.objects):
+            digest.update(hash_path(self.path(text)).encode() if text else b"-")
+        return digest.hexdigest()
+
+    def items(self) -> Iterator[str]:
+        """See `OpenedSource`."""
+        yield from (f"!{number}" for number in range(len(self._photos[1])))
+        yield from map(str, range(self.section.count or SCENES))
+
+    def read_item(self, item: str) -> Iterator[Item]:
+        """See `OpenedSource`."""
+        if item.startswith("!"):
+            yield self._photos[1][int(item[1:])]
+            return
+        index, number = divmod(int(item), len(TASK_IDS))
+        task = TASK_IDS[number]
+        rng = np.random.default_rng((self.seed, number, index))
+        scene = make_scene(task, self._tiles, rng)
+        yield to_case(scene, f"{self.section.mini}-{task}-{index:04d}")
