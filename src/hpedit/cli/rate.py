@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,11 +47,12 @@ def rate_serve(
     Prints its address; each answer is on the disk before it is confirmed.
     """
     from hpedit.rate.desk import RunSettings
-    from hpedit.rate.run import Address, serve_run
+    from hpedit.rate.run import Address, prepare, serve_run
 
     settings = RunSettings(mode, overlap, lease, retest, seed)
     address = Address(host, port, token or None, tuple(allow_host or ()))
-    serve_run(edits, db, settings, address, cases=cases, gold=gold, practice=practice, say=typer.echo)
+    make = partial(prepare, edits=edits, settings=settings, cases=cases, gold=gold, practice=practice)
+    serve_run(db, settings, address, make, say=typer.echo)
 
 
 @rate.command("agreement")

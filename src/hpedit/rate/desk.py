@@ -13,7 +13,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpedit.errors import HPEditError
@@ -21,7 +21,7 @@ from hpedit.rate.assignment import Choice, Holding, Plan
 from hpedit.rate.gold import swapped
 from hpedit.rate.items import Exhibit, Item
 from hpedit.rate.practice import is_right
-from hpedit.rate.requests import Conflict, Missing, NewAnswer, check_value, clean_name
+from hpedit.rate.requests import Conflict, Missing, NewAnswer, clean_name, clean_value
 from hpedit.rate.store import Kind, RatingStore, Shown, Value, dump_value, load_value, shown_of, utc_now
 from hpedit.tasks import TASK_BY_ID
 
@@ -127,6 +127,11 @@ class Desk:
         """Items to be rated, gold included."""
         return len(self._items) + len(self._gold)
 
+    @property
+    def kind(self) -> Kind:
+        """What raters do here."""
+        return self._settings.kind
+
     # Sessions
 
     def session(self, cookie: str) -> int | None:
@@ -223,7 +228,7 @@ class Desk:
         """Addresses of source, references and edits as shown, which the rater can ask for from now on."""
         item = self.plan.items[shown.item]
         edits = sorted(item.edits, key=lambda edit: shown.edit_ids.index(edit.edit_id))
-        keys = [item.first.source, *item.first.references, *(edit.picture for edit in edits)]
+        keys = [item.first.source, *item.first.references, *(edit.picture for edit in edits if edit.picture)]
         names = [self._mac("picture", shown.opaque, slot) for slot in range(len(keys))]
         with self._pictures_lock:
             known = self._pictures.setdefault(shown.rater, OrderedDict())
@@ -258,7 +263,8 @@ class Desk:
         if holding is None or holding.shown.rater != rater:
             raise Missing("there is no such assignment", hint="ask for the next item")
         shown = holding.shown
-        check_value(new.value, shown.kind)
+        item = self.plan.items.get(shown.item)
+        new = replace(new, value=clean_value(new.value, shown.kind, item.first.instruction if item else ""))
         duplicate = self._is_duplicate(rater, new, holding)
         if not duplicate:
             values = (

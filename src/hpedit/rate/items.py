@@ -37,7 +37,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One edit, ready to be shown; pictures are keys of the shelf."""
+    """One edit, ready to be shown, or a case without an edit; pictures are keys of the shelf."""
 
     edit_id: str
     case_id: str
@@ -50,20 +50,21 @@ class Exhibit:
     references: tuple[str, ...]
     """Further source pictures of a case that has several."""
     picture: str
+    """The edit; "" where a case is checked before anything edits it."""
     size: tuple[int, int]
     """Width and height of source and edit as shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One decision: an edit to score, or two edits of one case to choose between."""
+    """One decision: an edit to score, two edits of one case to choose between, or a case to check."""
 
     id: str
     kind: Kind
     phase: Phase
     """"practice", "gold" or "rate"."""
     edits: tuple[Exhibit, ...]
-    """One, or two in a fixed order; the rater's sides are the assignment's business."""
+    """One, or two in a fixed order; the rater's sides are the assignment's business. The case itself for a check."""
     expected: Value | None = None
     """The known answer, for the edits in this order."""
     text: str = field(default="", compare=False)
@@ -127,6 +128,24 @@ def load_exhibits(
     return exhibits
 
 
+def load_cases_to_check(cases: Path | str, shelf: PictureShelf, advance: Advance | None = None) -> list[Exhibit]:
+    """Read the cases of a parquet file and put their sources on the shelf; an exhibit's edit_id is the case's id.
+
+    Raises:
+        HPEditError: No such file, no case in it, or a damaged picture.
+    """
+    exhibits = []
+    for case in iter_cases(cases):
+        shown = _shelve(case, shelf)
+        fields = {name: getattr(shown, name) for name in shown.__slots__}
+        exhibits.append(Exhibit(edit_id=case.id, case_id=case.id, editor="", picture="", **fields))
+        if advance is not None:
+            advance(1)
+    if not exhibits:
+        raise HPEditError(f"{cases} holds no cases")
+    return exhibits
+
+
 def count_edits(edits: Path | str) -> int:
     """About how many edits `load_exhibits` will find, for its progress; it says what is wrong, if anything is."""
     path = Path(edits)
@@ -140,6 +159,11 @@ def count_edits(edits: Path | str) -> int:
 def score_items(exhibits: Iterable[Exhibit]) -> list[Item]:
     """One item an edit."""
     return [Item(exhibit.edit_id, "score", "rate", (exhibit,)) for exhibit in exhibits]
+
+
+def check_items(exhibits: Iterable[Exhibit]) -> list[Item]:
+    """One item a case, from `load_cases_to_check`."""
+    return [Item(exhibit.case_id, "check", "rate", (exhibit,)) for exhibit in exhibits]
 
 
 def compare_items(exhibits: Sequence[Exhibit]) -> list[Item]:

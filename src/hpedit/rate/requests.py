@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hpedit.errors import HPEditError
-from hpedit.rate.store import CHOICES, SKIP, Kind, Value
+from hpedit.rate.store import CHECKS, CHOICES, MEND, SKIP, Kind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
 
 MAX_NAME = 64
 """Characters of a rater's name."""
+MAX_INSTRUCTION = 2000
+"""Characters of a mended instruction."""
 
 
 class Refusal(HPEditError):
@@ -52,19 +54,44 @@ class NewAnswer:
 
 def clean_name(name: str) -> str:
     """A rater's name in one spelling; Invalid where it is none."""
-    clean = " ".join(unicodedata.normalize("NFC", name).split())
-    # Cc and Cs: control characters, and halves of letters that no file can hold.
-    if not clean or len(clean) > MAX_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in clean):
+    clean = _clean(name)
+    if clean is None or not 0 < len(clean) <= MAX_NAME:
         raise Invalid("this is no name", hint=f"give 1 to {MAX_NAME} letters")
     return clean
 
 
-def check_value(value: Value, kind: Kind) -> None:
-    """Invalid for a value that no button gives."""
+def _clean(text: str) -> str | None:
+    """`text` in one spelling and on one line; None for control characters, and halves of letters no file can hold."""
+    clean = " ".join(unicodedata.normalize("NFC", text).split())
+    return None if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in clean) else clean
+
+
+def clean_value(value: Value, kind: Kind, instruction: str) -> Value:
+    """The value as it is stored; Invalid for one that no button gives.
+
+    Args:
+        instruction: What the rater was shown; to mend it to itself is no answer.
+    """
     if value == SKIP:
-        return
+        return value
+    if kind == "check":
+        return _clean_check(value, instruction)
     if kind == "compare":
         if value not in CHOICES:
             raise Invalid(f"{value!r} is no answer to a comparison", hint=f"one of {', '.join(CHOICES)}, {SKIP}")
     elif isinstance(value, str) or not MIN_SCORE <= value <= MAX_SCORE or not (2 * value).is_integer():
         raise Invalid(f"{value!r} is no score", hint=f"a whole or half number from 0 to 5, or {SKIP}")
+    return value
+
+
+def _clean_check(value: Value, instruction: str) -> Value:
+    if value in CHECKS:
+        return value
+    if not isinstance(value, str) or not value.startswith(MEND):
+        raise Invalid("this is no answer to a check", hint=f"one of {', '.join(CHECKS)}, {MEND}TEXT, {SKIP}")
+    text = _clean(value.removeprefix(MEND))
+    if text is None or not 0 < len(text) <= MAX_INSTRUCTION:
+        raise Invalid("the mended instruction is no instruction", hint=f"give 1 to {MAX_INSTRUCTION} letters")
+    if text == _clean(instruction):
+        raise Invalid("the mended instruction is the one that was there", hint="keep it, or change its words")
+    return MEND + text

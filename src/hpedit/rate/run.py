@@ -1,4 +1,4 @@
-"""`hpedit rate serve`: from a folder of edits to a running server."""
+"""`hpedit rate serve` and `hpedit bench check`: from a folder of edits, or cases, to a running server."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from hpedit.progress import stage
 from hpedit.rate.desk import Desk, RunSettings
 from hpedit.rate.gold import split_gold
-from hpedit.rate.items import compare_items, count_edits, load_exhibits, score_items
+from hpedit.rate.items import (
+    check_items,
+    compare_items,
+    count_edits,
+    load_cases_to_check,
+    load_exhibits,
+    score_items,
+)
 from hpedit.rate.pictures import PictureShelf
 from hpedit.rate.practice import practice_items
 from hpedit.rate.security import Policy, check_token
@@ -50,25 +59,33 @@ def prepare(
     return Desk(store, rated, settings, known, lessons), shelf
 
 
+def prepare_check(store: RatingStore, cases: Path, settings: RunSettings) -> tuple[Desk, PictureShelf]:
+    """The same for cases (a parquet file) that are checked before anything edits them."""
+    shelf = PictureShelf(store.path.with_name(store.path.name + ".pictures"))
+    with stage("read cases", total=pq.read_metadata(cases).num_rows) as advance:
+        exhibits = load_cases_to_check(cases, shelf, advance)
+    shelf.seal()
+    return Desk(store, check_items(exhibits), settings), shelf
+
+
+Prepare = Callable[[RatingStore], tuple[Desk, PictureShelf]]
+
+
 def serve_run(
-    edits: Path,
-    db: Path,
-    settings: RunSettings,
-    address: Address,
-    *,
-    cases: Path | None = None,
-    gold: Path | None = None,
-    practice: int = 10,
-    say: Callable[[str], None] = print,
+    db: Path, settings: RunSettings, address: Address, make: Prepare, say: Callable[[str], None] = print
 ) -> None:
-    """Serve until it is told to stop. `say` gets the address, which alone is data; the rest goes to stderr.
+    """Serve until it is told to stop.
+
+    Args:
+        make: Makes desk and shelf over the store: `prepare` or `prepare_check` with its arguments.
+        say: Gets the address, which alone is data; the rest goes to stderr.
 
     Raises:
         HPEditError: The edits, the store, the address or the token cannot be used.
     """
     check_token(address.host, address.token, address.names)
     with RatingStore.hold(db) as store:
-        desk, shelf = prepare(store, edits, settings, cases=cases, gold=gold, practice=practice)
+        desk, shelf = make(store)
         with bind(address.host, address.port) as listener:
             port = listener.getsockname()[1]
             policy = Policy.make(address.host, port, address.token, address.names)
@@ -85,7 +102,7 @@ def serve_run(
 def _tell(store: RatingStore, desk: Desk, settings: RunSettings, policy: Policy) -> None:
     """What is served, to whom, and how far it is."""
     raters, answers = len(store.raters()), sum(answer.phase != "practice" for answer in store.answers())
-    what = "edits to score" if settings.kind == "score" else "pairs to compare"
+    what = {"score": "edits to score", "compare": "pairs to compare", "check": "cases to check"}[settings.kind]
     lines = [
         f"{desk.count} {what}, {settings.overlap} raters each; so far {answers} answers of {raters} raters",
         "raters need the token" if policy.token else "no token is asked for; only this machine can open the page",

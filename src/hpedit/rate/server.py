@@ -14,7 +14,7 @@
 
 ITEM = {"assignment", "kind", "phase", "task", "instruction", "source", "references", "edits", "width", "height",
 "lease_seconds", "progress"}; "references" are the addresses of further source pictures, mostly none, at sizes of their
-own. P = {"done", "total", "practice_done", "practice_total", "can_undo"}.
+own; "edits" is empty where a case is checked. P = {"done", "total", "practice_done", "practice_total", "can_undo"}.
 401: sign in. 404: not there, or not this rater's. 409: contradicts what is stored. 422: cannot be. 507: the disk is
 full, 503: it cannot be written; in both nothing is stored, and the same request can be sent again.
 
@@ -43,9 +43,9 @@ from starlette.exceptions import HTTPException
 from hpedit.errors import HPEditError
 from hpedit.rate.desk import Desk
 from hpedit.rate.pictures import PictureShelf
-from hpedit.rate.requests import NewAnswer, Refusal
+from hpedit.rate.requests import MAX_INSTRUCTION, NewAnswer, Refusal
 from hpedit.rate.security import HEADERS, MAX_CONNECTIONS, Guard, Policy, TimedProtocol
-from hpedit.rate.store import RatingStore, StoreFault
+from hpedit.rate.store import MEND, RatingStore, StoreFault
 from hpedit.rate.writer import Writer
 
 HERE = Path(__file__).parent
@@ -70,6 +70,8 @@ class SessionBody(_Body):
     token: StrictStr | None = Field(default=None, max_length=1024)
 
 
+_MAX_VALUE = len(MEND) + 2 * MAX_INSTRUCTION
+"""A mended instruction may come in a longer spelling than the one in which it is kept."""
 _ClientId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{8,64}$")]
 
 
@@ -78,7 +80,7 @@ class AnswerBody(_Body):
 
     client_id: _ClientId
     assignment: StrictStr = Field(max_length=64)
-    value: Annotated[StrictInt, Field(ge=0, le=5)] | StrictFloat | Annotated[StrictStr, Field(max_length=16)]
+    value: Annotated[StrictInt, Field(ge=0, le=5)] | StrictFloat | Annotated[StrictStr, Field(max_length=_MAX_VALUE)]
     flags: list[Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")]] = Field(default_factory=list, max_length=8)
     ms: int = Field(default=0, ge=0, le=2**40)
     client_time: str = Field(default="", pattern=r"^[0-9A-Za-z:+. -]{0,64}$")
@@ -140,7 +142,8 @@ class RatingApp:
         request.state.rater = rater
 
     async def _page(self) -> HTMLResponse:
-        text = self._templates.get_template("rate.html.jinja").render(token_required=self._policy.token is not None)
+        page = self._templates.get_template("rate.html.jinja")
+        text = page.render(token_required=self._policy.token is not None, checking=self._desk.kind == "check")
         return HTMLResponse(text, headers={"cache-control": "no-store"})
 
     async def _health(self) -> JSONResponse:

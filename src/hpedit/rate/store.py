@@ -25,13 +25,17 @@ from hpedit.errors import HPEditError
 from hpedit.rate.schema import ANSWERS, SCHEMA, VERSION
 from hpedit.store.atomic import fsync_path
 
-Kind = Literal["score", "compare"]
+Kind = Literal["score", "compare", "check"]
 Phase = Literal["practice", "gold", "rate", "retest"]
 Value = float | str
-"""0 to 5, whole or half; or one of CHOICES."""
+"""0 to 5, whole or half; one of CHOICES; or, of a check, one of CHECKS or MEND with the mended instruction."""
 
 CHOICES = ("A", "B", "tie", "both_bad")
 """Answers to a comparison; A is the edit shown first."""
+CHECKS = ("keep", "drop")
+"""Answers to the check of a case."""
+MEND = "mend:"
+"""What an answer to a check begins with that puts another instruction in place; the rest is that instruction."""
 SKIP = "skip"
 """The rater left the item out; it is recorded, and counts as no rating."""
 BUSY_MS = 10_000
@@ -57,11 +61,11 @@ class Answer:
     kind: Kind
     phase: Phase
     edit_ids: tuple[str, ...]
-    """One edit, or two in the order in which they were shown: A, B."""
+    """One edit, or two in the order in which they were shown: A, B; of a check the id of the case."""
     case_id: str
     task: str | None
     value: Value
-    """0-5; or "A", "B", "tie", "both_bad"; or "skip"."""
+    """0-5; or "A", "B", "tie", "both_bad"; or "keep", "drop", "mend:..."; or "skip"."""
     flags: tuple[str, ...]
     ms: int
     """Milliseconds that the rater took, as the browser measured them."""

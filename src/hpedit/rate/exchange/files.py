@@ -158,6 +158,10 @@ def _left_out(responses: Sequence[Response]) -> dict[str, int]:
 
 
 def _stored(store: RatingStore, version: int | None) -> list[Response]:
+    if store.meta("kind") == "check":
+        raise HPEditError(
+            f"{store.path} holds checks of cases, not ratings of edits", hint="`hpedit bench build --checked` reads it"
+        )
     sources = {edit: item.get("source_id", "") for edit, item in _items_of(store).items()}
     return [
         Response(

@@ -15,11 +15,25 @@ export const CHOICES = {
     { value: "both_bad", key: "x", label: "Both bad", says: "" },
     { value: "B", key: "b", label: "B", wide: " is better", says: "" },
   ],
+  check: [
+    { value: "keep", key: "k", label: "Keep", says: "" },
+    { value: "mend", key: "m", label: "Mend", wide: " the words", says: "" },
+    { value: "drop", key: "d", label: "Drop", says: "" },
+  ],
 };
+
+/** What an answer begins with that puts another instruction in place; the rest is that instruction. */
+export const MEND = "mend:";
+
+/** The choice that an answer came by: every mended instruction by the one button. */
+export function buttonOf(value) {
+  return String(value).startsWith(MEND) ? "mend" : String(value);
+}
 
 /** How an answer is named in a sentence. */
 export function spoken(value) {
-  const names = { A: "A is better", B: "B is better", tie: "a tie", both_bad: "both bad", skip: "skipped" };
+  const names = { A: "A is better", B: "B is better", tie: "a tie", both_bad: "both bad", skip: "skipped", keep: "kept", drop: "dropped" };
+  if (buttonOf(value) === "mend") return `mended to “${value.slice(MEND.length)}”`;
   return names[value] ?? String(value);
 }
 
@@ -43,7 +57,7 @@ function button(choice, kind, choose) {
     label.append(wide);
   }
   element.append(label);
-  if (kind === "compare") {
+  if (kind !== "score") {
     const key = document.createElement("kbd");
     key.textContent = choice.key.toUpperCase();
     element.append(key);

@@ -61,7 +61,9 @@ export function listen(viewer, actions) {
   /** Keys that say something about the item; a key held down says it once. */
   function answer(key, event) {
     if (key === "Enter" && event.target.matches("button")) return false;
-    const flag = document.querySelector(`[data-flag][data-key="${CSS.escape(key)}"]`);
+    const flags = [...document.querySelectorAll(`[data-flag][data-key="${CSS.escape(key)}"]`)];
+    // Those of other kinds of items are in the page too, and not seen.
+    const flag = flags.find((button) => button.offsetParent !== null);
     const value = key === "s" ? "skip" : choiceOf(actions.kind(), event);
     if (!flag && value === undefined && key !== "Enter") return false;
     if (event.repeat) return true;

@@ -5,9 +5,10 @@
 // opens when the next item's pictures are on the screen.
 
 import { NoAnswer, Refused, call, uuid4 } from "./api.js";
-import { fillChoices, spoken } from "./choices.js";
+import { MEND, fillChoices, spoken } from "./choices.js";
 import { forget, remember, undoable } from "./history.js";
 import { listen } from "./keys.js";
+import { Mender } from "./mender.js";
 import { Notices, refusedNotice, sentences, unsentNotice } from "./notices.js";
 import { Outbox } from "./outbox.js";
 import {
@@ -31,6 +32,7 @@ const notices = new Notices($("notices"));
 const viewer = new Viewer($("stage"), (zoom) => ($("zoom-value").textContent = `${Math.round(zoom * 10) / 10}×`));
 const outbox = new Outbox({ stored, refused, trouble, changed, unkept });
 const watch = new Stopwatch();
+const mender = new Mender((text) => decide(MEND + text));
 const tabs = "BroadcastChannel" in self ? new BroadcastChannel("hpedit-rate") : null;
 
 // Coming and going
@@ -103,8 +105,7 @@ function showSignIn(error = null) {
   fillSignIn(error);
   const others = outbox.others;
   if (!others.length) return;
-  const text = `Sign in as ${others.join(" or ")} to send them.`;
-  notices.show("others", { title: "Answers wait in this browser.", text, tone: "info" });
+  notices.show("others", { title: "Answers wait in this browser.", text: `Sign in as ${others.join(" or ")} to send them.`, tone: "info" });
 }
 
 // Items
@@ -172,6 +173,7 @@ async function place(item) {
   fillItem(item);
   fillFlags(state.flags);
   fillChoices($("choices"), item.kind, decide);
+  mender.fill(item);
   if ("previous" in item) markChoice(item.previous, "previous");
   showScreen("rate", state.rater);
   showProgress();
@@ -201,8 +203,7 @@ function pictureFailed(item) {
     notices.clear("picture");
     send(item, "skip", 0);
   };
-  const text = "An edit can't be judged unseen.";
-  notices.show("picture", { title: "A picture could not be loaded.", text, tone: "bad", actions: [["Try again", retry], ["Skip it", skip]] });
+  notices.show("picture", { title: "A picture could not be loaded.", text: "What is unseen can't be judged.", tone: "bad", actions: [["Try again", retry], ["Skip it", skip]] });
 }
 
 function showMessage(message) {
@@ -231,7 +232,8 @@ function showProgress() {
 
 function decide(value) {
   if (screen() !== "rate" || state.locked || !state.item || watch.sinceStart() < GRACE_MS) return;
-  send(state.item, value, watch.seen());
+  if (value === "mend") mender.open();
+  else send(state.item, value, watch.seen());
 }
 
 async function send(item, value, ms) {
@@ -338,8 +340,7 @@ function sessionEnded() {
 }
 
 function unkept() {
-  const text = "Its storage is full or switched off. Wait for “✓ Saved” before you close the page.";
-  notices.show("unkept", { title: "This browser can't keep unsent answers.", text });
+  notices.show("unkept", { title: "This browser can't keep unsent answers.", text: "Its storage is full or switched off. Wait for “✓ Saved” before you close the page." });
 }
 
 /** Say that `what` did not work, and do it again: now by a button, or by itself. */
@@ -386,10 +387,9 @@ async function fromAnotherTab({ data }) {
 
 listen(viewer, { kind: () => state.item?.kind ?? "score", decide, undo, flag: toggleFlag, next });
 $("signin-form").addEventListener("submit", signIn);
-$("sign-out").addEventListener("click", signOut);
+for (const [id, act] of [["sign-out", signOut], ["feedback-go", next]]) $(id).addEventListener("click", act);
 for (const id of ["undo", "message-undo"]) $(id).addEventListener("click", (event) => event.detail <= 1 && undo());
 $("skip").addEventListener("click", (event) => event.detail <= 1 && decide("skip"));
-$("feedback-go").addEventListener("click", next);
 for (const button of document.querySelectorAll("[data-flag]")) button.addEventListener("click", () => toggleFlag(button.dataset.flag));
 tabs?.addEventListener("message", fromAnotherTab);
 addEventListener("online", () => outbox.sync());

@@ -1,6 +1,6 @@
 // What is on the screen: functions that put given values into the page, and know nothing of answers or the server.
 
-import { spoken } from "./choices.js";
+import { buttonOf, spoken } from "./choices.js";
 import { sentences } from "./notices.js";
 
 export const $ = (id) => document.getElementById(id);
@@ -8,6 +8,13 @@ export const $ = (id) => document.getElementById(id);
 /** Characters from which an instruction is set smaller, so that it leaves the pictures their room. */
 const LONG = 120;
 const SCREENS = ["loading", "signin", "guide", "rate", "message"];
+
+/** Title and first sentence of the guide. */
+const GUIDES = {
+  score: ["Score each edit from 0 to 5", "Read the instruction, look at source and edit, and give one score."],
+  compare: ["Which edit is better?", "Read the instruction, look at the source and both edits, and choose."],
+  check: ["Is this a fair task for an editor?", "Read the instruction and look at the photo. No editor has seen it yet."],
+};
 
 /** Show one of the screens; the bar belongs to a signed-in rater. */
 export function showScreen(screen, rater) {
@@ -30,13 +37,10 @@ export function fillSignIn(error) {
 
 /** The guide for the kind of items that follow, with the number of practice items left. */
 export function fillGuide(kind, practice) {
-  const score = kind === "score";
   document.body.dataset.kind = kind;
-  $("guide-title").textContent = score ? "Score each edit from 0 to 5" : "Which edit is better?";
-  $("guide-lead").textContent = score
-    ? "Read the instruction, look at source and edit, and give one score."
-    : "Read the instruction, look at the source and both edits, and choose.";
-  $("guide-go").textContent = practice ? `Start with ${practice} practice item${practice === 1 ? "" : "s"}` : "Start rating";
+  [$("guide-title").textContent, $("guide-lead").textContent] = GUIDES[kind];
+  const start = kind === "check" ? "Start checking" : "Start rating";
+  $("guide-go").textContent = practice ? `Start with ${practice} practice item${practice === 1 ? "" : "s"}` : start;
 }
 
 /** A page of few words. `button` and `act` may be missing: nothing is left to do then but to undo, if `undo`. */
@@ -105,7 +109,7 @@ export function fillStatus(waiting, troubled, savedLately) {
 
 /** Mark the button of `value` as "chosen", "previous" or "expected", and no other. */
 export function markChoice(value, className) {
-  for (const button of $("choices").children) button.classList.toggle(className, button.dataset.value === String(value));
+  for (const button of $("choices").children) button.classList.toggle(className, button.dataset.value === buttonOf(value));
 }
 
 export function fillFeedback(value, { expected, right, text }) {

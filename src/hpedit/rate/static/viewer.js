@@ -188,7 +188,7 @@ export class Viewer {
   /** The pressed edit shows the source; the pressed source shows the edit, where there is only one. */
   #hold(pointer) {
     const own = this.#panels.indexOf(pointer.panel);
-    if (own === 0 && this.#panels.length > 2) return;
+    if (own === 0 && this.#panels.length !== 2) return;
     pointer.holding = true;
     this.#face(pointer.panel, own === 0 ? 1 : 0);
   }
