@@ -43,3 +43,57 @@ def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of a benchm
     from hpedit.commands import write_bench_report
 
     typer.echo(str(write_bench_report(folder)))
+
+
+@bench.command("build")
+def bench_build(
+    source: Annotated[
+        Path, typer.Argument(help="Cases: parquet, a folder of `hpedit cases build`, or its recipe (.yaml).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new benchmark; the same command goes on with it.")],
+    per_task: Annotated[int, typer.Option(min=1, help="Cases of each task.")] = 200,
+    spare: Annotated[float, typer.Option(min=0.0, max=5.0, help="Share proposed beyond, for those dropped.")] = 0.2,
+    checked: Annotated[Path | None, typer.Option(help="Store of `hpedit bench check`: take its verdicts in.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Choose a benchmark of your own, balanced over tasks and categories.
+
+    First without --checked; then let people check it (`hpedit bench check`) and run it again with --checked. Prints
+    counts as JSON.
+    """
+    from hpedit.bench.build import Wanted, build_bench
+
+    print_json(build_bench(source, out, Wanted(per_task, spare, seed), checked))
+
+
+@bench.command("check")
+def bench_check(
+    folder: Annotated[Path, typer.Argument(help="Folder of `hpedit bench build`, or a table of cases.")],
+    db: Annotated[Path, typer.Option(help="SQLite file of the checks; the same command continues it.")],
+    overlap: Annotated[int, typer.Option(min=1, help="People who check a case.")] = 1,
+    lease: Annotated[float, typer.Option(min=1, help="Seconds for which a case is kept for a checker.")] = 600.0,
+    host: Annotated[str, typer.Option(help="Address; any but this machine's own needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8601,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="HPEDIT_RATE_TOKEN", help="What checkers must know; better by the environment variable."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A further name of the server, of a reverse proxy say; can be repeated.")
+    ] = None,
+    seed: Annotated[str | None, typer.Option(help="Of the order; drawn and kept where none is given.")] = None,
+) -> None:
+    """Serve the page on which people keep, mend or drop each case, until Ctrl-C.
+
+    Prints its address; each answer is on the disk before it is confirmed.
+    """
+    from functools import partial
+
+    from hpedit.bench.build import PROPOSED
+    from hpedit.rate.desk import RunSettings
+    from hpedit.rate.run import Address, prepare_check, serve_run
+
+    settings = RunSettings("check", overlap, lease, retests=0, seed=seed)
+    cases = folder / PROPOSED if folder.is_dir() else folder
+    make = partial(prepare_check, cases=cases, settings=settings)
+    serve_run(db, settings, Address(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
