@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpedit.bench.alarms import MEASURES
-from hpedit.bench.run import ROWS, STAGE, BenchFolder, BenchRow
+from hpedit.bench.folder import ROWS, SCORES, STAGE, BenchFolder, BenchRow, Instrument, scores_file
 from hpedit.bench.summary import compare
 from hpedit.errors import HPEditError
 from hpedit.report.data import ReportData
@@ -15,7 +15,7 @@ from hpedit.report.page import render
 from hpedit.store.run_folder import RunFolder
 from hpedit.tasks import TASK_IDS
 
-SETTINGS = {"seed": 0, "steps": 4, "batch": 8, "editor": "e", "scorer": "s"}
+SETTINGS = {"seed": 0, "steps": 4, "batch": 8, "editor": "e"}
 
 
 def rows(label, count, shift, *, unscorable=(), exact=True, per_source=2):
@@ -43,10 +43,17 @@ def rows(label, count, shift, *, unscorable=(), exact=True, per_source=2):
     return result
 
 
-def folder(path, label, table, **changes):
+def folder(path, label, table, scorer="s", **changes):
     with RunFolder.open(path, STAGE, {**SETTINGS, "label": label, **changes}) as run:
         (path / ROWS).write_text("".join(json.dumps(row.as_dict()) + "\n" for row in table))
-        run.finish({"n": len(table), "seconds": {"edit": 2.0, "score": 1.0}})
+        instrument = Instrument(scorer, "scorer", "scorer")
+        (path / SCORES).mkdir()
+        (path / SCORES / f"{instrument.stem}.json").write_text(json.dumps(instrument.as_dict()))
+        lines = [{name: getattr(row, name) for name in ("edit_id", "score", "std", "reason")} for row in table]
+        scores_file(path, instrument).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        run.metrics({"stage": "edit", "count": len(table), "seconds": 2.0})
+        run.metrics({"stage": "scorer", "count": len(table), "seconds": 1.0})
+        run.finish({"n": len(table)})
     return BenchFolder.open(path)
 
 
@@ -141,7 +148,7 @@ def test_rows_are_paired_by_case_not_by_order(tmp_path, three):
 
 
 @pytest.mark.parametrize(
-    ("changes", "word"), [({"seed": 1}, "seeds"), ({"steps": 8}, "steps"), ({"scorer": "other"}, "scorers")]
+    ("changes", "word"), [({"seed": 1}, "seeds"), ({"steps": 8}, "steps"), ({"scorer": "other"}, "no scorer in common")]
 )
 def test_J6_folders_made_otherwise_are_refused(tmp_path, three, changes, word):
     other = folder(tmp_path / "other", "post", rows("post", 80, 0.5), **changes)

@@ -1,8 +1,7 @@
 """A second look that no scorer takes: cheap measures of the pixels alone.
 
-The complaint heard most about RL on image models is that the reward rises while pictures turn sharp, glaring or
-gridded. None of these measures says how good an edit is; they say whether edits drift away from what photographs look
-like.
+None of these measures says how good an edit is; they say whether edits drift away from what photographs look like, or
+do nothing at all: see `drift`.
 """
 
 from __future__ import annotations

@@ -57,7 +57,9 @@ class BenchRow:
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it, without scores: they have files of their own."""
-        row = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("score", "std", "reason")}
+        row = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("score", "std", "reason")
+        }
         return row | {"alarms": dict(self.alarms), "source_alarms": dict(self.source_alarms)}
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hpedit.scorer.evaluation.statistics import source_index
+from hpedit.scorer.evaluation.statistics import FloatArray, source_index
 
 EXACT_SOURCES = 14
 """Up to so many photos all 2^k sign patterns are counted; above, FLIPS random ones."""
@@ -39,18 +39,20 @@ def sign_flip_p(differences: ArrayLike, sources: Sequence[str], seed: int = 0) -
     if not kept:
         return None
     names, index = source_index([sources[row] for row in kept])
-    sums = np.bincount(index, weights=values[kept], minlength=len(names))
+    sums: FloatArray = np.bincount(index, weights=values[kept], minlength=len(names)).astype(np.float64)
     bound = abs(float(sums.sum())) - _ROUNDING * float(np.abs(sums).sum())
     if len(names) <= EXACT_SOURCES:
         patterns = np.arange(2 ** len(names))[:, None] >> np.arange(len(names)) & 1
         return float((np.abs((1.0 - 2.0 * patterns) @ sums) >= bound).mean())
     rng = np.random.default_rng(seed)
     block = max(1, _BLOCK // len(names))
-    hits = sum(_extreme(rng, min(block, FLIPS - start), sums, bound) for start in range(0, FLIPS, block))
+    hits = 0
+    for start in range(0, FLIPS, block):
+        hits += _extreme(rng, min(block, FLIPS - start), sums, bound)
     return (1 + hits) / (1 + FLIPS)
 
 
-def _extreme(rng: np.random.Generator, rows: int, sums: NDArray[np.float64], bound: float) -> int:
+def _extreme(rng: np.random.Generator, rows: int, sums: FloatArray, bound: float) -> int:
     signs = rng.integers(0, 2, size=(rows, len(sums)), dtype=np.int8) * 2.0 - 1.0
     return int((np.abs(signs @ sums) >= bound).sum())
 

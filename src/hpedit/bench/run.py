@@ -245,9 +245,7 @@ def _measure_all(
         run.finish(result)
 
 
-def _add_rows(
-    run: RunFolder, cases: Mapping[str, Case], missing: Mapping[str, str], *, label: str, batch: int
-) -> None:
+def _add_rows(run: RunFolder, cases: Mapping[str, Case], missing: Mapping[str, str], *, label: str, batch: int) -> None:
     """A line of rows.jsonl for each case that has none."""
     rows = run.path / ROWS
     done = {row["case_id"] for row in read_jsonl(rows)}

@@ -1,0 +1,340 @@
+"""Models side by side on one benchmark: `compare_models`. The first is the reference that the others are held against.
+
+Every figure of an instrument comes from the same cases: those that it could score for every model; what is unscorable
+or missing for one is left out for all, and counted. Differences are paired by case, their intervals and p values take
+source photos as the unit (hpedit.scorer.evaluation.statistics, hpedit.bench.paired); p values are corrected over the
+tasks by Holm's procedure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpedit.bench.drift import alarms_of, untouched_shares
+from hpedit.bench.folder import BenchFolder, BenchRow, Instrument
+from hpedit.bench.human import HumanScores
+from hpedit.bench.paired import holm, sign_flip_p
+from hpedit.bench.verdict import verdict_of
+from hpedit.errors import HPEditError
+from hpedit.scorer.evaluation.statistics import mean_ci, paired_gain
+from hpedit.tasks import TASK_IDS
+
+Array = NDArray[np.float64]
+Arms = Mapping[str, Sequence[BenchRow]]
+"""Rows of each model, all in the same order of cases."""
+
+LOW_SCORE = 2.0
+"""Scores up to it are failures: the edit does not follow, or is ruined. A mean hides them."""
+HIGH_SCORE = 4.5
+"""Scores from it count as solved."""
+TIE_MARGIN = 0.1
+"""Points of 5 within which two edits count as equal."""
+_MUST_AGREE = {"seed": "seeds", "steps": "numbers of steps"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One instrument's values of every model: what a comparison is made of."""
+
+    key: str
+    title: str
+    note: str
+    independent: bool
+    """Whether it can tell if a gain is more than pleasing the scorer."""
+    values: Mapping[str, Array]
+    """(n,) of each model, in the order of the cases; NaN = unscorable or missing."""
+    reasons: Mapping[str, Mapping[str, int]]
+    """Why values of a model are NaN, with counts."""
+    fingerprint: str | None = None
+    copy: Array | None = None
+    """(n,) what the untouched sources get, where that is known."""
+
+
+def compare_models(
+    folders: Sequence[BenchFolder], human: HumanScores | None = None, seed: int = 0, tasks: bool = True
+) -> dict[str, Any]:
+    """The comparison of finished benchmarks, as plain JSON: see docs/bench.md for its form.
+
+    Args:
+        folders: The reference first; their labels are the models' names.
+        human: People's mean scores of edits, where there are some.
+        seed: of the resampling.
+        tasks: False leaves the figures by task out.
+
+    Raises:
+        HPEditError: fewer than two models, one label twice, no instrument in common, or folders that differ in cases,
+            seed or steps.
+    """
+    _check(folders)
+    arms = aligned({folder.label: folder.rows() for folder in folders})
+    reference = folders[0].label
+    rows = arms[reference]
+    columns = _columns(folders, arms, human)
+    instruments = [_figures(column, rows, seed, tasks) for column in columns]
+    labels = [folder.label for folder in folders]
+    return {
+        "reference": reference,
+        "models": [_model(folder, arms[folder.label]) for folder in folders],
+        "n": len(rows),
+        "sources": len({row.source_id for row in rows}),
+        "tasks": _task_counts(rows),
+        "cases": folders[0].cases,
+        "instruments": instruments,
+        "alarms": alarms_of(arms, seed),
+        "untouched": untouched_shares(arms),
+        "verdicts": {label: verdict_of(instruments, label).as_dict() for label in labels[1:]},
+        "notes": _notes(folders, columns),
+        "settings": {"low": LOW_SCORE, "high": HIGH_SCORE, "tie": TIE_MARGIN, "seed": seed},
+    }
+
+
+def aligned(arms: Arms) -> Arms:
+    """The rows of every model in the first one's order of cases; HPEditError if they are not of the same cases."""
+    first = next(iter(arms))
+    order = [row.case_id for row in arms[first]]
+    tables = {name: {row.case_id: row for row in rows} for name, rows in arms.items()}
+    for name, table in tables.items():
+        if table.keys() != set(order):
+            differing = len(table.keys() ^ set(order))
+            raise HPEditError(
+                f"{first} and {name} were benchmarked on different cases: {differing} of them are in one alone",
+                hint="run both on the same file of cases",
+            )
+    return {name: [table[case_id] for case_id in order] for name, table in tables.items()}
+
+
+def _check(folders: Sequence[BenchFolder]) -> None:
+    if len(folders) < 2:
+        raise HPEditError("a comparison needs two models at least", hint="name two folders of `hpedit bench run`")
+    labels = [folder.label for folder in folders]
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise HPEditError(
+            f"two of the models are called {twice[0]}", hint="give them different names: `hpedit bench run --label`"
+        )
+    first = folders[0]
+    for folder in folders[1:]:
+        if folder.cases != first.cases:
+            raise HPEditError(
+                f"{first.label} and {folder.label} were benchmarked on different cases",
+                hint="run both on the same file of cases",
+            )
+        for key, plural in _MUST_AGREE.items():
+            old, new = first.settings[key], folder.settings[key]
+            # Edits made elsewhere have none: what they were made with is not known here.
+            if None not in (old, new) and old != new:
+                raise HPEditError(
+                    f"the benchmarks of {first.label} and {folder.label} have different {plural}: {old} and {new}",
+                    hint="scores are compared only if all else is equal; run them again with the same settings",
+                )
+
+
+def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[Column]:
+    """Oracle, scorers, second judges and people, as far as they have measured anything."""
+    columns = [_oracle(arms)]
+    columns += [_scored(folders, arms, one) for one in common_instruments(folders)]
+    if human is not None:
+        columns.append(_human(arms, human))
+    columns = [column for column in columns if any(not np.isnan(values).all() for values in column.values.values())]
+    keys: Counter[str] = Counter()
+    named = []
+    for column in columns:
+        keys[column.key] += 1
+        number = keys[column.key]
+        named.append(column if number == 1 else _renamed(column, f"{column.key}-{number}"))
+    return named
+
+
+def _renamed(column: Column, key: str) -> Column:
+    fields = {name: getattr(column, name) for name in column.__dataclass_fields__}
+    return Column(**{**fields, "key": key})
+
+
+def common_instruments(folders: Sequence[BenchFolder]) -> list[Instrument]:
+    """Those that have scored every model; HPEditError where models were scored, but by no common scorer."""
+    found = [{one.fingerprint: one for one in folder.instruments()} for folder in folders]
+    shared = [one for one in found[0].values() if all(one.fingerprint in other for other in found[1:])]
+    by_role = [{one.fingerprint for one in table.values() if one.role == "scorer"} for table in found]
+    if any(by_role) and not any(one.role == "scorer" for one in shared):
+        raise HPEditError(
+            f"{' and '.join(folder.label for folder in folders)} have no scorer in common: they have different "
+            "scorers, or one has none",
+            hint="run the same commands again with one --scorer: what is done stays, only its scores are added",
+        )
+    return shared
+
+
+def _oracle(arms: Arms) -> Column:
+    values = {name: _array([row.oracle for row in rows]) for name, rows in arms.items()}
+    rows = next(iter(arms.values()))
+    return Column(
+        "oracle", "Oracle", "knows the exact right edit", True, values,
+        {name: _missing(rows) for name, rows in arms.items()}, copy=_copies(arms, len(rows)),
+    )  # fmt: skip
+
+
+def _copies(arms: Arms, n: int) -> Array:
+    """(n,) what each source gets from the oracle: of whichever model has an edit of the case."""
+    copies = np.full(n, np.nan)
+    for rows in arms.values():
+        found = _array([row.copy_oracle for row in rows])
+        copies = np.where(np.isnan(copies), found, copies)
+    return copies
+
+
+def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument) -> Column:
+    values: dict[str, Array] = {}
+    reasons: dict[str, Mapping[str, int]] = {}
+    for folder in folders:
+        scores, rows = folder.scores(instrument), arms[folder.label]
+        values[folder.label] = _array([scores.get(row.edit_id, {}).get("score") for row in rows])
+        found = Counter(line["reason"] for line in scores.values() if line["reason"])
+        reasons[folder.label] = _missing(rows) | dict(sorted(found.items()))
+    second = instrument.role == "second"
+    title = f"Second judge ({instrument.name})" if second else "HP-Scorer"
+    note = "the scorer's own judge, uncalibrated" if instrument.same_judge else "took no part in training"
+    return Column(
+        instrument.role, title, note if second else f"{instrument.name}, the reward where it trained a model",
+        second and not instrument.same_judge, values, reasons, instrument.fingerprint,
+    )  # fmt: skip
+
+
+def _human(arms: Arms, human: HumanScores) -> Column:
+    values = {
+        name: _array([human.of(row.edit_id) if not row.missing else None for row in rows])
+        for name, rows in arms.items()
+    }
+    reasons = {
+        name: {"not rated": int(np.isnan(column).sum())} for name, column in values.items() if np.isnan(column).any()
+    }
+    note = f"mean ratings of {human.raters} {'simulated ' if human.simulated else ''}raters"
+    return Column("human", "Simulated raters" if human.simulated else "People", note, True, values, reasons)
+
+
+def _missing(rows: Sequence[BenchRow]) -> dict[str, int]:
+    return dict(sorted(Counter(f"no edit: {row.missing}" for row in rows if row.missing).items()))
+
+
+def _array(values: Sequence[float | None]) -> Array:
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _figures(column: Column, rows: Sequence[BenchRow], seed: int, by_task: bool) -> dict[str, Any]:
+    """All figures by one instrument."""
+    measured = {name: values for name, values in column.values.items() if not np.isnan(values).all()}
+    reference = next(iter(column.values))
+    known = ~np.isnan(np.stack(list(measured.values()))).any(axis=0)
+    sources = [row.source_id for row in rows]
+
+    def block(keep: NDArray[np.bool_]) -> dict[str, Any] | None:
+        kept = np.flatnonzero(keep & known).tolist()
+        if not kept:
+            return None
+        values = {name: array[kept] for name, array in measured.items()}
+        copy = None if column.copy is None else column.copy[kept]
+        return _block(values, [sources[index] for index in kept], reference, copy, seed)
+
+    tasks = {}
+    if by_task:
+        found = np.array([row.task for row in rows])
+        tasks = {task: one for task in _task_counts(rows) if (one := block(found == task)) is not None}
+        _correct(tasks, [name for name in measured if name != reference])
+    return {
+        "key": column.key,
+        "title": column.title,
+        "note": column.note,
+        "independent": column.independent,
+        "fingerprint": column.fingerprint,
+        "unscorable": {name: int(np.isnan(values).sum()) for name, values in column.values.items()},
+        "reasons": {name: dict(reasons) for name, reasons in column.reasons.items() if reasons},
+        "left_out": int((~known).sum()),
+        "overall": block(np.ones(len(rows), dtype=bool)),
+        "tasks": tasks,
+    }
+
+
+def _block(
+    values: Mapping[str, Array], sources: Sequence[str], reference: str, copy: Array | None, seed: int
+) -> dict[str, Any]:
+    """The figures of each model over the same cases, each against the reference, and the others against one another."""
+    models: dict[str, dict[str, Any]] = {}
+    for name, column in values.items():
+        models[name] = {
+            **mean_ci(column, sources, seed).as_dict("mean"),
+            "low_share": float((column <= LOW_SCORE).mean()),
+            "high_share": float((column >= HIGH_SCORE).mean()),
+        }
+        if name != reference and reference in values:
+            models[name] |= _difference(values[reference], column, sources, seed)
+    others = [name for name in values if name != reference]
+    result: dict[str, Any] = {"n": len(sources), "sources": len(set(sources)), "models": models}
+    result["pairs"] = [
+        {"of": later, "over": earlier, **_difference(values[earlier], values[later], sources, seed)}
+        for earlier, later in combinations(others, 2)
+    ]
+    if copy is not None and not np.isnan(copy).any():
+        result["copy"] = mean_ci(copy, sources, seed).as_dict("mean")
+    return result
+
+
+def _difference(before: Array, after: Array, sources: Sequence[str], seed: int) -> dict[str, Any]:
+    return {
+        "gain": paired_gain(before, after, sources, seed).as_dict("mean"),
+        "p": sign_flip_p(after - before, sources, seed),
+        "win_tie_loss": outcomes(after - before),
+    }
+
+
+def outcomes(change: Array) -> dict[str, int]:
+    """How many cases got better, stayed about equal, got worse."""
+    win, loss = int((change > TIE_MARGIN).sum()), int((change < -TIE_MARGIN).sum())
+    return {"win": win, "tie": len(change) - win - loss, "loss": loss}
+
+
+def _correct(tasks: Mapping[str, dict[str, Any]], models: Sequence[str]) -> None:
+    """Add p_holm to every model's figures by task: corrected over the tasks, for each model by itself."""
+    for name in models:
+        found = {task: tasks[task]["models"][name].get("p") for task in tasks}
+        for task, p in holm(found).items():
+            tasks[task]["models"][name]["p_holm"] = p
+
+
+def _task_counts(rows: Sequence[BenchRow]) -> dict[str, int]:
+    """Cases of each task, in the order of the eight tasks."""
+    counts = Counter(row.task for row in rows)
+    known = [task for task in TASK_IDS if task in counts]
+    return {task: counts[task] for task in [*known, *sorted(set(counts) - set(TASK_IDS))]}
+
+
+def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:
+    return {
+        "label": folder.label,
+        "editor": folder.settings["editor"],
+        "seed": folder.settings["seed"],
+        "steps": folder.settings["steps"],
+        "missing": sum(row.missing is not None for row in rows),
+        "sizes_differ": len(folder.result.get("sizes", ())),
+        "seconds": folder.seconds,
+        "cases_per_second": folder.speeds,
+    }
+
+
+def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column]) -> list[str]:
+    """What a reader must know before believing the figures."""
+    notes = []
+    shared = {column.fingerprint for column in columns}
+    for folder in folders:
+        lacking = [one for one in folder.instruments() if one.fingerprint not in shared]
+        notes += [f"{one.name} ({one.role}) has scored {folder.label} alone and is left out" for one in lacking]
+    given = [folder.label for folder in folders if folder.settings["seed"] is None]
+    if given and len(given) < len(folders):
+        notes.append(f"{', '.join(given)}: edits made elsewhere, so from other noise than the rest")
+    return notes

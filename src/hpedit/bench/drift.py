@@ -1,0 +1,100 @@
+"""Alarms of a comparison: whether edits drift away from what their sources look like, by measures of the pixels alone.
+
+The complaint heard most about RL on image models is that the reward rises while pictures turn sharp, glaring or
+gridded, or that the model learns to leave the picture as it is. No measure here says that an edit is bad; an alarm says
+where to look.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpedit.bench.alarms import ALARMS, CLOSENESS, UNTOUCHED
+from hpedit.bench.folder import BenchRow
+from hpedit.scorer.evaluation.statistics import mean_ci, paired_gain
+
+Array = NDArray[np.float64]
+Arms = Mapping[str, Sequence[BenchRow]]
+
+ALARM_CHANGE = 0.10
+"""Relative change of a measure, away from the sources, from which it is an alarm."""
+CLOSENESS_CHANGE = 0.25
+"""The same for how much of the picture an edit changes: a better editor changes it by more, or by less, for good
+reasons, so only a large step is an alarm."""
+
+
+def alarms_of(arms: Arms, seed: int) -> dict[str, Any]:
+    """Each measure on the sources and on every model's edits, over the cases of which every model has one.
+
+    Returns:
+        Measure -> {"source": estimate, "models": {label: estimate, and for all but the first gain, alarm, meaning}}.
+    """
+    kept = _shared(arms)
+    if not kept:
+        return {}
+    reference = next(iter(arms))
+    sources = [arms[reference][index].source_id for index in kept]
+    result: dict[str, Any] = {}
+    for name in ALARMS:
+        if not all(name in arms[label][index].alarms for label in arms for index in kept):
+            continue
+        source = np.array([arms[reference][index].source_alarms[name] for index in kept], dtype=np.float64)
+        values = {
+            label: np.array([rows[index].alarms[name] for index in kept], dtype=np.float64)
+            for label, rows in arms.items()
+        }
+        models: dict[str, Any] = {}
+        for label, column in values.items():
+            models[label] = mean_ci(column, sources, seed).as_dict("mean")
+            if label != reference:
+                models[label] |= _change(name, source, values[reference], column, sources, seed)
+        result[name] = {"source": mean_ci(source, sources, seed).as_dict("mean"), "models": models}
+    return result
+
+
+def untouched_shares(arms: Arms) -> dict[str, float | None]:
+    """Share of each model's edits that leave the picture as it was; None where that was not measured."""
+    shares: dict[str, float | None] = {}
+    for label, rows in arms.items():
+        known = [row.alarms[CLOSENESS] for row in rows if CLOSENESS in row.alarms]
+        shares[label] = sum(1 - value <= UNTOUCHED for value in known) / len(known) if known else None
+    return shares
+
+
+def _shared(arms: Arms) -> list[int]:
+    columns = list(arms.values())
+    return [index for index in range(len(columns[0])) if all(not rows[index].missing for rows in columns)]
+
+
+def _change(name: str, source: Array, before: Array, after: Array, sources: Sequence[str], seed: int) -> dict[str, Any]:
+    gain = paired_gain(before, after, sources, seed)
+    read = _closeness if name == CLOSENESS else _reading
+    says = read(float(source.mean()), float(before.mean()), float(after.mean()), gain.low, gain.high)
+    return {"gain": gain.as_dict("mean"), **says}
+
+
+def _reading(source: float, base: float, post: float, low: float, high: float) -> dict[str, Any]:
+    """Plain words for one measure, and whether it is an alarm."""
+    # An unknown interval is NaN and compares false: no claim, no alarm.
+    if not (low > 0 or high < 0):
+        return {"alarm": False, "meaning": "no clear change"}
+    away = abs(post - source) > abs(base - source)
+    share = abs(post - base) / base if base else math.inf
+    amount = f"by {share:.0%}" if math.isfinite(share) else "from nothing"
+    meaning = f"{'rose' if post > base else 'fell'} {amount}, {'away from' if away else 'toward'} the sources"
+    return {"alarm": away and share >= ALARM_CHANGE, "meaning": meaning}
+
+
+def _closeness(source: float, base: float, post: float, low: float, high: float) -> dict[str, Any]:
+    """The same for closeness, of which the source has 1: its complement is what an edit changed."""
+    if not (low > 0 or high < 0):
+        return {"alarm": False, "meaning": "no clear change"}
+    share = abs(post - base) / (source - base) if base < source else math.inf
+    amount = f" by {share:.0%}" if math.isfinite(share) else ""
+    meaning = f"edits change {'less' if post > base else 'more'} of the picture{amount}"
+    return {"alarm": share >= CLOSENESS_CHANGE, "meaning": meaning}

@@ -1,0 +1,80 @@
+"""One sentence a model: what scorer, second judge, oracle and people together allow to be said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sentence with its tone: "good", "bad" or "warn"."""
+
+    text: str
+    tone: str
+
+    def as_dict(self) -> dict[str, str]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def gain_sign(block: Mapping[str, Any] | None, label: str) -> int | None:
+    """+1 or -1 where the whole interval of a model's gain lies on one side of 0, else 0; None if it has no interval."""
+    model = (block or {}).get("models", {}).get(label) or {}
+    low, high = (model.get("gain") or {}).get("ci95") or (None, None)
+    if low is None or high is None:
+        return None
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
+    """What all instruments say of `label` against the reference.
+
+    An instrument counts as independent if it can't have been the reward: the oracle, people, a second judge. A scorer's
+    own word is never enough for a good verdict.
+    """
+    signs = {str(one["title"]): gain_sign(one["overall"], label) for one in instruments}
+    own = [str(one["title"]) for one in instruments if not one["independent"]]
+    others = [str(one["title"]) for one in instruments if one["independent"] and signs[str(one["title"])] is not None]
+    up, down = ([name for name in others if signs[name] == sign] for sign in (1, -1))
+    scorer = next((signs[name] for name in own if signs[name] is not None), None)
+    if not others:
+        return _by_scorer_alone(scorer)
+    if up and down:
+        return Verdict(f"The judges disagree: {_all(up)} {_see(up)} better edits, {_all(down)} worse ones.", "warn")
+    if up:
+        tail = {1: ", and HP-Scorer agrees", 0: ", though HP-Scorer sees no clear change", -1: "; HP-Scorer disagrees"}
+        tone = "warn" if scorer == -1 else "good"
+        return Verdict(
+            f"Better edits: {_all(up)} {_see(up)} it{tail.get(scorer, '') if scorer is not None else ''}.", tone
+        )
+    if scorer == 1:
+        return Verdict(
+            f"HP-Scorer rose but {_all(others)} did not follow: the editor may have learnt to please the scorer.", "bad"
+        )
+    if down:
+        return Verdict(f"Worse edits by {_all(down)}.", "bad")
+    return Verdict(f"No clear change by {_all(others)}.", "warn")
+
+
+def _by_scorer_alone(scorer: int | None) -> Verdict:
+    if scorer is None:
+        return Verdict("Too few photos for an interval, so nothing can be said.", "warn")
+    words = {1: "scores the edits higher", 0: "sees no clear change", -1: "scores the edits lower"}[scorer]
+    return Verdict(f"HP-Scorer {words}; no judge independent of it was measured.", "bad" if scorer == -1 else "warn")
+
+
+def _all(names: Sequence[str]) -> str:
+    """The names as part of a sentence."""
+    words = [
+        {"Oracle": "the oracle", "People": "people", "Simulated raters": "simulated raters"}.get(name, name)
+        for name in names
+    ]
+    words = [f"the {word[0].lower()}{word[1:]}" if word.startswith("Second judge") else word for word in words]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _see(names: Sequence[str]) -> str:
+    plural = len(names) > 1 or names[0] in ("People", "Simulated raters")
+    return "see" if plural else "sees"
