@@ -11,7 +11,8 @@ from PIL import Image
 from tests.conftest import picture
 
 from hpedit.bench import run as bench
-from hpedit.bench.run import BenchFolder, edit_seed, run_bench
+from hpedit.bench.folder import BenchFolder, Instrument
+from hpedit.bench.run import edit_seed, run_bench
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case, OracleKey, Score
@@ -54,8 +55,8 @@ def cases(make_case):
 
 
 def contents(path):
-    names = (bench.EDITS, bench.ROWS)
-    return [(path / name).read_bytes() for name in names]
+    names = [bench.EDITS, bench.ROWS, *sorted(file.relative_to(path).as_posix() for file in path.glob("scores/*"))]
+    return [(name, (path / name).read_bytes()) for name in names]
 
 
 def test_every_case_is_edited_and_scored(tiny_editor, cases, tmp_path):
@@ -71,7 +72,7 @@ def test_every_case_is_edited_and_scored(tiny_editor, cases, tmp_path):
     assert rows["case-0"].oracle == score_edit(cases[0], edits["case-0"].image)
     assert rows["case-0"].copy_oracle == score_edit(cases[0], cases[0].source)
     assert edits["case-0"].seed == edit_seed("case-0", 3) == rows["case-0"].seed
-    assert set(folder.seconds) == {"edit", "score"}
+    assert set(folder.seconds) == {"edit", "measure", "scorer"}
     assert not (folder.path / bench.PARTS).exists()
 
 
@@ -84,19 +85,34 @@ def test_a_finished_benchmark_is_not_done_again(tiny_editor, cases, tmp_path):
     assert len(folder.rows()) == len(cases)
 
 
+def test_O6_a_scorer_added_later_scores_and_nothing_else(tiny_editor, cases, tmp_path, monkeypatch):
+    settings = {"seed": 0, "steps": STEPS, "label": "base"}
+    plain = run_bench(tiny_editor, cases, None, tmp_path / "b", **settings)
+    before = [(plain.path / name).read_bytes() for name in (bench.EDITS, bench.ROWS)]
+    assert plain.instruments() == []
+    monkeypatch.setattr(bench, "_edit_all", None)
+    monkeypatch.setattr(bench, "_add_rows", None)
+    first = run_bench(tiny_editor, cases, Brightness(), tmp_path / "b", **settings)
+    second, asked = Instrument("dim", "second", "dim"), Brightness()
+    again = run_bench(tiny_editor, cases, Brightness(), tmp_path / "b", instruments=[(second, asked)], **settings)
+    assert [one.fingerprint for one in again.instruments()] == ["brightness", "dim"]
+    assert sorted(asked.asked) == sorted(case.id for case in cases)
+    assert again.rows() == first.rows()
+    assert [(plain.path / name).read_bytes() for name in (bench.EDITS, bench.ROWS)] == before
+    assert set(again.speeds) == {"edit", "measure", "scorer", "second"}
+
+
 def test_seeds_depend_on_case_and_benchmark_alone():
     assert edit_seed("a", 0) == edit_seed("a", 0)
     assert len({edit_seed("a", 0), edit_seed("b", 0), edit_seed("a", 1)}) == 3
     assert 0 <= edit_seed("a", 0) < 2**63
 
 
-def test_another_seed_scorer_or_case_is_refused(tiny_editor, cases, tmp_path):
+def test_another_seed_or_case_is_refused(tiny_editor, cases, tmp_path):
     settings = {"seed": 0, "steps": STEPS, "label": "base"}
     run_bench(tiny_editor, cases[:1], None, tmp_path / "b", **settings)
     with pytest.raises(HPEditError, match="seed was 0, is now 1"):
         run_bench(tiny_editor, cases[:1], None, tmp_path / "b", **(settings | {"seed": 1}))
-    with pytest.raises(HPEditError, match="scorer"):
-        run_bench(tiny_editor, cases[:1], Brightness(), tmp_path / "b", **settings)
     with pytest.raises(HPEditError, match="cases has other content"):
         run_bench(tiny_editor, cases[:2], None, tmp_path / "b", **settings)
 
@@ -119,7 +135,7 @@ def test_O6_interrupted_at_every_write_it_continues_to_the_same_bytes(
 ):
     settings = {"seed": 0, "steps": STEPS, "label": "base", "batch": 2}
     whole = run_bench(tiny_editor, cases, Brightness(), tmp_path / "whole", **settings)
-    writes = 4 if function == "write_edits" else len(cases)
+    writes = 4 if function == "write_edits" else 2 * len(cases)
     real, calls = getattr(bench, function), 0
 
     def failing(*args):
