@@ -55,3 +55,38 @@ def ratings_export(
         print_json(export_store(db, out, format, everything=everything, as_of=version))
     elif table is not None:
         print_json(export_table(table, edits, out, format))
+
+
+@ratings.command("pairs")
+def ratings_pairs(
+    cases: Annotated[Path, typer.Option(help="Folder of `hpedit cases build`, or a table of cases (parquet).")],
+    out: Annotated[Path, typer.Option(help="Parquet to write.")],
+    db: Annotated[Path | None, typer.Option(help="Store of the rating app: its scores and votes.")] = None,
+    scores: Annotated[Path | None, typer.Option("--ratings", help="Instead: a table of scores.")] = None,
+    votes: Annotated[Path | None, typer.Option(help="Instead of it, or with --ratings: a table of votes.")] = None,
+    edits: Annotated[
+        Path | None, typer.Option(help="Folder or table of the rated edits; left out, those in --cases.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Points between two edits at least; scores alone.")] = 1.0,
+    floor: Annotated[float, typer.Option(help="A better edit of no more points is bad too; scores alone.")] = 2.0,
+    lead: Annotated[float, typer.Option(help="Share of raters by which the winner leads; votes alone.")] = 0.0,
+    circles: Annotated[
+        Literal["drop", "weakest"],
+        typer.Option(help="Of preferences that run in a circle, drop all or the weakest."),
+    ] = "drop",
+    rater_weights: Annotated[
+        Path | None, typer.Option(help="CSV of rater, weight; 0 leaves a rater out, who is not named has 1.")
+    ] = None,
+) -> None:
+    """Write pairs of a better and a worse edit, for offline DPO."""
+    from hpedit.cases.pair_table import build_pairs, case_tables, edit_tables, read_weights
+    from hpedit.cases.pairs import PairRules
+    from hpedit.rate.exchange.files import read_responses
+
+    tables = [path for path in (db, scores, votes) if path is not None]
+    if not tables or (db is not None and len(tables) > 1):
+        raise HPEditError("give either --db, or --ratings and --votes, or one of these")
+    weights = {} if rater_weights is None else read_weights(rater_weights)
+    rules = PairRules(margin=margin, floor=floor, lead=lead, circles=circles, rater_weights=weights)
+    responses = [response for table in tables for response in read_responses(table)]
+    print_json(build_pairs(responses, case_tables(cases), edit_tables(edits or cases), out, rules))
