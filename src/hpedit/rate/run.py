@@ -103,8 +103,9 @@ def _tell(store: RatingStore, desk: Desk, settings: RunSettings, policy: Policy)
     """What is served, to whom, and how far it is."""
     raters, answers = len(store.raters()), sum(answer.phase != "practice" for answer in store.answers())
     what = {"score": "edits to score", "compare": "pairs to compare", "check": "cases to check"}[settings.kind]
+    each = "1 rater" if settings.overlap == 1 else f"{settings.overlap} raters"
     lines = [
-        f"{desk.count} {what}, {settings.overlap} raters each; so far {answers} answers of {raters} raters",
+        f"{desk.count} {what}, {each} each; so far {answers} answers of {raters} raters",
         "raters need the token" if policy.token else "no token is asked for; only this machine can open the page",
         "open the address below; Ctrl-C ends",
     ]

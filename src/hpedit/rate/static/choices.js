@@ -17,7 +17,7 @@ export const CHOICES = {
   ],
   check: [
     { value: "keep", key: "k", label: "Keep", says: "" },
-    { value: "mend", key: "m", label: "Mend", wide: " the words", says: "" },
+    { value: "mend", key: "m", label: "Mend", says: "" },
     { value: "drop", key: "d", label: "Drop", says: "" },
   ],
 };
