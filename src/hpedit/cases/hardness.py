@@ -1,0 +1,190 @@
+"""Which cases are hard: k edits of each by the base editor, their scores, and what follows from them.
+
+    edits = edit_chunk(cases, editor, k=4, seed=0, steps=8, batch=48)      # k edits a case
+    scores = score_chunk(cases, edits, scorer, batch=48)
+    fates = decide(values, section)                                        # values: the k scores by case id
+
+`drop-solved` is HP-Edit's filter (arXiv 2604.19406): a case whose score is a rounded 5 teaches nothing. The score is
+the mean of the k scores; the paper has k = 1.
+
+`informative` asks what reinforcement learning can use. An iteration compares a case's edits with one another, so a case
+teaches by the spread of its scores. Few edits may miss a spread that is there, therefore a case without one is kept all
+the same as long as its mean leaves room both ways: between `low` and `high`. Above, it is solved; below, impossible.
+
+The spread is the population's standard deviation (the sum over k, not k - 1), as the advantage uses it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+from hpedit.cases.recipe import FilterSection
+from hpedit.errors import HPEditError
+from hpedit.records import Case, Edit, Score
+from hpedit.scorer.protocol import Scorer
+from hpedit.tasks import TASK_IDS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from hpedit.editors.protocol import Conditioning, Editor
+
+SOLVED = 5
+"""A case whose mean score rounds to this is solved, in the paper's filter."""
+
+Reason = Literal["unfiltered", "hard", "spread", "between", "solved", "impossible", "unscorable"]
+KEPT: tuple[Reason, ...] = ("unfiltered", "hard", "spread", "between")
+DROPPED: tuple[Reason, ...] = ("solved", "impossible", "unscorable")
+
+MEANING: Mapping[Reason, str] = {
+    "unfiltered": "kept: no filter was asked for",
+    "hard": "kept: the base editor's mean score is no rounded 5",
+    "spread": "kept: the scores of its edits differ",
+    "between": "kept: the scores do not differ, but their mean leaves room both ways",
+    "solved": "dropped: the base editor already does it",
+    "impossible": "dropped: the base editor never comes near it",
+    "unscorable": "dropped: the scorer had too few scores for it",
+}
+"""Every reason in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of a case."""
+
+    kept: bool
+    reason: Reason
+    mean: float | None = None
+    """Of the scores that could be had, 0 to 5; None = none could."""
+    std: float | None = None
+    """Population's deviation of them, 0 to 2.5; None with fewer than two."""
+    unscorable: int = 0
+    """How many of the k edits have no score."""
+
+
+def edit_chunk(cases: Sequence[Case], editor: Editor, k: int, seed: int, steps: int, batch: int) -> list[list[Edit]]:
+    """Make k edits of each case from different noise; a case is encoded once.
+
+    Args:
+        cases: (n,) of any sizes. Their order decides what shares a batch, and thereby the last bits of a float.
+        k: Edits a case, at least 1.
+        seed: Edit i starts from the noise of `edit_seed(case.id, seed + i)`, whatever the other cases are.
+        steps: Sampling steps.
+        batch: Edits made at once.
+
+    Returns:
+        (n, k) edits, named base0:CASE, base1:CASE, ...
+    """
+    from hpedit.bench.run import edit_seed
+    from hpedit.editors.sampling import group_by_size
+
+    conditionings = [editor.encode([case]) for case in cases]
+    made: dict[tuple[int, int], Edit] = {}
+    for bucket in group_by_size(conditionings):
+        jobs = [(row, number) for row in bucket for number in range(k)]
+        for start in range(0, len(jobs), batch):
+            part = jobs[start : start + batch]
+            seeds = [edit_seed(cases[row].id, seed + number) for row, number in part]
+            images = _sample(editor, [conditionings[row] for row, _ in part], seeds, steps)
+            for (row, number), noise, image in zip(part, seeds, images, strict=True):
+                case_id, maker = cases[row].id, f"{editor.fingerprint}/{steps} steps"
+                made[row, number] = Edit(f"base{number}:{case_id}", case_id, maker, noise, image)
+    return [[made[row, number] for number in range(k)] for row in range(len(cases))]
+
+
+def _sample(
+    editor: Editor, conditionings: Sequence[Conditioning], seeds: Sequence[int], steps: int
+) -> list[Image.Image]:
+    """One edit for each conditioning, all of one size, by the editor's deterministic sampler."""
+    import torch
+
+    from hpedit.editors.protocol import Conditioning
+    from hpedit.editors.sampling import sample_ode
+
+    with torch.no_grad():
+        conditioning = Conditioning.cat(conditionings)
+        latents = sample_ode(editor, editor.initial_noise(conditioning, seeds), conditioning, steps)
+        return editor.decode(latents, conditioning)
+
+
+def score_chunk(
+    cases: Sequence[Case], edits: Sequence[Sequence[Edit]], scorer: Scorer, batch: int
+) -> list[list[Score]]:
+    """The scorer's score of each edit, in the shape of `edits`.
+
+    Args:
+        cases: (n,) the cases of the edits.
+        edits: (n, k) as `edit_chunk` returns them; rows may differ in length.
+        batch: Edits scored at once.
+
+    Raises:
+        HPEditError: the scorer gave another number of scores than it was given edits.
+    """
+    jobs = [(case, edit) for case, row in zip(cases, edits, strict=True) for edit in row]
+    scores: list[Score] = []
+    for start in range(0, len(jobs), batch):
+        part = jobs[start : start + batch]
+        found = scorer.score(
+            [case for case, _ in part], [edit.image for _, edit in part], [edit.id for _, edit in part]
+        )
+        if len(found) != len(part):
+            raise HPEditError(f"the scorer gave {len(found)} scores for {len(part)} edits")
+        scores += found
+    rest = iter(scores)
+    return [list(islice(rest, len(row))) for row in edits]
+
+
+def decide(values: Mapping[str, Sequence[float | None]], section: FilterSection) -> dict[str, Fate]:
+    """The fate of each case, in the order of `values`.
+
+    Args:
+        values: The k scores of each case by its id; None where there is none. One that is missing is left out of mean
+            and deviation, never taken for 0. With `informative`, a case of fewer than two scores is unscorable.
+        section: Which filter, and its bounds.
+    """
+    return {name: _fate(scores, section) for name, scores in values.items()}
+
+
+def _fate(scores: Sequence[float | None], section: FilterSection) -> Fate:
+    found = [value for value in scores if value is not None]
+    mean = math.fsum(found) / len(found) if found else None
+    std = None
+    if mean is not None and len(found) > 1:
+        std = math.sqrt(math.fsum((value - mean) ** 2 for value in found) / len(found))
+    reason = _reason(mean, std, section)
+    return Fate(reason in KEPT, reason, mean, std, len(scores) - len(found))
+
+
+def _reason(mean: float | None, std: float | None, section: FilterSection) -> Reason:
+    if section.by == "none":
+        return "unfiltered"
+    if mean is None:
+        return "unscorable"
+    if section.by == "drop-solved":
+        # Halves up, as people round; Python's round takes 4.5 to the even 4.
+        return "solved" if math.floor(mean + 0.5) >= SOLVED else "hard"
+    if std is None:
+        return "unscorable"
+    if std >= section.min_std:
+        return "spread"
+    return "solved" if mean > section.high else "impossible" if mean < section.low else "between"
+
+
+def count_fates(fates: Mapping[str, Fate], tasks: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Cases by task and reason, tasks in their usual order, reasons kept before dropped; zeros are left out.
+
+    Args:
+        fates: By case id.
+        tasks: The task of each of these cases, by case id.
+    """
+    found = Counter((tasks[name], fate.reason) for name, fate in fates.items())
+    return {
+        task: {reason: found[task, reason] for reason in (*KEPT, *DROPPED) if found[task, reason]}
+        for task in TASK_IDS
+        if any(key[0] == task for key in found)
+    }
