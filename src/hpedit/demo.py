@@ -21,15 +21,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpedit.errors import HPEditError
-from hpedit.records import Case, Edit, Rating
+from hpedit.mini.world import World
+from hpedit.records import Case
 from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
 
 if TYPE_CHECKING:
     from hpedit.bench.run import BenchFolder
     from hpedit.config import Recipe
+    from hpedit.demo_scorer import RatedEdits
     from hpedit.editors.qwen_image_edit import QwenImageEdit
-    from hpedit.mini.photos import Tile
     from hpedit.scorer.hp_scorer import HPScorer
 
 SECONDS = "seconds.jsonl"
@@ -70,11 +70,18 @@ def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
     )
 
 
-def run_demo(out: Path, photos: Path | None = None, seed: int = 0, size: DemoSize | None = None) -> dict[str, Any]:
+def run_demo(
+    out: Path,
+    photos: Path | None = None,
+    seed: int = 0,
+    size: DemoSize | None = None,
+    objects: Path | None = None,
+) -> dict[str, Any]:
     """Run, or continue, the demo in `out`; prints the gain and the report's path last and returns the summary.
 
     Args:
         photos: A folder of photographs to build the world on, instead of the embedded ones.
+        objects: A folder of cut-outs (PNG with alpha) that stand in it, instead of the drawn shapes.
 
     Raises:
         HPEditError: a stage cannot do its work; what is done so far stays.
@@ -84,7 +91,7 @@ def run_demo(out: Path, photos: Path | None = None, seed: int = 0, size: DemoSiz
     import torch
 
     torch.set_num_threads(min(2, os.cpu_count() or 1))
-    demo = _Demo(Path(out), photos, seed, size or DemoSize())
+    demo = _Demo(Path(out), World(photos, objects), seed, size or DemoSize())
     summary = demo.run()
     _say_result(summary, Path(out) / "report.html")
     return summary
@@ -93,15 +100,15 @@ def run_demo(out: Path, photos: Path | None = None, seed: int = 0, size: DemoSiz
 class _Demo:
     """One run of the demo; each stage reads what the one before left on the disk."""
 
-    def __init__(self, out: Path, photos: Path | None, seed: int, size: DemoSize) -> None:
-        self.out, self.photos, self.seed, self.size = out, photos, seed, size
+    def __init__(self, out: Path, world: World, seed: int, size: DemoSize) -> None:
+        self.out, self.world, self.seed, self.size = out, world, seed, size
         self.recipe = demo_recipe(out, seed, size)
 
     def run(self) -> dict[str, Any]:
         with self._clock("ratings"):
-            cases, edits, ratings = self._ratings()
+            rated = self._ratings()
         with self._clock("scorer"):
-            agreement, points = self._scorer(cases, edits, ratings)
+            agreement, points = self._scorer(rated)
         with self._clock("cases"):
             hard = self._cases()
         with self._clock("train"):
@@ -140,57 +147,20 @@ class _Demo:
 
         return HPScorer.load(self.out / "scorer")
 
-    @cached_property
-    def _paths(self) -> list[Path]:
-        from hpedit.store.images import list_images
-
-        if self.photos is None:
-            return []
-        paths, skipped = list_images(self.photos)
-        for path, reason in skipped:
-            sys.stderr.write(f"skipped {path}: {reason}\n")
-        if not paths:
-            raise HPEditError(f"{self.photos} has no picture that can be read", hint="it needs PNG, JPEG or WebP files")
-        return paths
-
-    def _tiles(self, split: str) -> tuple[Tile, ...]:
-        from hpedit.mini.photos import embedded_tiles, folder_tiles
-
-        return embedded_tiles(split) if self.photos is None else folder_tiles(self._paths, split)
-
     def _cases_of(self, split: str, per_task: int) -> list[Case]:
-        from hpedit.mini.scenes import make_cases
+        return self.world.cases(split, per_task, self.seed)
 
-        return make_cases(self._tiles(split), per_task, self.seed, split)
-
-    def _ratings(self) -> tuple[list[Case], list[Edit], list[Rating]]:
-        """Two edits of each calibration case, and the simulated raters' scores; `cases[i]` belongs to `edits[i]`."""
-        from hpedit.bench.run import run_bench
-        from hpedit.mini.raters import simulate_ratings
-        from hpedit.store.tables import read_ratings, write_ratings
+    def _ratings(self) -> RatedEdits:
+        """Two edits of each calibration case, and the simulated raters' scores."""
+        from hpedit.demo_scorer import rate_edits
 
         cases = self._cases_of("calibration", self.size.rated_per_task)
-        edits: list[Edit] = []
-        for turn in ("first", "second"):
-            folder = run_bench(
-                self.editor, cases, None, self.out / "ratings" / turn,
-                seed=self.seed + (turn == "second"), steps=STEPS, label=turn, batch=48,
-            )  # fmt: skip
-            edits += folder.edits()
-        by_id = {case.id: case for case in cases}
-        aligned = [by_id[edit.case_id] for edit in edits]
-        file = self.out / "ratings" / "ratings.csv"
-        if not file.exists():
-            write_ratings(file, simulate_ratings(aligned, edits, self.seed))
-        return aligned, edits, read_ratings(file)
+        return rate_edits(self.out / "ratings", self.editor, cases, self.seed, STEPS)
 
-    def _scorer(
-        self, cases: Sequence[Case], edits: Sequence[Edit], ratings: Sequence[Rating]
-    ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+    def _scorer(self, rated: RatedEdits) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Fit and probe the scorer; agreement on crops it did not see, and its points (mean rating, score)."""
-        from hpedit.demo_scorer import RatedEdits, compare_with_raters, prepare_scorer
+        from hpedit.demo_scorer import compare_with_raters, prepare_scorer
 
-        rated = RatedEdits(cases, edits, ratings)
         return compare_with_raters(prepare_scorer(self.out / "scorer", rated, self.seed), rated, self.seed)
 
     def _cases(self) -> list[Case]:
@@ -256,8 +226,7 @@ class _Demo:
         with self.editor.lora_disabled():
             base = self.editor.fingerprint
         facts = DemoFacts(
-            photos=self.photos,
-            photo_count=len(self._paths),
+            world=self.world,
             command=self._command(),
             recipe=self.recipe,
             editor=base,
@@ -273,7 +242,8 @@ class _Demo:
 
     def _command(self) -> str:
         words = ["hpedit", "demo", "--out", str(self.out)]
-        words += ["--photos", str(self.photos)] if self.photos else []
+        words += ["--photos", str(self.world.photos)] if self.world.photos else []
+        words += ["--objects", str(self.world.objects)] if self.world.objects else []
         return shlex.join([*words, "--seed", str(self.seed)])
 
 

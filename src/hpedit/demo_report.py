@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from hpedit import __version__
 from hpedit.bench.run import BenchFolder
 from hpedit.config import Recipe
 from hpedit.mini.control import BATCH
+from hpedit.mini.world import World
 from hpedit.records import Case
 from hpedit.report.collect import collect_pictures
 from hpedit.report.data import Agreement, Provenance, ReportData
@@ -23,9 +23,8 @@ LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy", "scikit-imag
 class DemoFacts:
     """What the demo knows of its own run."""
 
-    photos: Path | None
-    """Folder of the user's photographs; None for the embedded ones."""
-    photo_count: int
+    world: World
+    """Photographs and objects."""
     command: str
     """Which runs the demo again."""
     recipe: Recipe
@@ -88,14 +87,18 @@ def demo_report(
 
 def _subtitle(facts: DemoFacts) -> str:
     """Which photographs, and how many candidate cases were kept."""
-    where = f"{facts.photo_count} photographs of {facts.photos}" if facts.photos else "the embedded photographs"
+    world = facts.world
+    where = f"{len(world.paths)} photographs of {world.photos}" if world.photos else "the embedded photographs"
+    if world.objects:
+        where += f", with {len(world.kit.kinds)} different cut-outs of {world.objects}"
     kept, total = facts.cases_kept["kept"], facts.cases_kept["candidates"]
     return f"Scenes on {where}; {kept} of {total} candidate cases were hard enough to train on."
 
 
 def _provenance(facts: DemoFacts) -> list[Provenance]:
     """What of the run was real and what was simulated, as the page states it at its top."""
-    photos = "the user's own" if facts.photos else "from the wheels of scikit-image and scikit-learn"
+    photos = "the user's own" if facts.world.photos else "from the wheels of scikit-image and scikit-learn"
+    objects = "the user's own cut-outs" if facts.world.objects else "drawn shapes"
     return [
         Provenance(
             "Raters",
@@ -105,7 +108,7 @@ def _provenance(facts: DemoFacts) -> list[Provenance]:
         Provenance(
             "Objects in the scenes",
             True,
-            "drawn shapes composited on photo crops, so that the exact target of each edit is known",
+            f"{objects} composited on photo crops, so that the exact target of each edit is known",
         ),
         Provenance("Photographs", False, photos),
         Provenance(

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from hpedit.bench.run import run_bench
+from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
+from hpedit.mini.raters import simulate_ratings
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.evaluation.evaluation import score_agreement
 from hpedit.scorer.evaluation.held_out import evaluate_table
@@ -18,6 +21,7 @@ from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
 from hpedit.scorer.judged import answered_table, fit_judged, load_judges, rated_pictures
 from hpedit.scorer.probes.files import probe_rated
 from hpedit.scorer.probes.gate import PROBE, admit_reward, read_probe
+from hpedit.store.tables import read_ratings, write_ratings
 
 HELD_OUT = 3
 """Every third photo crop of the calibration split is kept for the comparison with the raters."""
@@ -41,6 +45,20 @@ class RatedEdits:
     def part(self, *, held_out: bool) -> list[Edit]:
         """The edits of the fit, or those it must not see."""
         return [edit for edit, out in zip(self.edits, self.held_out(), strict=True) if out == held_out]
+
+
+def rate_edits(out: Path, editor: Editor, cases: Sequence[Case], seed: int, steps: int) -> RatedEdits:
+    """Two edits of each case and the simulated raters' scores of them, or what of that `out` has already."""
+    edits: list[Edit] = []
+    for number, turn in enumerate(("first", "second")):
+        folder = run_bench(editor, cases, None, out / turn, seed=seed + number, steps=steps, label=turn, batch=48)
+        edits += folder.edits()
+    by_id = {case.id: case for case in cases}
+    aligned = [by_id[edit.case_id] for edit in edits]
+    file = out / "ratings.csv"
+    if not file.exists():
+        write_ratings(file, simulate_ratings(aligned, edits, seed))
+    return RatedEdits(aligned, edits, read_ratings(file))
 
 
 def prepare_scorer(folder: Path, rated: RatedEdits, seed: int) -> HPScorer:

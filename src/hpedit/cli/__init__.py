@@ -67,6 +67,9 @@ def _root(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")] = Path("runs/demo"),
     photos: Annotated[Path | None, typer.Option(help="Build the world on your own photographs instead.")] = None,
+    objects: Annotated[
+        Path | None, typer.Option(help="Folder of cut-outs (PNG with alpha) to stand in it instead of drawn shapes.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Run the whole loop on the embedded default.
@@ -75,7 +78,7 @@ def demo(
     """
     from hpedit.demo import run_demo
 
-    run_demo(out, photos, seed)
+    run_demo(out, photos, seed, objects=objects)
 
 
 @app.command()

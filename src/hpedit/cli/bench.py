@@ -97,3 +97,26 @@ def bench_check(
     cases = folder / PROPOSED if folder.is_dir() else folder
     make = partial(prepare_check, cases=cases, settings=settings)
     serve_run(db, settings, Address(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
+
+
+@bench.command("ablate")
+def bench_ablate(
+    out: Annotated[Path, typer.Option(help="Folder of the ablation; the same command continues it.")] = Path(
+        "runs/ablate"
+    ),
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between; more may be added later.")] = "0,1,2",
+    photos: Annotated[Path | None, typer.Option(help="Build the world on your own photographs instead.")] = None,
+    objects: Annotated[
+        Path | None, typer.Option(help="Folder of cut-outs (PNG with alpha) to stand in it instead of drawn shapes.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes, of one thread each.")] = 2,
+) -> None:
+    """Measure what hard cases and calibration are each worth.
+
+    Post-trains the mini editor on raw and on hard cases, by the plain and by the calibrated scorer; prints the table.
+    """
+    from hpedit.bench.ablate import parse_seeds, run_ablation
+    from hpedit.mini.world import World
+
+    run_ablation(out, seeds=parse_seeds(seeds), world=World(photos, objects), jobs=jobs)
+    typer.echo((out / "ablate.md").read_text(encoding="utf-8"), nl=False)

@@ -77,12 +77,16 @@ def stamp(shape: str, color: str, center: tuple[int, int]) -> tuple[Pixels, Alph
     outer, inner = _coverage(shape)
     light = np.linspace(1.12, 0.82, OBJECT, dtype=np.float32)[:, None, None]
     face = np.clip(np.asarray(COLORS[color], np.float32) * light, 0, 1)
-    body = face * (0.35 + 0.65 * inner[..., None])
+    return place(face * (0.35 + 0.65 * inner[..., None]), outer, center)
+
+
+def place(patch: Pixels, opacity: Alpha, center: tuple[int, int]) -> tuple[Pixels, Alpha]:
+    """A patch (OBJECT, OBJECT, 3) and its opacity (OBJECT, OBJECT) on an empty scene, as `stamp` returns it."""
     pixels = np.zeros((SIZE, SIZE, 3), np.float32)
     alpha = np.zeros((SIZE, SIZE), np.float32)
     top, left = center[0] - OBJECT // 2, center[1] - OBJECT // 2
-    pixels[top : top + OBJECT, left : left + OBJECT] = body
-    alpha[top : top + OBJECT, left : left + OBJECT] = outer
+    pixels[top : top + OBJECT, left : left + OBJECT] = patch
+    alpha[top : top + OBJECT, left : left + OBJECT] = opacity
     return pixels, alpha
 
 

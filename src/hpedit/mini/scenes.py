@@ -1,18 +1,21 @@
-"""Scenes of the mini world: a photo crop, one to three objects on it, an instruction, and the exact target."""
+"""Scenes of the mini world: a photo crop, one to three objects on it, an instruction, and the exact target.
+
+The objects come from a kit: drawn shapes, or a user's cut-outs. Either way source and target are composited from the
+same parts, so the target is exact.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from hpedit.mini.drawing import (
     BACKDROPS,
-    COLORS,
     LIGHTS,
-    SHAPES,
     SIZE,
     SLOTS,
     STYLES,
@@ -22,10 +25,10 @@ from hpedit.mini.drawing import (
     over,
     relight,
     restyle,
-    stamp,
 )
 from hpedit.mini.oracle import felt, rms
 from hpedit.mini.photos import TILE, Pixels, Tile
+from hpedit.mini.things import DRAWN, Kit, Thing
 from hpedit.records import Case, OracleKey
 from hpedit.tasks import TASK_IDS
 
@@ -82,20 +85,6 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """An object of a scene."""
-
-    shape: str
-    color: str
-    center: tuple[int, int]
-
-    @property
-    def name(self) -> str:
-        """What instructions call it, "red ball"; no two objects of a scene share a shape, so it names one of them."""
-        return f"{self.color} {self.shape}"
-
-
-@dataclass(frozen=True, slots=True)
 class Scene:
     """A source picture with its instruction and exact target.
 
@@ -127,14 +116,14 @@ def _draw(background: Pixels, things: Sequence[Thing]) -> tuple[Pixels, Alpha]:
     """The scene's picture and the opacity of all its objects together."""
     picture, covered = background, np.zeros((SIZE, SIZE), np.float32)
     for thing in things:
-        pixels, alpha = stamp(thing.shape, thing.color, thing.center)
+        pixels, alpha = thing.stamped()
         picture, covered = over(picture, pixels, alpha), np.maximum(covered, alpha)
     return picture, covered
 
 
 def _alpha(thing: Thing) -> Alpha:
     """Opacity (SIZE, SIZE) of one object."""
-    return stamp(thing.shape, thing.color, thing.center)[1]
+    return thing.stamped()[1]
 
 
 def _hard(alpha: Alpha) -> Alpha:
@@ -142,82 +131,82 @@ def _hard(alpha: Alpha) -> Alpha:
     return (alpha > 0.02).astype(np.float32)
 
 
-def _things(rng: np.random.Generator, count: int) -> tuple[list[Thing], list[str], list[str]]:
-    """Objects of different shapes in different places, and the shapes and places left free."""
-    shapes = [str(s) for s in rng.permutation(SHAPES)]
+def _things(kit: Kit, rng: np.random.Generator, count: int) -> tuple[list[Thing], list[str], list[str]]:
+    """Objects of different kinds in different places, and the kinds and places left free."""
+    kinds = [str(s) for s in rng.permutation(kit.kinds)]
     places = [str(p) for p in rng.permutation(list(SLOTS))]
-    colors = [str(c) for c in rng.choice(list(COLORS), size=count)]
+    looks = kit.looks(rng, count)
     things = []
-    for shape, place, color in zip(shapes, places, colors, strict=False):
+    for kind, place, look in zip(kinds, places, looks, strict=False):
         row, column = SLOTS[place]
-        things.append(Thing(shape, color, (row + int(rng.integers(-1, 2)), column + int(rng.integers(-1, 2)))))
-    return things, shapes[count:], places[count:]
+        things.append(kit.make(kind, look, (row + int(rng.integers(-1, 2)), column + int(rng.integers(-1, 2)))))
+    return things, kinds[count:], places[count:]
 
 
 Draft = tuple[Pixels, Pixels, Alpha, dict[str, str], str]
 """source, target, region, words of the instruction, category."""
 
 
-def _addition(background: Pixels, rng: np.random.Generator) -> Draft:
-    things, shapes, places = _things(rng, int(rng.integers(1, 3)))
-    new = Thing(shapes[0], str(rng.choice(list(COLORS))), SLOTS[places[0]])
+def _addition(background: Pixels, kit: Kit, rng: np.random.Generator) -> Draft:
+    things, kinds, places = _things(kit, rng, int(rng.integers(1, 3)))
+    new = kit.make(kinds[0], kit.looks(rng, 1)[0], SLOTS[places[0]])
     source, target = _draw(background, things)[0], _draw(background, [*things, new])[0]
-    return source, target, _hard(_alpha(new)), {"new": new.name, "place": places[0]}, new.shape
+    return source, target, _hard(_alpha(new)), {"new": new.name, "place": places[0]}, new.kind
 
 
-def _removal(background: Pixels, rng: np.random.Generator) -> Draft:
-    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+def _removal(background: Pixels, kit: Kit, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(kit, rng, int(rng.integers(1, 4)))
     source, target = _draw(background, things)[0], _draw(background, things[1:])[0]
-    return source, target, _hard(_alpha(things[0])), {"old": things[0].name}, things[0].shape
+    return source, target, _hard(_alpha(things[0])), {"old": things[0].name}, things[0].kind
 
 
-def _swap(background: Pixels, rng: np.random.Generator) -> Draft:
-    things, shapes, _ = _things(rng, int(rng.integers(1, 4)))
+def _swap(background: Pixels, kit: Kit, rng: np.random.Generator) -> Draft:
+    things, kinds, _ = _things(kit, rng, int(rng.integers(1, 4)))
     old = things[0]
-    new = Thing(shapes[0], str(rng.choice(list(COLORS))), old.center)
+    new = kit.make(kinds[0], kit.looks(rng, 1)[0], old.center)
     source, target = _draw(background, things)[0], _draw(background, [new, *things[1:]])[0]
     region = _hard(np.maximum(_alpha(old), _alpha(new)))
-    return source, target, region, {"old": old.name, "new": new.name}, old.shape
+    return source, target, region, {"old": old.name, "new": new.name}, old.kind
 
 
-def _color(background: Pixels, rng: np.random.Generator) -> Draft:
-    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+def _color(background: Pixels, kit: Kit, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(kit, rng, int(rng.integers(1, 4)))
     old = things[0]
-    color = str(rng.choice([c for c in COLORS if c != old.color]))
-    source, target = _draw(background, things)[0], _draw(background, [replace(old, color=color), *things[1:]])[0]
-    return source, target, _hard(_alpha(old)), {"old": old.name, "color": color}, old.shape
+    new, color = kit.recolored(old, rng)
+    source, target = _draw(background, things)[0], _draw(background, [new, *things[1:]])[0]
+    return source, target, _hard(_alpha(old)), {"old": old.name, "color": color}, old.kind
 
 
-def _background(background: Pixels, rng: np.random.Generator) -> Draft:
-    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+def _background(background: Pixels, kit: Kit, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(kit, rng, int(rng.integers(1, 4)))
     name = str(rng.choice(BACKDROPS))
     source, covered = _draw(background, things)
     target, _ = _draw(backdrop(name), things)
-    return source, target, 1 - _hard(covered), {"name": name}, things[0].shape
+    return source, target, 1 - _hard(covered), {"name": name}, things[0].kind
 
 
-def _bokeh(background: Pixels, rng: np.random.Generator) -> Draft:
-    things, _, _ = _things(rng, int(rng.integers(1, 4)))
+def _bokeh(background: Pixels, kit: Kit, rng: np.random.Generator) -> Draft:
+    things, _, _ = _things(kit, rng, int(rng.integers(1, 4)))
     source, covered = _draw(background, things)
     target, _ = _draw(blur(background, BOKEH_SIGMA), things)
-    return source, target, 1 - _hard(covered), {}, things[0].shape
+    return source, target, 1 - _hard(covered), {}, things[0].kind
 
 
 def _whole(
     names: Sequence[str], apply: Callable[[Pixels, str], Pixels]
-) -> Callable[[Pixels, np.random.Generator], Draft]:
+) -> Callable[[Pixels, Kit, np.random.Generator], Draft]:
     """The draft of a task that changes every pixel by `apply(source, name)`."""
 
-    def draft(background: Pixels, rng: np.random.Generator) -> Draft:
-        things, _, _ = _things(rng, int(rng.integers(1, 4)))
+    def draft(background: Pixels, kit: Kit, rng: np.random.Generator) -> Draft:
+        things, _, _ = _things(kit, rng, int(rng.integers(1, 4)))
         name = str(rng.choice(names))
         source, _ = _draw(background, things)
-        return source, apply(source, name), np.ones((SIZE, SIZE), np.float32), {"name": name}, things[0].shape
+        return source, apply(source, name), np.ones((SIZE, SIZE), np.float32), {"name": name}, things[0].kind
 
     return draft
 
 
-DRAFTS: dict[str, Callable[[Pixels, np.random.Generator], Draft]] = {
+DRAFTS: dict[str, Callable[[Pixels, Kit, np.random.Generator], Draft]] = {
     "addition": _addition,
     "removal": _removal,
     "swap": _swap,
@@ -229,7 +218,7 @@ DRAFTS: dict[str, Callable[[Pixels, np.random.Generator], Draft]] = {
 }
 
 
-def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator) -> Scene:
+def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator, kit: Kit = DRAWN) -> Scene:
     """Draw scenes until one asks for a change that can be seen (felt difference of at least MIN_CHANGE).
 
     After 40 draws the most visible one is taken: a blurred tile, say, has nothing left to blur. A function of its
@@ -239,10 +228,11 @@ def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator) -> Sc
     best_change = -1.0
     for _ in range(40):
         tile = tiles[int(rng.integers(len(tiles)))]
-        source, target, region, words, category = DRAFTS[task](_crop(tile, rng), rng)
+        source, target, region, words, category = DRAFTS[task](_crop(tile, rng), kit, rng)
         change = felt(rms(source - target, region))
         if change > best_change:
-            instruction = WORDS[task][int(rng.integers(len(WORDS[task])))].format(**words)
+            wording = WORDS[task][int(rng.integers(len(WORDS[task])))].format(**words)
+            instruction = re.sub(r"\ba (?=[aeiouAEIOU])", "an ", wording)
             best, best_change = Scene(task, instruction, source, target, region, category, tile), change
         if change >= MIN_CHANGE:
             break
@@ -271,11 +261,11 @@ def to_case(scene: Scene, case_id: str) -> Case:
     )
 
 
-def make_cases(tiles: Sequence[Tile], per_task: int, seed: int, name: str) -> list[Case]:
+def make_cases(tiles: Sequence[Tile], per_task: int, seed: int, name: str, kit: Kit = DRAWN) -> list[Case]:
     """`per_task` cases of each of the eight tasks, in turns. Ids start with `name`."""
     cases = []
     for index in range(per_task):
         for number, task in enumerate(TASK_IDS):
             rng = np.random.default_rng((seed, number, index))
-            cases.append(to_case(make_scene(task, tiles, rng), f"{name}-{task}-{index:04d}"))
+            cases.append(to_case(make_scene(task, tiles, rng, kit), f"{name}-{task}-{index:04d}"))
     return cases
