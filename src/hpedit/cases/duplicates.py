@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -90,7 +91,7 @@ def find_duplicates(ids: Sequence[str], shas: Sequence[str], hashes: Sequence[in
         near: Bits of 64; 0 looks at pixels alone.
     """
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in pairwise(order):
         if ids[one] == ids[other]:
             raise HPEditError(f"two photographs have the id {ids[one]}", hint="give each its own")
     first: dict[str, int] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import stat
 import struct
 import warnings
 from pathlib import Path
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 120_000_000
 """Largest accepted image: a 108-megapixel phone photograph passes, a decompression bomb does not."""
+
+MAX_BYTES = 1 << 30
+"""Largest accepted file: MAX_PIXELS with 16-bit RGBA and no compression fill 0.96 GB."""
 
 EXTENSIONS = {
     ".png": "PNG",
@@ -38,21 +42,28 @@ _FORMATS = tuple(sorted(set(EXTENSIONS.values())))
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
-def load_image(path: Path | str) -> Image.Image:
+def load_image(path: Path | str, name: str = "") -> Image.Image:
     """The picture in `path`: RGB, upright by its EXIF orientation, alpha laid over white, colours as sRGB.
 
-    Raises HPEditError, naming the file and the trouble, for a missing or empty file, something that is no image
-    (HTML, SVG), a truncated one, an extension that does not fit the content, several frames or pages, and more than
-    MAX_PIXELS.
+    Raises HPEditError, naming the file (as `name`, if that is given) and the trouble, for a missing or empty file, a
+    pipe or device, something that is no image (HTML, SVG), a truncated one, an extension that does not fit the content,
+    several frames or pages, and more than MAX_BYTES or MAX_PIXELS.
     """
     path = Path(path)
+    name = name or str(path)
     try:
+        status = path.stat()
+        # Reading a pipe would wait for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise HPEditError(f"{name} is not a file", hint="give a picture")
+        if status.st_size > MAX_BYTES:
+            raise HPEditError(f"{name} is too large: {status.st_size:,} bytes", hint=f"at most {MAX_BYTES:,} bytes")
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise HPEditError(f"{path} does not exist") from error
+        raise HPEditError(f"{name} does not exist") from error
     except OSError as error:
-        raise HPEditError(f"{path} cannot be read: {error.strerror}") from error
-    return decode_image(data, str(path), EXTENSIONS.get(path.suffix.lower()))
+        raise HPEditError(f"{name} cannot be read: {error.strerror}") from error
+    return decode_image(data, name, EXTENSIONS.get(path.suffix.lower()))
 
 
 def decode_image(data: bytes, name: str, expected_format: str | None = None) -> Image.Image:

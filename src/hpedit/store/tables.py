@@ -60,9 +60,12 @@ def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
     return write_table(Path(path), CASE_COLUMNS, ((case.id, case_row(case)) for case in cases))
 
 
-def iter_cases(path: Path | str) -> Iterator[Case]:
-    """The cases of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
-    yield from read_table(Path(path), CASE_COLUMNS, _case_of)
+def iter_cases(path: Path | str, rows: range | None = None) -> Iterator[Case]:
+    """The cases of a parquet file, or of these rows of it, one row group in memory at a time.
+
+    HPEditError for a file that is not one.
+    """
+    yield from read_table(Path(path), CASE_COLUMNS, _case_of, rows)
 
 
 def read_cases(path: Path | str) -> list[Case]:

@@ -15,18 +15,26 @@ def open_source(section: SourceSection, number: int, base: Path, seed: int = 0) 
 
     Nothing is read yet: a source that can't be read says so in `chunks` and `fingerprint`.
     """
-    if section.kind == "folder":
-        from hpedit.cases.sources.folder import FolderSource as Source
-    elif section.kind == "image_folder":
-        from hpedit.cases.sources.image_folder import ImageFolderSource as Source
-    elif section.kind == "parquet":
-        from hpedit.cases.sources.parquet import ParquetSource as Source
-    elif section.kind == "webdataset":
-        from hpedit.cases.sources.webdataset import WebDatasetSource as Source
-    elif section.kind == "table":
-        from hpedit.cases.sources.table import TableSource as Source
-    elif section.kind == "cases":
-        from hpedit.cases.sources.ready import CasesSource as Source
-    else:
-        from hpedit.cases.sources.ready import MiniSource as Source
-    return Source(section, number, base, seed)
+    return _class_of(section.kind)(section, number, base, seed)
+
+
+def _class_of(kind: str) -> type[OpenedSource]:
+    # Loaded when a recipe names it: ready cases bring the mini world with its photographs.
+    if kind in ("cases", "mini"):
+        from hpedit.cases.sources.ready import CasesSource, MiniSource
+
+        return CasesSource if kind == "cases" else MiniSource
+    from hpedit.cases.sources.folder import FolderSource
+    from hpedit.cases.sources.image_folder import ImageFolderSource
+    from hpedit.cases.sources.parquet import ParquetSource
+    from hpedit.cases.sources.table import TableSource
+    from hpedit.cases.sources.webdataset import WebDatasetSource
+
+    kinds: dict[str, type[OpenedSource]] = {
+        "folder": FolderSource,
+        "image_folder": ImageFolderSource,
+        "parquet": ParquetSource,
+        "webdataset": WebDatasetSource,
+        "table": TableSource,
+    }
+    return kinds[kind]

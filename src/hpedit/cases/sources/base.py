@@ -65,13 +65,13 @@ class OpenedSource(ABC):
         """The id, unique in a build, of something called `name` in this source."""
         return f"{self.number}/{name}"
 
-    def attribution(self, cells: Mapping[str, str], name: str) -> dict[str, str]:
-        """`origin` and `licence` of a picture: its own, as its row or side file names them, else the section's."""
-        default = f"{self.section.origin}/{name}" if self.section.origin else name
-        return {
-            "origin": cells.get("origin") or default,
-            "licence": cells.get("licence") or self.section.licence or "",
-        }
+    def origin(self, cells: Mapping[str, str], name: str) -> str:
+        """Where a picture comes from, as its row or side file says, else the section's origin and its name."""
+        return cells.get("origin") or (f"{self.section.origin}/{name}" if self.section.origin else name)
+
+    def licence(self, cells: Mapping[str, str]) -> str:
+        """The picture's own licence, else the section's; "" where nobody names one."""
+        return cells.get("licence") or self.section.licence or ""
 
     def path(self, text: str) -> Path:
         """A path of the section."""
@@ -113,3 +113,17 @@ def files_of(path: Path, suffixes: tuple[str, ...], what: str) -> list[Path]:
     if not found:
         raise HPEditError(f"{path} holds no {what}", hint=f"name a file, a folder or a glob of {', '.join(suffixes)}")
     return sorted(found)
+
+
+def by_name(files: list[Path]) -> dict[str, Path]:
+    """Files by their names relative to the folder that holds them all."""
+    parent = Path(os.path.commonpath([file.parent for file in files]))
+    return {file.relative_to(parent).as_posix(): file for file in files}
+
+
+def hash_named(files: Mapping[str, Path]) -> str:
+    """SHA-256 (hex) of names and contents of files."""
+    digest = hashlib.sha256()
+    for name, file in files.items():
+        digest.update(f"{name}\0{hash_path(file)}\n".encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()

@@ -13,11 +13,13 @@ import numpy as np
 
 from hpedit import __version__
 from hpedit.cases.photos import Chunk, Skipped
-from hpedit.cases.sources.base import Item, OpenedSource, files_of
+from hpedit.cases.sources.base import Item, OpenedSource, by_name, files_of, hash_named
 from hpedit.cases.sources.rows import open_parquet, range_of, range_text, row_ranges
 from hpedit.errors import HPEditError
+from hpedit.mini.objects import load_cutouts
 from hpedit.mini.photos import Tile, embedded_tiles, folder_tiles
 from hpedit.mini.scenes import make_scene, to_case
+from hpedit.mini.things import DRAWN, Kit
 from hpedit.store.images import list_images
 from hpedit.store.run_folder import hash_path
 from hpedit.store.tables import iter_cases
@@ -48,21 +50,12 @@ class CasesSource(OpenedSource):
     """Ready cases: a parquet file, or the folder of a build, of a dataset or of a bench."""
 
     @cached_property
-    def _root(self) -> Path:
-        return self.path(str(self.section.cases))
-
-    @cached_property
     def _files(self) -> dict[str, Path]:
-        root = self._root
-        parent = root if root.is_dir() else root.parent
-        return {file.relative_to(parent).as_posix(): file for file in case_files(root)}
+        return by_name(case_files(self.path(str(self.section.cases))))
 
     def fingerprint(self) -> str:
         """See `OpenedSource`."""
-        digest = hashlib.sha256()
-        for name, file in self._files.items():
-            digest.update(f"{name}\0{hash_path(file)}\n".encode())
-        return digest.hexdigest()
+        return hash_named(self._files)
 
     def items(self) -> Iterator[str]:
         """See `OpenedSource`."""
@@ -85,12 +78,11 @@ class CasesSource(OpenedSource):
         """The cases of a range of rows; one whose picture is damaged ends it with an error, since cases are ours."""
         name, rows = range_of(item)
         for case in iter_cases(self._files[name], rows):
-            missing = {
-                key: value
-                for key, value in (("licence", self.section.licence), ("origin", self.section.origin))
-                if value and not getattr(case, key)
-            }
-            yield replace(case, **missing) if missing else case
+            yield replace(
+                case,
+                licence=case.licence or self.section.licence or "",
+                origin=case.origin or self.section.origin or "",
+            )
 
 
 class MiniSource(OpenedSource):
@@ -106,21 +98,37 @@ class MiniSource(OpenedSource):
         if not paths:
             raise HPEditError(f"{folder} has no picture that can be read", hint="it needs PNG, JPEG or WebP files")
         names = [(path.relative_to(folder).as_posix(), reason) for path, reason in skipped]
-        return paths, [
-            Skipped(self.id(name), reason.replace(str(folder / name), name, 1)) for name, reason in names
-        ]
+        return paths, [Skipped(self.id(name), reason.replace(str(folder / name), name, 1)) for name, reason in names]
 
     @cached_property
     def _tiles(self) -> tuple[Tile, ...]:
         split = str(self.section.mini)
         paths, _ = self._photos
         tiles = folder_tiles(paths, split) if paths else embedded_tiles(split)
-        changes = {
-            key: value
-            for key, value in (("licence", self.section.licence), ("origin", self.section.origin))
-            if value and paths
-        }
-        return tuple(replace(tile, **changes) for tile in tiles) if changes else tiles
+        if not paths:
+            return tiles
+        # The embedded photographs have licences of their own.
+        return tuple(
+            replace(
+                tile,
+                licence=self.section.licence or tile.licence,
+                origin=f"{self.section.origin}/{tile.origin}" if self.section.origin else tile.origin,
+            )
+            for tile in tiles
+        )
+
+    @cached_property
+    def _objects(self) -> tuple[Kit, list[Skipped]]:
+        """What stands in the scenes, and which of the user's cut-outs could not be used."""
+        if self.section.objects is None:
+            return DRAWN, []
+        folder = self.path(self.section.objects)
+        kit, skipped = load_cutouts(folder)
+        return kit, [Skipped(self.id(path.relative_to(folder).as_posix()), reason) for path, reason in skipped]
+
+    @cached_property
+    def _skipped(self) -> list[Skipped]:
+        return [*self._photos[1], *self._objects[1]]
 
     def fingerprint(self) -> str:
         """Hash of the photographs and objects named; the embedded ones change with the version of the program alone."""
@@ -131,16 +139,16 @@ class MiniSource(OpenedSource):
 
     def items(self) -> Iterator[str]:
         """See `OpenedSource`."""
-        yield from (f"!{number}" for number in range(len(self._photos[1])))
+        yield from (f"!{number}" for number in range(len(self._skipped)))
         yield from map(str, range(self.section.count or SCENES))
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
         if item.startswith("!"):
-            yield self._photos[1][int(item[1:])]
+            yield self._skipped[int(item[1:])]
             return
         index, number = divmod(int(item), len(TASK_IDS))
         task = TASK_IDS[number]
         rng = np.random.default_rng((self.seed, number, index))
-        scene = make_scene(task, self._tiles, rng)
+        scene = make_scene(task, self._tiles, rng, self._objects[0])
         yield to_case(scene, f"{self.section.mini}-{task}-{index:04d}")

@@ -1,0 +1,115 @@
+"""A folder as `datasets.load_dataset("imagefolder")` reads it: pictures, and tables that speak of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from hpedit.cases.photos import Photo, Skipped
+from hpedit.cases.sources.base import Item
+from hpedit.cases.sources.columns import cells_of
+from hpedit.cases.sources.drafts import read_drafts
+from hpedit.cases.sources.folder import FolderSource, is_picture
+from hpedit.cases.sources.records import Record, RecordFile
+from hpedit.cases.sources.rows import open_parquet
+from hpedit.errors import HPEditError
+from hpedit.store.paths import why_outside
+from hpedit.store.tables import iter_rows
+
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+FILE_NAME = "file_name"
+
+
+class ImageFolderSource(FolderSource):
+    """Pictures with the rows of metadata.csv, .jsonl or .parquet, in any folder of it; `file_name` names the picture.
+
+    Without such a table the folders' names are the labels, as Hugging Face has it: where there are several, all at one
+    depth.
+    """
+
+    @cached_property
+    def _tables(self) -> list[str]:
+        return [name for name in self.names if PurePosixPath(name).name in TABLES]
+
+    @cached_property
+    def _said(self) -> tuple[dict[str, list[dict[str, str]]], list[Skipped]]:
+        """Picture -> cells of its rows; and the rows that speak of none."""
+        said: dict[str, list[dict[str, str]]] = {}
+        skipped: list[Skipped] = []
+        there = {name for name in self.names if is_picture(name)}
+        for table in self._tables:
+            folder = PurePosixPath(table).parent
+            for record in _records(self.root, table):
+                try:
+                    name = _file_name(record)
+                    if (folder / name).as_posix() not in there:
+                        raise HPEditError(f"names {name}, which is not there")
+                    said.setdefault((folder / name).as_posix(), []).append(cells_of(record.row))
+                except HPEditError as error:
+                    skipped.append(Skipped(self.id(f"{table}:{record.line}"), error.message))
+        return said, skipped
+
+    @cached_property
+    def _folders_are_labels(self) -> bool:
+        pictures = [PurePosixPath(name).parent for name in self.names if is_picture(name)]
+        return not self._tables and len({p.name for p in pictures}) > 1 and len({len(p.parts) for p in pictures}) == 1
+
+    def items(self) -> Iterator[str]:
+        """See `OpenedSource`."""
+        yield from super().items()
+        yield from (f"!{number}" for number in range(len(self._said[1])))
+
+    def is_side_file(self, name: str, stems: set[str]) -> bool:
+        """See `FolderSource`."""
+        return name in self._tables or super().is_side_file(name, stems)
+
+    def read_item(self, item: str) -> Iterator[Item]:
+        """See `OpenedSource`."""
+        if item.startswith("!"):
+            yield self._said[1][int(item[1:])]
+        elif self._tables and is_picture(item) and item not in self._said[0]:
+            yield Skipped(self.id(item), f"no row of {', '.join(self._tables)} speaks of {item}")
+        else:
+            yield from super().read_item(item)
+            for row in self._said[0].get(item, []):
+                yield from read_drafts(row, self.id(item))[1]
+
+    def cells(self, name: str) -> Mapping[str, str]:
+        """See `FolderSource`: what stands in the tables, the first row first, then in a side file."""
+        label = {"label": PurePosixPath(name).parent.name} if self._folders_are_labels else {}
+        cells: dict[str, str] = label | dict(super().cells(name))
+        for row in reversed(self._said[0].get(name, [])):
+            cells |= row
+        return cells
+
+    def photo(self, name: str, image: Image.Image, cells: Mapping[str, str]) -> Photo:
+        """See `FolderSource`; with the instructions of the rows."""
+        rows = self._said[0].get(name, [])
+        drafts = tuple(draft for row in rows for draft in read_drafts(row, "")[0])
+        return replace(super().photo(name, image, cells), drafts=drafts)
+
+
+def _records(root: Path, table: str) -> Iterator[Record]:
+    if os.path.splitext(table)[1] != ".parquet":
+        yield from RecordFile(root / table).records()
+        return
+    with open_parquet(root / table, table) as file:
+        for number, row in enumerate(iter_rows(file, file.schema_arrow.names)):
+            yield Record(number, 0, row)
+
+
+def _file_name(record: Record) -> str:
+    """The picture that a row names; HPEditError where it names none below its folder."""
+    if record.fault:
+        raise HPEditError(record.fault)
+    name = record.row.get(FILE_NAME)
+    if not isinstance(name, str) or not name.strip():
+        raise HPEditError(f"has no {FILE_NAME}")
+    if reason := why_outside(name.strip()):
+        raise HPEditError(reason)
+    return name.strip()

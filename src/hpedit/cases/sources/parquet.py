@@ -1,0 +1,146 @@
+"""Parquet files with a column of pictures, as Hugging Face datasets writes them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from PIL import Image
+
+from hpedit.cases.photos import Chunk, Photo, Skipped
+from hpedit.cases.sources.base import Item, OpenedSource, by_name, files_of, hash_named
+from hpedit.cases.sources.columns import COLUMNS, cells_of, labels_of
+from hpedit.cases.sources.drafts import read_drafts
+from hpedit.cases.sources.rows import open_parquet, range_of, range_text, row_ranges
+from hpedit.errors import HPEditError
+from hpedit.store.images import MAX_BYTES, decode_image, load_image
+from hpedit.store.paths import inside
+from hpedit.store.tables import iter_rows
+
+TEXTS = {name for names in COLUMNS.values() for name in names}
+
+
+class ParquetSource(OpenedSource):
+    """Rows of one file, or of all below a folder; the picture's bytes are in the row, or a path beside the file."""
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        return by_name(files_of(self.path(str(self.section.parquet)), (".parquet",), "parquet file"))
+
+    def fingerprint(self) -> str:
+        """See `OpenedSource`; pictures that lie beside the files are not part of it."""
+        return hash_named(self._files)
+
+    def items(self) -> Iterator[str]:
+        """See `OpenedSource`."""
+        return self._ranges(1)
+
+    def chunks(self, size: int = 64) -> Iterator[Chunk]:
+        """See `OpenedSource`: a chunk is one range of rows."""
+        for number, item in enumerate(self._ranges(size)):
+            yield Chunk(self.number, number, (item,))
+
+    def _ranges(self, size: int) -> Iterator[str]:
+        left = self.section.count or sys.maxsize
+        for name, path in self._files.items():
+            with open_parquet(path, str(path)) as file:
+                image_column(file.schema_arrow, self.section.image_column, str(path))
+                for rows in row_ranges(file, size, left):
+                    yield range_text(name, rows)
+                left -= min(left, file.metadata.num_rows)
+
+    def read_item(self, item: str) -> Iterator[Item]:
+        """See `OpenedSource`."""
+        name, rows = range_of(item)
+        with open_parquet(self._files[name], name) as file:
+            column = image_column(file.schema_arrow, self.section.image_column, name)
+            columns = [column, *(text for text in file.schema_arrow.names if text in TEXTS - {column})]
+            classes = _class_names(file.schema_arrow)
+            try:
+                for number, row in zip(rows, iter_rows(file, columns, rows), strict=True):
+                    yield from self._item(f"{name}:{number:06d}", row.pop(column), _named(row, classes), name)
+            except (pa.ArrowInvalid, OSError) as error:
+                yield Skipped(self.id(f"{name}:{rows.start}-{rows.stop}"), f"these rows are damaged: {error}")
+
+    def _item(self, name: str, cell: Any, row: Mapping[str, Any], file: str) -> Iterator[Item]:
+        photo_id = self.id(name)
+        try:
+            cells = cells_of(row)
+            image, path = self._decode(cell, name, self._files[file].parent)
+        except HPEditError as error:
+            yield Skipped(photo_id, error.message)
+            return
+        drafts, skipped = read_drafts(cells, photo_id)
+        about = self.attribution(cells, f"{file}/{path}" if path else name)
+        yield Photo(
+            photo_id, image, **about, source_id=cells.get("source_id", ""), labels=labels_of(cells), drafts=drafts
+        )
+        yield from skipped
+
+    def _decode(self, cell: Any, name: str, folder: Path) -> tuple[Image.Image, str]:
+        """The picture of a cell, and the name that the cell gives it ("" = none)."""
+        if isinstance(cell, Mapping):
+            data, path = cell.get("bytes"), str(cell.get("path") or "")
+        else:
+            data, path = cell, ""
+        if data is None and path:
+            return load_image(inside(folder, path), path), path
+        if data is None:
+            raise HPEditError(f"{name} has no picture")
+        if len(data) > MAX_BYTES:
+            raise HPEditError(f"{name} is too large: {len(data):,} bytes")
+        # A path is kept only as a name; one that looks like a place on somebody's disk says nothing.
+        return decode_image(data, name), "" if path.startswith("/") or ".." in path else path
+
+
+def image_column(schema: pa.Schema, wanted: str | None, name: str) -> str:
+    """The column of pictures: the one that is wanted, or the only one; HPEditError otherwise."""
+    if wanted is not None:
+        if wanted not in schema.names:
+            raise HPEditError(f"{name} has no column {wanted!r}", hint=f"it has {', '.join(schema.names)}")
+        return wanted
+    features = _features(schema)
+    found = [
+        field.name
+        for field in schema
+        if (features.get(field.name) or {}).get("_type") == "Image"
+        or (pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0)
+        or pa.types.is_binary(field.type)
+        or pa.types.is_large_binary(field.type)
+    ]
+    if len(found) != 1:
+        what = f"several columns of pictures: {', '.join(found)}" if found else "no column of pictures"
+        hint = "name one: image_column; a table of cases is read by the key cases" if found else "is it another table?"
+        raise HPEditError(f"{name} has {what}", hint=hint)
+    return str(found[0])
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Hugging Face's description of the columns; empty where there is none that can be read."""
+    try:
+        described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = described["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Column -> names of the classes whose numbers it holds."""
+    features = _features(schema).items()
+    return {name: list(what["names"]) for name, what in features if isinstance(what, dict) and what.get("names")}
+
+
+def _named(row: Mapping[str, Any], classes: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The row with the names of classes in the place of their numbers; -1 is Hugging Face's "unknown"."""
+    named = dict(row)
+    for column in classes.keys() & row.keys():
+        value = row[column]
+        if isinstance(value, int):
+            named[column] = classes[column][value] if 0 <= value < len(classes[column]) else None
+    return named

@@ -1,0 +1,158 @@
+"""Rows of CSV and JSONL files that other people wrote, each with its place, read again by that place.
+
+A row that can't be read is one bad row and not the end of the file: what is wrong with it stands in the record.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from hpedit.errors import HPEditError
+from hpedit.scorer.tables.csv_rows import restore
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".ndjson")
+MAX_LINE = 1 << 24
+"""Bytes of a line; a longer one is no row of a table of names and instructions."""
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row."""
+
+    line: int
+    """Its first line in the file, from 1."""
+    offset: int
+    """Of that line, in bytes."""
+    row: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
+    """Why it could not be read; then `row` is empty."""
+
+
+class RecordFile:
+    """A CSV, TSV or JSONL file; HPEditError for another ending, a missing file, or a CSV without a header."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        suffix = path.suffix.lower()
+        if suffix not in (*DELIMITERS, *JSON_LINES):
+            raise HPEditError(f"{path} is neither CSV nor JSONL", hint="its name ends in .csv, .tsv or .jsonl")
+        if not path.is_file():
+            raise HPEditError(f"{path} does not exist")
+        self._delimiter = DELIMITERS.get(suffix)
+
+    def records(self) -> Iterator[Record]:
+        """All rows in order; blank lines are none."""
+        with self.path.open("rb") as stream:
+            if self._delimiter is None:
+                yield from _json_records(_Lines(stream, 0, 0))
+            else:
+                _, offset, line = self._header
+                yield from self._csv_records(_Lines(stream, offset, line))
+
+    def at(self, places: Iterable[tuple[int, int]]) -> Iterator[Record]:
+        """The rows at (line, offset) of each."""
+        with self.path.open("rb") as stream:
+            for line, offset in places:
+                lines = _Lines(stream, offset, line - 1)
+                found = _json_records(lines) if self._delimiter is None else self._csv_records(lines)
+                record = next(found, None)
+                if record is None or record.line != line:
+                    raise HPEditError(
+                        f"{self.path}: line {line} is gone", hint="the file was changed while it was read"
+                    )
+                yield record
+
+    @cached_property
+    def _header(self) -> tuple[list[str], int, int]:
+        """Names of the columns of a CSV, and offset and line where its rows begin."""
+        with self.path.open("rb") as stream:
+            lines = _Lines(stream, 0, 0)
+            try:
+                cells = next(filter(None, csv.reader(lines, delimiter=str(self._delimiter), strict=True)), [])
+            except csv.Error as error:
+                raise HPEditError(f"{self.path}: its header is not CSV: {error}") from error
+        names = [restore(cell) for cell in cells]
+        if not names:
+            raise HPEditError(f"{self.path} is empty", hint="its first line names the columns")
+        twice = sorted({name for name in names if name and names.count(name) > 1})
+        if twice:
+            raise HPEditError(f"{self.path} has more than one column {', '.join(twice)}")
+        return names, lines.offset, lines.line
+
+    def _csv_records(self, lines: _Lines) -> Iterator[Record]:
+        names = self._header[0]
+        reader = csv.reader(lines, delimiter=str(self._delimiter), strict=True)
+        while True:
+            line, offset = lines.line + 1, lines.offset
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Record(line, offset, fault=f"not CSV: {error}")
+                continue
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(names):
+                yield Record(line, offset, fault=f"{len(cells)} cells, but the header has {len(names)}")
+            elif any(not cell.isascii() and _undecodable(cell) for cell in cells):
+                yield Record(line, offset, fault="not UTF-8 text")
+            else:
+                yield Record(line, offset, dict(zip(names, map(restore, cells), strict=True)))
+
+
+class _Lines:
+    """Lines of a binary stream as text that knows where the next one starts; bytes that are no UTF-8 are escaped."""
+
+    def __init__(self, stream: IO[bytes], offset: int, line: int) -> None:
+        stream.seek(offset)
+        self._stream, self.offset, self.line = stream, offset, line
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        raw = self._stream.readline(MAX_LINE)
+        if not raw:
+            raise StopIteration
+        self.line += 1
+        if len(raw) == MAX_LINE:
+            raise HPEditError(f"{self._stream.name}:{self.line}: a line of more than {MAX_LINE:,} bytes")
+        text = raw.removeprefix(_BOM) if self.offset == 0 else raw
+        self.offset += len(raw)
+        return text.decode("utf-8", "surrogateescape")
+
+
+def _undecodable(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _json_records(lines: _Lines) -> Iterator[Record]:
+    while True:
+        line, offset = lines.line + 1, lines.offset
+        text = next(lines, None)
+        if text is None:
+            return
+        if text.strip():
+            yield _json_record(line, offset, text)
+
+
+def _json_record(line: int, offset: int, text: str) -> Record:
+    if not text.isascii() and _undecodable(text):
+        return Record(line, offset, fault="not UTF-8 text")
+    try:
+        row = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        torn = "" if text.endswith("\n") else "a torn last line, "
+        return Record(line, offset, fault=f"{torn}not JSON: {error}")
+    if not isinstance(row, dict):
+        return Record(line, offset, fault=f"not an object but {type(row).__name__}")
+    return Record(line, offset, row)

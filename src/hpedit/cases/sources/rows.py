@@ -1,0 +1,44 @@
+"""Chunks of parquet files: ranges of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hpedit.errors import HPEditError
+
+CHUNKS_A_GROUP = 16
+"""A row group can only be read from its start: cut into more parts, its first rows would be read over and over."""
+
+
+def open_parquet(path: Path, name: str) -> pq.ParquetFile:
+    """An open parquet file; HPEditError, calling it `name`, if it is none."""
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise HPEditError(f"{name} is not a readable parquet file: {error}", hint="get the file again") from error
+
+
+def row_ranges(file: pq.ParquetFile, size: int, most: int) -> Iterator[range]:
+    """The first `most` rows of a file in ranges of `size`, of more where its row groups are large."""
+    start = 0
+    for group in range(file.metadata.num_row_groups):
+        stop = min(start + file.metadata.row_group(group).num_rows, most)
+        step = max(size, -(-(stop - start) // CHUNKS_A_GROUP))
+        for first in range(start, stop, step):
+            yield range(first, min(first + step, stop))
+        start = stop
+
+
+def range_text(name: str, rows: range) -> str:
+    """A range of rows of a file as an item of a chunk."""
+    return f"{rows.start}:{rows.stop}:{name}"
+
+
+def range_of(item: str) -> tuple[str, range]:
+    """The file and the range of rows that `range_text` wrote."""
+    start, stop, name = item.split(":", 2)
+    return name, range(int(start), int(stop))
