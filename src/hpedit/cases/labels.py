@@ -69,7 +69,7 @@ def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) 
 
         return ZeroShotLabeller.load(str(section.model), section.revision, categories, section.min_probability)
     from hpedit.cases.judge_labels import JudgeLabeller
-    from hpedit.scorer.backends.writing import load_writing_judge
+    from hpedit.scorer.backends.load import load_writing_judge
 
     judge = judge or load_writing_judge(str(section.model), revision=section.revision)
     return JudgeLabeller(judge, categories, section.min_probability)

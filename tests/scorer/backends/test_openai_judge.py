@@ -24,7 +24,8 @@ from tests.scorer.backends.servers import GOOD, Faulty, Reply, completion, raw, 
 from hpedit.errors import HPEditError
 from hpedit.scorer.backends.endpoints import Endpoints
 from hpedit.scorer.backends.limits import UnscorableLimit
-from hpedit.scorer.backends.openai_judge import OpenAIJudge, retry_after
+from hpedit.scorer.backends.openai_asking import retry_after
+from hpedit.scorer.backends.openai_judge import OpenAIJudge
 from hpedit.scorer.backends.protocol import DIGITS, IMAGE, YES_NO, Answer, Question
 
 QUICK: dict[str, Any] = {"timeout": 5.0, "attempts": 3, "backoff": 0.001}

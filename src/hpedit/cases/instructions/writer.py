@@ -52,7 +52,7 @@ def load_writer(
         return GivenWriter(None)
     if section.by == "judge":
         from hpedit.cases.instructions.judge_writer import JudgeWriter
-        from hpedit.scorer.backends.writing import load_writing_judge
+        from hpedit.scorer.backends.load import load_writing_judge
 
         known_languages(section.languages)
         if judge is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hpedit.scorer.backends.protocol import Answer, read_answer
 from hpedit.scorer.backends.surfaces import surfaces
+from hpedit.scorer.backends.writing import CUT_OFF, Reply
 
 SHOWN = 120
 """Letters of a judge's text that a reason quotes."""
@@ -53,15 +54,24 @@ def read_completion(text: str, choices: Sequence[str]) -> Answer:
     return answer
 
 
+def read_writing(text: str) -> Reply:
+    """The text of a chat completion that was asked for JSON."""
+    try:
+        body = parse_completion(text)
+        choice, message = _message(body)
+    except Unreadable as error:
+        return Reply(None, str(error))
+    said = str(message.get("content") or "").strip()
+    if choice.get("finish_reason") == "length":
+        usage = body.get("usage")
+        count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        return Reply(None, CUT_OFF.format(count or "all its"), again=True)
+    return Reply(said) if said else Reply(None, "the judge's answer is empty", again=True)
+
+
 def _first_token(body: Mapping[str, Any]) -> tuple[set[tuple[str, float]], str, str, int]:
     """Listed tokens with logprobs, the token that was taken, the whole text, and its number of tokens."""
-    choice = _first(body.get("choices"))
-    if choice is None:
-        raise Unreadable(f"the server's reply holds no answer: {quoted(json.dumps(body))}")
-    message = choice.get("message")
-    message = message if isinstance(message, dict) else {}
-    if message.get("refusal") or choice.get("finish_reason") == "content_filter":
-        raise Unreadable(f"the judge refused: {quoted(str(message.get('refusal') or 'filtered'))}")
+    choice, message = _message(body)
     said = str(message.get("content") or "").strip()
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
@@ -77,6 +87,18 @@ def _first_token(body: Mapping[str, Any]) -> tuple[set[tuple[str, float]], str, 
     except (TypeError, KeyError, ValueError) as error:
         raise Unreadable(f"the server's top_logprobs can't be read: {quoted(json.dumps(listed))}") from error
     return values, str(token.get("token", "")), said, len(content or ())
+
+
+def _message(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The first choice and its message; Unreadable where there is none, or the judge refused."""
+    choice = _first(body.get("choices"))
+    if choice is None:
+        raise Unreadable(f"the server's reply holds no answer: {quoted(json.dumps(body))}")
+    message = choice.get("message")
+    message = message if isinstance(message, dict) else {}
+    if message.get("refusal") or choice.get("finish_reason") == "content_filter":
+        raise Unreadable(f"the judge refused: {quoted(str(message.get('refusal') or 'filtered'))}")
+    return choice, message
 
 
 def _first(items: Any) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from hpedit.errors import HPEditError
 from hpedit.scorer.backends.limits import UnscorableLimit
 from hpedit.scorer.backends.protocol import Judge
+from hpedit.scorer.backends.writing import WritingJudge
 
 
 def load_judge(
@@ -39,23 +40,34 @@ def load_judge(
         HPEditError: there is no such judge, or it can't be had.
     """
     limit = limit or UnscorableLimit()
-    judge: Judge
-    if spec.startswith(("http://", "https://")):
-        from hpedit.scorer.backends.openai_judge import OpenAIJudge
-
-        if revision:
-            raise HPEditError("a server's judge has no --revision", hint="choose it where the server is started")
-        urls, model = split_spec(spec)
-        judge = OpenAIJudge(model, urls, limit=limit)
-    else:
-        from hpedit.scorer.backends.transformers_judge import TransformersJudge
-
-        judge = TransformersJudge.load(spec, revision, dtype, device, limit)
+    judge = load_writing_judge(spec, revision=revision, dtype=dtype, device=device, limit=limit)
     if cache is None:
         return judge
     from hpedit.scorer.backends.cache import CachedJudge
 
     return CachedJudge(judge, cache, limit=limit)
+
+
+def load_writing_judge(
+    spec: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    limit: UnscorableLimit | None = None,
+) -> WritingJudge:
+    """As `load_judge`, for a judge that also writes: one without a cache."""
+    limit = limit or UnscorableLimit()
+    if not spec.startswith(("http://", "https://")):
+        from hpedit.scorer.backends.transformers_judge import TransformersJudge
+
+        return TransformersJudge.load(spec, revision, dtype, device, limit)
+    from hpedit.scorer.backends.openai_judge import OpenAIJudge
+
+    if revision:
+        raise HPEditError("a server's judge has no --revision", hint="choose it where the server is started")
+    urls, model = split_spec(spec)
+    return OpenAIJudge(model, urls, limit=limit)
 
 
 def split_spec(spec: str) -> tuple[tuple[str, ...], str]:

@@ -12,48 +12,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import openai
-from PIL import Image
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.backends.completion import Unreadable, parse_completion, quoted, read_completion
-from hpedit.scorer.backends.endpoints import Endpoint, Endpoints
+from hpedit.scorer.backends.completion import Unreadable, parse_completion
+from hpedit.scorer.backends.endpoints import Endpoints
 from hpedit.scorer.backends.limits import UnscorableLimit
-from hpedit.scorer.backends.pictures import data_url
-from hpedit.scorer.backends.protocol import IMAGE, MIN_MASS, Answer, Question
-from hpedit.scorer.backends.surfaces import VERSION, plain_words
+from hpedit.scorer.backends.openai_asking import TOP, Asking, Patience, server_key
+from hpedit.scorer.backends.protocol import MIN_MASS, Answer, Question
+from hpedit.scorer.backends.surfaces import VERSION
+from hpedit.scorer.backends.writing import Prompt, Reply
 
-TOP = 20
-"""Tokens listed with the answer: the most that OpenAI and, by default, vLLM give."""
-KEY_VARIABLE = "HPEDIT_JUDGE_API_KEY"
-OPENAI_HOST = "api.openai.com"
-KNOCK = 10.0
-"""Seconds within which a server that failed must list its models to be asked again."""
 NO_DESCRIPTION = frozenset({401, 408, 429, *range(500, 600)} - {501})
 """Replies to a request for the list of models by which a server says nothing of them: it may well have a list."""
-PICTURES_KEPT = 64
-"""Encoded pictures kept at hand: the questions about one edit are neighbours."""
 T = TypeVar("T")
-
-
-class _TransientError(Exception):
-    """An attempt failed in a way that another may not."""
-
-
-class _FinalError(Exception):
-    """The server refused this question; asking again would not help."""
+Q = TypeVar("Q")
+_WRITTEN = Answer((1.0,))
+"""What the limit counts a written text as."""
 
 
 class OpenAIJudge:
@@ -116,27 +98,49 @@ class OpenAIJudge:
             HPEditError: no server answers any more, the key or the model is refused, or too many answers are
                 unscorable.
         """
-        return _run(self._ask(questions))
 
-    async def _ask(self, questions: Sequence[Question]) -> list[Answer]:
-        answers: dict[int, Answer] = {}
+        async def answer(asking: Asking, question: Question) -> Answer:
+            found = await asking.answer(question)
+            self.limit.count([found])
+            return found
+
+        return _run(self._each(questions, answer))
+
+    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """One reply a prompt, in order: JSON, or the reason why there is none. Whether it keeps to the schema is open.
+
+        Raises:
+            HPEditError: no server answers any more, the key or the model is refused, or too many prompts fail.
+        """
+
+        async def reply(asking: Asking, prompt: Prompt) -> Reply:
+            found = await asking.reply(prompt)
+            # What may do better with another seed is the text's fault, not the server's.
+            self.limit.count([Answer(None, found.reason)] if found.text is None and not found.again else [_WRITTEN])
+            return found
+
+        return _run(self._each(prompts, reply))
+
+    async def _each(self, items: Sequence[Q], ask: Callable[[Asking, Q], Coroutine[Any, Any, T]]) -> list[T]:
+        """What `ask` finds for each item, in order, with `concurrency` of them under way."""
+        found: dict[int, T] = {}
         async with AsyncExitStack() as stack:
-            asking = _Asking(self, await self._clients(stack))
-            work = iter(enumerate(questions))
+            patience = Patience(self.timeout, self.attempts, self.budget, self._wait)
+            asking = Asking(self.model, self.endpoints, patience, await self._clients(stack))
+            work = iter(enumerate(items))
 
             async def take_turns() -> None:
-                for index, question in work:
-                    answers[index] = await asking.answer(question)
-                    self.limit.count([answers[index]])
+                for index, item in work:
+                    found[index] = await ask(asking, item)
 
-            workers = [asyncio.create_task(take_turns()) for _ in range(min(self.concurrency, len(questions)))]
+            workers = [asyncio.create_task(take_turns()) for _ in range(min(self.concurrency, len(items)))]
             try:
                 await asyncio.gather(*workers)
             finally:
                 for worker in workers:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
-        return [answers[index] for index in range(len(questions))]
+        return [found[index] for index in range(len(items))]
 
     async def _clients(self, stack: AsyncExitStack) -> dict[str, openai.AsyncOpenAI]:
         clients = {}
@@ -147,7 +151,7 @@ class OpenAIJudge:
                 verify=urlsplit(one.url).scheme == "https", follow_redirects=False, timeout=self.timeout
             )
             client = openai.AsyncOpenAI(
-                base_url=one.url, api_key=_key(one.url) or "none", max_retries=0, http_client=http
+                base_url=one.url, api_key=server_key(one.url) or "none", max_retries=0, http_client=http
             )
             clients[one.url] = await stack.enter_async_context(client)
         return clients
@@ -166,144 +170,6 @@ class OpenAIJudge:
         if len(heard) > 1:
             raise HPEditError(f"the servers disagree about what {self.model} is: {'; '.join(sorted(map(str, heard)))}")
         return str(heard.pop())
-
-
-class _Asking:
-    """One call of `ask`: its connections, and the pictures encoded for it."""
-
-    def __init__(self, judge: OpenAIJudge, clients: dict[str, openai.AsyncOpenAI]) -> None:
-        self.judge = judge
-        self.clients = clients
-        self.pictures: OrderedDict[int, asyncio.Task[str]] = OrderedDict()
-
-    async def answer(self, question: Question) -> Answer:
-        """Ask until there is an answer or a reason why there is none."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_TransientError),
-            stop=stop_after_attempt(self.judge.attempts) | stop_before_delay(self.judge.budget),
-            wait=self._pause,
-            reraise=True,
-        )
-        content = [part async for part in self._content(question)]
-        try:
-            text: str = await retrying(self._attempt, content)
-        except _TransientError as error:
-            tries = retrying.statistics["attempt_number"]
-            return Answer(None, f"{error} (gave up after {tries} {'attempt' if tries == 1 else 'attempts'})")
-        except _FinalError as error:
-            return Answer(None, str(error))
-        return read_completion(text, question.choices)
-
-    def _pause(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt: a random backoff, and what all servers that are there asked for."""
-        return max(self.judge.endpoints.patience(), self.judge._wait(state))
-
-    async def _content(self, question: Question) -> AsyncIterator[dict[str, Any]]:
-        """The message's parts: text and pictures as data URLs, neighbouring texts joined."""
-        if sum(part == IMAGE for part in question.stem) != len(question.images):
-            raise HPEditError("a prompt must have as many picture places as pictures")
-        images = iter(question.images)
-        text = ""
-        for part in (*question.stem, question.tail):
-            if part != IMAGE:
-                text += plain_words(part)
-                continue
-            if text:
-                yield {"type": "text", "text": text}
-                text = ""
-            yield {"type": "image_url", "image_url": {"url": await self._url(next(images))}}
-        if text:
-            yield {"type": "text", "text": text}
-
-    async def _url(self, image: Image.Image) -> str:
-        """Encoded once, in a thread: a megapixel takes a third of a second."""
-        task = self.pictures.get(id(image))
-        if task is None:
-            task = self.pictures[id(image)] = asyncio.create_task(asyncio.to_thread(data_url, image))
-            while len(self.pictures) > PICTURES_KEPT:
-                self.pictures.popitem(last=False)
-        return await asyncio.shield(task)
-
-    async def _attempt(self, content: list[dict[str, Any]]) -> str:
-        """One request; the reply's text."""
-        endpoint = await self._endpoint()
-        servers = self.judge.endpoints
-        try:
-            async with asyncio.timeout(self.judge.timeout):
-                reply = await self.clients[endpoint.url].chat.completions.with_raw_response.create(
-                    model=self.judge.model,
-                    messages=[{"role": "user", "content": content}],  # type: ignore[misc, list-item]
-                    max_tokens=1,
-                    temperature=0,
-                    logprobs=True,
-                    top_logprobs=TOP,
-                )
-                text: str = reply.http_response.text
-        except (openai.APITimeoutError, TimeoutError) as error:
-            said = f"the server took longer than {self.judge.timeout:g} s"
-            servers.failed(endpoint, said)
-            raise _TransientError(said) from error
-        except openai.APIConnectionError as error:
-            said = f"no connection to the server: {error.__cause__ or error}"
-            servers.failed(endpoint, said)
-            raise _TransientError(said) from error
-        except openai.APIStatusError as error:
-            raise self._refused(endpoint, error) from error
-        except BaseException:
-            servers.dropped(endpoint)
-            raise
-        servers.answered(endpoint)
-        return text
-
-    async def _endpoint(self) -> Endpoint:
-        """The server to ask; waits while all circuits are open, and knocks at one that was."""
-        while True:
-            endpoint = self.judge.endpoints.take()
-            if endpoint is None:
-                await asyncio.sleep(min(0.05, self.judge.endpoints.cooldown))
-            elif not endpoint.trips or await self._lives(endpoint):
-                return endpoint
-
-    async def _lives(self, endpoint: Endpoint) -> bool:
-        """Whether a server that failed answers at all: if so, it was the questions that it failed at."""
-        servers = self.judge.endpoints
-        try:
-            async with asyncio.timeout(KNOCK):
-                await self.clients[endpoint.url].models.with_raw_response.list()
-        except (openai.APIConnectionError, TimeoutError) as error:
-            servers.failed(endpoint, f"no connection to the server: {error.__cause__ or error or 'timeout'}")
-            return False
-        except openai.APIStatusError as error:
-            if error.status_code >= 500:
-                servers.failed(endpoint, self._words(endpoint, error))
-                return False
-        except BaseException:
-            servers.dropped(endpoint)
-            raise
-        servers.lives(endpoint)
-        return True
-
-    def _words(self, endpoint: Endpoint, error: openai.APIStatusError) -> str:
-        said = _hidden(error.response.text or error.message, endpoint.url)
-        return f"the server answered {error.status_code}: {quoted(said)}"
-
-    def _refused(self, endpoint: Endpoint, error: openai.APIStatusError) -> Exception:
-        """What to make of an HTTP error, the server's state noted."""
-        servers = self.judge.endpoints
-        code = error.status_code
-        said = self._words(endpoint, error)
-        if code in (408, 429) or code >= 500:
-            seconds = retry_after(error.response.headers.get("retry-after"))
-            (servers.asked_for_patience if code == 429 else servers.failed)(endpoint, said, seconds)
-            return _TransientError(said)
-        servers.answered(endpoint)
-        if code == 401:
-            return HPEditError(
-                f"{endpoint.url}: {said}", hint=f"set its key in the environment as {_variable(endpoint.url)}"
-            )
-        if code == 404:
-            return HPEditError(f"{endpoint.url}: {said}", hint=f"does it serve {self.judge.model!r}, below this URL?")
-        return _FinalError(said)
 
 
 async def _description(client: openai.AsyncOpenAI, model: str) -> str | openai.APIError:
@@ -330,38 +196,6 @@ async def _description(client: openai.AsyncOpenAI, model: str) -> str | openai.A
 def _failure(url: str, error: object) -> str:
     """A server and how it failed to describe its model, without the key."""
     return f"{url}: {error.status_code}" if isinstance(error, openai.APIStatusError) else url
-
-
-def retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for, given as a number or a date; 0 where it says nothing useful."""
-    if not value:
-        return 0.0
-    try:
-        return min(max(0.0, float(value)), 3600.0)
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), 3600.0)
-
-
-def _variable(url: str) -> str:
-    """The environment variable of a server's key; OpenAI's own key is sent to nobody else."""
-    return "OPENAI_API_KEY" if urlsplit(url).hostname == OPENAI_HOST else KEY_VARIABLE
-
-
-def _key(url: str) -> str:
-    return os.environ.get(_variable(url), "")
-
-
-def _hidden(text: str, url: str) -> str:
-    """A server's words without the key, should it repeat it."""
-    key = _key(url)
-    return text.replace(key, "***") if key else text
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

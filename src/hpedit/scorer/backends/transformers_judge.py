@@ -21,11 +21,13 @@ from torch import Tensor
 from hpedit.editors.fingerprint import folder_fingerprint
 from hpedit.errors import HPEditError
 from hpedit.quiet import quiet_loading
+from hpedit.scorer.backends.constrained import Grammars, write_batch
 from hpedit.scorer.backends.limits import UnscorableLimit
 from hpedit.scorer.backends.pictures import picture_digest
 from hpedit.scorer.backends.prefix import Group, can_share, encode_group, forward_groups
 from hpedit.scorer.backends.protocol import IMAGE, MIN_MASS, Answer, Question, read_answer
 from hpedit.scorer.backends.surfaces import VERSION, plain_words, surfaces
+from hpedit.scorer.backends.writing import Prompt, Reply
 
 BATCH = 48
 """Most questions in one forward pass."""
@@ -68,6 +70,7 @@ class TransformersJudge:
         self.limit = limit
         self._weights = fingerprint
         self._tokens: dict[tuple[str, ...], list[list[int]]] = {}
+        self._grammars: Grammars | None = None
 
     @classmethod
     def load(
@@ -149,6 +152,21 @@ class TransformersJudge:
                 found[index] = list(zip(texts, values, strict=True))
         return [found[index] for index in range(len(questions))]
 
+    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """One reply a prompt, in order: JSON of the prompt's schema, or the reason why there is none.
+
+        Raises:
+            HPEditError: a schema that can't be kept to, or a tokenizer that can't be held to one.
+        """
+        self._grammars = self._grammars or Grammars(self.processor.tokenizer)
+        questions = [prompt.question for prompt in prompts]
+        replies: dict[int, Reply] = {}
+        for chunk in self._chunks(range(len(prompts)), questions, [prompt.max_tokens for prompt in prompts]):
+            texts = [self._prompt(questions[index]) for index in chunk]
+            written = write_batch(self, texts, [prompts[index] for index in chunk], self._grammars)
+            replies |= dict(zip(chunk, written, strict=True))
+        return [replies[index] for index in range(len(prompts))]
+
     def _forwards(self, questions: Sequence[Question]) -> Iterator[tuple[list[int], Tensor]]:
         """Run all questions, a batch at a time; yields their indices and float32 logits (batch, vocabulary)."""
         prompts = [self._prompt(question) for question in questions]
@@ -177,15 +195,18 @@ class TransformersJudge:
         longest = max(len(group.prefix), *(len(other.prefix) for _, other in shared))
         return rows > self.batch or rows * longest > MAX_TOKENS
 
-    def _chunks(self, indices: Sequence[int], questions: Sequence[Question]) -> Iterator[list[int]]:
-        """Cut into runs that fit one forward pass."""
+    def _chunks(
+        self, indices: Sequence[int], questions: Sequence[Question], answers: Sequence[int] = ()
+    ) -> Iterator[list[int]]:
+        """Cut into runs that fit one forward pass; `answers`: tokens that each may grow by."""
         chunk: list[int] = []
         longest = 0
         for index in indices:
-            longest = max(longest, self._length(questions[index]))
+            length = self._length(questions[index]) + (answers[index] if answers else 0)
+            longest = max(longest, length)
             if chunk and (len(chunk) == self.batch or (len(chunk) + 1) * longest > MAX_TOKENS):
                 yield chunk
-                chunk, longest = [], self._length(questions[index])
+                chunk, longest = [], length
             chunk.append(index)
         if chunk:
             yield chunk
