@@ -271,7 +271,8 @@ def read_table(
 def iter_rows(file: pq.ParquetFile, columns: list[str], rows: range | None = None) -> Iterator[dict[str, Any]]:
     """The rows of an open parquet file, or of a contiguous range of them, reading only the row groups it lies in."""
     rows = range(file.metadata.num_rows) if rows is None else rows
-    groups, before, at = [], 0, 0
+    groups: list[int] = []
+    before = at = 0
     for group in range(file.metadata.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         if at < rows.stop and at + count > rows.start:

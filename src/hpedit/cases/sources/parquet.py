@@ -76,10 +76,9 @@ class ParquetSource(OpenedSource):
             yield Skipped(photo_id, error.message)
             return
         drafts, skipped = read_drafts(cells, photo_id)
-        about = self.attribution(cells, f"{file}/{path}" if path else name)
-        yield Photo(
-            photo_id, image, **about, source_id=cells.get("source_id", ""), labels=labels_of(cells), drafts=drafts
-        )
+        origin = self.origin(cells, f"{file}/{path}" if path else name)
+        source_id = cells.get("source_id", "")
+        yield Photo(photo_id, image, origin, self.licence(cells), source_id, labels_of(cells), drafts)
         yield from skipped
 
     def _decode(self, cell: Any, name: str, folder: Path) -> tuple[Image.Image, str]:

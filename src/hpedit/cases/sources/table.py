@@ -132,21 +132,15 @@ class TableSource(OpenedSource):
         for row in reversed(rows):
             cells |= row.cells
         drafts = tuple(row.draft for row in rows if "reference" not in row.cells)
-        about = self.attribution(cells, name)
+        origin, licence = self.origin(cells, name), self.licence(cells)
+        source_id = cells.get("source_id", "")
         if drafts:
-            yield Photo(
-                self.id(name),
-                image,
-                **about,
-                source_id=cells.get("source_id", ""),
-                labels=labels_of(cells),
-                drafts=drafts,
-            )
+            yield Photo(self.id(name), image, origin, licence, source_id, labels_of(cells), drafts)
         for row in rows:
             if "reference" in row.cells:
-                yield self._case(row, name, image, about)
+                yield self._case(row, image, source_id or self.id(name), origin, licence)
 
-    def _case(self, row: _Usable, name: str, image: Image.Image, about: Mapping[str, str]) -> Item:
+    def _case(self, row: _Usable, image: Image.Image, source_id: str, origin: str, licence: str) -> Item:
         reference = _plain(row.cells["reference"])
         try:
             second = load_image(inside(self.root, reference), reference)
