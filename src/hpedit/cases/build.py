@@ -1,160 +1,223 @@
-"""Building training cases: candidates, the base editor's edit of each, its score, and the hard filter.
+"""`hpedit cases build`: from photographs to a dataset of hard cases, stage by stage.
 
-A folder of results holds candidates.parquet (all cases), base/ (edits and scores of the base editor, resumable),
-given_edits.parquet (edits that came with the instructions), skipped.jsonl, and cases.parquet: the hard cases, on which
-to train.
+1-photos    decode the sources, chunk by chunk              2-unique   drop duplicates and what a bench holds
+3-labels    the main object of each photograph              4-drafts   instructions for it
+5-balance   which of them become candidates/                6-edits    the base editor's edits of each; 6-scores
+7-filter    which are hard                                  8-dataset  the shards and their card, in dataset/
+
+A stage either maps over chunks, each with a file of its own, or decides about everything from an index without
+pixels. So a kill loses the chunks in work, memory does not grow with the photographs but for that index, and the same
+command continues. What the stages write depends on recipe and inputs alone: two builds are equal byte for byte.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from hpedit.bench.run import BenchFolder, BenchRow, run_bench
-from hpedit.cases.instructions import Given, read_instructions
-from hpedit.editors.protocol import Editor
+from hpedit.cases import parts, steps
+from hpedit.cases.decisions import decide_balance, decide_fates, decide_unique
+from hpedit.cases.engine import Engine, engine_of
+from hpedit.cases.exclusion import NEAR, Exclusion
+from hpedit.cases.outcome import draft_counts, write_outcome
+from hpedit.cases.photos import Chunk
+from hpedit.cases.plan import Given, plan
+from hpedit.cases.recipe import CasesRecipe
+from hpedit.cases.sources import OpenedSource, open_source
+from hpedit.cases.stages import Stage, refuse_stale
 from hpedit.errors import HPEditError
-from hpedit.mini.photos import embedded_tiles, folder_tiles
-from hpedit.mini.scenes import make_cases
-from hpedit.records import Case
-from hpedit.scorer.protocol import Scorer
+from hpedit.progress import stage as progress
+from hpedit.recipe_files import recipe_text
 from hpedit.store.atomic import atomic_write
-from hpedit.store.images import list_images
-from hpedit.store.run_folder import RunFolder, hash_path
-from hpedit.store.tables import write_cases, write_edits
-from hpedit.tasks import TASK_IDS
+from hpedit.store.run_folder import RESULT, RunFolder
 
-Source = Literal["mini", "photos", "instructions"]
-SOLVED = 5
-"""A case whose edit scores this when rounded teaches nothing and is dropped (HP-Edit, arXiv 2604.19406)."""
+if TYPE_CHECKING:
+    from hpedit.editors.protocol import Editor
+    from hpedit.scorer.protocol import Scorer
 
-
-def candidates(source: Source, src: Path | None, count: int, seed: int, split: str = "train") -> Given:
-    """Cases before the filter.
-
-    Args:
-        source: "mini": scenes on the embedded photographs; "photos": scenes on the photographs of folder `src`, all
-            eight tasks with exact targets; "instructions": the photographs and instructions of table (or folder) `src`.
-        count: Number of cases, spread evenly over the eight tasks; a table of instructions is read whole.
-        split: Which tiles to use; training and benchmark never share one.
-
-    Raises:
-        HPEditError: `src` is missing, holds nothing usable, or has too few photographs for the split.
-    """
-    per_task = -(-count // len(TASK_IDS))
-    if source == "mini":
-        return Given(make_cases(embedded_tiles(split), per_task, seed, split)[:count], [], [])
-    if src is None:
-        raise HPEditError(f"cases from {source} need --src", hint="name the folder or table")
-    if source == "instructions":
-        return read_instructions(src)
-    paths, skipped = list_images(src)
-    if not paths:
-        raise HPEditError(f"{src} has no picture that can be read", hint="it needs PNG, JPEG or WebP files")
-    cases = make_cases(folder_tiles(paths, split), per_task, seed, split)[:count]
-    return Given(cases, [], [{"id": str(path), "reason": reason} for path, reason in skipped])
+RECIPE = "recipe.yaml"
 
 
-def is_hard(row: BenchRow) -> bool:
-    """Whether a case is kept: its edit was scored and is not already a rounded 5."""
-    return row.score is not None and int(row.score + 0.5) < SOLVED
-
-
-def filter_hard(cases: Sequence[Case], folder: BenchFolder) -> tuple[list[Case], dict[str, Any]]:
-    """The hard cases, and counts per task of what was kept, solved and unscorable."""
-    rows = {row.case_id: row for row in folder.rows()}
-    kept = [case for case in cases if is_hard(rows[case.id])]
-    fates = Counter((case.task, _fate(rows[case.id])) for case in cases)
-    tasks = [task for task in TASK_IDS if any(case.task == task for case in cases)]
-    return kept, {task: {fate: fates[task, fate] for fate in ("kept", "solved", "unscorable")} for task in tasks}
-
-
-def _fate(row: BenchRow) -> str:
-    """What becomes of a case: "kept", "solved" or "unscorable"."""
-    return "unscorable" if row.score is None else "kept" if is_hard(row) else "solved"
-
-
-def build_hard(
-    out: Path,
-    given: Given,
-    editor: Editor,
-    scorer: Scorer | None,
+def run_build(
+    recipe: CasesRecipe,
     *,
-    seed: int,
-    steps: int = 8,
-    what: dict[str, Any] | None = None,
-) -> list[Case]:
-    """Edit, score and filter the candidates; returns the hard cases. The same call continues a killed one in `out`.
-
-    Args:
-        given: Candidates, with what came beside them; edits that were given are stored as they are.
-        scorer: Without one all cases are kept.
-        steps: ODE steps of the base editor's edits.
-        what: More of the recipe, by which `out` is recognised when the call is repeated.
-
-    Raises:
-        HPEditError: no case is left, or `out` holds another run.
-    """
-    recipe = {
-        "seed": seed,
-        "steps": steps,
-        "scorer": scorer.fingerprint if scorer else None,
-        "editor": editor.fingerprint,
-        **(what or {}),
-    }
-    inputs = {"cases": _hash(given.cases)}
-    with RunFolder.open(out, "cases", recipe, inputs) as run:
-        if not (out / "candidates.parquet").exists():
-            write_cases(out / "candidates.parquet", given.cases)
-        if given.edits and not (out / "given_edits.parquet").exists():
-            write_edits(out / "given_edits.parquet", given.edits)
-        atomic_write(out / "skipped.jsonl", "".join(json.dumps(row) + "\n" for row in given.skipped))
-        folder = run_bench(editor, given.cases, scorer, out / "base", seed=seed, steps=steps, label="base", batch=48)
-        if scorer is None:
-            kept = list(given.cases)
-            counts = {task: {"kept": n} for task, n in Counter(case.task for case in kept).items()}
-        else:
-            kept, counts = filter_hard(given.cases, folder)
-        if not run.done:
-            if not kept:
-                raise HPEditError(
-                    "every case is already solved or unscorable: nothing is left to train on",
-                    hint="build more or harder cases",
-                )
-            write_cases(out / "cases.parquet", kept)
-            run.finish(
-                {"candidates": len(given.cases), "kept": len(kept), "tasks": counts, "skipped": len(given.skipped)}
-            )
-    return kept
-
-
-def build_cases(
-    source: Source,
-    out: Path,
-    *,
-    src: Path | None = None,
-    count: int = 96,
-    scorer: Path | None = None,
-    model: str = "mini",
-    seed: int = 0,
+    engine: str = "local",
+    workers: int | None = None,
+    update: bool = False,
+    base: Path | None = None,
+    editor: Editor | None = None,
+    scorer: Scorer | None = None,
 ) -> dict[str, Any]:
-    """`hpedit cases build`: see `candidates` and `build_hard`. Returns the counts."""
-    from hpedit.editors.qwen_image_edit import QwenImageEdit
-    from hpedit.scorer.hp_scorer import HPScorer
-    from hpedit.store.atomic import read_json
+    """Build the cases of a recipe, or continue to, or return the counts of what is already there.
 
-    given = candidates(source, src, count, seed)
-    editor = QwenImageEdit.load(model, cache=out.parent / (out.name + ".conditioning") if model != "mini" else None)
-    what = {"source": source, "count": count, "src": hash_path(src) if src else None}
-    build_hard(out, given, editor, HPScorer.load(scorer) if scorer else None, seed=seed, what=what)
-    result: dict[str, Any] = read_json(out / "result.json")
-    return result
+    Args:
+        recipe: All that shapes the cases.
+        engine: "local" or "ray"; the result is the same.
+        workers: Processes of ray.
+        update: Make stale stages anew instead of refusing.
+        base: What the recipe's paths are relative to; None = the working directory.
+        editor: Edits instead of `edits.editor`; local engine alone.
+        scorer: Scores instead of the scorer in `filter.scorer`; local engine alone.
+
+    Raises:
+        HPEditError: something that the recipe names can't be had, the output holds another build, or nothing is left.
+    """
+    if engine != "local" and (editor is not None or scorer is not None):
+        raise HPEditError(f"an editor or scorer in this process is of no use to {engine}", hint="name them instead")
+    base = (base or Path.cwd()).resolve()
+    out = base / recipe.output
+    sources = [open_source(section, n, base, recipe.seed) for n, section in enumerate(recipe.sources)]
+    with RunFolder.open(out, "cases", {}) as run:
+        given = Given(editor, scorer)
+        stages = plan(recipe, out, base, [source.fingerprint() for source in sources], given)
+        removed = refuse_stale(stages, update=update, before=lambda: (out / RESULT).unlink(missing_ok=True))
+        for name in removed:
+            run.log(f"stale, made anew: {name}")
+        if not run.done:
+            atomic_write(out / RECIPE, recipe_text(recipe))
+            _Build(recipe, base, out, sources, stages, run, lambda: engine_of(engine, workers), given).run()
+        return run.result()
 
 
-def _hash(cases: Sequence[Case]) -> str:
-    from hpedit.bench.run import cases_fingerprint
+@dataclass(slots=True)
+class _Build:
+    """One sitting."""
 
-    return cases_fingerprint(cases)
+    recipe: CasesRecipe
+    base: Path
+    out: Path
+    sources: Sequence[OpenedSource]
+    stages: Sequence[Stage]
+    folder: RunFolder
+    start: Callable[[], Engine]
+    given: Given
+    engine: Engine | None = None
+
+    def run(self) -> None:
+        """Do the stages that are not done."""
+        work = (
+            self._photos,
+            self._unique,
+            self._labels,
+            self._drafts,
+            self._balance,
+            self._edits,
+            self._scores,
+            self._filter,
+            self._dataset,
+        )
+        for stage, do in zip(self.stages, work, strict=True):
+            if not stage.done:
+                stage.begin()
+                began = time.monotonic()
+                counts = do()
+                self.folder.metrics({"stage": stage.name, "seconds": time.monotonic() - began, "counts": counts})
+                stage.finish(counts)
+            _refuse_nothing(stage)
+        self.folder.finish(write_outcome(self.out, self.stages))
+
+    def _map(self, name: str, task: Any, chunks: Sequence[Any]) -> None:
+        """Do the chunks that have no file yet."""
+        left = [chunk for chunk in chunks if not task.file(chunk).exists()]
+        with progress(name, total=len(chunks), done=len(chunks) - len(left)) as advance:
+            if not left:
+                return
+            if self.engine is None:
+                self.engine = self.start()
+            items, began = 0, time.monotonic()
+            for counts in self.engine.map(task, left):
+                items += counts["items"]
+                advance(1)
+        # Beside the stage's own record: what this sitting has done of it, for the speed.
+        self.folder.metrics({"map": name, "items": items, "seconds": time.monotonic() - began})
+
+    def _photos(self) -> dict[str, Any]:
+        chunks: list[Chunk] = [chunk for source in self.sources for chunk in source.chunks(parts.CHUNK)]
+        task = steps.ReadPhotos(self.recipe.sources, self.base, self.recipe.seed, self.out)
+        self._map("photographs", task, chunks)
+        return {"chunks": len(chunks)}
+
+    def _unique(self) -> dict[str, Any]:
+        section = self.recipe.duplicates
+        # A bench stays out though its pictures were resized, whatever the build thinks of its own.
+        exclusion = Exclusion.of([self.base / path for path in section.exclude], section.near or NEAR)
+        return decide_unique(self.out, section.near, exclusion)
+
+    def _numbers(self) -> range:
+        """The files of photographs."""
+        return range(len(parts.part_files(self.out / steps.PHOTOS)))
+
+    def _labels(self) -> dict[str, Any]:
+        self._map("labels", steps.LabelPhotos(self.recipe.labels, self.out), self._numbers())
+        return {}
+
+    def _drafts(self) -> dict[str, Any]:
+        recipe = self.recipe
+        task = steps.WriteDrafts(recipe.instructions, recipe.labels.categories, self.base, recipe.seed, self.out)
+        self._map("instructions", task, self._numbers())
+        return draft_counts(self.out)
+
+    def _balance(self) -> dict[str, Any]:
+        counts = decide_balance(self.out, self.recipe.balance, self.recipe.seed)
+        chunks = -(-counts["candidates"] // parts.CHUNK)
+        self._map("candidates", steps.MakeCandidates(self.out), range(chunks))
+        return counts | {"chunks": chunks}
+
+    def _candidate_chunks(self) -> range:
+        return range(self.stages[4].counts()["chunks"])
+
+    def _edits(self) -> dict[str, Any]:
+        section = self.recipe.edits
+        if section.editor is None and self.given.editor is None:
+            return {}
+        task = steps.EditCandidates(section, self.recipe.seed, self.out, self.given.editor)
+        self._map("edits", task, self._candidate_chunks())
+        return {"edits": self.stages[4].counts()["candidates"] * section.per_case}
+
+    def _scores(self) -> dict[str, Any]:
+        folder = self.recipe.filter.scorer
+        edited = self.recipe.edits.editor is not None or self.given.editor is not None
+        if not edited or (folder is None and self.given.scorer is None):
+            return {}
+        batch = self.recipe.edits.batch
+        task = steps.ScoreEdits(self.base / folder if folder else None, batch, self.out, self.given.scorer)
+        self._map("scores", task, self._candidate_chunks())
+        return {"scores": self.stages[5].counts()["edits"]}
+
+    def _filter(self) -> dict[str, Any]:
+        return decide_fates(self.out, self.recipe.filter, len(self._candidate_chunks()))
+
+    def _dataset(self) -> dict[str, Any]:
+        return {}
+
+
+def _refuse_nothing(stage: Stage) -> None:
+    """HPEditError if a stage has left nothing for the ones after it."""
+    counts = stage.counts()
+    if stage.name == steps.UNIQUE and not counts.get("kept"):
+        raise HPEditError(
+            f"the sources hold no usable photograph: {_why_none(stage, counts)}", hint="see sources in the recipe"
+        )
+    if stage.name == steps.BALANCE and not counts["candidates"]:
+        raise HPEditError(
+            f"no candidate is left of {counts['drafts']} instructions",
+            hint="see instructions and balance in the recipe, and rejected instructions in 4-drafts",
+        )
+    if stage.name == steps.FILTER and not counts["kept"]:
+        raise HPEditError(
+            "every case is already solved, impossible or unscorable: nothing is left to train on",
+            hint="build more or harder cases",
+        )
+
+
+def _why_none(stage: Stage, counts: dict[str, Any]) -> str:
+    if counts.get("photos"):
+        return f"all {counts['photos']} are excluded"
+    for path in parts.part_files(stage.out / steps.PHOTOS):
+        for row in parts.read_rows(path, ("id", "reason")):
+            if row["reason"] is not None:
+                return f"{counts.get('skipped', 0)} were skipped, as {row['id']}: {row['reason']}"
+    return "they are empty"

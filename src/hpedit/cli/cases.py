@@ -7,32 +7,38 @@ from typing import Annotated, Literal
 
 import typer
 
-from hpedit.cli.common import PLAIN, Seed, print_json
+from hpedit.cli.common import PLAIN, print_json
 
 cases = typer.Typer(name="cases", help="What an editor is trained and measured on.", **PLAIN)
 
 
 @cases.command("build")
 def cases_build(
-    source: Annotated[
-        Literal["mini", "photos", "instructions"],
-        typer.Option(help="The mini world, a folder of photographs, or given instructions."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the cases.")],
-    src: Annotated[
-        Path | None, typer.Option(help="Folder of photographs, or of instructions and their photographs.")
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, see recipes/cases_*.yaml and docs/cases.md.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Cases to build before the hard filter.")] = 96,
-    scorer: Annotated[
-        Path | None, typer.Option(help="Fitted scorer for the hard filter; none keeps every case.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="The base editor: mini, a folder, or a Hugging Face id.")] = "mini",
-    seed: Seed = 0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This process, or a Ray cluster: the result is the same.")
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes, for ray; all CPUs if not given.")] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Make the stages anew that the recipe or its inputs have outdated.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print it resolved.")] = False,
 ) -> None:
-    """Build cases and keep the hard ones.
+    """Build training cases from photographs.
 
-    The base editor edits each, the scorer scores the edit, and what scores a rounded 5 is dropped.
+    Instructions are written or taken as given, balanced over tasks and categories, edited by the base editor, and
+    filtered to the hard ones. The same command continues a build that was stopped. Prints the counts as JSON.
     """
-    from hpedit.cases.build import build_cases
+    from hpedit.cases.recipe import CasesRecipe
+    from hpedit.recipe_files import read_recipe, recipe_text
 
-    print_json(build_cases(source, out, src=src, count=count, scorer=scorer, model=model, seed=seed))
+    resolved = read_recipe(recipe, CasesRecipe, settings or [])
+    if dry_run:
+        typer.echo(recipe_text(resolved), nl=False)
+        return
+    from hpedit.cases.build import run_build
+
+    print_json(run_build(resolved, engine=engine, workers=workers, update=update))

@@ -1,0 +1,257 @@
+"""What a build decides about all its photographs, drafts and cases at once, from a thin index without a pixel.
+
+`decide_unique` (2-unique), `decide_balance` (5-balance) and `decide_fates` (7-filter) read the files of the stages
+before, write one file each, and return counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hpedit.cases import parts
+from hpedit.cases.balance import Cell, Pool, choose, table_of
+from hpedit.cases.duplicates import Duplicate, find_duplicates
+from hpedit.cases.exclusion import Exclusion
+from hpedit.cases.recipe import BalanceSection, FilterSection
+from hpedit.cases.steps import BALANCE, CHOSEN, DRAFTS, FATES, FILTER, INDEX, PHOTOS, SCORES, UNIQUE, candidates_file
+from hpedit.store.atomic import atomic_write, dump_json
+
+BALANCED = "balance.json"
+MAX_ID = 150
+"""Characters of a made id: it names files, whose names may have 255 bytes."""
+
+FATE = {
+    "case_id": parts.TEXT,
+    "task": parts.TEXT,
+    "category": parts.TEXT,
+    "kept": parts.YES,
+    "reason": parts.TEXT,
+    "mean": pa.float64(),
+    "std": pa.float64(),
+    "unscorable": parts.NUMBER,
+}
+"""Columns of 7-filter/fates.parquet; row group n is of candidates/part-n."""
+
+
+@dataclass(slots=True)
+class _Photos:
+    """The index of 2-unique: what is compared of each photograph."""
+
+    shas: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, int] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    """Id of a photograph (a ready case has none here) -> its source_id."""
+    sayings: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Id -> hashes of the instructions that came with it, where any did."""
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Id of a photograph or ready case -> why."""
+    repeated: set[tuple[int, int]] = field(default_factory=set)
+    """Places whose id was there before."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Photographs by what became of them."""
+
+
+def decide_unique(out: Path, near: int, exclusion: Exclusion) -> dict[str, int]:
+    """Which photographs stay.
+
+    Dropped are what a bench holds, and duplicates. A duplicate with instructions of its own stays for those that the
+    photograph which it repeats does not have, as one unit with it: the two are never split between fitting and testing.
+    Ready cases are compared by sources and instruction together.
+    """
+    found = _index(out, exclusion)
+    names = list(found.shas)
+    duplicates = find_duplicates(names, list(found.shas.values()), list(found.hashes.values()), near)
+    counts = found.counts
+    units: dict[str, str] = {}
+    said: dict[str, set[int]] = {name: set(sayings) for name, sayings in found.sayings.items()}
+    for duplicate in duplicates:
+        units[duplicate.dropped] = found.units[duplicate.kept]
+        new = set(found.sayings.get(duplicate.dropped, ())) - said.setdefault(duplicate.kept, set())
+        said[duplicate.kept] |= new
+        if not new:
+            found.dropped[duplicate.dropped] = _likeness(duplicate)
+            counts[duplicate.kind] += 1
+    files = parts.part_files(out / PHOTOS)
+    parts.write_groups(
+        out / UNIQUE / INDEX, parts.UNIQUE, (_fates(path, n, found, units) for n, path in enumerate(files))
+    )
+    return dict(counts)
+
+
+def _likeness(duplicate: Duplicate) -> str:
+    if duplicate.kind == "exact":
+        return f"it has the pixels of {duplicate.kept}"
+    return f"it looks like {duplicate.kept} ({duplicate.distance} of 64 bits differ)"
+
+
+def _index(out: Path, exclusion: Exclusion) -> _Photos:
+    """Read what is compared; benches and repeats among the ready cases are decided on the way."""
+    found, seen = _Photos(), set()
+    groups: dict[str, str] = {}
+    for part, path in enumerate(parts.part_files(out / PHOTOS)):
+        for place, row in enumerate(parts.read_rows(path, parts.THIN)):
+            name = row["id"]
+            if row["reason"] is not None:
+                continue
+            if name in seen:
+                found.repeated.add((part, place))
+                continue
+            seen.add(name)
+            reason = exclusion.reason(row["case_id"] or name, row["source_id"], row["sha"], row["phash"])
+            if reason is not None:
+                found.dropped[name] = reason
+                found.counts["excluded"] += 1
+            elif row["group"] is not None:
+                # The smaller id stays, whichever was read first.
+                one, other = sorted((name, groups.get(row["group"], name)))
+                groups[row["group"]] = one
+                if one != other:
+                    found.dropped[other] = f"it has the picture and the instruction of {one}"
+                    found.counts["exact"] += 1
+            else:
+                found.shas[name], found.hashes[name], found.units[name] = row["sha"], row["phash"], row["source_id"]
+                if sayings := tuple(_hash(draft.task, draft.instruction) for draft in parts.drafts_of(row)):
+                    found.sayings[name] = sayings
+    return found
+
+
+def _hash(*texts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def _fates(path: Path, part: int, found: _Photos, units: Mapping[str, str]) -> Sequence[parts.Row]:
+    counts = found.counts
+    rows: list[parts.Row] = []
+    for place, row in enumerate(parts.read_rows(path, ("id", "reason", "source_id"))):
+        if row["reason"] is not None:
+            counts["skipped"] += 1
+            continue
+        reason = found.dropped.get(row["id"])
+        if (part, place) in found.repeated:
+            reason = "another photograph has its id"
+            counts["repeated"] += 1
+        counts["photos"] += 1
+        counts["kept"] += reason is None
+        unit = units.get(row["id"], row["source_id"])
+        rows.append({"row": place, "id": row["id"], "unit": unit, "kept": reason is None, "reason": reason})
+    return rows
+
+
+def decide_balance(out: Path, section: BalanceSection, seed: int) -> dict[str, Any]:
+    """Which drafts become candidates, and their ids; also writes balance.json, the counts before and after."""
+    pool = Pool(seed)
+    index = parts.read_groups(out / UNIQUE / INDEX, ("row", "id"))
+    for part, photos in enumerate(index):
+        names = {photo["row"]: photo["id"] for photo in photos}
+        for draft in _one_wording(part, out, names, seed):
+            cell = (draft["task"], draft["category"] or "")
+            place = (part, draft["row"], draft["number"])
+            pool.add(place, cell, names[draft["row"]], draft["instruction"])
+    before = pool.counts()
+    chosen = choose(pool, section)
+    del pool
+    after: Counter[Cell] = Counter()
+    parts.write_groups(out / BALANCE / CHOSEN, parts.CHOSEN, _chunks(_chosen(out, chosen), after))
+    atomic_write(out / BALANCE / BALANCED, dump_json({"before": table_of(before), "after": table_of(after)}))
+    return {"drafts": sum(before.values()), "candidates": len(chosen)}
+
+
+def _chunks(rows: Iterator[parts.Row], after: Counter[Cell]) -> Iterator[list[parts.Row]]:
+    """The rows in chunks of candidates, counted in `after` as they pass."""
+    while chunk := list(islice(rows, parts.CHUNK)):
+        after.update((row["task"], row["category"]) for row in chunk)
+        yield [{name: row[name] for name in parts.CHOSEN} for row in chunk]
+
+
+def _one_wording(part: int, out: Path, names: Mapping[int, str], seed: int) -> Iterator[parts.Row]:
+    """The usable drafts of a file: of several wordings of one thing the one that a hash picks."""
+    columns = ("row", "number", "task", "instruction", "category", "wording", "reason")
+    groups: dict[tuple[int, int], list[parts.Row]] = {}
+    group = 0
+    for draft in parts.read_rows(parts.numbered(out / DRAFTS, part), columns):
+        if draft["reason"] is None:
+            # A wording of number 0 begins a new thing to say.
+            group += draft["wording"] == 0
+            groups.setdefault((draft["row"], group), []).append(draft)
+    for (row, _), drafts in groups.items():
+        yield min(drafts, key=lambda draft: _hash(str(seed), names[row], draft["task"], draft["instruction"]))
+
+
+def _chosen(out: Path, places: Sequence[tuple[int, int, int]]) -> Iterator[parts.Row]:
+    """Rows of CHOSEN, with task and category beside; ids that two would share get a hash of the photograph behind."""
+    # Hashes of the ids, not the ids, and the files read twice: a million names would fill the memory.
+    used = Counter(_hash(row["case_id"]) for row in _named(out, places))
+    for row in _named(out, places):
+        if used[_hash(row["case_id"])] > 1:
+            row["case_id"] += f"-{hashlib.sha256(row['photo'].encode()).hexdigest()[:8]}"
+        yield row
+
+
+def _named(out: Path, places: Sequence[tuple[int, int, int]]) -> Iterator[parts.Row]:
+    by_file: dict[int, list[tuple[int, int]]] = {}
+    for part, row, number in places:
+        by_file.setdefault(part, []).append((row, number))
+    with pq.ParquetFile(out / UNIQUE / INDEX) as file:
+        for part, mine in by_file.items():
+            photos = {p["row"]: p for p in file.read_row_group(part, columns=["row", "id", "unit"]).to_pylist()}
+            columns = ("row", "number", "task", "instruction", "category", "id")
+            drafts = {(d["row"], d["number"]): d for d in parts.read_rows(parts.numbered(out / DRAFTS, part), columns)}
+            for row, number in mine:
+                photo, draft = photos[row], drafts[row, number]
+                yield {
+                    "case_id": case_id(photo["id"], draft["task"], draft["instruction"], draft["id"]),
+                    "part": part,
+                    "row": row,
+                    "number": number,
+                    "unit": photo["unit"],
+                    "photo": photo["id"],
+                    "task": draft["task"],
+                    "category": draft["category"] or "",
+                }
+
+
+def case_id(photo: str, task: str, instruction: str, given: str) -> str:
+    """The id of a case: as given, or made of photograph, task and instruction; it can name a file on any system."""
+    digest = hashlib.sha256(instruction.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    name = given or f"{photo}-{task}-{digest}"
+    clean = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "_"
+    if len(clean) <= MAX_ID:
+        return clean
+    return f"{clean[: MAX_ID - 17]}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def decide_fates(out: Path, section: FilterSection, chunks: int) -> dict[str, Any]:
+    """Which candidates are hard enough, by the scores of their edits; returns the counts by task and reason."""
+    counts: dict[str, Counter[str]] = {}
+    parts.write_groups(out / FILTER / FATES, FATE, (_decided(out, section, n, counts) for n in range(chunks)))
+    kept = sum(count for task in counts.values() for reason, count in task.items() if reason == "kept")
+    return {"kept": kept, "tasks": {task: dict(sorted(counts[task].items())) for task in sorted(counts)}}
+
+
+def _decided(out: Path, section: FilterSection, number: int, counts: dict[str, Counter[str]]) -> Sequence[parts.Row]:
+    from hpedit.cases.hardness import decide
+    from hpedit.store.tables import read_scores
+
+    cases = parts.read_rows(candidates_file(out, number), ("id", "task", "category"))
+    values: dict[str, list[float | None]] = {case["id"]: [] for case in cases}
+    if section.by != "none":
+        for score in read_scores(parts.numbered(out / SCORES, number)):
+            values[score.edit_id.partition(":")[2]].append(score.value)
+    rows = []
+    for case, fate in zip(cases, decide(values, section).values(), strict=True):
+        counts.setdefault(case["task"], Counter())["kept" if fate.kept else fate.reason] += 1
+        rows.append(
+            {"case_id": case["id"], "task": case["task"], "category": case["category"], "kept": fate.kept}
+            | {"reason": fate.reason, "mean": fate.mean, "std": fate.std, "unscorable": fate.unscorable}
+        )
+    return rows

@@ -1,0 +1,85 @@
+"""Reading cases wherever they are kept: a build, a dataset, a folder with cases.parquet, or one table.
+
+    folder = CasesFolder(Path("runs/cases"))
+    folder.kept()             # to train and to measure on: what the filter left
+    folder.candidates()       # to rate and to fit on: all that were edited, with
+    folder.edits()            # the base editor's edits of them
+
+Everything comes one case at a time. Only a build has candidates and edits of its own; elsewhere every case is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpedit.cases import parts
+from hpedit.cases.sources.ready import case_files
+from hpedit.cases.steps import BALANCE, CANDIDATES, EDITS, FATES, FILTER
+from hpedit.errors import HPEditError
+from hpedit.records import Case, Edit
+from hpedit.store.atomic import read_json
+from hpedit.store.tables import iter_cases, iter_edits
+
+MENDED = "run `hpedit cases build` with its recipe again to continue it"
+
+
+class CasesFolder:
+    """Cases on disk, by the path of their folder or table."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise HPEditError(f"{self.path} does not exist", hint="name a table or a folder of cases")
+
+    @property
+    def built(self) -> bool:
+        """Whether it is the output of `hpedit cases build`, finished or not."""
+        return (self.path / BALANCE).is_dir()
+
+    def case_files(self) -> list[Path]:
+        """The tables of all cases that were edited, or that there are; HPEditError if there is none."""
+        if not self.built:
+            return case_files(self.path)
+        self._require(BALANCE)
+        return parts.part_files(self.path / CANDIDATES)
+
+    def edit_files(self) -> list[Path]:
+        """The tables of the base editor's edits of a build; HPEditError if it has none."""
+        if not self.built:
+            raise HPEditError(
+                f"{self.path} is no folder of `hpedit cases build` and holds no edits", hint="name --edits"
+            )
+        self._require(EDITS)
+        files = parts.part_files(self.path / EDITS)
+        if not files:
+            raise HPEditError(f"{self.path} was built without edits", hint="name edits.editor in its recipe")
+        return files
+
+    def candidates(self) -> Iterator[Case]:
+        """All cases that were edited, or that there are."""
+        for file in self.case_files():
+            yield from iter_cases(file)
+
+    def edits(self) -> Iterator[Edit]:
+        """The edits that the build has made, k of each candidate."""
+        for file in self.edit_files():
+            yield from iter_edits(file)
+
+    def kept(self) -> Iterator[Case]:
+        """The cases that the filter left; all, where there was none."""
+        if not self.built:
+            yield from self.candidates()
+            return
+        self._require(FILTER)
+        fates = parts.read_groups(self.path / FILTER / FATES, ("case_id", "kept"))
+        for file, rows in zip(self.case_files(), fates, strict=True):
+            kept = {row["case_id"] for row in rows if row["kept"]}
+            if kept:
+                yield from (case for case in iter_cases(file) if case.id in kept)
+
+    def _require(self, stage: str) -> None:
+        """HPEditError while a stage is not finished: what is there is only a part."""
+        record = self.path / stage / "stage.json"
+        if not record.exists() or "counts" not in read_json(record):
+            raise HPEditError(f"{self.path} is not finished: {stage} is missing", hint=MENDED)
