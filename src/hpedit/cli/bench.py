@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from hpedit.cli.common import PLAIN, Seed, print_json
+from hpedit.errors import HPEditError
 
 bench = typer.Typer(name="bench", help="How good a model's edits are, beside another's.", **PLAIN)
 
@@ -120,3 +121,38 @@ def bench_ablate(
 
     run_ablation(out, seeds=parse_seeds(seeds), world=World(photos, objects), jobs=jobs)
     typer.echo((out / "ablate.md").read_text(encoding="utf-8"), nl=False)
+
+
+@bench.command("published")
+def bench_published(
+    name: Annotated[Literal["gedit", "imgedit"], typer.Argument(help="Which published benchmark.")],
+    scores: Annotated[
+        list[Path] | None, typer.Option(help="Files of its judge, or folders of them; can be repeated.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The benchmark: GEdit's parquet, ImgEdit's basic_edit.json; or its folder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --data: folder for cases.parquet.")] = None,
+    edits: Annotated[
+        Path | None, typer.Option(help="With --out: a model's results, copied under the case ids.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="GEdit: en or cn.")] = "en",
+    as_json: Annotated[bool, typer.Option("--json", help="Print scores as JSON instead of tables.")] = False,
+) -> None:
+    """Read GEdit-Bench or ImgEdit-Bench.
+
+    --scores prints the tables of its own rule; --data with --out brings its cases here, for `bench run` and `score`.
+    """
+    from hpedit.bench.published import BENCHMARKS
+    from hpedit.bench.published.common import render, write_benchmark
+
+    if scores:
+        tables = BENCHMARKS[name].scores(scores, data, language)
+        if as_json:
+            print_json([table.as_dict() for table in tables])
+        else:
+            typer.echo(render(tables))
+    if data is not None and out is not None:
+        print_json(write_benchmark(BENCHMARKS[name], data, out, language, edits))
+    elif not scores:
+        raise HPEditError("there is nothing to do", hint="give --scores FILES, or --data with --out")
