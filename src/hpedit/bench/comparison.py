@@ -73,7 +73,18 @@ def compare_models(
         HPEditError: fewer than two models, one label twice, no instrument in common, or folders that differ in cases,
             seed or steps.
     """
+    if len(folders) < 2:
+        raise HPEditError("a comparison needs two models at least", hint="name two folders of `hpedit bench run`")
     _check(folders)
+    return _compare(folders, human, seed, tasks)
+
+
+def describe_model(folder: BenchFolder, seed: int = 0) -> dict[str, Any]:
+    """The same figures of one model alone, without differences."""
+    return _compare([folder], None, seed, tasks=True)
+
+
+def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: int, tasks: bool) -> dict[str, Any]:
     arms = aligned({folder.label: folder.rows() for folder in folders})
     reference = folders[0].label
     rows = arms[reference]
@@ -112,8 +123,6 @@ def aligned(arms: Arms) -> Arms:
 
 
 def _check(folders: Sequence[BenchFolder]) -> None:
-    if len(folders) < 2:
-        raise HPEditError("a comparison needs two models at least", hint="name two folders of `hpedit bench run`")
     labels = [folder.label for folder in folders]
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
@@ -140,7 +149,9 @@ def _check(folders: Sequence[BenchFolder]) -> None:
 def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[Column]:
     """Oracle, scorers, second judges and people, as far as they have measured anything."""
     columns = [_oracle(arms)]
-    columns += [_scored(folders, arms, one) for one in common_instruments(folders)]
+    shared = common_instruments(folders)
+    own = {judge for one in shared if one.role == "scorer" for judge in one.judges}
+    columns += [_scored(folders, arms, one, same=one.same_judge or bool(own & set(one.judges))) for one in shared]
     if human is not None:
         columns.append(_human(arms, human))
     columns = [column for column in columns if any(not np.isnan(values).all() for values in column.values.values())]
@@ -190,7 +201,7 @@ def _copies(arms: Arms, n: int) -> Array:
     return copies
 
 
-def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument) -> Column:
+def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, *, same: bool) -> Column:
     values: dict[str, Array] = {}
     reasons: dict[str, Mapping[str, int]] = {}
     for folder in folders:
@@ -200,10 +211,10 @@ def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument) 
         reasons[folder.label] = _missing(rows) | dict(sorted(found.items()))
     second = instrument.role == "second"
     title = f"Second judge ({instrument.name})" if second else "HP-Scorer"
-    note = "the scorer's own judge, uncalibrated" if instrument.same_judge else "took no part in training"
+    note = "the scorer's own judge, uncalibrated" if same else "took no part in training"
     return Column(
         instrument.role, title, note if second else f"{instrument.name}, the reward where it trained a model",
-        second and not instrument.same_judge, values, reasons, instrument.fingerprint,
+        second and not same, values, reasons, instrument.fingerprint,
     )  # fmt: skip
 
 

@@ -74,6 +74,8 @@ class Instrument:
     """As the user named it: a scorer's folder, a judge."""
     same_judge: bool = False
     """A second judge that is among the scorer's own, and so no independent look; it was asked for by name."""
+    judges: tuple[str, ...] = ()
+    """Fingerprints of the judges that answer."""
 
     @property
     def stem(self) -> str:
@@ -142,13 +144,18 @@ class BenchFolder:
     def instruments(self) -> list[Instrument]:
         """What has scored every edit, scorers before second judges."""
         edits = sum(1 for row in read_jsonl(self.path / ROWS) if not row.get("missing"))
-        found = [Instrument(**read_json(file)) for file in sorted((self.path / SCORES).glob("*.json"))]
+        found = [_instrument(file) for file in sorted((self.path / SCORES).glob("*.json"))]
         done = [one for one in found if len(self.scores(one)) == edits]
         return sorted(done, key=lambda one: (one.role, one.name, one.fingerprint))
 
     def scores(self, instrument: Instrument) -> dict[str, dict[str, Any]]:
         """Edit id -> {"score", "std", "reason"} by one instrument; those that it has scored so far."""
         return {line["edit_id"]: line for line in read_jsonl(scores_file(self.path, instrument))}
+
+
+def _instrument(file: Path) -> Instrument:
+    stored = read_json(file)
+    return Instrument(**{**stored, "judges": tuple(stored["judges"])})
 
 
 def scores_file(path: Path, instrument: Instrument) -> Path:

@@ -2,48 +2,144 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hpedit.cli.common import PLAIN, Seed, print_json
+from hpedit.cli.common import PLAIN, Seed, print_json, typed_command
 from hpedit.errors import HPEditError
 
+if TYPE_CHECKING:
+    from hpedit.bench.folder import BenchFolder
+
 bench = typer.Typer(name="bench", help="How good a model's edits are, beside another's.", **PLAIN)
+
+Scorer = Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; none leaves its column out.")]
+SecondJudge = Annotated[
+    str | None, typer.Option(help="A judge that took no part in training, or the folder of another scorer.")
+]
+SameJudge = Annotated[bool, typer.Option("--same-judge", help="Take a second judge that is the scorer's own.")]
+Label = Annotated[str | None, typer.Option(help="Name of the model in tables; none takes the name of OUT.")]
+TrainedOn = Annotated[
+    list[Path] | None,
+    typer.Option(help="Recipe, run or cases that the model was trained on: refuses what is in both; can be repeated."),
+]
+HeldOut = Annotated[Path, typer.Option(help="Held-out cases: parquet, or a folder that holds some.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @bench.command("run")
 def bench_run(
-    cases: Annotated[Path, typer.Option(help="Held-out cases: parquet, or a folder of `hpedit cases build`.")],
-    lora: Annotated[Path, typer.Option(help="The post-trained LoRA; the base is the editor without it.")],
-    scorer: Annotated[Path | None, typer.Option(help="Fitted scorer; none leaves its column out.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the benchmark; the same command continues it.")] = Path(
-        "runs/bench"
-    ),
-    model: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")] = "mini",
+    editor: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")],
+    cases: HeldOut,
+    out: Annotated[Path, typer.Option(help="Folder of this model's results; the same command continues it.")],
+    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA; none measures the base.")] = None,
+    scorer: Scorer = None,
+    second_judge: SecondJudge = None,
+    same_judge: SameJudge = False,
+    label: Label = None,
     steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
     seed: Seed = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Cases at a time.")] = 16,
+    revision: Annotated[str | None, typer.Option(help="Of an editor from the hub.")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the editor's weights.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    trained_on: TrainedOn = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure base against post-trained.
+    """Edit and score all cases with one model.
 
-    On the same cases and seeds; prints the summary as JSON and writes a report.
+    The same command continues a run that was stopped; a scorer or second judge that is added later scores what is
+    there. Models run with one seed edit each case from the same noise.
     """
-    from hpedit.commands import bench_base_and_lora
+    from hpedit.bench.commands import EditorChoice, Judging, bench_editor
 
-    summary = bench_base_and_lora(
-        cases, out, lora=lora, scorer=scorer, model=model, steps=steps, seed=seed, command=sys.argv
-    )
-    print_json(summary)
+    choice = EditorChoice(editor, revision, lora, dtype, device)
+    judging = Judging(scorer, second_judge, same_judge)
+    folder = bench_editor(
+        choice, cases, out, judging, label=label, steps=steps, seed=seed, batch=batch,
+        trained_on=trained_on or [], command=typed_command(),
+    )  # fmt: skip
+    _print_model(folder, as_json)
+
+
+@bench.command("score")
+def bench_score(
+    edits: Annotated[Path, typer.Option(help="Folder of images named by case id.")],
+    cases: HeldOut,
+    out: Annotated[Path, typer.Option(help="Folder of this model's results; the same command continues it.")],
+    scorer: Scorer = None,
+    second_judge: SecondJudge = None,
+    same_judge: SameJudge = False,
+    label: Label = None,
+    edit_ids: Annotated[
+        str, typer.Option(help="What ratings call the edits; {label} and {case} are filled in.")
+    ] = "{label}:{case}",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on though images are missing or damaged.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Edits at a time.")] = 16,
+    trained_on: TrainedOn = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score edits that were made elsewhere.
+
+    What is missing, damaged, of no case or of another size than its source is named.
+    """
+    from hpedit.bench.commands import Judging, bench_given
+
+    folder = bench_given(
+        edits, cases, out, Judging(scorer, second_judge, same_judge), label=label, edit_ids=edit_ids,
+        allow_missing=allow_missing, batch=batch, trained_on=trained_on or [], command=typed_command(),
+    )  # fmt: skip
+    _print_model(folder, as_json)
+
+
+@bench.command("compare")
+def bench_compare(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of `bench run` and `bench score`, the reference first.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
+    ratings: Annotated[Path | None, typer.Option(help="People's scores of the edits (.csv, .jsonl).")] = None,
+    cases: Annotated[
+        Path | None, typer.Option(help="For the pictures of the page, where the cases were moved.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Hold models against the first one, case by case.
+
+    Prints the tables and writes them with a page to OUT.
+    """
+    from hpedit.bench.commands import compare_folders
+    from hpedit.bench.terminal import render
+
+    result = compare_folders(folders, out, ratings=ratings, cases=cases, seed=seed, command=typed_command())
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(f"{render(result)}\n\nreport: {out / 'report.html'}")
 
 
 @bench.command("report")
-def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of a benchmark.")]) -> None:
-    """Write the report of a benchmark again."""
-    from hpedit.commands import write_bench_report
+def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of `bench compare`.")]) -> None:
+    """Write the tables and the page of a comparison again."""
+    from hpedit.bench.commands import report_again
 
-    typer.echo(str(write_bench_report(folder)))
+    typer.echo(str(report_again(folder)))
+
+
+def _print_model(folder: BenchFolder, as_json: bool) -> None:
+    from hpedit.bench.comparison import describe_model
+    from hpedit.bench.terminal import render
+
+    result = describe_model(folder)
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(render(result))
 
 
 @bench.command("build")

@@ -1,0 +1,308 @@
+"""What `hpedit bench` does: load models, cases and judges, run the benchmark, write the comparison.
+
+torch is loaded only where an editor or a judge is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpedit.bench.comparison import compare_models
+from hpedit.bench.folder import BenchFolder, Instrument
+from hpedit.bench.given import GivenEdits, match_edits, some_of
+from hpedit.bench.human import read_human_scores
+from hpedit.bench.leakage import refuse_trained_on, run_of_lora, training_cases
+from hpedit.bench.run import cases_fingerprint, run_bench, run_given
+from hpedit.bench.tables import write_tables
+from hpedit.errors import HPEditError
+from hpedit.records import Case
+from hpedit.report.bench_page import write_bench_page
+from hpedit.report.bench_pictures import BenchPicture, collect_bench_pictures
+from hpedit.scorer.protocol import Scorer
+from hpedit.store.atomic import atomic_write, dump_json, read_json
+
+ASKED = "asked.json"
+"""Where cases and command of a folder are noted: nothing that its figures depend on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Who scores a benchmark."""
+
+    scorer: Path | None = None
+    """Folder of a fitted scorer."""
+    second: str | None = None
+    """A judge, or the folder of another scorer, that took no part in training."""
+    same_judge: bool = False
+    """Take a second judge that is the scorer's own."""
+
+    def load(self, out: Path) -> list[tuple[Instrument, Scorer]]:
+        """Load them; HPEditError where the second judge is the scorer's own and that was not asked for."""
+        found: list[tuple[Instrument, Scorer]] = []
+        own = _known_judges(out)
+        if self.scorer is not None:
+            scorer, judges = _fitted(self.scorer)
+            own |= set(judges)
+            found.append((Instrument(scorer.fingerprint, "scorer", self.scorer.name, judges=judges), scorer))
+        if self.second is not None:
+            scorer, judges = _second(self.second)
+            same = bool(own & set(judges))
+            if same and not self.same_judge:
+                raise HPEditError(
+                    f"{self.second} is the scorer's own judge: it can't say whether a gain is more than pleasing it",
+                    hint="name another judge, or say --same-judge to see the judge without calibration",
+                )
+            name = Path(self.second).name if Path(self.second).is_dir() else self.second
+            found.append((Instrument(scorer.fingerprint, "second", name, same, judges), scorer))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class EditorChoice:
+    """The model that is measured."""
+
+    model: str = "mini"
+    revision: str | None = None
+    lora: Path | None = None
+    dtype: str = "float32"
+    device: str = "auto"
+
+
+def _known_judges(out: Path) -> set[str]:
+    """Judges of the scorers that have scored in this folder before."""
+    if not (out / "result.json").exists():
+        return set()
+    return {judge for one in BenchFolder.open(out).instruments() if one.role == "scorer" for judge in one.judges}
+
+
+def _fitted(folder: Path) -> tuple[Scorer, tuple[str, ...]]:
+    from hpedit.scorer.hp_scorer import HPScorer
+
+    scorer = HPScorer.load(folder)
+    return scorer, tuple(sorted({judge.fingerprint for judge in scorer.judges.values()}))
+
+
+def _second(spec: str) -> tuple[Scorer, tuple[str, ...]]:
+    """A fitted scorer where `spec` is the folder of one, else a judge at its word."""
+    from hpedit.scorer.backends.load import load_judge
+    from hpedit.scorer.hp_scorer import CALIBRATION
+    from hpedit.scorer.plain import PlainScorer
+
+    if (Path(spec) / CALIBRATION).is_file():
+        return _fitted(Path(spec))
+    judge = load_judge(spec)
+    return PlainScorer(judge), (judge.fingerprint,)
+
+
+def bench_editor(
+    choice: EditorChoice,
+    cases: Path,
+    out: Path,
+    judging: Judging,
+    *,
+    label: str | None = None,
+    steps: int = 8,
+    seed: int = 0,
+    batch: int = 16,
+    trained_on: Sequence[Path] = (),
+    command: str = "",
+) -> BenchFolder:
+    """Edit and score all cases with one model, or continue.
+
+    Args:
+        choice: The model.
+        cases: Held-out cases.
+        out: Its folder.
+        judging: Who scores.
+        label: The model's name; None takes the folder's.
+        trained_on: What the model was trained on; the run that a LoRA lies in is found by itself.
+
+    Raises:
+        HPEditError: a case was trained on, or anything that `run_bench` refuses.
+    """
+    from hpedit.editors.qwen_image_edit import QwenImageEdit
+
+    held_out = load_cases(cases)
+    _check_leakage(held_out, choice.lora, trained_on)
+    instruments = judging.load(out)
+    editor = QwenImageEdit.load(choice.model, choice.revision, choice.dtype, device=choice.device, lora=choice.lora)
+    folder = run_bench(
+        editor, held_out, None, out, seed=seed, steps=steps, label=label or out.resolve().name, batch=batch,
+        instruments=instruments,
+    )  # fmt: skip
+    _note(out, cases, command)
+    return folder
+
+
+def bench_given(
+    edits: Path,
+    cases: Path,
+    out: Path,
+    judging: Judging,
+    *,
+    label: str | None = None,
+    edit_ids: str = "{label}:{case}",
+    allow_missing: bool = False,
+    batch: int = 16,
+    trained_on: Sequence[Path] = (),
+    command: str = "",
+) -> BenchFolder:
+    """Score a folder of images named by case id.
+
+    Args:
+        edits: The folder.
+        cases: Held-out cases.
+        out: Folder of the results.
+        judging: Who scores.
+        label: The model's name; None takes the folder's.
+        edit_ids: How the edits are called, for ratings: {label} and {case} are filled in.
+        allow_missing: Go on though images are missing or damaged: a comparison leaves these cases out for every model.
+        trained_on: What the model was trained on, if that is known.
+
+    Raises:
+        HPEditError: images are missing or damaged and that is not allowed, a case was trained on, or anything that
+            `run_given` refuses.
+    """
+    held_out = load_cases(cases)
+    _check_leakage(held_out, None, trained_on)
+    found = match_edits(edits, held_out)
+    _say_given(edits, found, allow_missing)
+    name = label or out.resolve().name
+    fingerprint = f"given/{found.fingerprint}"
+    notes = {
+        "extra": list(found.extra),
+        "sizes": {case: {"source": source, "edit": edit} for case, (source, edit) in found.sizes.items()},
+    }
+    folder = run_given(
+        found.edits(name, edit_ids), held_out, out, label=name, fingerprint=fingerprint, missing=found.absent,
+        notes=notes, batch=batch, instruments=judging.load(out),
+    )  # fmt: skip
+    _note(out, cases, command)
+    return folder
+
+
+def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
+    """Name on stderr what is odd about a folder of edits; HPEditError for what is missing and was not allowed."""
+    if found.extra:
+        _say(f"{len(found.extra)} files of {folder} belong to no case and are left out: {some_of(found.extra)}")
+    if found.sizes:
+        case, (source, edit) = next(iter(found.sizes.items()))
+        _say(
+            f"{len(found.sizes)} edits have another size than their source, such as {case}: "
+            f"{edit[0]} x {edit[1]} for {source[0]} x {source[1]}"
+        )
+    parts = []
+    if found.missing:
+        parts.append(f"{len(found.missing)} cases have no image: {some_of(found.missing)}")
+    if found.damaged:
+        first = next(iter(found.damaged.values()))
+        parts.append(f"{len(found.damaged)} images are damaged: {some_of(list(found.damaged))} ({first})")
+    if parts and not allow_missing:
+        raise HPEditError(
+            f"{folder}: {'; '.join(parts)}",
+            hint="--allow-missing goes on without them: a comparison then leaves them out for every model",
+        )
+    for part in parts:
+        _say(part)
+
+
+def _check_leakage(cases: Sequence[Case], lora: Path | None, trained_on: Sequence[Path]) -> None:
+    paths = [training_cases(path) for path in trained_on]
+    run = run_of_lora(lora) if lora is not None and not trained_on else None
+    if run is not None:
+        try:
+            paths.append(training_cases(run))
+        except HPEditError as error:
+            _say(f"not checked against the training data: {error.message} (--trained-on names it)")
+    refuse_trained_on(cases, paths)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"note: {line}\n")
+
+
+def _note(out: Path, cases: Path, command: str) -> None:
+    """Keep where the cases are; the command of the first sitting stays."""
+    known = read_json(out / ASKED) if (out / ASKED).exists() else {}
+    asked = {"cases": str(cases.resolve()), "command": known.get("command") or command}
+    atomic_write(out / ASKED, dump_json(asked))
+
+
+def compare_folders(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    ratings: Path | None = None,
+    cases: Path | None = None,
+    seed: int = 0,
+    command: str = "",
+) -> dict[str, Any]:
+    """Compare finished benchmarks, the first being the reference, and write tables and page to `out`.
+
+    Args:
+        paths: Folders of `bench_editor` and `bench_given`.
+        out: Folder for compare.json, .md, .csv, .tex and report.html.
+        ratings: People's scores of the edits (.csv, .jsonl).
+        cases: For the pictures of the page; None takes the file that the benchmarks were run on.
+        seed: of the resampling.
+        command: which the page shows.
+
+    Raises:
+        HPEditError: see `compare_models`.
+    """
+    folders = [BenchFolder.open(path) for path in paths]
+    if any(out.resolve() == folder.path.resolve() for folder in folders):
+        raise HPEditError(f"{out} is the benchmark of a model", hint="choose another folder for the comparison")
+    human = read_human_scores(ratings, folders) if ratings else None
+    result = compare_models(folders, human, seed)
+    pictures, note = _pictures(folders, cases, human.means if human else {})
+    if note:
+        _say(note)
+    out.mkdir(parents=True, exist_ok=True)
+    asked: dict[str, Any] = {"folders": [str(path.resolve()) for path in paths], "seed": seed, "command": command}
+    asked |= {"ratings": str(ratings.resolve()) if ratings else None, "cases": str(cases.resolve()) if cases else None}
+    write_tables(out, result)
+    write_bench_page(out, result, pictures, command=command)
+    atomic_write(out / ASKED, dump_json(asked))
+    return result
+
+
+def report_again(out: Path) -> Path:
+    """Write the tables and the page of a comparison again; returns the page's path."""
+    asked = read_json(out / ASKED) if (out / ASKED).exists() else {}
+    if "folders" not in asked:
+        raise HPEditError(f"{out} is not the folder of a comparison", hint="`hpedit bench compare A B --out` makes one")
+    compare_folders(
+        [Path(path) for path in asked["folders"]], out,
+        ratings=Path(asked["ratings"]) if asked["ratings"] else None,
+        cases=Path(asked["cases"]) if asked["cases"] else None,
+        seed=asked["seed"], command=asked["command"],
+    )  # fmt: skip
+    return out / "report.html"
+
+
+def _pictures(
+    folders: Sequence[BenchFolder], cases: Path | None, human: Mapping[str, float]
+) -> tuple[list[BenchPicture], str]:
+    """Pictures for the page, and why there are none."""
+    asked = folders[0].path / ASKED
+    path = cases or (Path(read_json(asked)["cases"]) if asked.exists() else None)
+    if path is None or not path.exists():
+        return [], f"no pictures on the page: {path or 'the file of cases'} is not there (--cases names it)"
+    held_out = load_cases(path)
+    if folders[0].cases is not None and cases_fingerprint(held_out) != folders[0].cases:
+        if cases is not None:
+            raise HPEditError(f"{cases} holds other cases than these benchmarks were run on", hint="leave --cases out")
+        return [], f"no pictures on the page: {path} holds other cases by now"
+    return collect_bench_pictures(held_out, folders, human), ""
+
+
+def load_cases(path: Path) -> list[Case]:
+    """Cases from a parquet file, or from a folder that holds some."""
+    from hpedit.commands import load_cases as load
+
+    return load(path)

@@ -1,0 +1,67 @@
+"""Nothing that a model was trained on may be in its benchmark: by id, by photo, by pixels, by likeness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpedit.bench.given import some_of
+from hpedit.errors import HPEditError
+from hpedit.records import Case
+from hpedit.store.atomic import read_json
+from hpedit.store.run_folder import RECIPE
+
+
+def refuse_trained_on(cases: Sequence[Case], training: Sequence[Path]) -> None:
+    """HPEditError that names the cases which `training` (parquets or folders of cases) holds too.
+
+    A scene with an exact target is held against ids and pixels alone: such scenes share backgrounds and shapes by
+    design, and are split by the tile of the photo that they stand on.
+    """
+    from hpedit.cases.duplicates import NO_HASH, fingerprints
+    from hpedit.cases.exclusion import Exclusion
+
+    if not training:
+        return
+    seen = Exclusion.of(training)
+    found: dict[str, str] = {}
+    for case in cases:
+        for image in case.sources:
+            sha, likeness = fingerprints(image)
+            reason = seen.reason(case.id, case.source_id, sha, NO_HASH if case.oracle else likeness)
+            if reason and case.id not in found:
+                found[case.id] = reason.replace(", which is excluded", "")
+    if found:
+        first, reason = next(iter(found.items()))
+        raise HPEditError(
+            f"{len(found)} of {len(cases)} cases are in the training data: {some_of(list(found))}; {first}: {reason}",
+            hint="a model looks better on what it has seen: take these cases out of the benchmark",
+        )
+
+
+def training_cases(path: Path) -> Path:
+    """The cases of a training: of its recipe (.yaml), of its run folder, or `path` itself if it holds cases.
+
+    Raises:
+        HPEditError: there is nothing at `path`, or at what it names.
+    """
+    named = path
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from hpedit.config import load_recipe
+
+        named = Path(load_recipe(path).cases)
+    elif path.is_dir() and (path / RECIPE).is_file():
+        made = read_json(path / RECIPE)
+        if made.get("stage") == "train":
+            named = Path(made["recipe"]["cases"])
+    if not named.exists():
+        raise HPEditError(f"{named} does not exist: the cases that {path} was trained on", hint="name them themselves")
+    return named
+
+
+def run_of_lora(lora: Path) -> Path | None:
+    """The training run that a LoRA's folder lies in; None if it was moved out of it."""
+    for folder in (lora, lora.parent):
+        if (folder / RECIPE).is_file() and read_json(folder / RECIPE).get("stage") == "train":
+            return folder
+    return None

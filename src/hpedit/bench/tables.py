@@ -1,0 +1,190 @@
+"""A comparison as files: compare.json (all of it), compare.md, compare.csv (a row a figure), compare.tex (booktabs)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpedit.bench import figures
+from hpedit.scorer.tables.csv_rows import neutralise
+from hpedit.store.atomic import atomic_write, dump_json
+
+Result = Mapping[str, Any]
+
+CSV_COLUMNS = (
+    "instrument", "task", "model", "n", "sources", "mean", "mean_low", "mean_high", "gain", "gain_low", "gain_high",
+    "p", "p_holm", "win", "tie", "loss", "share_low", "share_high",
+)  # fmt: skip
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def write_tables(out: Path, result: Result) -> None:
+    """Write the four files into the folder `out`, each atomically; equal results give equal bytes."""
+    atomic_write(out / "compare.json", dump_json(result))
+    atomic_write(out / "compare.md", markdown(result))
+    atomic_write(out / "compare.csv", comma_separated(result))
+    atomic_write(out / "compare.tex", latex(result))
+
+
+def markdown(result: Result) -> str:
+    """Verdicts, a table an instrument overall and by task, alarms, and how to read it."""
+    labels = [model["label"] for model in result["models"]]
+    reference = result["reference"]
+    lines = [f"# {' and '.join(_md(label) for label in labels)}", "", f"{figures.size_line(result)}.", ""]
+    lines += [
+        f"- **{_md(label)}** against {_md(reference)}: {_md(v['text'])}" for label, v in result["verdicts"].items()
+    ]
+    for one in result["instruments"]:
+        lines += ["", f"## {_md(one['title'])}", "", _md(f"{one['note'].capitalize()}; {one['overall']['n']} cases.")]
+        if left := figures.left_out_line(one):
+            lines.append(_md(f"{left.capitalize()}."))
+        lines += ["", *_md_overall(one["overall"], labels), "", *_md_tasks(one, labels, reference)]
+    lines += _md_alarms(result, labels)
+    lines += [f"\nNote: {_md(note)}." for note in result["notes"]]
+    return "\n".join([*lines, "", _reading(result), ""])
+
+
+def _reading(result: Result) -> str:
+    return (
+        "Scores are 0 to 5. Brackets: 95 % intervals, photos resampled. Gain: paired difference to the reference. "
+        "p: sign-flip test over photos. \\*: p < "
+        f"{figures.SIGNIFICANT:g} after Holm's correction over the tasks. Won / tied / lost: cases, equal within "
+        f"{result['settings']['tie']:g}."
+    )
+
+
+def _md(text: object) -> str:
+    """Text that stays in its cell and is no markup."""
+    escaped = str(text).replace("\\", "\\\\").replace("\n", " ").replace("\r", " ")
+    for character in "|*_`<>[]":
+        escaped = escaped.replace(character, f"\\{character}")
+    return escaped
+
+
+def _md_overall(block: Result, labels: Sequence[str]) -> list[str]:
+    lines = [
+        "| model | mean | 95 % | gain | 95 % | p | won / tied / lost | \\<= 2 | \\>= 4.5 |",
+        "|---|--:|---|--:|---|--:|--:|--:|--:|",
+    ]
+    for label in labels:
+        model = block["models"].get(label) or {}
+        cells = [
+            _md(label), figures.mean(model), figures.bounds(model), figures.gain(model),
+            figures.bounds(model.get("gain"), sign=True), figures.p_value(model.get("p")),
+            figures.tally(model, " / "), figures.share(model.get("low_share")), figures.share(model.get("high_share")),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cell.replace('<.', chr(92) + '<.') for cell in cells)} |")
+    if "copy" in block:
+        source = [figures.mean(block["copy"]), figures.bounds(block["copy"])]
+        lines.append(f"| *untouched source* | {' | '.join(source)} | | | | | | |")
+    return lines
+
+
+def _md_tasks(one: Result, labels: Sequence[str], reference: str) -> list[str]:
+    heads = [_md(label) for label in labels]
+    lines = [f"| task | n | {' | '.join(heads)} |", f"|---|--:|{'--:|' * len(labels)}"]
+    for task, block in one["tasks"].items():
+        cells = [_task_cell(block["models"].get(label), label == reference) for label in labels]
+        lines.append(f"| {_md(figures.task_title(task))} | {block['n']} | {' | '.join(cells)} |")
+    return lines
+
+
+def _task_cell(model: Result | None, is_reference: bool) -> str:
+    text = figures.mean(model)
+    if is_reference or figures.gain(model) == figures.NONE:
+        return text
+    interval = figures.bounds((model or {}).get("gain"), ", ", sign=True)
+    star = "\\*" if figures.star(model) else ""
+    return f"{text} ({figures.gain(model)}{star}, [{interval}])"
+
+
+def _md_alarms(result: Result, labels: Sequence[str]) -> list[str]:
+    if not result["alarms"]:
+        return []
+    lines = ["", "## Measures of the pixels", "", f"| measure | sources | {' | '.join(map(_md, labels))} |"]
+    lines.append(f"|---|--:|{'--:|' * len(labels)}")
+    for name, measure in result["alarms"].items():
+        cells = [f"{measure['source']['mean']:.3f}"]
+        for label in labels:
+            model = measure["models"][label]
+            flag = f" **alarm**: {model['meaning']}" if model.get("alarm") else ""
+            cells.append(f"{model['mean']:.3f}{flag}")
+        lines.append(f"| {_md(name.replace('_', ' '))} | {' | '.join(cells)} |")
+    shares = " | ".join(figures.share(result["untouched"][label]) for label in labels)
+    return [*lines, f"| edits that change nothing | | {shares} |"]
+
+
+def comma_separated(result: Result) -> str:
+    """One row for each instrument, task ("all" for the whole) and model; an empty cell is not known."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for one in result["instruments"]:
+        for task, block in {"all": one["overall"], **one["tasks"]}.items():
+            for label, model in block["models"].items():
+                row = (one["key"], neutralise(task), neutralise(label), *_csv_figures(block, model))
+                writer.writerow(["" if cell is None else cell for cell in row])
+    return buffer.getvalue()
+
+
+def _csv_figures(block: Result, model: Result) -> Iterator[Any]:
+    change, counts = model.get("gain") or {}, model.get("win_tie_loss") or {}
+    yield from (block["n"], block["sources"])
+    for estimate in (model, change):
+        yield estimate.get("mean")
+        yield from estimate.get("ci95") or (None, None)
+    yield from (model.get("p"), model.get("p_holm"))
+    yield from (counts.get(key) for key in ("win", "tie", "loss"))
+    yield from (model["low_share"], model["high_share"])
+
+
+def latex(result: Result) -> str:
+    """A table an instrument, models as rows and tasks as columns, with booktabs (\\usepackage{booktabs,graphicx})."""
+    tables = [_latex_table(one, result) for one in result["instruments"]]
+    return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(tables)
+
+
+def _latex_table(one: Result, result: Result) -> str:
+    labels = [model["label"] for model in result["models"]]
+    tasks = list(one["tasks"])
+    heads = [_tex(figures.task_title(task)) for task in tasks]
+    rows = [_latex_row(one, label, label == result["reference"], tasks) for label in labels]
+    caption = (
+        f"{_tex(one['title'])} (0 to 5), {one['overall']['n']} cases of {one['overall']['sources']} photos. In "
+        f"brackets: paired gain over {_tex(result['reference'])}; all: 95\\,\\% interval over photos; $^*$: $p < "
+        f"{figures.SIGNIFICANT:g}$ after Holm's correction over the tasks."
+    )
+    heads += ["All", r"$\le 2$", r"$\ge 4.5$"]
+    return "\n".join(
+        [
+            r"\begin{table}", r"  \centering", r"  \resizebox{\linewidth}{!}{%",
+            rf"  \begin{{tabular}}{{l{'c' * len(tasks)}ccc}}", r"    \toprule",
+            rf"    & {' & '.join(heads)} \\", r"    \midrule",
+            *[f"    {row}" for row in rows],
+            r"    \bottomrule", r"  \end{tabular}}", rf"  \caption{{{caption}}}", r"\end{table}", "",
+        ]
+    )  # fmt: skip
+
+
+def _latex_row(one: Result, label: str, is_reference: bool, tasks: Sequence[str]) -> str:
+    cells = [_tex(label)]
+    for task in tasks:
+        model = one["tasks"][task]["models"].get(label)
+        change = "" if is_reference or figures.gain(model) == figures.NONE else f" (${figures.gain(model)}$)"
+        cells.append(figures.mean(model) + change + ("$^*$" if figures.star(model) else ""))
+    model = one["overall"]["models"].get(label) or {}
+    whole = figures.mean(model)
+    if not is_reference and figures.gain(model) != figures.NONE:
+        whole += f" (${figures.gain(model)}$ [${figures.bounds(model.get('gain'), ', ', sign=True)}$])"
+    shares = [figures.share(model.get(key)).replace("%", r"\,\%") for key in ("low_share", "high_share")]
+    return " & ".join([*cells, whole, *shares]) + r" \\"
+
+
+def _tex(text: object) -> str:
+    return "".join(_LATEX.get(character, character) for character in str(text))

@@ -1,0 +1,120 @@
+"""A comparison, or one model's figures, as text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpedit.bench import figures
+
+WIDTH = 80
+NAME = 12
+"""Columns of a model's name."""
+TASK = 23
+AT_ONCE = 4
+"""Models whose figures by task fit beside one another."""
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """All figures; the models of a wide comparison stand below one another in the tables by task."""
+    labels = [model["label"] for model in result["models"]]
+    lines = [figures.size_line(result) + (f"; reference: {result['reference']}" if len(labels) > 1 else "")]
+    for label, verdict in result["verdicts"].items():
+        lines += _wrapped(f"{label}: {verdict['text']}")
+    for one in result["instruments"]:
+        lines += ["", *_instrument(one, labels, result["reference"])]
+    if not result["instruments"]:
+        lines += ["", "Nothing was scored: give --scorer, or cases with exact targets."]
+    if len(labels) > 1:
+        lines += _alarms(result)
+    lines += ["", "Cases a second: " + "; ".join(_speeds(result["models"]))] if _speeds(result["models"]) else []
+    for note in result["notes"]:
+        lines += _wrapped(f"Note: {note}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "~"
+
+
+def _instrument(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> list[str]:
+    lines = _wrapped(f"{one['title'].upper()}: {one['note']}; {one['overall']['n']} cases")
+    if left := figures.left_out_line(one):
+        lines += _wrapped(left)
+    lines += _overall(one["overall"], labels)
+    if len(one["tasks"]) > 1:
+        lines += ["", *_by_task(one, labels, reference)]
+    return lines
+
+
+def _overall(block: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    many = len(labels) > 1
+    head = f"{'':<{NAME}} {'mean':>5} {'95 %':^9}"
+    head += f" {'gain':>6} {'95 %':^13} {'p':>5} {'w/t/l':>11}" if many else ""
+    lines = [head + f" {'<=2':>4} {'>=4.5':>5}"]
+    for label in labels:
+        model = block["models"].get(label)
+        line = f"{_cut(label, NAME):<{NAME}} {figures.mean(model):>5} {figures.bounds(model, '-'):^9}"
+        if many:
+            change = (model or {}).get("gain")
+            line += f" {figures.gain(model):>6} {figures.bounds(change, ', ', sign=True):^13}"
+            line += f" {figures.p_value((model or {}).get('p')):>5} {figures.tally(model):>11}"
+            line = line.replace(f" {figures.NONE:>6} {figures.NONE:^13} {figures.NONE:>5} {figures.NONE:>11}", " " * 39)
+        low, high = ((model or {}).get(key) for key in ("low_share", "high_share"))
+        lines.append(line + f" {figures.share(low):>4} {figures.share(high):>5}")
+    if "copy" in block:
+        lines.append(f"{'source':<{NAME}} {figures.mean(block['copy']):>5} {figures.bounds(block['copy'], '-'):^9}")
+    return lines
+
+
+def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> list[str]:
+    """Means by task, the others with their gain; a star where it holds after the correction."""
+    others = [label for label in labels if label != reference]
+    lines: list[str] = []
+    for start in range(0, max(1, len(others)), AT_ONCE - 1):
+        shown = others[start : start + AT_ONCE - 1]
+        head = f"{'':<{TASK}} {'n':>4} {_cut(reference, 8):>8}"
+        lines.append(head + "".join(f"  {_cut(label, NAME):>{NAME}} " for label in shown))
+        for task, block in one["tasks"].items():
+            models = block["models"]
+            line = f"{_cut(figures.task_title(task), TASK):<{TASK}} {block['n']:>4}"
+            line += f" {figures.mean(models.get(reference)):>8}"
+            for label in shown:
+                model = models.get(label)
+                line += f"  {figures.mean(model):>5} {figures.gain(model):>6}{figures.star(model) or ' '}"
+            lines.append(line)
+    if others:
+        lines.append(f"* p < {figures.SIGNIFICANT:g} after Holm's correction over the tasks")
+    return lines
+
+
+def _alarms(result: Mapping[str, Any]) -> list[str]:
+    """What the measures of the pixels say, those that are quiet in one line."""
+    loud: list[str] = []
+    quiet: list[str] = []
+    for name, measure in result["alarms"].items():
+        for label, model in measure["models"].items():
+            if "alarm" not in model:
+                continue
+            line = f"{name.replace('_', ' ')} of {label}: {model['meaning']}"
+            (loud if model["alarm"] else quiet).append(line)
+    if not loud and not quiet:
+        return []
+    lines = ["", *(row for line in loud for row in _wrapped(f"ALARM {line}"))]
+    copied = {label: share for label, share in result["untouched"].items() if share}
+    if copied:
+        lines += _wrapped(
+            "Edits that leave the picture as it was: " + ", ".join(f"{s:.0%} of {k}" for k, s in copied.items())
+        )
+    if quiet:
+        lines.append(f"{len(quiet)} of {len(loud) + len(quiet)} measures of the pixels raise no alarm")
+    return lines
+
+
+def _speeds(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"{model['label']}: {line}" for model in models if (line := figures.speed_line(model))]

@@ -1,0 +1,244 @@
+"""From a comparison's figures to what the template of its page prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from hpedit.bench import figures
+from hpedit.report import charts
+from hpedit.report.bench_pictures import BenchPicture, Frame
+from hpedit.report.charts import ForestRow, Interval, interval_text, signed
+from hpedit.report.verdict import estimate
+from hpedit.report.views import clock, plain, score_text, share_text, shortened, task_name
+
+View = dict[str, Any]
+
+STYLES = ("post", "control", "third", "fourth", "base")
+"""Colours of the models after the reference; the sixth begins anew."""
+
+
+def model_views(result: Mapping[str, Any]) -> list[View]:
+    """One card a model but the reference: verdict, and its gain by each instrument."""
+    cards = []
+    for label, verdict in result["verdicts"].items():
+        rows = [row for one in result["instruments"] if (row := _gain_row(one, label))]
+        cards.append({"label": plain(label), "verdict": verdict, "rows": rows, "style": style_of(result, label)})
+    return cards
+
+
+def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
+    model = one["overall"]["models"].get(label)
+    gain = estimate(model, "gain")
+    if model is None or gain is None:
+        return None
+    counts = model["win_tie_loss"]
+    return {
+        "name": plain(one["title"]),
+        "note": plain(one["note"]),
+        "gain": signed(gain.value),
+        "bounds": _bounds(gain),
+        "tone": {1: "good", 0: "", -1: "bad"}[gain.sign],
+        "p": figures.p_value(model["p"]),
+        "svg": Markup(charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])),
+        "tally": figures.tally(model, " / "),
+    }
+
+
+def _bounds(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return "no interval"
+    return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+def style_of(result: Mapping[str, Any], label: str) -> str:
+    """The colour of a model, the same in all charts."""
+    labels = [model["label"] for model in result["models"]]
+    place = labels.index(label)
+    return "base" if place == 0 else STYLES[(place - 1) % len(STYLES)]
+
+
+def forest(result: Mapping[str, Any]) -> Markup:
+    """Every model's gain over the reference by each instrument, on one axis."""
+    rows = []
+    for one in result["instruments"]:
+        for label, model in one["overall"]["models"].items():
+            gain = estimate(model, "gain")
+            if gain:
+                short = shortened(label, 16)
+                rows.append(ForestRow(short, gain, style_of(result, label), shortened(one["title"], 40)))
+    axis = f"gain over {shortened(result['reference'], 24)}, points of 5"
+    return Markup(charts.forest(rows, label="gains with 95 % intervals", axis=axis))
+
+
+def overall_tables(result: Mapping[str, Any]) -> list[View]:
+    """One table an instrument, a row a model."""
+    return [_overall_table(one, result) for one in result["instruments"]]
+
+
+def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
+    rows = []
+    gains = [gain for model in one["overall"]["models"].values() if (gain := estimate(model, "gain"))]
+    domain = charts.interval_domain(gains) if gains else (0.0, 1.0)
+    for entry in result["models"]:
+        model = one["overall"]["models"].get(entry["label"])
+        gain = estimate(model, "gain")
+        rows.append(
+            {
+                "label": plain(entry["label"]),
+                "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
+                "interval": figures.bounds(model, "\N{EN DASH}"),
+                "gain": signed(gain.value) if gain else "",
+                "bounds": _bounds(gain) if gain else "",
+                "sign": gain.sign if gain else 0,
+                "bar": Markup(charts.interval_bar(gain, domain)) if gain else "",
+                "p": figures.p_value(model["p"]) if model and gain else "",
+                "tally": figures.tally(model, " / ") if gain else "",
+                "low": share_text((model or {}).get("low_share")),
+                "high": share_text((model or {}).get("high_share")),
+            }
+        )
+    copy = one["overall"].get("copy")
+    return {
+        "title": plain(one["title"]),
+        "note": plain(one["note"]),
+        "independent": one["independent"],
+        "n": one["overall"]["n"],
+        "left_out": plain(figures.left_out_line(one)),
+        "rows": rows,
+        "copy": score_text(copy["mean"]) if copy else None,
+        "reasons": [
+            (plain(label), plain(why), count)
+            for label, found in one["reasons"].items()
+            for why, count in found.items()
+        ],
+    }
+
+
+def task_tables(result: Mapping[str, Any]) -> list[View]:
+    """One table an instrument: rows are tasks, a column a model, each gain with interval and star."""
+    tables = []
+    for one in result["instruments"]:
+        rows = [_task_row(task_name(task), block, result) for task, block in one["tasks"].items()]
+        if len(rows) > 1:
+            rows.append(_task_row("All tasks", one["overall"], result) | {"total": True})
+            tables.append({"title": plain(one["title"]), "rows": rows})
+    return tables
+
+
+def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any]) -> View:
+    cells = []
+    for entry in result["models"]:
+        model = block["models"].get(entry["label"])
+        gain = estimate(model, "gain")
+        cells.append(
+            {
+                "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
+                "gain": signed(gain.value) if gain else "",
+                "bounds": f"[{_bounds(gain).replace(' to ', ', ')}]" if gain and gain.low is not None else "",
+                "star": figures.star(model),
+                "tone": "" if not gain else {1: "good", 0: "", -1: "bad"}[gain.sign],
+                "low": share_text((model or {}).get("low_share")),
+            }
+        )
+    return {"name": name, "n": block["n"], "cells": cells, "total": False}
+
+
+def pair_rows(result: Mapping[str, Any]) -> list[View]:
+    """The other models against one another."""
+    rows = []
+    for one in result["instruments"]:
+        for pair in one["overall"]["pairs"]:
+            gain = estimate(pair, "gain")
+            if gain:
+                names = f"{plain(pair['of'])} over {plain(pair['over'])}"
+                rows.append({"instrument": plain(one["title"]), "names": names, "gain": interval_text(gain)}
+                            | {"p": figures.p_value(pair["p"]), "tally": figures.tally(pair, " / ")})  # fmt: skip
+    return rows
+
+
+def alarm_rows(result: Mapping[str, Any]) -> list[View]:
+    """Each measure of the pixels on sources and on every model."""
+    rows = []
+    for name, measure in result["alarms"].items():
+        cells = []
+        for entry in result["models"]:
+            model = measure["models"][entry["label"]]
+            cells.append(
+                {
+                    "value": f"{model['mean']:.3f}",
+                    "alarm": bool(model.get("alarm")),
+                    "meaning": plain(model.get("meaning", "")),
+                }
+            )
+        source = measure["source"]["mean"]
+        rows.append({"name": plain(name).replace("_", " "), "source": f"{source:.3f}", "cells": cells})
+    return rows
+
+
+def untouched_row(result: Mapping[str, Any]) -> list[str]:
+    """Share of edits that change nothing, of each model."""
+    return [share_text(result["untouched"].get(entry["label"])) for entry in result["models"]]
+
+
+def picture_groups(pictures: Sequence[BenchPicture], labels: Sequence[str]) -> list[View]:
+    """The chosen cases as cards, group by group."""
+    groups: dict[str, list[View]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.group, []).append(_picture_card(picture, labels))
+    return [{"title": title, "note": NOTES[title], "cards": cards} for title, cards in groups.items()]
+
+
+NOTES = {
+    "Largest losses": "where a model is furthest behind the reference, worst first",
+    "Lowest results": "the lowest scores of any model among the others, 2 or less",
+    "Largest gains": "where a model is furthest ahead of the reference",
+    "Random sample": "drawn by a hash of the case's name from the rest, so nobody picked them",
+}
+
+
+def _picture_card(picture: BenchPicture, labels: Sequence[str]) -> View:
+    frames: list[tuple[str, Frame | None]] = [("source", picture.source)]
+    frames += [(label, picture.edits[label]) for label in labels]
+    if picture.target is not None:
+        frames.append(("target", picture.target))
+    return {
+        "id": plain(picture.case_id),
+        "task": task_name(picture.task),
+        "instruction": shortened(picture.instruction),
+        "frames": [{"name": shortened(name, 18), "frame": frame} for name, frame in frames],
+        "scores": [
+            {"name": plain(name), "values": [score_text(table[label]) for label in labels]}
+            for name, table in picture.scores.items()
+        ],
+        "columns": len(frames),
+    }
+
+
+def speed_rows(result: Mapping[str, Any]) -> list[View]:
+    """Seconds and cases a second of every model and stage."""
+    names = {"edit": "Edit", "measure": "Measure the pixels", "scorer": "Score", "second": "Second judge"}
+    rows = []
+    for model in result["models"]:
+        for stage, seconds in model["seconds"].items():
+            speed = model["cases_per_second"].get(stage)
+            rows.append(
+                {
+                    "model": plain(model["label"]),
+                    "stage": names.get(stage, plain(stage)),
+                    "time": clock(seconds),
+                    "speed": "\N{EN DASH}" if speed is None else f"{speed:,.1f}",
+                }
+            )
+    return rows
+
+
+def facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Fingerprints of models, cases and instruments."""
+    found = [(f"editor, {model['label']}", str(model["editor"])) for model in result["models"]]
+    found += [(str(one["title"]), str(one["fingerprint"])) for one in result["instruments"] if one["fingerprint"]]
+    if result["cases"]:
+        found.append(("cases", str(result["cases"])))
+    return [(plain(name), plain(value)) for name, value in found]
