@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from hpedit.cases.folder import CasesFolder
 from hpedit.cases.pairs import PairRules, Preference, decide_pairs
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import Response
@@ -114,24 +115,20 @@ def read_weights(path: Path) -> dict[str, float]:
 
 
 def case_tables(path: Path) -> list[Path]:
-    """The parquet tables of cases that `path` stands for: itself, or those of a folder; HPEditError without any."""
-    return _tables(path, ("candidates.parquet", "cases.parquet"), "cases")
+    """The parquet tables of cases that `path` stands for; HPEditError without any."""
+    return CasesFolder(path).case_files()
 
 
 def edit_tables(path: Path) -> list[Path]:
-    """The parquet tables of edits that `path` stands for: itself, or those of a folder; HPEditError without any."""
-    return _tables(path, ("edits.parquet", "given_edits.parquet", "*/edits.parquet"), "edits")
+    """The parquet tables of edits that `path` stands for; HPEditError without any.
 
-
-def _tables(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
-    if not path.exists():
-        raise HPEditError(f"{path} does not exist")
+    A table, a folder of `hpedit cases build`, one of `hpedit bench`, or one that holds several of these.
+    """
+    folder = CasesFolder(path)
     if path.is_file():
         return [path]
-    found = [table for pattern in patterns for table in sorted(path.glob(pattern))]
-    if not found:
-        raise HPEditError(f"{path} holds no {what}", hint=f"name the parquet table of {what}")
-    return found
+    found = sorted([*path.glob("edits.parquet"), *path.glob("*/edits.parquet")])
+    return found or folder.edit_files()
 
 
 class _Spool:
