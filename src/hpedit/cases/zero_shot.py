@@ -103,8 +103,8 @@ class ZeroShotLabeller:
         pictures = _normed(self.model.get_image_features(**inputs))
         logits = pictures @ self._name_features().T * self.model.logit_scale.exp()
         if self.sigmoid:
-            return torch.sigmoid(logits + self.model.logit_bias).float().cpu()
-        return logits.float().softmax(-1).cpu()
+            return torch.as_tensor(torch.sigmoid(logits + self.model.logit_bias).float().cpu())
+        return torch.as_tensor(logits.float().softmax(-1).cpu())
 
     def _name_features(self) -> Tensor:
         """(categories, width), of norm 1; computed once."""
@@ -123,5 +123,5 @@ class ZeroShotLabeller:
 
 def _normed(features: Any) -> Tensor:
     """Projected features of norm 1, whether the model returns them bare or in an output."""
-    vectors: Tensor = getattr(features, "pooler_output", features)
-    return vectors / vectors.norm(dim=-1, keepdim=True)
+    vectors = torch.as_tensor(getattr(features, "pooler_output", features))
+    return torch.nn.functional.normalize(vectors, dim=-1)

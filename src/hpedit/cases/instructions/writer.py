@@ -58,7 +58,7 @@ def load_writer(
         if judge is None:
             assert section.model is not None, "the recipe's schema asks for it"
             judge = load_writing_judge(section.model, revision=section.revision)
-        return GivenWriter(JudgeWriter(judge, section, seed))
+        return GivenWriter(JudgeWriter(judge, section, seed, tuple(categories) or COCO))
     if section.languages != ("en",):
         raise HPEditError(
             f"templates are in English, not in {', '.join(section.languages)}",

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.backends.protocol import Question
 
 WINDOW = 0.005
 """Seconds that the first request of a batch waits for others."""
@@ -22,6 +21,7 @@ MOST = 64
 """Requests in one batch."""
 WAITING = 1024
 """Requests that may wait; more are turned away, since they would time out anyway."""
+Q = TypeVar("Q")
 R = TypeVar("R")
 
 
@@ -29,23 +29,31 @@ class Full(Exception):
     """Too many requests wait."""
 
 
-class Batcher(Generic[R]):
+class Batcher(Generic[Q, R]):
     """Gathers questions and answers them in one call, in a thread of its own.
 
     Args:
         answer: One result a question, in order; runs in one thread at a time.
         window: See WINDOW.
+        thread: Where it runs; batchers of one judge share it, since tokenizers do not stand two callers at once. None
+            makes one that ends with the batcher.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Question]], list[R]], window: float = WINDOW) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Q]], list[R]],
+        window: float = WINDOW,
+        thread: ThreadPoolExecutor | None = None,
+    ) -> None:
         self._answer = answer
         self._window = window
-        self._waiting: asyncio.Queue[tuple[Question, asyncio.Future[R]]] = asyncio.Queue(WAITING)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._waiting: asyncio.Queue[tuple[Q, asyncio.Future[R]]] = asyncio.Queue(WAITING)
+        self._thread = thread or ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._owns_thread = thread is None
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
 
-    async def put(self, question: Question) -> R:
+    async def put(self, question: Q) -> R:
         """The result for a question.
 
         Raises:
@@ -66,7 +74,8 @@ class Batcher(Generic[R]):
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown(wait=False)
+        if self._owns_thread:
+            self._thread.shutdown(wait=False)
 
     async def _serve(self) -> None:
         while True:
@@ -79,7 +88,7 @@ class Batcher(Generic[R]):
             if batch:
                 await self._run(batch)
 
-    async def _run(self, batch: Sequence[tuple[Question, asyncio.Future[R]]]) -> None:
+    async def _run(self, batch: Sequence[tuple[Q, asyncio.Future[R]]]) -> None:
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._answer, [one for one, _ in batch])
         self.batches += 1
         await asyncio.wait([work])

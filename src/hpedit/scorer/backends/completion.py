@@ -63,9 +63,7 @@ def read_writing(text: str) -> Reply:
         return Reply(None, str(error))
     said = str(message.get("content") or "").strip()
     if choice.get("finish_reason") == "length":
-        usage = body.get("usage")
-        count = usage.get("completion_tokens") if isinstance(usage, dict) else None
-        return Reply(None, CUT_OFF.format(count or "all its"), again=True)
+        return Reply(None, CUT_OFF, again=True)
     return Reply(said) if said else Reply(None, "the judge's answer is empty", again=True)
 
 

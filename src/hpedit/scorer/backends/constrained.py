@@ -72,7 +72,7 @@ class _Row:
         if self.matcher.is_stopped():
             return None
         if len(self.tokens) >= self.prompt.max_tokens:
-            self.reason = CUT_OFF.format(self.prompt.max_tokens)
+            self.reason = CUT_OFF
             return None
         bits = np.frombuffer(self.matcher.compute_bitmask(), dtype=np.uint8)
         allowed = torch.from_numpy(np.unpackbits(bits, bitorder="little")[: len(logits)].astype(bool))
@@ -141,6 +141,6 @@ def write_batch(judge: Any, texts: Sequence[str], prompts: Sequence[Prompt], gra
 
 def _reply(row: _Row, tokenizer: Any) -> Reply:
     if row.reason:
-        return Reply(None, row.reason, again=row.reason.startswith(CUT_OFF.partition("{")[0]))
+        return Reply(None, row.reason, again=row.reason == CUT_OFF)
     tokens = [token for token in row.tokens if token != tokenizer.eos_token_id]
     return Reply(str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)))

@@ -1,8 +1,9 @@
-"""A judge behind the chat-completions API, for one answer token with its logprobs: what scoring needs, and no more.
+"""A judge behind the chat-completions API: one answer token with its logprobs, or JSON of a schema, and no more.
 
-- POST /v1/chat/completions   one user message of text and pictures (PNG, JPEG or WebP as data URLs), max_tokens 1,
-                              temperature 0, logprobs with up to 20 top_logprobs; requests that arrive together are
-                              computed together
+- POST /v1/chat/completions   one user message of text and pictures (PNG, JPEG or WebP as data URLs); requests that
+                              arrive together are computed together. Without a response_format: max_tokens 1,
+                              temperature 0, logprobs with up to 20 top_logprobs. With response_format json_schema:
+                              JSON of that schema, of up to 2048 tokens, at any temperature, with a seed
 - GET /v1/models              the one judge, with its fingerprint
 - GET /healthz                {"ok": true}
 
@@ -16,19 +17,20 @@ import asyncio
 import base64
 import binascii
 import hmac
+import json
 import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
-from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,16 +38,19 @@ from hpedit.errors import HPEditError
 from hpedit.rate.security import MIN_TOKEN, TimedProtocol, is_loopback, refuse
 from hpedit.scorer.backends.batching import Batcher, Full
 from hpedit.scorer.backends.protocol import IMAGE, Question
+from hpedit.scorer.backends.server_schema import TOP, ChatRequest, ImagePart, TextPart, UserMessage
+from hpedit.scorer.backends.writing import MAX_TOKENS, Prompt, Reply
 from hpedit.store.images import decode_image
 
 MAX_BODY = 64 * 2**20
 """Bytes of a request: two pictures of some 16 megapixels as PNG."""
 MAX_PICTURES = 16
-TOP = 20
 DECODERS = 4
 """Pictures decoded at once: one may take a third of a gigabyte."""
 FORMATS = {"data:image/png;base64": "PNG", "data:image/jpeg;base64": "JPEG", "data:image/webp;base64": "WEBP"}
 Tops = list[tuple[str, float]]
+R = TypeVar("R")
+Q = TypeVar("Q")
 
 
 class TopJudge(Protocol):
@@ -59,47 +64,6 @@ class TopJudge(Protocol):
     def top(self, questions: Sequence[Question], count: int) -> list[Tops]:
         """The likeliest next tokens of each question with their logprobs, best first."""
         ...
-
-
-class TextPart(BaseModel):
-    """A piece of a message's text."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImageUrl(BaseModel):
-    """Where a picture is: in the URL itself."""
-
-    url: str
-
-
-class ImagePart(BaseModel):
-    """A picture of a message."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-class UserMessage(BaseModel):
-    """What the judge is asked."""
-
-    role: Literal["user"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
-
-
-class ChatRequest(BaseModel):
-    """A chat completion of one token. Fields that are not here are ignored, those with one value must have it."""
-
-    model: str
-    messages: list[UserMessage] = Field(min_length=1, max_length=1)
-    max_tokens: Literal[1] | None = None
-    max_completion_tokens: Literal[1] | None = None
-    temperature: float | None = Field(None, ge=0, le=0)
-    n: Literal[1] | None = None
-    stream: Literal[False] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=TOP)
 
 
 class _HTTPError(Exception):
@@ -156,13 +120,17 @@ def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Se
         hosts: Accepted Host headers; without a token only those of the loopback should be, or a page of another site
             could reach the server under a name of its own.
     """
-    batcher: Batcher[Tops] = Batcher(lambda questions: judge.top(questions, TOP))
+    thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
+    scoring: Batcher[Question, Tops] = Batcher(lambda questions: judge.top(questions, TOP), thread=thread)
+    writing: Batcher[Prompt, Reply] = Batcher(lambda prompts: _write(judge, prompts), thread=thread)
     decoders = asyncio.Semaphore(DECODERS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await batcher.close()
+        await scoring.close()
+        await writing.close()
+        thread.shutdown(wait=False)
 
     app = FastAPI(title="hpedit judge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit)
@@ -192,12 +160,22 @@ def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Se
             raise _HTTPError(404, f"the model {asked.model!r} is not served here, only {name!r}")
         async with decoders:
             question = await asyncio.to_thread(_question, asked.messages[0])
-        return _completion(asked, await _put(batcher, question))
+        if asked.response_format is None:
+            return _completion(asked, await _put(scoring, question))
+        return _written(asked, await _put(writing, _prompt(asked, question)))
 
     return app
 
 
-async def _put(batcher: Batcher[Tops], question: Question) -> Tops:
+def _write(judge: TopJudge, prompts: Sequence[Prompt]) -> list[Reply]:
+    """Replies of a judge that writes; HPEditError for one that gives probabilities alone."""
+    write: Callable[[Sequence[Prompt]], list[Reply]] | None = getattr(judge, "write", None)
+    if write is None:
+        raise HPEditError("this judge does not write: ask it without a response_format")
+    return write(prompts)
+
+
+async def _put(batcher: Batcher[Q, R], question: Q) -> R:
     try:
         return await batcher.put(question)
     except Full:
@@ -233,6 +211,21 @@ def _picture(url: str) -> Image.Image:
         raise _HTTPError(400, error.message) from error
 
 
+def _prompt(asked: ChatRequest, question: Question) -> Prompt:
+    """What is to be written."""
+    assert asked.response_format is not None
+    schema = json.dumps(asked.response_format.json_schema.schema_)
+    most = asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS
+    return Prompt(question, schema, most, asked.temperature or 0.0, asked.seed or 0)
+
+
+def _written(asked: ChatRequest, reply: Reply) -> dict[str, Any]:
+    """OpenAI's chat completion of a text; one that was cut off has none, since half of a JSON is of no use."""
+    if reply.text is None and not reply.again:
+        raise _HTTPError(422, str(reply.reason))
+    return _reply(asked, reply.text or "", "length" if reply.text is None else "stop", None)
+
+
 def _completion(asked: ChatRequest, tops: Tops) -> dict[str, Any]:
     """OpenAI's chat completion of the likeliest token."""
     text, _ = tops[0]
@@ -240,14 +233,18 @@ def _completion(asked: ChatRequest, tops: Tops) -> dict[str, Any]:
     if asked.logprobs:
         listed = [_logprob(*one) for one in tops[: asked.top_logprobs or 0]]
         logprobs = {"content": [{**_logprob(*tops[0]), "top_logprobs": listed}], "refusal": None}
+    usage = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1}
+    return {**_reply(asked, text, "length", logprobs), "usage": usage}
+
+
+def _reply(asked: ChatRequest, text: str, finish: str, logprobs: dict[str, Any] | None) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": None}
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": asked.model,
-        "choices": [{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "length"}],
-        "usage": {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1},
+        "choices": [{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish}],
     }
 
 
@@ -273,7 +270,7 @@ async def _on_error(_: Request, error: Exception) -> JSONResponse:
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     found = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:5])
-    return _error(400, f"this server answers one token of one user message at temperature 0: {found}")
+    return _error(400, f"this server answers one user message, with one token or with JSON: {found}")
 
 
 def check_address(host: str, token: str | None) -> None:

@@ -19,7 +19,8 @@ from hpedit.scorer.backends.protocol import Judge, Question
 
 MAX_TOKENS = 512
 """Of one answer."""
-CUT_OFF = "the answer was cut off after {} tokens"
+CUT_OFF = "the answer is longer than its limit of tokens"
+"""Why there is no text: half of a JSON is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
