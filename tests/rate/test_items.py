@@ -12,9 +12,10 @@ from tests.rate.serving import make_edits, photo, write_table
 from tests.shared_data import shared_data
 
 from hpedit.errors import HPEditError
-from hpedit.rate.items import Exhibit, compare_items, count_edits, inside, load_exhibits, pair_id, score_items
+from hpedit.rate.items import Exhibit, compare_items, count_edits, load_exhibits, pair_id, score_items
 from hpedit.rate.pictures import PictureShelf
 from hpedit.records import Case, Edit
+from hpedit.store.paths import inside
 from hpedit.store.tables import write_cases, write_edits
 
 
@@ -99,12 +100,11 @@ def test_a_benchmark_of_two_models(tmp_path: Path, shelf: PictureShelf) -> None:
     assert shelf.image(exhibits[0].references[0]).size == (10, 30)
 
 
-def test_a_folder_of_built_cases_and_a_bare_table(tmp_path: Path, shelf: PictureShelf) -> None:
+def test_a_folder_of_edits_beside_its_cases_and_a_bare_table(tmp_path: Path, shelf: PictureShelf) -> None:
     cases_and_edits(tmp_path, ("base",))
-    (tmp_path / "cases.parquet").rename(tmp_path / "candidates.parquet")
     for place in (tmp_path, tmp_path / "base", tmp_path / "base" / "edits.parquet"):
         assert len(read(PictureShelf(tmp_path / "shelf"), place)) == 2
-    (tmp_path / "candidates.parquet").rename(tmp_path / "elsewhere.parquet")
+    (tmp_path / "cases.parquet").rename(tmp_path / "elsewhere.parquet")
     with pytest.raises(HPEditError, match="holds no cases") as caught:
         load_exhibits(tmp_path / "base" / "edits.parquet", shelf)
     assert "--cases" in caught.value.hint

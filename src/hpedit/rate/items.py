@@ -11,20 +11,22 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from hpedit.cases.instructions import task_of
+from hpedit.cases.folder import CasesFolder
+from hpedit.cases.sources.table import task_of
 from hpedit.errors import HPEditError
 from hpedit.rate.pictures import PictureShelf, fit, item_size
 from hpedit.rate.store import Kind, Phase, Value
 from hpedit.scorer.tables.csv_rows import Row, read_rows
 from hpedit.store.images import load_image
-from hpedit.store.tables import iter_cases, iter_edits
+from hpedit.store.paths import inside
+from hpedit.store.tables import iter_edits
 
 if TYPE_CHECKING:
     from hpedit.records import Case
@@ -129,13 +131,13 @@ def load_exhibits(
 
 
 def load_cases_to_check(cases: Path | str, shelf: PictureShelf, advance: Advance | None = None) -> list[Exhibit]:
-    """Read the cases of a parquet file and put their sources on the shelf; an exhibit's edit_id is the case's id.
+    """Read the cases of a table or folder and put their sources on the shelf; an exhibit's edit_id is the case's id.
 
     Raises:
         HPEditError: No such file, no case in it, or a damaged picture.
     """
     exhibits = []
-    for case in iter_cases(cases):
+    for case in CasesFolder(cases).kept():
         shown = _shelve(case, shelf)
         fields = {name: getattr(shown, name) for name in shown.__slots__}
         exhibits.append(Exhibit(edit_id=case.id, case_id=case.id, editor="", picture="", **fields))
@@ -245,28 +247,11 @@ def _cell(row: Row, *columns: str) -> str:
     return next((row.cells[name] for name in columns if row.cells.get(name)), "")
 
 
-def inside(root: Path, name: str, where: str) -> Path:
-    """The file `name` below the folder `root`; HPEditError for anything that leads elsewhere, by whatever trick."""
-    hint = "name a file below the folder of the table"
-    if "://" in name or name.lower().startswith(("file:", "data:")):
-        raise HPEditError(f"{where}: {name!r} is an address; nothing is fetched", hint=hint)
-    windows = PureWindowsPath(name)
-    if "\0" in name or windows.drive or windows.root or Path(name).is_absolute() or ".." in windows.parts:
-        raise HPEditError(f"{where}: {name!r} leads out of its folder", hint=hint)
-    path = root / name
-    # A link may lead out where no part of the name does.
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise HPEditError(f"{where}: {name!r} is a link out of its folder", hint=hint)
-    if not path.is_file():
-        raise HPEditError(f"{where}: {path} is not a file", hint=hint)
-    return path
-
-
 def _from_parquet(path: Path, cases: Path | str | None, shelf: PictureShelf) -> Iterator[Exhibit]:
     tables = [path] if path.is_file() else _edit_tables(path)
     wanted = {name for table in tables for name in _case_ids(table)}
     found: dict[str, _Shown] = {}
-    for case in iter_cases(Path(cases) if cases and Path(cases).is_file() else _case_table(Path(cases or path))):
+    for case in _cases_of(path) if cases is None else CasesFolder(cases).candidates():
         if case.id in wanted:
             found[case.id] = _shelve(case, shelf)
     for table in tables:
@@ -310,8 +295,9 @@ def _shrunk(image: Image.Image) -> Image.Image:
 
 def _edit_tables(folder: Path) -> list[Path]:
     """The tables of edits of a run: in the folder itself, or one folder below it, one for each model."""
-    own = [folder / name for name in ("edits.parquet", "given_edits.parquet") if (folder / name).is_file()]
-    tables = own + sorted(folder.glob("*/edits.parquet"))
+    if CasesFolder(folder).built:
+        return CasesFolder(folder).edit_files()
+    tables = sorted([*folder.glob("edits.parquet"), *folder.glob("*/edits.parquet")])
     if not tables:
         raise HPEditError(
             f"{folder} holds no edits", hint="it needs edits.parquet, or a CSV with " + ", ".join(CSV_COLUMNS)
@@ -319,14 +305,13 @@ def _edit_tables(folder: Path) -> list[Path]:
     return tables
 
 
-def _case_table(path: Path) -> Path:
-    """The table of cases that belongs to `path`: candidates, which hold those filtered out too, before cases."""
+def _cases_of(path: Path) -> Iterator[Case]:
+    """The cases that belong to the edits in `path`: of a build all that it edited, or cases.parquet there or above."""
     folder = path if path.is_dir() else path.parent
-    places = [place / name for place in (folder, folder.parent) for name in ("candidates.parquet", "cases.parquet")]
-    table = next((place for place in places if place.is_file()), None)
-    if table is None:
-        raise HPEditError(f"{folder} holds no cases for its edits", hint="name them: --cases cases.parquet")
-    return table
+    for place in (folder, folder.parent):
+        if CasesFolder(place).built or (place / "cases.parquet").is_file():
+            return CasesFolder(place).candidates()
+    raise HPEditError(f"{folder} holds no cases for its edits", hint="name them: --cases cases.parquet")
 
 
 def _case_ids(table: Path) -> list[str]:
