@@ -9,24 +9,29 @@ Nothing in the folder names a machine, a path or a time: the same cases give the
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from hpedit.cases.hardness import Fate
+from hpedit.cases.card import counts_json, has_categories, render_card
+from hpedit.cases.facts import Content
+from hpedit.cases.facts import Facts as Facts
+from hpedit.cases.hardness import DROPPED, Fate
 from hpedit.cases.parts import CANDIDATES
+from hpedit.cases.plots import by_category, by_task, distribution_plot
 from hpedit.cases.recipe import CasesRecipe
-from hpedit.cases.sheet import SheetRow
+from hpedit.cases.sheet import SheetRow, write_sheet
 from hpedit.errors import HPEditError
+from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.images import png_bytes
 from hpedit.store.tables import write_table
 
 DATA, PLOTS, SHEETS = "data", "plots", "sheets"
 """Folders of a dataset."""
+CARD, COUNTS = "README.md", "counts.json"
 
 FATE_COLUMNS: dict[str, pa.DataType] = {
     "filter_reason": pa.string(),
@@ -37,51 +42,6 @@ FATE_COLUMNS: dict[str, pa.DataType] = {
 """What became of a case in the filter, see `hardness.Fate`."""
 DATASET = CANDIDATES | FATE_COLUMNS
 """Columns of a dataset."""
-
-Counts = Mapping[tuple[str, str], int]
-"""Cases by (task, category); category "" where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the build knows and the card tells."""
-
-    total: int
-    """Cases of the dataset, at least 1."""
-    stages: Mapping[str, Mapping[str, int]]
-    """Counts of each stage by its name, in the order of the stages: {"1-photos": {"photos": 90, "skipped": 2}, ...}."""
-    distributions: Mapping[str, Counts]
-    """Cases by (task, category), from first to last: {"written": ..., "balanced": ..., "kept": ...}."""
-    fates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Cases by task and reason, as `hardness.count_fates` gives them; empty without a filter."""
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    """Photographs and drafts left out before the filter, by reason in a few words."""
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-    """Of what took part, by its part: {"editor": ..., "scorer": ..., "labels": ..., "instructions": ...}."""
-
-
-@dataclass(slots=True)
-class Content:
-    """What was counted while the shards were written."""
-
-    licences: Counter[str] = field(default_factory=Counter)
-    """Cases by licence; "" = none is stated."""
-    photos: dict[int, set[str]] = field(default_factory=dict)
-    """Names of the photographs of each source, by its number in the recipe."""
-    cases: Counter[int] = field(default_factory=Counter)
-    """Cases by the number of their source."""
-    languages: Counter[str] = field(default_factory=Counter)
-    """Cases by language of the instruction."""
-    bytes: int = 0
-    """Of all shards."""
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Count one row."""
-        source = int(str(row["photo"]).partition("/")[0])
-        self.licences[row["licence"] or ""] += 1
-        self.photos.setdefault(source, set()).add(row["photo"])
-        self.cases[source] += 1
-        self.languages[row["language"] or ""] += 1
 
 
 def fate_cells(fate: Fate) -> dict[str, Any]:
@@ -119,12 +79,27 @@ def write_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     for part in (DATA, PLOTS, SHEETS):
         shutil.rmtree(folder / part, ignore_errors=True)
-    _write_shards(folder / DATA, rows, facts.total, recipe.dataset.shard_rows)
+        (folder / part).mkdir()
+    content = _write_shards(folder / DATA, rows, facts.total, recipe.dataset.shard_rows)
+    _write_plots(folder / PLOTS, facts)
+    counts = {reason: sum(row.get(reason, 0) for row in facts.fates.values()) for reason in DROPPED}
+    sheets = write_sheet(folder / SHEETS, dropped, counts)
+    atomic_write(folder / COUNTS, dump_json(counts_json(facts, content, recipe)))
+    atomic_write(folder / CARD, render_card(facts, content, recipe, sheets).encode("utf-8", "replace"))
+
+
+def _write_plots(folder: Path, facts: Facts) -> None:
+    """The distribution over tasks, and over categories where there are any."""
+    labels = list(facts.distributions)
+    tables = {"tasks": ("Tasks", by_task(facts.distributions))}
+    if has_categories(facts):
+        tables["categories"] = ("Categories", by_category(facts.distributions))
+    for name, (title, rows) in tables.items():
+        atomic_write(folder / f"{name}.png", png_bytes(distribution_plot(title, rows, labels)))
 
 
 def _write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], total: int, size: int) -> Content:
     """The shards, named as the hub names them: train-00000-of-00003.parquet."""
-    folder.mkdir()
     content, seen = Content(), set[str]()
     rest = iter(rows)
     shards = -(-total // size)

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
+from hpedit.cases.facts import Counts
 from hpedit.cases.lettering import GREY, INK, MUTED, OCHRE, PAPER, RULE, TEAL, drawable, font, shorten, width
 from hpedit.tasks import TASK_BY_ID
 
-Counts = Mapping[tuple[str, str], int]
-"""Cases by (task, category); category "" where there is none."""
 Rows = list[tuple[str, list[int]]]
 """A label, and its cases before and after: one number a distribution."""
 

@@ -76,7 +76,7 @@ def choose(fates: Mapping[str, Fate], tasks: Mapping[str, str], limit: int) -> l
     return [name for names, count in zip(ordered, taken, strict=True) for name in names[:count]]
 
 
-def write_sheet(folder: Path, rows: Iterable[SheetRow], counts: Mapping[str, int]) -> list[str]:
+def write_sheet(folder: Path, rows: Iterable[SheetRow], counts: Mapping[Reason, int]) -> list[str]:
     """Write the sheet as PNG files of at most `CELLS` cases; returns their names, none without a case.
 
     Args:
@@ -117,7 +117,7 @@ def thumbnail(image: Image.Image) -> Image.Image:
     return fitted
 
 
-def _draw(cells: Sequence[_Cell], counts: Mapping[str, int]) -> Image.Image:
+def _draw(cells: Sequence[_Cell], counts: Mapping[Reason, int]) -> Image.Image:
     """One page."""
     most = max(len(cell.pictures) for cell in cells)
     wide = most * (THUMB + GAP) + TEXT
