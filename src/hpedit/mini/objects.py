@@ -75,6 +75,8 @@ class CutoutThing:
 class CutoutKit:
     """Cut-outs by name; a look is a number that picks one of a name's pictures."""
 
+    licence = "cut-outs: the user's own"
+
     def __init__(self, cutouts: Sequence[Cutout]) -> None:
         """Take cut-outs; HPEditError with fewer than LEAST_KINDS different names."""
         by_name: dict[str, list[Cutout]] = defaultdict(list)

@@ -99,6 +99,8 @@ class Scene:
     region: Alpha
     category: str
     tile: Tile
+    objects_licence: str = ""
+    """Of the objects, where they are not drawn."""
 
 
 def _crop(tile: Tile, rng: np.random.Generator) -> Pixels:
@@ -233,7 +235,8 @@ def make_scene(task: str, tiles: Sequence[Tile], rng: np.random.Generator, kit: 
         if change > best_change:
             wording = WORDS[task][int(rng.integers(len(WORDS[task])))].format(**words)
             instruction = re.sub(r"\ba (?=[aeiouAEIOU])", "an ", wording)
-            best, best_change = Scene(task, instruction, source, target, region, category, tile), change
+            best = Scene(task, instruction, source, target, region, category, tile, kit.licence)
+            best_change = change
         if change >= MIN_CHANGE:
             break
     assert best is not None
@@ -256,7 +259,7 @@ def to_case(scene: Scene, case_id: str) -> Case:
         source_id=scene.tile.id,
         category=scene.category,
         origin=scene.tile.origin,
-        licence=scene.tile.licence,
+        licence="; ".join(filter(None, (scene.tile.licence, scene.objects_licence))),
         oracle=OracleKey(to_image(scene.target), region),
     )
 

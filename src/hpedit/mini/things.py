@@ -48,6 +48,11 @@ class Kit(Protocol):
         """All there are, in a fixed order; at least four, for a scene of three and a new one."""
         ...
 
+    @property
+    def licence(self) -> str:
+        """What stands beside the photograph's licence; empty where the objects need none."""
+        ...
+
     def looks(self, rng: np.random.Generator, count: int) -> list[int]:
         """A random look for each of `count` objects, whatever their kind."""
         ...
@@ -83,6 +88,7 @@ class DrawnKit:
     """Six shapes in six colours; a look is a colour."""
 
     kinds: Sequence[str] = SHAPES
+    licence = ""
 
     def looks(self, rng: np.random.Generator, count: int) -> list[int]:
         """See `Kit`."""
