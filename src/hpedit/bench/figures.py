@@ -24,18 +24,23 @@ def mean(model: Figures | None) -> str:
     return NONE if not model or model["mean"] is None else f"{model['mean']:.2f}"
 
 
+def signed(value: float) -> str:
+    """A difference with its sign; what rounds to nothing has none."""
+    return f"{value:+.2f}" if round(value, 2) else "0.00"
+
+
 def bounds(estimate: Figures | None, between: str = " to ", sign: bool = False) -> str:
     """The 95 % interval, or a dash."""
     low, high = (estimate or {}).get("ci95") or (None, None)
     if low is None or high is None:
         return NONE
-    return f"{low:+.2f}{between}{high:+.2f}" if sign else f"{low:.2f}{between}{high:.2f}"
+    return f"{signed(low)}{between}{signed(high)}" if sign else f"{low:.2f}{between}{high:.2f}"
 
 
 def gain(model: Figures | None) -> str:
     """The paired difference to the reference, signed; a dash for the reference itself."""
     value = ((model or {}).get("gain") or {}).get("mean")
-    return NONE if value is None else f"{value:+.2f}"
+    return NONE if value is None else signed(value)
 
 
 def p_value(p: float | None) -> str:

@@ -28,7 +28,7 @@ def render(result: Mapping[str, Any]) -> str:
         lines += ["", "Nothing was scored: give --scorer, or cases with exact targets."]
     if len(labels) > 1:
         lines += _alarms(result)
-    lines += ["", "Cases a second: " + "; ".join(_speeds(result["models"]))] if _speeds(result["models"]) else []
+    lines += _speeds(result["models"])
     for note in result["notes"]:
         lines += _wrapped(f"Note: {note}")
     return "\n".join(line.rstrip() for line in lines)
@@ -43,7 +43,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _instrument(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> list[str]:
-    lines = _wrapped(f"{one['title'].upper()}: {one['note']}; {one['overall']['n']} cases")
+    lines = _wrapped(f"{one['title']}: {one['note']}; {one['overall']['n']} cases")
     if left := figures.left_out_line(one):
         lines += _wrapped(left)
     lines += _overall(one["overall"], labels)
@@ -117,4 +117,7 @@ def _alarms(result: Mapping[str, Any]) -> list[str]:
 
 
 def _speeds(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [f"{model['label']}: {line}" for model in models if (line := figures.speed_line(model))]
+    lines = [
+        row for model in models if (line := figures.speed_line(model)) for row in _wrapped(f"{model['label']}: {line}")
+    ]
+    return ["", "Cases a second:", *(f"  {line}" for line in lines)] if lines else []

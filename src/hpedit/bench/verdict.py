@@ -54,7 +54,9 @@ def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
             f"HP-Scorer rose but {_all(others)} did not follow: the editor may have learnt to please the scorer.", "bad"
         )
     if down:
-        return Verdict(f"Worse edits by {_all(down)}.", "bad")
+        return Verdict(
+            f"Worse edits: {_all(down)} {_see(down)} it{', and HP-Scorer agrees' if scorer == -1 else ''}.", "bad"
+        )
     return Verdict(f"No clear change by {_all(others)}.", "warn")
 
 

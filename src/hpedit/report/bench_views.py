@@ -108,11 +108,9 @@ def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
         "n": one["overall"]["n"],
         "left_out": plain(figures.left_out_line(one)),
         "rows": rows,
-        "copy": score_text(copy["mean"]) if copy else None,
+        "untouched": score_text(copy["mean"]) if copy else None,
         "reasons": [
-            (plain(label), plain(why), count)
-            for label, found in one["reasons"].items()
-            for why, count in found.items()
+            (plain(label), plain(why), count) for label, found in one["reasons"].items() for why, count in found.items()
         ],
     }
 
@@ -133,13 +131,15 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any]) ->
     for entry in result["models"]:
         model = block["models"].get(entry["label"])
         gain = estimate(model, "gain")
+        clear = figures.star(model) if model and "p_holm" in model else gain and gain.sign
         cells.append(
             {
                 "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
                 "gain": signed(gain.value) if gain else "",
                 "bounds": f"[{_bounds(gain).replace(' to ', ', ')}]" if gain and gain.low is not None else "",
                 "star": figures.star(model),
-                "tone": "" if not gain else {1: "good", 0: "", -1: "bad"}[gain.sign],
+                # Colour for what holds after the correction alone; a dozen tasks always show something.
+                "tone": "quiet" if not gain or not clear else "good" if gain.value > 0 else "bad",
                 "low": share_text((model or {}).get("low_share")),
             }
         )
@@ -148,15 +148,30 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any]) ->
 
 def pair_rows(result: Mapping[str, Any]) -> list[View]:
     """The other models against one another."""
-    rows = []
-    for one in result["instruments"]:
-        for pair in one["overall"]["pairs"]:
-            gain = estimate(pair, "gain")
-            if gain:
-                names = f"{plain(pair['of'])} over {plain(pair['over'])}"
-                rows.append({"instrument": plain(one["title"]), "names": names, "gain": interval_text(gain)}
-                            | {"p": figures.p_value(pair["p"]), "tally": figures.tally(pair, " / ")})  # fmt: skip
-    return rows
+    return [
+        _pair_row(plain(one["title"]), pair)
+        for one in result["instruments"]
+        for pair in one["overall"]["pairs"]
+        if estimate(pair, "gain")
+    ]
+
+
+def _pair_row(title: str, pair: Mapping[str, Any]) -> View:
+    """Named so that the difference is a gain."""
+    gain = estimate(pair, "gain") or Interval(0.0)
+    counts = [pair["win_tie_loss"][key] for key in ("win", "tie", "loss")]
+    first, second = pair["of"], pair["over"]
+    if gain.value < 0:
+        first, second, counts = second, first, counts[::-1]
+        low, high = (None if bound is None else -bound for bound in (gain.high, gain.low))
+        gain = Interval(-gain.value, low, high)
+    return {
+        "instrument": title,
+        "names": f"{plain(first)} over {plain(second)}",
+        "gain": interval_text(gain),
+        "p": figures.p_value(pair["p"]),
+        "tally": " / ".join(map(str, counts)),
+    }
 
 
 def alarm_rows(result: Mapping[str, Any]) -> list[View]:
@@ -213,7 +228,7 @@ def _picture_card(picture: BenchPicture, labels: Sequence[str]) -> View:
             {"name": plain(name), "values": [score_text(table[label]) for label in labels]}
             for name, table in picture.scores.items()
         ],
-        "columns": len(frames),
+        "columns": len(frames) if len(frames) <= 6 else -(-len(frames) // 2),
     }
 
 
