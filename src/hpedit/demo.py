@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any
 from hpedit.mini.world import World
 from hpedit.records import Case
 from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
+from hpedit.tasks import TASK_IDS
 
 if TYPE_CHECKING:
     from hpedit.bench.run import BenchFolder
+    from hpedit.cases.recipe import CasesRecipe
     from hpedit.config import Recipe
     from hpedit.demo_scorer import RatedEdits
     from hpedit.editors.qwen_image_edit import QwenImageEdit
@@ -165,11 +167,28 @@ class _Demo:
 
     def _cases(self) -> list[Case]:
         """The training cases that the base editor does not yet solve."""
-        from hpedit.cases.build import build_hard
-        from hpedit.cases.instructions import Given
+        from hpedit.cases.build import run_build
+        from hpedit.cases.folder import CasesFolder
 
-        given = Given(self._cases_of("train", self.size.candidates_per_task), [], [])
-        return build_hard(self.out / "cases", given, self.editor, self.scorer, seed=self.seed, steps=STEPS)
+        run_build(self._cases_recipe(), editor=self.editor, scorer=self.scorer)
+        return list(CasesFolder(self.out / "cases").kept())
+
+    def _cases_recipe(self) -> CasesRecipe:
+        """What `hpedit cases build` takes as recipes/cases_mini.yaml, with the paper's filter."""
+        from hpedit.cases.recipe import CasesRecipe
+
+        folders = {"photos": self.world.photos, "objects": self.world.objects}
+        source = {"mini": "train", "count": self.size.candidates_per_task * len(TASK_IDS)}
+        return CasesRecipe.model_validate(
+            {
+                "seed": self.seed,
+                "output": str(self.out / "cases"),
+                "sources": ({**source, **{name: str(path) for name, path in folders.items() if path}},),
+                "balance": {"tasks": "as_found", "categories": "as_found"},
+                "edits": {"editor": "mini", "steps": STEPS},
+                "filter": {"by": "drop-solved", "scorer": str(self.out / "scorer")},
+            }
+        )
 
     def _train(self, hard: Sequence[Case]) -> list[dict[str, Any]]:
         """Flow-GRPO on the hard cases; leaves train/lora and returns one record an iteration."""

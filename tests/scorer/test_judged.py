@@ -24,7 +24,6 @@ from hpedit.scorer.evaluation.held_out import Curve, evaluate_table
 from hpedit.scorer.hp_scorer import CALIBRATION, SETTINGS, HPScorer, mean_ratings
 from hpedit.scorer.judged import (
     answered_table,
-    cases_file,
     fit_judged,
     load_judges,
     measure_judged,
@@ -251,10 +250,3 @@ def test_J3_a_scorer_without_signal_is_refused_as_a_reward(given, tmp_path: Path
     )
     with pytest.raises(HPEditError, match="no signal and is refused as a reward"):
         train(recipe)
-
-
-def test_a_folder_of_cases_stands_for_all_that_were_edited(tmp_path: Path) -> None:
-    assert cases_file(tmp_path / "x.parquet") == tmp_path / "x.parquet"
-    assert cases_file(tmp_path) == tmp_path / "cases.parquet"
-    (tmp_path / "candidates.parquet").touch()
-    assert cases_file(tmp_path) == tmp_path / "candidates.parquet"

@@ -10,6 +10,7 @@ Everything comes one case at a time. Only a build has candidates and edits of it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hpedit.cases.steps import BALANCE, CANDIDATES, EDITS, FATES, FILTER
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit
 from hpedit.store.atomic import read_json
+from hpedit.store.run_folder import hash_path
 from hpedit.store.tables import iter_cases, iter_edits
 
 MENDED = "run `hpedit cases build` with its recipe again to continue it"
@@ -77,6 +79,14 @@ class CasesFolder:
             kept = {row["case_id"] for row in rows if row["kept"]}
             if kept:
                 yield from (case for case in iter_cases(file) if case.id in kept)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the content of what `kept` gives; of a build's other files nothing counts."""
+        if not self.built:
+            return hash_path(self.path)
+        self._require(FILTER)
+        parts_of = (hash_path(self.path / CANDIDATES), hash_path(self.path / FILTER / FATES))
+        return hashlib.sha256("".join(parts_of).encode()).hexdigest()
 
     def _require(self, stage: str) -> None:
         """HPEditError while a stage is not finished: what is there is only a part."""

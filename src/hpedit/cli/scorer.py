@@ -15,14 +15,18 @@ from hpedit.errors import HPEditError
 scorer = typer.Typer(name="scorer", help="HP-Scorer: a judge calibrated on people's scores.", **PLAIN)
 
 Edits = Annotated[
-    Path, typer.Option("--edits", help="CSV of edits: edit_id, source_id, task; with --cases the parquet of edits.")
+    Path | None,
+    typer.Option(
+        "--edits",
+        help="CSV of edits: edit_id, source_id, task; with --cases the parquet of edits, by default the build's own.",
+    ),
 ]
 Ratings = Annotated[Path, typer.Option("--ratings", help="CSV of ratings: edit_id, rater, score.")]
 Scores = Annotated[
     Path | None, typer.Option("--scores", help="CSV of the judges' answers: edit_id, judge, one column a question.")
 ]
 Cases = Annotated[
-    Path | None, typer.Option("--cases", help="Parquet of cases, or a folder of `hpedit cases build`: asks the judges.")
+    Path | None, typer.Option("--cases", help="Table of cases, or a folder of `hpedit cases build`: asks the judges.")
 ]
 Cache = Annotated[Path | None, typer.Option("--cache", help="File of answers already given, made if it is not there.")]
 
@@ -40,6 +44,13 @@ def asks(scores: Path | None, cases: Path | None) -> bool:
     return cases is not None
 
 
+def table_of(edits: Path | None) -> Path:
+    """The table of edits, without which --scores says nothing; HPEditError where none is named."""
+    if edits is None:
+        raise HPEditError("--edits is missing", hint="with --scores it is a CSV of edit_id, source_id, task")
+    return edits
+
+
 def refuse(options: Mapping[str, object], reason: str) -> None:
     """HPEditError if one of the options, by name, was given: it would be without effect."""
     for name, value in options.items():
@@ -49,12 +60,12 @@ def refuse(options: Mapping[str, object], reason: str) -> None:
 
 @scorer.command("fit")
 def scorer_fit(
-    edits: Edits,
     ratings: Ratings,
     judge: Annotated[
         list[str], typer.Option(help="Whom to calibrate, see docs/judges.md; give it again to combine several judges.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the fitted scorer.")],
+    edits: Edits = None,
     scores: Scores = None,
     cases: Cases = None,
     columns: Annotated[
@@ -80,13 +91,13 @@ def scorer_fit(
         from hpedit.scorer.tables.judges import parse_columns
         from hpedit.scorer.tables.tabular import fit
 
-        print_json(fit(edits, ratings, scores, judge, out, parse_columns(columns) if columns else None))
+        print_json(fit(table_of(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None))
 
 
 @scorer.command("eval")
 def scorer_eval(
-    edits: Edits,
     ratings: Ratings,
+    edits: Edits = None,
     scores: Scores = None,
     cases: Cases = None,
     scorer: Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; needed but for --curve.")] = None,
@@ -132,7 +143,7 @@ def scorer_eval(
         from hpedit.scorer.tables.judges import parse_columns
 
         scale = parse_columns(columns) if columns else None
-        tables = (edits, ratings, scores)
+        tables = (table_of(edits), ratings, scores)
         found, grown = measure_tables(scorer, tables, judge or (), growing, scale, allow_seen=allow_seen, seed=seed)
     if report:
         from hpedit.report.scorer_page import write_scorer_page
@@ -149,8 +160,10 @@ def scorer_eval(
 @scorer.command("probe")
 def scorer_probe(
     scorer: Annotated[Path, typer.Option(help="Folder of a fitted scorer with a judge.")],
-    cases: Annotated[Path, typer.Option(help="Parquet of cases, or a folder of `hpedit cases build`.")],
-    edits: Annotated[Path, typer.Option(help="Parquet of their edits.")],
+    cases: Annotated[Path, typer.Option(help="Table of cases, or a folder of `hpedit cases build`.")],
+    edits: Annotated[
+        Path | None, typer.Option(help="Parquet of their edits; by default those that the build made.")
+    ] = None,
     ratings: Annotated[
         Path | None, typer.Option(help="CSV or JSONL of ratings: edits of 3 and more are honest. Without: all are.")
     ] = None,
@@ -219,7 +232,7 @@ def scorer_serve(
 
 @scorer.command("votes")
 def scorer_votes(
-    edits: Edits,
+    edits: Annotated[Path, typer.Option(help="CSV of edits: edit_id, source_id, task.")],
     votes: Annotated[Path, typer.Option(help="CSV of people's votes: edit_a, edit_b, rater, vote.")],
     judge_votes: Annotated[Path, typer.Option(help="CSV of judges' votes: edit_a, edit_b, judge, vote.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the combination and its predictions.")] = None,

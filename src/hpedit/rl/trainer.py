@@ -29,6 +29,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hpedit.cases.folder import CasesFolder
 from hpedit.config import Recipe
 from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
@@ -47,7 +48,6 @@ from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, read_jsonl
 from hpedit.store.checkpoint import Checkpoint, load_latest, save_checkpoint
 from hpedit.store.run_folder import METRICS, RunFolder, hash_path
-from hpedit.store.tables import read_cases
 
 GRID_CASES = 6
 """Rows of a sample grid."""
@@ -91,7 +91,7 @@ def train(
         raise HPEditError("rollout.cfg is not 1", hint="guidance is not supported here: it makes the training collapse")
     inputs = {
         "editor": _base_fingerprint(editor) if editor else model_name(recipe.editor.model, recipe.editor.revision),
-        "cases": _cases_hash(cases) if cases is not None else hash_path(recipe.cases),
+        "cases": _cases_hash(cases) if cases is not None else CasesFolder(recipe.cases).fingerprint(),
         "scorer": scorer.fingerprint if scorer else hash_path(recipe.scorer, PROBE_FILES),
     }
     asked = {key: value for key, value in recipe.resolved().items() if key not in ("output", "scorer_force")}
@@ -337,8 +337,7 @@ def _load_editor(recipe: Recipe) -> TrainableEditor:
 
 
 def _load_cases(path: str) -> list[Case]:
-    given = Path(path)
-    return read_cases(given / "cases.parquet" if given.is_dir() else given)
+    return list(CasesFolder(path).kept())
 
 
 def _load_scorer(recipe: Recipe) -> Scorer:

@@ -8,13 +8,14 @@ report, curve = measure_judged(pictures, out)                          # `hpedit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpedit.cases.folder import CasesFolder
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.asking import FEATURES, ask
@@ -26,7 +27,7 @@ from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.hp_scorer import HPScorer, save_scorer
 from hpedit.scorer.questions import EXCLUSIVE
 from hpedit.scorer.tables.tabular import Table, fit_report, fit_table
-from hpedit.store.tables import read_cases, read_edits, read_ratings
+from hpedit.store.tables import iter_edits, read_ratings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +54,40 @@ def rated_pictures(cases: Mapping[str, Case], edits: Sequence[Edit], ratings: Se
     return RatedPictures(tuple(cases[edit.case_id] for edit in kept), tuple(kept), table)
 
 
-def cases_file(path: Path) -> Path:
-    """A parquet of cases, as given or of a folder of `hpedit cases build`: all that were edited, not the hard alone."""
-    if not path.is_dir():
-        return path
-    every = path / "candidates.parquet"
-    return every if every.exists() else path / "cases.parquet"
+def read_edited(cases: Path, edits: Path | None) -> tuple[dict[str, Case], Iterator[Edit]]:
+    """Cases by id, and edits one by one; of a folder of `hpedit cases build` all that were edited, not the hard alone.
+
+    Args:
+        cases: Parquet of cases, or a folder that has some.
+        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
+
+    Raises:
+        HPEditError: one can't be read, or None is given and `cases` has no edits.
+    """
+    folder = CasesFolder(cases)
+    found = iter_edits(edits) if edits is not None else folder.edits()
+    return {case.id: case for case in folder.candidates()}, found
 
 
-def read_pictures(cases: Path, edits: Path, ratings: Path) -> RatedPictures:
+def read_pictures(cases: Path, edits: Path | None, ratings: Path) -> RatedPictures:
     """Read them from disk.
 
     Args:
-        cases: Parquet of cases, or a folder of `hpedit cases build` (its candidates.parquet).
-        edits: Parquet of edits of these cases.
+        cases: Parquet of cases, or a folder that has some.
+        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
         ratings: CSV or JSONL of edit_id, rater, score.
 
     Raises:
         HPEditError: the files have nothing in common, or one can't be read.
     """
-    by_id = {case.id: case for case in read_cases(cases_file(cases))}
-    found = rated_pictures(by_id, read_edits(edits), read_ratings(ratings))
+    by_id, given = read_edited(cases, edits)
+    people = read_ratings(ratings)
+    rated = {rating.edit_id for rating in people}
+    # Only what was rated is held in memory.
+    found = rated_pictures(by_id, [edit for edit in given if edit.id in rated], people)
     if not found.edits:
         raise HPEditError(
-            f"{ratings} rates no edit of {edits} whose case is in {cases}",
+            f"{ratings} rates no edit of {edits or cases} whose case is in {cases}",
             hint="edit_id must be the id column of the edits, case_id the id of the cases",
         )
     return found

@@ -11,7 +11,7 @@ from PIL import Image
 from hpedit.records import Case, Edit, Rating
 from hpedit.rl.grids import GridRow, make_grid
 from hpedit.scorer.hp_scorer import HPScorer, mean_ratings
-from hpedit.scorer.judged import cases_file
+from hpedit.scorer.judged import read_edited
 from hpedit.scorer.probes.gate import PROBE, SHEET
 from hpedit.scorer.probes.kinds import KIND_BY_ID, Subject, version
 from hpedit.scorer.probes.order_swap import MAX_FLIP, order_swap_report
@@ -19,7 +19,7 @@ from hpedit.scorer.probes.probes import Bounds, Comparison, choose_subjects, com
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.images import png_bytes
-from hpedit.store.tables import read_cases, read_edits, read_ratings
+from hpedit.store.tables import read_ratings
 
 SWAP_EDITS = 256
 """Edits at most that are asked about in both orders."""
@@ -30,7 +30,7 @@ SHEET_SIDE = 384
 def probe_files(
     scorer: Path,
     cases: Path,
-    edits: Path,
+    edits: Path | None = None,
     ratings: Path | None = None,
     out: Path | None = None,
     *,
@@ -45,7 +45,7 @@ def probe_files(
     Args:
         scorer: Folder of a fitted scorer with a judge.
         cases: Parquet of cases, or a folder that `hpedit cases build` wrote.
-        edits: Parquet of edits of these cases.
+        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
         ratings: CSV or JSONL of ratings; without it every edit counts as honest.
         out: Where to write; training looks into the scorer's folder, which is the default.
         limit: Honest edits at most, drawn by `seed`, the tasks in turns.
@@ -54,8 +54,8 @@ def probe_files(
     Raises:
         HPEditError: not a scorer with a judge, or nothing to probe it with.
     """
-    by_id = {case.id: case for case in read_cases(cases_file(cases))}
-    table = [edit for edit in read_edits(edits) if edit.case_id in by_id]
+    by_id, given = read_edited(cases, edits)
+    table = [edit for edit in given if edit.case_id in by_id]
     people = read_ratings(ratings) if ratings else None
     return probe_rated(
         HPScorer.load(scorer, cache=cache), by_id, table, people, out or scorer,
