@@ -26,7 +26,7 @@ NONE = "none"
 BAR, ROW_GAP, MARGIN, HEAD, COLUMN_GAP = 16, 18, 40, 132, 40
 FEW = 28
 """Rows up to which there is one column; more go to as many columns as it takes, at most three."""
-LAYOUTS = ((290, 620, 90), (230, 480, 80), (210, 280, 75))
+LAYOUTS = ((330, 600, 90), (230, 480, 80), (210, 280, 75))
 """Width of the label, of the longest bar and of its figure, with one column, two, three."""
 
 
