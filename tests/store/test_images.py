@@ -1,6 +1,7 @@
 """Every file that people hand us becomes an upright RGB picture or one clear error."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from hpedit.errors import HPEditError
-from hpedit.store.images import list_images, load_image, png_bytes
+from hpedit.store.images import MAX_BYTES, list_images, load_image, png_bytes
 
 RED = (200, 30, 40)
 
@@ -135,6 +136,49 @@ def test_D3_deep_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(ramp).save(tmp_path / "a.png")
     values = np.asarray(load_image(tmp_path / "a.png"))
     assert np.abs(values[..., 0] - ramp / 257.0).max() <= 0.5
+
+
+def swapped_profile() -> bytes:
+    """A profile of RGB files whose first channel is blue and whose last is red."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for old, new in ((b"rXYZ", b"tmpX"), (b"bXYZ", b"rXYZ"), (b"tmpX", b"bXYZ")):
+        data = data.replace(old, new)
+    return data.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+
+
+def test_D3_a_profile_is_applied_with_alpha_and_without(tmp_path: Path) -> None:
+    color = (90, 60, 30)
+    Image.new("RGB", (4, 4), color).save(tmp_path / "rgb.png", icc_profile=swapped_profile())
+    Image.new("RGBA", (4, 4), (*color, 255)).save(tmp_path / "rgba.png", icc_profile=swapped_profile())
+    Image.new("RGBA", (4, 4), (*color, 255)).save(tmp_path / "plain.png")
+    for name in ("rgb", "rgba"):
+        assert np.abs(np.subtract(load_image(tmp_path / f"{name}.png").getpixel((0, 0)), (30, 60, 90))).max() <= 2
+    assert load_image(tmp_path / "plain.png").getpixel((0, 0)) == color
+
+
+def test_D3_lab_colours_are_refused(tmp_path: Path) -> None:
+    Image.new("LAB", (4, 4), (100, 20, 30)).save(tmp_path / "a.tif")
+    with pytest.raises(HPEditError, match="mode LAB"):
+        load_image(tmp_path / "a.tif")
+
+
+def test_D1_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(HPEditError, match="pipe or a device"):
+        load_image(tmp_path / "a.png")
+
+
+def test_D4_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(HPEditError, match="too large: 1,073,741,825 bytes"):
+        load_image(tmp_path / "a.png")
+
+
+def test_an_error_calls_the_file_as_it_is_told_to(tmp_path: Path) -> None:
+    with pytest.raises(HPEditError) as caught:
+        load_image(tmp_path / "a.png", "album/a.png")
+    assert caught.value.message == "album/a.png does not exist"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK", "P"])

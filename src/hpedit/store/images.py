@@ -53,9 +53,9 @@ def load_image(path: Path | str, name: str = "") -> Image.Image:
     name = name or str(path)
     try:
         status = path.stat()
-        # Reading a pipe would wait for ever.
-        if not stat.S_ISREG(status.st_mode):
-            raise HPEditError(f"{name} is not a file", hint="give a picture")
+        # Reading a pipe would wait for ever; a folder says so itself.
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise HPEditError(f"{name} is a pipe or a device", hint="give a picture")
         if status.st_size > MAX_BYTES:
             raise HPEditError(f"{name} is too large: {status.st_size:,} bytes", hint=f"at most {MAX_BYTES:,} bytes")
         data = path.read_bytes()
@@ -135,8 +135,12 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         return _from_deep_grey(image, name)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        colors = rgba.convert("RGB")
+        colors.info["icc_profile"] = image.info.get("icc_profile")
+        white = Image.new("RGB", rgba.size, (255, 255, 255))
+        return Image.composite(_from_profile(colors) or colors, white, rgba.getchannel("A"))
+    if image.mode == "LAB":
+        raise HPEditError(f"{name} has colours of mode LAB", hint="save it as RGB")
     return _from_profile(image) or image.convert("RGB")
 
 
