@@ -42,8 +42,11 @@ check: setup  ## lint, format, types and the fast tests
 
 bench: setup  ## base against the demo's post-trained mini editor, on its held-out cases
 	@if test -f $(RUN)/bench/cases.parquet && test -d $(RUN)/train/lora; then \
-	  $(BIN)/hpedit bench --cases $(RUN)/bench/cases.parquet --lora $(RUN)/train/lora \
-	    --scorer $(RUN)/scorer --out $(RUN)-bench; \
+	  $(BIN)/hpedit bench run --editor mini --cases $(RUN)/bench/cases.parquet \
+	    --scorer $(RUN)/scorer --out $(RUN)-bench/base && \
+	  $(BIN)/hpedit bench run --editor mini --lora $(RUN)/train/lora --cases $(RUN)/bench/cases.parquet \
+	    --scorer $(RUN)/scorer --out $(RUN)-bench/post && \
+	  $(BIN)/hpedit bench compare $(RUN)-bench/base $(RUN)-bench/post --out $(RUN)-bench/compare; \
 	else \
 	  echo "error: $(RUN) holds no finished demo to measure" >&2; \
 	  echo "hint: run \`make demo\` first, or name another run: make bench RUN=folder" >&2; \

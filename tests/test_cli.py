@@ -23,8 +23,10 @@ COMMANDS = [
     ["cases", "build"],
     ["edit"],
     ["train"],
-    ["bench"],
-    ["report"],
+    ["bench", "run"],
+    ["bench", "score"],
+    ["bench", "compare"],
+    ["bench", "report"],
 ]
 
 

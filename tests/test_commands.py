@@ -1,18 +1,12 @@
 """The commands that join several stages, on a real pipeline with random weights, from files to files."""
 
-import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from hpedit.commands import bench_base_and_lora, edit_file, write_bench_report
-from hpedit.config import LoraSection
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.commands import edit_file
 from hpedit.errors import HPEditError
-from hpedit.mini.photos import embedded_tiles
-from hpedit.mini.scenes import make_cases
-from hpedit.store.tables import write_cases
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +39,3 @@ def test_a_bad_picture_or_name_is_named_before_a_model_is_loaded(tmp_path: Path)
         edit_file(tmp_path / "empty.png", "x", tmp_path / "out.png", **options)  # type: ignore[arg-type]
     with pytest.raises(HPEditError, match=r"does not end in \.png"):
         edit_file(tmp_path / "empty.png", "x", tmp_path / "out.jpg", **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.slow
-def test_base_and_lora_are_measured_and_reported(model: Path, tmp_path: Path) -> None:
-    editor = QwenImageEdit.load(str(model))
-    editor.add_lora(LoraSection(rank=2), seed=0)
-    editor.save_lora(tmp_path / "lora")
-    write_cases(tmp_path / "cases.parquet", make_cases(embedded_tiles("bench"), 1, 0, "bench")[:3])
-    out = tmp_path / "bench"
-    options = {"lora": tmp_path / "lora", "scorer": None, "model": str(model), "steps": 2, "seed": 0}
-    command = ["hpedit", "bench", "--out", "a b"]
-    summary = bench_base_and_lora(tmp_path / "cases.parquet", out, command=command, **options)  # type: ignore[arg-type]
-    assert summary["n"] == 3
-    # A fresh LoRA changes nothing, so neither does the oracle.
-    assert summary["oracle"]["gain"]["mean"] == 0.0
-    assert summary["scorer"] is None
-    page = (out / "report.html").read_bytes()
-    assert b"hpedit bench --out &#39;a b&#39;" in page
-    assert json.loads((out / "summary.json").read_text())["n"] == 3
-    (out / "report.html").unlink()
-    assert write_bench_report(out).read_bytes() == page
-
-
-def test_a_report_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HPEditError, match="is not the folder of a finished benchmark"):
-        write_bench_report(tmp_path)

@@ -266,9 +266,15 @@ def compare_folders(
     asked: dict[str, Any] = {"folders": [str(path.resolve()) for path in paths], "seed": seed, "command": command}
     asked |= {"ratings": str(ratings.resolve()) if ratings else None, "cases": str(cases.resolve()) if cases else None}
     write_tables(out, result)
-    write_bench_page(out, result, pictures, command=command)
+    write_bench_page(out, result, pictures, command="\n".join([*_commands(folders), command]))
     atomic_write(out / ASKED, dump_json(asked))
     return result
+
+
+def _commands(folders: Sequence[BenchFolder]) -> list[str]:
+    """How the folders were made, as far as that is known."""
+    asked = [folder.path / ASKED for folder in folders]
+    return [command for file in asked if file.exists() and (command := read_json(file).get("command"))]
 
 
 def report_again(out: Path) -> Path:
