@@ -32,6 +32,7 @@ EXTRAS = {
         (
             "accelerate",
             "diffusers",
+            "llguidance",
             "peft",
             "safetensors",
             "skimage",
@@ -44,6 +45,8 @@ EXTRAS = {
     ),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "rate"),
     **dict.fromkeys(("openai", "tenacity"), "api"),
+    **dict.fromkeys(("huggingface_hub", "imagehash"), "cases"),
+    "ray": "ray",
 }
 """The extra that brings a package."""
 
