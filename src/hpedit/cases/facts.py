@@ -63,7 +63,7 @@ class Content:
 def public_recipe(recipe: CasesRecipe) -> dict[str, Any]:
     """The recipe as plain data, without `output` and with the last part of each path alone.
 
-    A source keeps the keys that it was given. A hub id stays as it is; of a judge behind a server the model's name stays.
+    A source keeps the keys that it was given. A hub id stays as it is, and so does the name of a server's model.
     """
     public = recipe.model_dump(mode="json", exclude={"output"})
     paths = {*KINDS, "photos", "objects"} - {"mini"}
