@@ -22,7 +22,7 @@ from PIL import Image
 
 from hpedit.rate.desk import Desk, RunSettings
 from hpedit.rate.pictures import PictureShelf
-from hpedit.rate.run import prepare
+from hpedit.rate.run import prepare, prepare_check
 from hpedit.rate.security import Policy
 from hpedit.rate.server import RatingApp, bind, make_server
 from hpedit.rate.store import RatingStore
@@ -129,7 +129,10 @@ def serving(
 ) -> Iterator[Serving]:  # fmt: skip
     run = RunSettings(kind, **{"retests": 0, "seed": "7", **settings})  # type: ignore[arg-type]
     with RatingStore.hold(db) as store, bind("127.0.0.1", port) as listener:
-        desk, shelf = prepare(store, edits, run, gold=gold, practice=practice, cases=cases)
+        if kind == "check":
+            desk, shelf = prepare_check(store, edits, run)
+        else:
+            desk, shelf = prepare(store, edits, run, gold=gold, practice=practice, cases=cases)
         port = listener.getsockname()[1]
         writer = Writer(store, desk.reload)
         policy = Policy.make("127.0.0.1", port, token, names)

@@ -3,7 +3,7 @@
 Two steps on one folder. The first proposes cases, some more than are wanted, in proposed.parquet; cases.parquet holds
 the wanted number of them, unchecked. After people have been through the proposed ones (`hpedit bench check`), the same
 command with their answers writes cases.parquet again: without what they dropped, with the instructions they mended, and
-filled up from the spare ones. bench.json says what was asked, counts per task, and whether people checked it.
+filled up from the spare ones. build.json says what was asked, counts per task, and whether people checked it.
 
 The choice is a matter of a thin index (ids, tasks, categories, photographs); pictures pass from table to table as the
 bytes they are.
@@ -22,13 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.bench.check import DROPPED, KEPT, MENDED, UNDECIDED, Verdict, read_checks
+from hpedit.cases.build import run_build
+from hpedit.cases.dataset import DATA
+from hpedit.cases.folder import CasesFolder
+from hpedit.cases.recipe import CasesRecipe
 from hpedit.errors import HPEditError
+from hpedit.recipe_files import read_recipe
 from hpedit.scorer.tables.csv_rows import neutralise
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.tables import CASE_COLUMNS, read_table, write_table
 from hpedit.tasks import TASK_IDS
 
-PROPOSED, CASES, CHECKS, RESULT = "proposed.parquet", "cases.parquet", "checks.csv", "bench.json"
+PROPOSED, CASES, CHECKS, RESULT = "proposed.parquet", "cases.parquet", "checks.csv", "build.json"
 _INDEX = {name: CASE_COLUMNS[name] for name in ("id", "task", "category", "source_id", "instruction")}
 
 
@@ -58,12 +63,13 @@ def build_bench(source: Path, out: Path, wanted: Wanted, checked: Path | None = 
     """Propose a benchmark in the folder `out`, or write it as people checked it.
 
     Args:
-        source: A table of cases (parquet), or a folder with cases.
+        source: A table of cases (parquet), a folder of `hpedit cases build` (its dataset) or with cases.parquet, or
+            the recipe of a build (.yaml).
         out: Its folder; the same command goes on in it.
-        checked: Store of `hpedit bench check`; None leaves the cases unchecked, and bench.json says so.
+        checked: Store of `hpedit bench check`; None leaves the cases unchecked, and build.json says so.
 
     Returns:
-        The content of bench.json: asked, proposed, cases, tasks (counts), categories; and checked: None, or who
+        The content of build.json: asked, proposed, cases, tasks (counts), categories; and checked: None, or who
         checked how many, how far they agree, and the cases on which they don't.
 
     Raises:
@@ -72,9 +78,9 @@ def build_bench(source: Path, out: Path, wanted: Wanted, checked: Path | None = 
     tables = case_tables(source)
     entries = list(read_index(tables))
     asked = {**_plain(wanted), "source": _content(entries)}
-    _refuse_other(out, asked)
+    _refuse_other(out, asked, checked)
     out.mkdir(parents=True, exist_ok=True)
-    ahead = replace(wanted, per_task=math.ceil(wanted.per_task * (1.0 + wanted.spare)))
+    ahead = replace(wanted, per_task=wanted.per_task + math.ceil(round(wanted.per_task * wanted.spare, 6)))
     proposed = choose(entries, ahead.per_task, wanted.seed)
     if not (out / RESULT).exists():
         write_chosen(out / PROPOSED, tables, {entry.id: entry.instruction for entry in proposed})
@@ -99,13 +105,19 @@ def build_bench(source: Path, out: Path, wanted: Wanted, checked: Path | None = 
     return result
 
 
-def case_tables(path: Path) -> list[Path]:
-    """The tables of the kept cases of a file or folder; HPEditError where there is none."""
-    places = [path] if path.is_file() else sorted((path / "dataset" / "data").glob("*.parquet"))
-    places = places or [table for table in [path / CASES] if table.is_file()]
-    if not places:
-        raise HPEditError(f"{path} holds no cases", hint="give parquet, or a folder of `hpedit cases build`")
-    return places
+def case_tables(source: Path) -> list[Path]:
+    """The tables of the cases that `source` offers, see `build_bench`; a recipe is built, or continued, first."""
+    if source.suffix in (".yaml", ".yml"):
+        recipe = read_recipe(source, CasesRecipe)
+        run_build(recipe)
+        source = Path(recipe.output)
+    folder = CasesFolder(source)
+    if not folder.built:
+        return folder.case_files()
+    shards = sorted((source / "dataset" / DATA).glob("*.parquet"))
+    if not shards:
+        raise HPEditError(f"{source} is not finished", hint="run `hpedit cases build` with its recipe again")
+    return shards
 
 
 def read_index(tables: Sequence[Path]) -> Iterator[Entry]:
@@ -180,10 +192,13 @@ def _verdicts(checked: Path, proposed: Sequence[Entry]) -> dict[str, Verdict]:
     return verdicts
 
 
-def _refuse_other(out: Path, asked: Mapping[str, Any]) -> None:
+def _refuse_other(out: Path, asked: Mapping[str, Any], checked: Path | None) -> None:
     if not (out / RESULT).exists():
         return
-    there = read_json(out / RESULT).get("asked", {})
+    before = read_json(out / RESULT)
+    if before.get("checked") and checked is None:
+        raise HPEditError(f"{out} was checked by people; this would undo it", hint="name --checked again")
+    there = before.get("asked", {})
     for name, value in asked.items():
         if there.get(name) != value:
             said = "has other cases" if name == "source" else f"was {there.get(name)}, is now {value}"

@@ -45,18 +45,19 @@ def write_study(folder: Path, cases: int, instruction: str = "make photo {} brig
 
 @dataclass
 class Server:
-    """`hpedit rate serve` as a child process. `start` again after `kill` takes the same port."""
+    """`hpedit rate serve`, or `bench check`, as a child process. `start` again after `kill` takes the same port."""
 
     edits: Path
     db: Path
     options: tuple[str, ...] = ()
     token: str = ""
+    command: tuple[str, ...] = ("rate", "serve")
     port: int = 0
     url: str = ""
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> Server:
-        command = [sys.executable, "-m", "hpedit", "rate", "serve", str(self.edits), "--db", str(self.db)]
+        command = [sys.executable, "-m", "hpedit", *self.command, str(self.edits), "--db", str(self.db)]
         command += ["--port", str(self.port), "--seed", "1", *self.options]
         environment = {**os.environ, "HPEDIT_RATE_TOKEN": self.token}
         log = self.db.with_suffix(".log").open("a")

@@ -1,8 +1,8 @@
 """What the readers of published benchmarks share.
 
 benchmark = BENCHMARKS["gedit"]
-write_benchmark(benchmark, data, out, edits)    # cases.parquet, and the edits named by case id
-tables = benchmark.scores(files, data)          # one table a model, by the benchmark's own rule
+write_benchmark(benchmark, data, out, "en", edits)    # cases.parquet, and the edits named by case id
+tables = benchmark.scores(files, data, "en")          # one table a model, by the benchmark's own rule
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
     if not files:
         raise HPEditError(
             f"{data} holds no parquet",
-            hint="download the data set: hf download stepfun-ai/GEdit-Bench --repo-type dataset",
+            hint="hf download stepfun-ai/GEdit-Bench --repo-type dataset --local-dir DIR",
         )
     for file in files:
         for row in _rows(file):
@@ -111,7 +111,6 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
             if missing or picture is None:
                 lacks = ", ".join(missing) or "input_image"
                 raise HPEditError(f"{file} lacks the columns {lacks}", hint="is it GEdit-Bench?")
-            # The picture column last: rows of another language are dropped before it is decoded.
             for batch in table.iter_batches(batch_size=16, columns=[*_NEEDED, picture]):
                 for row in batch.to_pylist():
                     yield {**row, "picture": row[picture]}
@@ -170,12 +169,12 @@ def _score(row: Row, name: str) -> float | None:
     return value if 0.0 <= value <= MAX_SCORE else None
 
 
-def score_tables(files: Sequence[Path], data: Path | None = None, language: str = "en") -> list[ScoreTable]:
+def score_tables(files: Sequence[Path], _: Path | None = None, language: str = "en") -> list[ScoreTable]:
     """Tables of every model among the score files: all cases, and the intersection.
 
     Args:
         files: Score files, or folders of them.
-        data: Not needed here.
+        _: The benchmark itself is not needed.
         language: "en" or "cn".
 
     Raises:
