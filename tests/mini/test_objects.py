@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from hpedit.cases.photos import Skipped
+from hpedit.cases.recipe import SourceSection
+from hpedit.cases.sources import open_source
 from hpedit.errors import HPEditError
 from hpedit.mini.drawing import OBJECT
 from hpedit.mini.objects import HUES, LEAST_SATURATION, load_cutout, load_cutouts, name_of, turn_hue
@@ -16,6 +19,7 @@ from hpedit.mini.oracle import rms, score_edit
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import MIN_CHANGE, make_cases, make_scene, to_case
 from hpedit.mini.world import World
+from hpedit.records import Case
 from hpedit.tasks import TASK_IDS
 
 NAMES = ("apple", "red fox", "mug", "owl", "tent")
@@ -137,3 +141,16 @@ def test_a_world_of_them_is_the_same_again_and_names_what_it_skips(
     assert "photo.png: it has no transparent background" in capsys.readouterr().err
     drawn = make_cases(embedded_tiles("bench"), 1, 3, "bench")
     assert [case.group_key for case in first] != [case.group_key for case in drawn]
+
+
+def test_a_build_takes_them_as_a_source(folder: Path) -> None:
+    Image.new("RGB", (40, 40), "red").save(folder / "photo.png")
+    source = open_source(SourceSection(mini="train", objects=str(folder), count=8), 0, folder)
+    items = [item for chunk in source.chunks() for item in source.read(chunk)]
+    cases = [item for item in items if isinstance(item, Case)]
+    assert {case.category for case in cases} <= set(NAMES)
+    assert len(cases) == 8
+    assert [item.id for item in items if isinstance(item, Skipped)] == ["0/photo.png"]
+    before = source.fingerprint()
+    disc(folder / "mug.png", (1, 2, 3))
+    assert open_source(SourceSection(mini="train", objects=str(folder), count=8), 0, folder).fingerprint() != before
