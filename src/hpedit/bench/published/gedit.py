@@ -90,7 +90,7 @@ def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
         HPEditError: No parquet, other columns, a picture that is not embedded or damaged, another language.
     """
     names = _languages(language)
-    files = [data] if data.is_file() else sorted(data.rglob("*.parquet"))
+    files = [data] if data.is_file() else sorted(data.rglob("[!.]*.parquet"))
     if not files:
         raise HPEditError(
             f"{data} holds no parquet",
