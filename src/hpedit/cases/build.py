@@ -22,6 +22,7 @@ from hpedit.cases import parts, steps
 from hpedit.cases.decisions import decide_balance, decide_fates, decide_unique
 from hpedit.cases.engine import Engine, engine_of
 from hpedit.cases.exclusion import NEAR, Exclusion
+from hpedit.cases.handing_on import write_out
 from hpedit.cases.outcome import draft_counts, write_outcome
 from hpedit.cases.photos import Chunk
 from hpedit.cases.plan import Given, plan
@@ -191,6 +192,7 @@ class _Build:
         return decide_fates(self.out, self.recipe.filter, len(self._candidate_chunks()))
 
     def _dataset(self) -> dict[str, Any]:
+        write_out(self.out, self.stages, self.recipe)
         return {}
 
 

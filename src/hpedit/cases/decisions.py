@@ -22,9 +22,12 @@ from hpedit.cases import parts
 from hpedit.cases.balance import Cell, Pool, choose, table_of
 from hpedit.cases.duplicates import Duplicate, find_duplicates
 from hpedit.cases.exclusion import Exclusion
+from hpedit.cases.hardness import DROPPED, KEPT, Fate, decide
 from hpedit.cases.recipe import BalanceSection, FilterSection
 from hpedit.cases.steps import BALANCE, CHOSEN, DRAFTS, FATES, FILTER, INDEX, PHOTOS, SCORES, UNIQUE, candidates_file
 from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.tables import read_scores
+from hpedit.tasks import TASK_IDS
 
 BALANCED = "balance.json"
 MAX_ID = 150
@@ -234,14 +237,21 @@ def decide_fates(out: Path, section: FilterSection, chunks: int) -> dict[str, An
     """Which candidates are hard enough, by the scores of their edits; returns the counts by task and reason."""
     counts: dict[str, Counter[str]] = {}
     parts.write_groups(out / FILTER / FATES, FATE, (_decided(out, section, n, counts) for n in range(chunks)))
-    kept = sum(count for task in counts.values() for reason, count in task.items() if reason == "kept")
-    return {"kept": kept, "tasks": {task: dict(sorted(counts[task].items())) for task in sorted(counts)}}
+    fates = {
+        task: {reason: counts[task][reason] for reason in (*KEPT, *DROPPED) if counts[task][reason]}
+        for task in TASK_IDS
+        if task in counts
+    }
+    kept = sum(count for row in fates.values() for reason, count in row.items() if reason in KEPT)
+    return {"kept": kept, "fates": fates}
+
+
+def fate_of(row: parts.Row) -> Fate:
+    """The fate in a row of FATE."""
+    return Fate(row["kept"], row["reason"], row["mean"], row["std"], row["unscorable"])
 
 
 def _decided(out: Path, section: FilterSection, number: int, counts: dict[str, Counter[str]]) -> Sequence[parts.Row]:
-    from hpedit.cases.hardness import decide
-    from hpedit.store.tables import read_scores
-
     cases = parts.read_rows(candidates_file(out, number), ("id", "task", "category"))
     values: dict[str, list[float | None]] = {case["id"]: [] for case in cases}
     if section.by != "none":
@@ -249,7 +259,7 @@ def _decided(out: Path, section: FilterSection, number: int, counts: dict[str, C
             values[score.edit_id.partition(":")[2]].append(score.value)
     rows = []
     for case, fate in zip(cases, decide(values, section).values(), strict=True):
-        counts.setdefault(case["task"], Counter())["kept" if fate.kept else fate.reason] += 1
+        counts.setdefault(case["task"], Counter())[fate.reason] += 1
         rows.append(
             {"case_id": case["id"], "task": case["task"], "category": case["category"], "kept": fate.kept}
             | {"reason": fate.reason, "mean": fate.mean, "std": fate.std, "unscorable": fate.unscorable}

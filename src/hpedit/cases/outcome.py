@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.cases import parts, steps
+from hpedit.cases.hardness import DROPPED, KEPT
 from hpedit.cases.stages import Stage
 from hpedit.store.atomic import replacing
 from hpedit.tasks import TASK_IDS
 
-SKIPPED, DROPPED = "skipped.jsonl", "dropped.jsonl"
+SKIPPED_FILE, DROPPED_FILE = "skipped.jsonl", "dropped.jsonl"
 
 
 def draft_counts(out: Path) -> dict[str, Any]:
@@ -37,8 +38,8 @@ def write_outcome(out: Path, stages: Sequence[Stage]) -> dict[str, Any]:
     """Write skipped.jsonl and dropped.jsonl; returns the counts of all stages for result.json."""
     counts = {stage.name: stage.counts() for stage in stages}
     unique, drafts = counts[steps.UNIQUE], counts[steps.DRAFTS]
-    _write(out / SKIPPED, _skipped(out))
-    _write(out / DROPPED, _dropped(out))
+    _write(out / SKIPPED_FILE, _skipped(out))
+    _write(out / DROPPED_FILE, _dropped(out))
     return {
         "photos": unique["photos"],
         "skipped": unique.get("skipped", 0),
@@ -48,8 +49,17 @@ def write_outcome(out: Path, stages: Sequence[Stage]) -> dict[str, Any]:
         "rejected": drafts["rejected"],
         "candidates": counts[steps.BALANCE]["candidates"],
         "kept": counts[steps.FILTER]["kept"],
-        "tasks": counts[steps.FILTER]["tasks"],
+        "tasks": _tasks(counts[steps.FILTER]["fates"]),
         "stages": counts,
+    }
+
+
+def _tasks(fates: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Candidates of each task, how many were kept, and the others by reason."""
+    return {
+        task: {"candidates": sum(row.values()), "kept": sum(n for reason, n in row.items() if reason in KEPT)}
+        | {reason: n for reason, n in row.items() if reason in DROPPED}
+        for task, row in fates.items()
     }
 
 
