@@ -42,3 +42,19 @@ def cases_build(
     from hpedit.cases.build import run_build
 
     print_json(run_build(resolved, engine=engine, workers=workers, update=update))
+
+
+@cases.command("push")
+def cases_push(
+    folder: Annotated[Path, typer.Argument(help="Output of `hpedit cases build`, or the dataset in it.")],
+    repo: Annotated[str, typer.Option(metavar="ORG/NAME", help="The dataset's name on the hub.")],
+    private: Annotated[bool, typer.Option("--private", help="If it is made: visible to its owners alone.")] = False,
+) -> None:
+    """Bring the dataset of a build to a hub.
+
+    The same command continues a push that was stopped, and does nothing where the hub has everything. It takes the
+    token of HF_TOKEN or of `hf auth login`. Prints what was done as JSON.
+    """
+    from hpedit.cases.push import push_dataset
+
+    print_json(push_dataset(folder, repo, private=private).as_dict())
