@@ -11,7 +11,7 @@ from hpedit.bench import figures
 WIDTH = 80
 NAME = 12
 """Columns of a model's name."""
-TASK = 23
+TASK = 22
 AT_ONCE = 4
 """Models whose figures by task fit beside one another."""
 
@@ -78,12 +78,12 @@ def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> l
     lines: list[str] = []
     for start in range(0, max(1, len(others)), AT_ONCE - 1):
         shown = others[start : start + AT_ONCE - 1]
-        head = f"{'':<{TASK}} {'n':>4} {_cut(reference, 8):>8}"
+        head = f"{'':<{TASK}} {'n':>4} {_cut(reference, 7):>7}"
         lines.append(head + "".join(f"  {_cut(label, NAME):>{NAME}} " for label in shown))
         for task, block in one["tasks"].items():
             models = block["models"]
             line = f"{_cut(figures.task_title(task), TASK):<{TASK}} {block['n']:>4}"
-            line += f" {figures.mean(models.get(reference)):>8}"
+            line += f" {figures.mean(models.get(reference)):>7}"
             for label in shown:
                 model = models.get(label)
                 line += f"  {figures.mean(model):>5} {figures.gain(model):>6}{figures.star(model) or ' '}"

@@ -1,0 +1,182 @@
+"""Any number of models: every figure from the same cases, gains against the first, tables that say the same."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import pytest
+from tests.bench.made import SCORER, SECOND, planted, rows
+
+from hpedit.bench.comparison import compare_models, describe_model
+from hpedit.bench.human import human_scores, read_human_scores
+from hpedit.bench.tables import comma_separated, latex, markdown, write_tables
+from hpedit.bench.terminal import render
+from hpedit.errors import HPEditError
+from hpedit.records import Rating
+from hpedit.store.tables import write_ratings
+
+
+@pytest.fixture
+def three(tmp_path):
+    both = ((SCORER, 0.2), (SECOND, -0.5))
+    return [
+        planted(tmp_path / "base", "base", rows("base", 96), both),
+        planted(tmp_path / "good", "good", rows("good", 96, 0.5), both, unscorable=(3,)),
+        planted(tmp_path / "bad", "bad", rows("bad", 96, -0.4), both),
+    ]
+
+
+def by_key(result):
+    return {one["key"]: one for one in result["instruments"]}
+
+
+def test_planted_gains_by_every_instrument(three):
+    result = compare_models(three)
+    found = by_key(result)
+    assert list(found) == ["oracle", "scorer", "second"]
+    for one in found.values():
+        models = one["overall"]["models"]
+        assert models["good"]["gain"]["mean"] == pytest.approx(0.5)
+        assert models["bad"]["gain"]["mean"] == pytest.approx(-0.4)
+        assert models["good"]["p"] < 0.001
+        assert models["bad"]["win_tie_loss"] == {"win": 0, "tie": 0, "loss": one["overall"]["n"]}
+        assert "gain" not in models["base"]
+        assert one["overall"]["pairs"][0]["gain"]["mean"] == pytest.approx(-0.9)
+        assert list(one["tasks"]) == list(result["tasks"])
+        for block in one["tasks"].values():
+            assert block["models"]["good"]["p_holm"] >= block["models"]["good"]["p"]
+    assert found["oracle"]["overall"]["copy"]["mean"] == pytest.approx(0.1)
+    assert result["verdicts"]["good"]["tone"] == "good"
+    assert result["verdicts"]["bad"]["tone"] == "bad"
+    json.dumps(result, allow_nan=False)
+
+
+def test_O6_what_one_model_lacks_is_left_out_for_all_and_counted(three):
+    found = by_key(compare_models(three))
+    assert found["scorer"]["overall"]["n"] == 95
+    assert found["scorer"]["left_out"] == 1
+    assert found["scorer"]["unscorable"] == {"base": 0, "good": 1, "bad": 0}
+    assert found["scorer"]["reasons"] == {"good": {"no digit": 1}}
+    assert found["oracle"]["overall"]["n"] == 96
+
+
+def test_O6_a_missing_edit_is_left_out_for_all(tmp_path, three):
+    table = rows("part", 96, 0.5, missing=(0, 1))
+    part = planted(tmp_path / "part", "part", table, ((SCORER, 0.2),), seed=None, steps=None)
+    result = compare_models([three[0], part])
+    assert {one["key"]: one["overall"]["n"] for one in result["instruments"]} == {"oracle": 94, "scorer": 94}
+    assert by_key(result)["scorer"]["reasons"] == {"part": {"no edit: no image": 2}}
+    assert any("other noise" in note for note in result["notes"])
+    assert any("other (second)" in note for note in result["notes"]), "base alone has a second judge"
+
+
+def test_shares_of_failures_and_of_solved(tmp_path):
+    low = [
+        dataclasses.replace(row, oracle=value) for row, value in zip(rows("a", 4), (2.0, 2.1, 4.4, 4.5), strict=True)
+    ]
+    high = [dataclasses.replace(row, oracle=5.0) for row in rows("b", 4)]
+    result = compare_models([planted(tmp_path / "a", "a", low, ()), planted(tmp_path / "b", "b", high, ())])
+    models = by_key(result)["oracle"]["overall"]["models"]
+    assert (models["a"]["low_share"], models["a"]["high_share"]) == (0.25, 0.25)
+    assert (models["b"]["low_share"], models["b"]["high_share"]) == (0.0, 1.0)
+
+
+def test_people_are_an_instrument_of_their_own(tmp_path, three):
+    ratings = [
+        Rating(f"{label}:case-{index}", rater, score)
+        for label, score in (("base", 2.0), ("good", 4.0))
+        for index in range(20)
+        for rater in ("ann", "bo")
+    ]
+    write_ratings(tmp_path / "ratings.csv", [*ratings, Rating("elsewhere:1", "cy", 1.0)])
+    human = read_human_scores(tmp_path / "ratings.csv", three)
+    found = by_key(compare_models(three, human))["human"]
+    assert found["title"] == "People"
+    assert "2 raters" in found["note"]
+    assert found["overall"]["n"] == 20
+    assert found["overall"]["models"]["good"]["gain"]["mean"] == pytest.approx(2.0)
+    assert "bad" not in found["overall"]["models"], "nobody rated it; that must not empty the others' figures"
+    render(compare_models(three, human))
+
+
+def test_simulated_raters_are_called_so(three):
+    human = human_scores([Rating("base:case-0", "s", 3.0, simulated=True)], ["base:case-0", "good:case-0"])
+    assert by_key(compare_models(three, human))["human"]["title"] == "Simulated raters"
+
+
+def test_ratings_of_nothing_here_are_refused(tmp_path, three):
+    write_ratings(tmp_path / "r.csv", [Rating("x", "ann", 1.0)])
+    with pytest.raises(HPEditError, match="none of the ratings"):
+        read_human_scores(tmp_path / "r.csv", three)
+    twin = planted(tmp_path / "twin", "twin", rows("base", 96))
+    with pytest.raises(HPEditError, match="edits of one id"):
+        read_human_scores(tmp_path / "r.csv", [three[0], twin])
+
+
+def test_what_can_not_be_compared_is_refused(tmp_path, three):
+    with pytest.raises(HPEditError, match="two models at least"):
+        compare_models(three[:1])
+    same = planted(tmp_path / "other", "base", rows("base", 96))
+    with pytest.raises(HPEditError, match="two of the models are called base"):
+        compare_models([three[0], same])
+    seeded = planted(tmp_path / "seeded", "seeded", rows("seeded", 96), seed=7)
+    with pytest.raises(HPEditError, match="different seeds: 0 and 7"):
+        compare_models([three[0], seeded])
+    unscored = planted(tmp_path / "unscored", "unscored", rows("unscored", 96), ())
+    with pytest.raises(HPEditError, match="no scorer in common"):
+        compare_models([three[0], unscored])
+
+
+def test_a_second_judge_that_is_the_scorers_own_is_no_independent_look(tmp_path):
+    own = dataclasses.replace(SECOND, judges=("j",))
+    pair = [
+        planted(tmp_path / label, label, rows(label, 96, shift, exact=False), ((SCORER, shift), (own, shift)))
+        for label, shift in (("base", 0.0), ("post", 0.5))
+    ]
+    result = compare_models(pair)
+    assert [one["independent"] for one in result["instruments"]] == [False, False]
+    assert result["verdicts"]["post"]["tone"] == "warn"
+    assert "no judge independent" in result["verdicts"]["post"]["text"]
+
+
+def test_a_scorer_that_rises_alone_is_called_a_bad_sign(tmp_path):
+    both = [((SCORER, 0.0), (SECOND, 0.0)), ((SCORER, 0.5), (SECOND, 0.0))]
+    pair = [
+        planted(tmp_path / label, label, rows(label, 96, exact=False), one)
+        for label, one in zip(("base", "post"), both, strict=True)
+    ]
+    verdict = compare_models(pair)["verdicts"]["post"]
+    assert verdict["tone"] == "bad"
+    assert "learnt to please the scorer" in verdict["text"]
+
+
+def test_the_terminal_has_80_columns(three, tmp_path):
+    more = [planted(tmp_path / f"m{i}", f"a-model-with-a-long-name-{i}", rows(f"m{i}", 96, 0.1 * i)) for i in range(5)]
+    for folders in (three, [three[0], *more]):
+        text = render(compare_models(folders))
+        assert max(map(len, text.splitlines())) <= 80
+    assert "+0.50*" in render(compare_models(three)), "twelve photos of a task that all gain are beyond chance"
+    alone = render(describe_model(three[0]))
+    assert "Oracle" in alone
+    assert "gain" not in alone
+
+
+def test_tables_say_the_same_and_hold_odd_names(tmp_path):
+    odd = "=cmd|' _x_ 50% & <b>\\"
+    pair = [planted(tmp_path / "a", "base", rows("base", 96)), planted(tmp_path / "b", odd, rows("b", 96, 0.5))]
+    result = compare_models(pair)
+    table = list(csv.DictReader(io.StringIO(comma_separated(result))))
+    assert len(table) == 2 * 9 * 2
+    mine = next(row for row in table if row["task"] == "all" and row["instrument"] == "oracle" and row["gain"])
+    assert mine["model"] == "'" + odd, "a spreadsheet must not run it"
+    assert float(mine["gain"]) == pytest.approx(0.5)
+    assert "=cmd\\|' \\_x\\_ 50% & \\<b\\>\\\\" in markdown(result)
+    assert r"=cmd|' \_x\_ 50\% \& <b>\textbackslash{} & " in latex(result)
+    assert latex(result).count(r"\begin{tabular}") == latex(result).count(r"\end{tabular}") == 2
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_tables(tmp_path / name, result)
+    files = sorted(file.name for file in (tmp_path / "first").iterdir())
+    assert files == ["compare.csv", "compare.json", "compare.md", "compare.tex"]
+    assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in files)
