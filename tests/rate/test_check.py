@@ -94,6 +94,16 @@ def test_checks_are_no_ratings(checks: Serving, tmp_path: Path) -> None:
         export_store(checks.store.path, tmp_path / "out.csv", "csv")
 
 
+def test_what_is_no_table_of_cases_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cases.parquet").write_bytes(b"not parquet")
+    for name in ("cases.parquet", "proposed.parquet"):
+        with (
+            pytest.raises(HPEditError, match=f"{name} is not a table of cases"),
+            serving(tmp_path / name, tmp_path / "check.sqlite", kind="check"),
+        ):
+            pass
+
+
 def test_store_of_checks_takes_no_ratings_and_no_other_words(tmp_path: Path) -> None:
     cases, db = tmp_path / "cases.parquet", tmp_path / "check.sqlite"
     write_cases(cases, [Case("c", "color", "Make it red", (photo(1),), "p")])

@@ -163,6 +163,16 @@ def score_items(exhibits: Iterable[Exhibit]) -> list[Item]:
     return [Item(exhibit.edit_id, "score", "rate", (exhibit,)) for exhibit in exhibits]
 
 
+def count_cases(cases: Path | str) -> int:
+    """How many `load_cases_to_check` will find, for its progress; HPEditError if that is no table."""
+    try:
+        return int(pq.read_metadata(cases).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise HPEditError(
+            f"{cases} is not a table of cases: {error}", hint="`hpedit bench build` makes one to be checked"
+        ) from error
+
+
 def check_items(exhibits: Iterable[Exhibit]) -> list[Item]:
     """One item a case, from `load_cases_to_check`."""
     return [Item(exhibit.case_id, "check", "rate", (exhibit,)) for exhibit in exhibits]

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from hpedit.progress import stage
 from hpedit.rate.desk import Desk, RunSettings
 from hpedit.rate.gold import split_gold
 from hpedit.rate.items import (
     check_items,
     compare_items,
+    count_cases,
     count_edits,
     load_cases_to_check,
     load_exhibits,
@@ -62,7 +61,7 @@ def prepare(
 def prepare_check(store: RatingStore, cases: Path, settings: RunSettings) -> tuple[Desk, PictureShelf]:
     """The same for cases (a parquet file) that are checked before anything edits them."""
     shelf = PictureShelf(store.path.with_name(store.path.name + ".pictures"))
-    with stage("read cases", total=pq.read_metadata(cases).num_rows) as advance:
+    with stage("read cases", total=count_cases(cases)) as advance:
         exhibits = load_cases_to_check(cases, shelf, advance)
     shelf.seal()
     return Desk(store, check_items(exhibits), settings), shelf

@@ -163,6 +163,11 @@ def column(name: str, groups: Sequence[str], rows: Sequence[tuple[str, str, floa
     return Column(name, rounded, _round(estimate.value, digits), _interval(estimate, digits))
 
 
+def case_mean_note(rows: Sequence[tuple[str, str, float]]) -> str:
+    """The mean over all cases whatever their group, which some toolkits print instead of the mean of groups."""
+    return f"over all cases, whatever their group: {sum(score for *_, score in rows) / len(rows):.2f}"
+
+
 def _mean_of_groups(count: int) -> Statistic:
     """Unweighted mean of the groups' means: column 0 of the values is the score, column 1 the number of its group."""
 

@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, column
+from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, case_mean_note, column
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.scorer.tables.csv_rows import Row, is_number, read_rows
@@ -231,8 +231,10 @@ def _table(model: str, part: str, rows: Sequence[Scored]) -> ScoreTable:
 
     counts = {group: sum(row.group == group for row in scored) for group in groups}
     empty = [group for group in groups if not counts[group]]
-    notes = (f"no score in {', '.join(empty)}: no overall",) if empty else ()
-    return ScoreTable(model, part, tuple(map(made, COLUMNS)), counts, len(rows) - len(scored), notes)
+    overalls = [(row.group, row.key, row.overall) for row in scored if row.overall is not None]
+    notes = [f"O {case_mean_note(overalls)}"] if overalls else []
+    notes += [f"no score in {', '.join(empty)}: no overall"] if empty else []
+    return ScoreTable(model, part, tuple(map(made, COLUMNS)), counts, len(rows) - len(scored), tuple(notes))
 
 
 def _languages(language: str) -> tuple[str, ...]:

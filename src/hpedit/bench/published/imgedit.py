@@ -10,9 +10,10 @@ step1_get_avgscore.py, step2_typescore.py, Benchmark/UGE/UGE_edit.json, get_aver
   three dimensions; or {KEY: {"error": ...}}.
 
 Rule: a case is the mean of its marks, rounded to two decimals (step1); a kind is the mean of its cases, rounded
-likewise (step2). That code ends there; published tables give as overall the mean of the nine kinds, and so do we. UGE
-is the mean of its cases (get_average_score.py). One thing differs here: a mark that is not 1 to 5 makes the case
-unscorable, as no mark at all does; it is left out and counted.
+likewise (step2). That code ends there; published tables give as overall the mean of the nine kinds, and so do we, with
+the mean over all cases, which lmms-eval prints, as a note. UGE is the mean of its cases (get_average_score.py). One
+thing differs here: a mark that is not 1 to 5 makes the case unscorable, as no mark at all does; it is left out and
+counted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench.published.common import Benchmark, Read, ScoreTable, column
+from hpedit.bench.published.common import Benchmark, Read, ScoreTable, case_mean_note, column
 from hpedit.cases.sources.columns import task_of
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -126,7 +127,7 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
         raise HPEditError(f"{file} has no answer with marks", hint="lines such as `Prompt Compliance: 4`")
     kinds = [UGE] if all(kind == UGE for kind, _, _ in rows) else list(TASK_OF_KIND)
     counts = {kind: sum(row[0] == kind for row in rows) for kind in kinds}
-    notes = []
+    notes = [] if kinds == [UGE] else [case_mean_note(rows)]
     if missing := len(items) - len(answers):
         notes.append(f"no answer on {missing} of {len(items)} cases")
     if incomplete:
