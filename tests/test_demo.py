@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageDraw
 from tests.shared_data import shared_data
 
 PROGRAM = """
@@ -18,18 +19,19 @@ import sys
 from pathlib import Path
 from hpedit.demo import DemoSize, run_demo
 size = DemoSize(rated_per_task=9, candidates_per_task=4, bench_per_task=3, iterations=3, groups=3, group_size=4)
-run_demo(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None, 0, size)
+photos, objects = (Path(argument) for argument in sys.argv[2:]) if len(sys.argv) > 2 else (None, None)
+run_demo(Path(sys.argv[1]), photos, 0, size, objects)
 """
 FILES = ("report.html", "report.json", "summary.json")
 
 
-def start(out: Path, *photos: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, str(out), *photos]
+def start(out: Path, *folders: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, str(out), *folders]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(out: Path, *photos: str) -> tuple[dict[str, Any], str]:
-    process = start(out, *photos)
+def finish(out: Path, *folders: str) -> tuple[dict[str, Any], str]:
+    process = start(out, *folders)
     stdout, stderr = process.communicate(timeout=900)
     assert process.returncode == 0, stderr
     return json.loads((out / "summary.json").read_text()), stdout
@@ -97,8 +99,15 @@ def test_K1_killed_at_any_moment_it_continues_to_the_same_result(
 
 
 @pytest.mark.slow
-def test_the_loop_runs_on_real_coco_photographs(tmp_path: Path) -> None:
-    folder = shared_data("magicbrush/source")
-    summary, _ = finish(tmp_path / "run", str(folder))
+def test_the_loop_runs_on_real_coco_photographs_with_cut_outs(tmp_path: Path) -> None:
+    photos, objects = shared_data("magicbrush/source"), tmp_path / "cutouts"
+    objects.mkdir()
+    for number, name in enumerate(("mug", "red fox", "owl", "tent", "yellow hat")):
+        picture = Image.new("RGBA", (50, 50))
+        ImageDraw.Draw(picture).regular_polygon((25, 25, 24), 3 + number, fill=(240, 50 * number, 90, 255))
+        picture.save(objects / f"{name}.png")
+    summary, _ = finish(tmp_path / "run", str(photos), str(objects))
     assert summary["n"] == 24
-    assert "magicbrush" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "magicbrush" in page
+    assert "5 different cut-outs" in page
