@@ -65,7 +65,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "Turn the {thing} {color}.",
         "Color the {thing} {color}.",
         "Recolor the {thing} in {color}.",
-        "Give the {thing} a {color} color.",
+        "Give the {thing} {a_color} color.",
         "I would like the {thing} to be {color}.",
         "Please make the {thing} {color} and keep its shape and texture.",
     ),
@@ -254,7 +254,8 @@ class TemplateWriter:
         elif task == "color":
             colors = [color for color in COLORS if color not in USUAL_COLORS.get(main, ())]
             words |= {"thing": "person's clothing" if main == "person" else spoken(main)}
-            words["color"] = pick(colors, *key, "color")
+            color = pick(colors, *key, "color")
+            words |= {"color": color, "a_color": indefinite(color)}
         else:
             words |= {
                 "backdrop": pick(BACKDROPS, *key, "backdrop"),

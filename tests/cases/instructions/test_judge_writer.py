@@ -1,0 +1,314 @@
+"""A VLM's instructions: a real server that speaks as told, and the mini judge, which can't write but keeps the form."""
+
+import json
+
+import pytest
+from PIL import Image
+from tests.scorer.backends.servers import completion, serving, status
+
+from hpedit.cases.coco import COCO
+from hpedit.cases.instructions.checks import nonsense
+from hpedit.cases.instructions.feasibility import Request, infeasible
+from hpedit.cases.instructions.judge_writer import ATTEMPTS
+from hpedit.cases.instructions.languages import LANGUAGES, wrong_script
+from hpedit.cases.instructions.schema import MAX_INSTRUCTION, answer_schema, category_of, read_answer, shown
+from hpedit.cases.instructions.writer import load_writer
+from hpedit.cases.judge_labels import NOTHING, JudgeLabeller
+from hpedit.cases.labels import load_labeller
+from hpedit.cases.photos import Photo
+from hpedit.cases.recipe import InstructionsSection, LabelsSection
+from hpedit.errors import HPEditError
+from hpedit.scorer.backends.endpoints import Endpoints
+from hpedit.scorer.backends.limits import UnscorableLimit
+from hpedit.scorer.backends.openai_judge import OpenAIJudge
+
+PIXEL = Image.new("RGB", (8, 8), "green")
+PHOTO = Photo("0/a.jpg", PIXEL, "", "")
+
+
+def answer(*instructions, thing="small dog", possible=True):
+    return json.dumps({"object": thing, "possible": possible, "instructions": instructions})
+
+
+def vlm(*texts, yes=0.9, finish="stop"):
+    """A server that writes these texts in turn, the last for ever, and says yes (a probability, or one a question)."""
+    written = iter(texts)
+    last = [texts[-1]]
+
+    def reply(handler):
+        body = handler.state.requests[-1][2]
+        if "response_format" in body:
+            last[0] = next(written, last[0])
+            reply = completion(None, last[0])
+            reply["choices"][0]["finish_reason"] = finish
+        else:
+            said = yes(body["messages"][0]["content"][-1]["text"]) if callable(yes) else yes
+            reply = completion({"yes": said, "no": 1 - said} if said is not None else {"perhaps": 1.0})
+        handler.send_json(200, reply)
+
+    return serving(reply)
+
+
+def judge_of(server, **options):
+    return OpenAIJudge("vlm", [server.url], concurrency=1, backoff=0.0, limit=UnscorableLimit(1.0), **options)
+
+
+def write(server, photo=PHOTO, category="", seed=0, **settings):
+    settings = {"tasks": ("removal",), "per_photo": 1, **settings}
+    writer = load_writer(InstructionsSection(by="judge", model="x", **settings), seed, judge=judge_of(server))
+    (written,) = writer.write([photo], [category])
+    return written
+
+
+def writing_requests(server):
+    return [body for _, _, body in server.requests if "response_format" in body]
+
+
+def test_an_instruction_is_written_and_checked():
+    with vlm(answer("Remove the small dog on the left.")) as server:
+        written = write(server, category="cat")
+        (draft,) = written.drafts
+        assert draft.instruction == "Remove the small dog on the left."
+        assert (draft.task, draft.category) == ("removal", "dog")
+        assert draft.by.startswith("judge:")
+        assert not written.rejected
+        (asked,) = writing_requests(server)
+        text = asked["messages"][0]["content"][-1]["text"]
+        assert "Object removal" in text
+        assert "probably shows a cat" in text
+        assert asked["response_format"]["json_schema"]["schema"] == json.loads(answer_schema(1))
+        assert asked["temperature"] == 0
+        # Is it there, and can it be done.
+        questions = [body["messages"][0]["content"][-1]["text"] for _, _, body in server.requests[1:]]
+        assert ["a small dog clearly visible" in questions[0], "can it be done" in questions[1]] == [True, True]
+
+
+def test_wordings_are_drafts_of_their_own_and_repeats_are_dropped():
+    with vlm(answer("Remove the dog.", "remove the dog.", "Take the dog away.")) as server:
+        written = write(server, wordings=3, feasibility=False)
+        assert [(draft.instruction, draft.wording) for draft in written.drafts] == [
+            ("Remove the dog.", 0),
+            ("Take the dog away.", 1),
+        ]
+        assert written.rejected == (("remove the dog.", "it is worded as another one is"),)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("not JSON", "not of the form asked for"),
+        ('{"object": "dog", "possible": "perhaps", "instructions": []}', "possible"),
+        ('{"object": "dog", "possible": true}', "instructions: Field required"),
+        (answer(), "wrote no instruction"),
+        (answer(""), "empty"),
+        (answer("Remove the dog " + "and so on " * 40), "instructions.0: String should have at most 240"),
+        (answer("Убери собаку с дорожки."), "of the script of English"),
+        (answer("dog dog dog dog"), "over and over"),
+        (answer("nonononononononono"), "over and over"),
+        (answer("ok"), "fewer than 3 letters"),
+        (answer("Remove it.", thing=" "), "the object that it is about"),
+    ],
+)
+def test_nonsense_is_asked_for_again_with_other_seeds_and_then_rejected_with_the_reason(text, reason):
+    with vlm(text) as server:
+        written = write(server)
+        assert not written.drafts
+        assert len(written.rejected) == ATTEMPTS
+        assert reason in written.rejected[0][1]
+        asked = writing_requests(server)
+        assert [body["temperature"] for body in asked] == [0.0, 0.7, 0.7]
+        assert len({body["seed"] for body in asked}) == ATTEMPTS
+
+
+def test_a_second_attempt_may_do_better():
+    with vlm("nonsense", answer("Remove the dog.")) as server:
+        written = write(server)
+        assert [draft.instruction for draft in written.drafts] == ["Remove the dog."]
+        assert len(written.rejected) == 1
+        assert len(writing_requests(server)) == 2
+
+
+def test_a_judge_that_says_no_is_not_asked_again():
+    with vlm(answer("Remove the dog.", possible=False)) as server:
+        written = write(server)
+        assert (written.drafts, len(server.requests)) == ((), 1)
+        assert "does not suit the task removal" in written.rejected[0][1]
+
+
+def test_a_refusal_is_a_reason_and_is_not_asked_again():
+    refused = lambda handler: handler.send_json(200, completion(None, None, refusal="I can't look at people"))  # noqa: E731
+    for reply, says in ((refused, "refused: \"I can't look"), (status(400, "too big"), "too big")):
+        with serving(reply) as server:
+            written = write(server)
+            assert (written.drafts, server.asked) == ((), 1)
+            assert says in written.rejected[0][1]
+
+
+def test_an_answer_that_was_cut_off_is_no_answer():
+    with vlm('{"object": "do', finish="length") as server:
+        written = write(server)
+        assert written.rejected == (("", "the answer is longer than its limit of tokens"),) * ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("task", "no", "reason"),
+    [
+        ("removal", "clearly visible", "there is no small dog to be seen"),
+        ("color", "clearly visible", "there is no small dog to be seen"),
+        ("background", "stands out", "no small dog stands out"),
+        ("style", "can it be done", "unclear"),
+    ],
+)
+def test_what_can_not_be_done_is_rejected(task, no, reason):
+    with vlm(answer("Do something to the dog."), yes=lambda text: 0.1 if no in text else 0.9) as server:
+        written = write(server, tasks=(task,))
+        assert not written.drafts
+        assert written.rejected[0][0] == "Do something to the dog."
+        assert reason in written.rejected[0][1]
+
+
+def test_what_is_there_already_is_not_added():
+    with vlm(answer("Add a dog."), yes=0.9) as server:
+        assert "is in the picture already" in write(server, tasks=("addition",)).rejected[0][1]
+    with vlm(answer("Add a dog."), yes=lambda text: 0.1 if "visible" in text else 0.9) as server:
+        assert write(server, tasks=("addition",)).drafts
+
+
+def test_a_check_that_can_not_be_read_is_no_yes():
+    with vlm(answer("Remove the dog."), yes=None) as server:
+        written = write(server)
+        assert not written.drafts
+        assert "it can't be checked: the judge did not answer with no or yes" in written.rejected[0][1]
+
+
+def test_languages_are_drawn_evenly_and_checked_by_their_script():
+    texts = {"German": "Entferne den Hund.", "Chinese": "把狗移走", "Russian": "Убери собаку."}
+
+    def reply(handler):
+        asked = handler.state.requests[-1][2]["messages"][0]["content"][-1]["text"]
+        body = completion(None, answer(next(text for name, text in texts.items() if f"in {name}" in asked)))
+        body["choices"][0]["finish_reason"] = "stop"
+        handler.send_json(200, body)
+
+    with serving(reply) as server:
+        section = InstructionsSection(
+            by="judge", model="x", per_photo=1, languages=("de", "zh", "ru"), feasibility=False
+        )
+        writer = load_writer(section, 0, judge=judge_of(server))
+        photos = [Photo(f"0/{k}", PIXEL, "", "") for k in range(30)]
+        found = [draft for one in writer.write(photos, [""] * 30) for draft in one.drafts]
+    assert len(found) == 30
+    assert {draft.language for draft in found} == {"de", "zh", "ru"}
+    assert all(wrong_script(draft.instruction, draft.language) is None for draft in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "fits"),
+    [
+        ("Entferne die Tür", "de", True),
+        ("Add a sign with 咖啡 to the café", "en", True),
+        ("把背景换成 New York", "zh", False),
+        ("把背景换成繁忙的城市街道，New York", "zh", True),
+        ("犬を消してください", "ja", True),
+        ("개를 지워 주세요", "ko", True),
+        ("कुत्ते को हटाओ", "hi", True),
+        ("Remove the dog", "hi", False),
+        ("把狗移走", "en", False),
+        ("123 !", "en", False),
+    ],
+)
+def test_scripts(text, code, fits):
+    assert (wrong_script(text, code) is None) == fits
+
+
+def test_a_language_without_a_script_here_is_refused():
+    assert len(LANGUAGES) > 30
+    section = InstructionsSection(by="judge", model="x", languages=("en", "xx"))
+    with pytest.raises(HPEditError, match="'xx' is no language"):
+        load_writer(section, 0)
+
+
+def test_a_server_that_is_down_stops_the_build():
+    with vlm("x") as server:
+        url = server.url
+    judge = OpenAIJudge("vlm", [url], backoff=0.0, endpoints=Endpoints([url], cooldown=0.02))
+    section = InstructionsSection(by="judge", model="x", per_photo=8)
+    with pytest.raises(HPEditError, match="no server of the judge answers any more"):
+        load_writer(section, 0, judge=judge).write([PHOTO], [""])
+
+
+def test_the_fingerprint_names_judge_prompts_and_settings():
+    with vlm("x") as server:
+        judge = judge_of(server)
+
+        def name(seed=0, **settings):
+            section = InstructionsSection(by="judge", **{"model": "x", **settings})
+            return load_writer(section, seed, judge=judge).fingerprint
+
+        assert name() == name() == name(model="y")
+        assert len({name(), name(1), name(wordings=2), name(feasibility=False)}) == 4
+
+
+def test_large_photographs_are_shown_smaller():
+    assert shown(Image.new("RGB", (4000, 1000))).size == (1280, 320)
+    assert shown(PIXEL) is PIXEL
+
+
+def test_categories_of_objects():
+    assert category_of("left hot dog", COCO) == "hot dog"
+    assert category_of("computer mouse", COCO) == "mouse"
+    assert category_of("catalog", COCO) == ""
+
+
+@pytest.fixture(scope="module")
+def mini():
+    from hpedit.scorer.backends.transformers_judge import TransformersJudge
+
+    return TransformersJudge.load("mini", limit=UnscorableLimit(1.0))
+
+
+def test_the_mini_judge_keeps_the_form_though_it_can_not_write(mini):
+    section = InstructionsSection(by="judge", model="mini", tasks=("style",), per_photo=1)
+    photos = [Photo(f"0/{k}", PIXEL, "", "") for k in range(2)]
+    written = load_writer(section, 0, judge=mini).write(photos, ["dog", ""])
+    assert written == load_writer(section, 0, judge=mini).write(photos, ["dog", ""])
+    for one in written:
+        assert one.drafts or one.rejected
+        assert not any("of the form asked for" in reason for _, reason in one.rejected)
+        assert all(nonsense(draft.instruction, MAX_INSTRUCTION) is None for draft in one.drafts)
+
+
+def test_feasibility_by_the_mini_judge_gives_a_verdict_or_a_reason(mini):
+    found = infeasible(mini, [Request(PIXEL, task, "ball", "Remove the ball.") for task in ("removal", "style")])
+    assert len(found) == 2
+    assert all(reason is None or reason for reason in found)
+
+
+def test_answers_are_read_strictly():
+    assert read_answer(answer("a"), 1) == {"object": "small dog", "possible": True, "instructions": ["a"]}
+    assert "instructions" in str(read_answer(answer("a", "b"), 1))
+    assert isinstance(read_answer('{"object":1,"possible":true,"instructions":[]}', 1), str)
+
+
+def test_a_judge_names_the_category_and_is_asked_whether_it_is_there():
+    def label(text, yes=0.8):
+        with vlm(text, yes=yes) as server:
+            labeller = load_labeller(LabelsSection(by="judge", model="x"), judge=judge_of(server))
+            return labeller.label([PIXEL])[0]
+
+    found = label('{"category": "dog"}')
+    assert (found.category, found.probability) == ("dog", pytest.approx(0.8))
+    found = label('{"category": "dog"}', yes=0.05)
+    assert (found.category, found.probability) == ("", pytest.approx(0.05))
+    assert label(json.dumps({"category": NOTHING})).probability == 0.0
+    for text, yes in (("dog", 0.8), ('{"category": "dragon"}', 0.8), ('{"category": "dog"}', None)):
+        found = label(text, yes)
+        assert found.category == ""
+        assert found.probability != found.probability
+
+
+def test_the_mini_judge_labels_within_the_list(mini):
+    labels = JudgeLabeller(mini, ("red ball", "cube"), 0.0).label([PIXEL, PIXEL])
+    assert labels[0] == labels[1]
+    assert labels[0].category in ("red ball", "cube", "")
