@@ -45,11 +45,12 @@ class Judging:
         found: list[tuple[Instrument, Scorer]] = []
         own = _known_judges(out)
         if self.scorer is not None:
-            scorer, judges = _fitted(self.scorer)
+            scorer, judges, doubt = _fitted(self.scorer)
             own |= set(judges)
-            found.append((Instrument(scorer.fingerprint, "scorer", self.scorer.name, judges=judges), scorer))
+            instrument = Instrument(scorer.fingerprint, "scorer", self.scorer.name, judges=judges, doubt=doubt)
+            found.append((instrument, scorer))
         if self.second is not None:
-            scorer, judges = _second(self.second)
+            scorer, judges, doubt = _second(self.second)
             same = bool(own & set(judges))
             if same and not self.same_judge:
                 raise HPEditError(
@@ -57,7 +58,7 @@ class Judging:
                     hint="name another judge, or say --same-judge to see the judge without calibration",
                 )
             name = Path(self.second).name if Path(self.second).is_dir() else self.second
-            found.append((Instrument(scorer.fingerprint, "second", name, same, judges), scorer))
+            found.append((Instrument(scorer.fingerprint, "second", name, same, judges, doubt), scorer))
         return found
 
 
@@ -79,14 +80,16 @@ def _known_judges(out: Path) -> set[str]:
     return {judge for one in BenchFolder.open(out).instruments() if one.role == "scorer" for judge in one.judges}
 
 
-def _fitted(folder: Path) -> tuple[Scorer, tuple[str, ...]]:
+def _fitted(folder: Path) -> tuple[Scorer, tuple[str, ...], str]:
+    """A scorer, the fingerprints of its judges, and why it has no signal, if so."""
     from hpedit.scorer.hp_scorer import HPScorer
 
     scorer = HPScorer.load(folder)
-    return scorer, tuple(sorted({judge.fingerprint for judge in scorer.judges.values()}))
+    doubt = "" if scorer.calibration.verdict == "ok" else scorer.calibration.reason or "its fit found none"
+    return scorer, tuple(sorted({judge.fingerprint for judge in scorer.judges.values()})), doubt
 
 
-def _second(spec: str) -> tuple[Scorer, tuple[str, ...]]:
+def _second(spec: str) -> tuple[Scorer, tuple[str, ...], str]:
     """A fitted scorer where `spec` is the folder of one, else a judge at its word."""
     from hpedit.scorer.backends.load import load_judge
     from hpedit.scorer.hp_scorer import CALIBRATION
@@ -95,7 +98,7 @@ def _second(spec: str) -> tuple[Scorer, tuple[str, ...]]:
     if (Path(spec) / CALIBRATION).is_file():
         return _fitted(Path(spec))
     judge = load_judge(spec)
-    return PlainScorer(judge), (judge.fingerprint,)
+    return PlainScorer(judge), (judge.fingerprint,), ""
 
 
 def bench_editor(

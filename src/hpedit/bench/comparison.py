@@ -54,6 +54,8 @@ class Column:
     reasons: Mapping[str, Mapping[str, int]]
     """Why values of a model are NaN, with counts."""
     fingerprint: str | None = None
+    doubt: str = ""
+    """Why a scorer has no signal on people's ratings; empty where it has."""
     copy: Array | None = None
     """(n,) what the untouched sources get, where that is known."""
 
@@ -214,7 +216,7 @@ def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, 
     note = "the scorer's own judge, uncalibrated" if same else "took no part in training"
     return Column(
         instrument.role, title, note if second else f"{instrument.name}, the reward where it trained a model",
-        second and not same, values, reasons, instrument.fingerprint,
+        second and not same, values, reasons, instrument.fingerprint, instrument.doubt,
     )  # fmt: skip
 
 
@@ -264,6 +266,7 @@ def _figures(column: Column, rows: Sequence[BenchRow], seed: int, by_task: bool)
         "note": column.note,
         "independent": column.independent,
         "fingerprint": column.fingerprint,
+        "doubt": column.doubt,
         "unscorable": {name: int(np.isnan(values).sum()) for name, values in column.values.items()},
         "reasons": {name: dict(reasons) for name, reasons in column.reasons.items() if reasons},
         "left_out": int((~known).sum()),
@@ -345,6 +348,12 @@ def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column]) -> list[st
     for folder in folders:
         lacking = [one for one in folder.instruments() if one.fingerprint not in shared]
         notes += [f"{one.name} ({one.role}) has scored {folder.label} alone and is left out" for one in lacking]
+    notes += [
+        f"{column.title} ({column.note.split(',')[0]}) has no signal, so its figures say nothing of the edits: "
+        f"{column.doubt}"
+        for column in columns
+        if column.doubt
+    ]
     given = [folder.label for folder in folders if folder.settings["seed"] is None]
     if given and len(given) < len(folders):
         notes.append(f"{', '.join(given)}: edits made elsewhere, so from other noise than the rest")

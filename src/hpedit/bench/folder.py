@@ -76,6 +76,8 @@ class Instrument:
     """A second judge that is among the scorer's own, and so no independent look; it was asked for by name."""
     judges: tuple[str, ...] = ()
     """Fingerprints of the judges that answer."""
+    doubt: str = ""
+    """Why a fitted scorer has no signal on people's ratings; empty where it has, and for a judge at its word."""
 
     @property
     def stem(self) -> str:

@@ -32,13 +32,17 @@ def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
     """What all instruments say of `label` against the reference.
 
     An instrument counts as independent if it can't have been the reward: the oracle, people, a second judge. A scorer's
-    own word is never enough for a good verdict.
+    own word is never enough for a good verdict, and one without signal on people's ratings is not asked.
     """
+    silent = [str(one["title"]) for one in instruments if one.get("doubt")]
+    instruments = [one for one in instruments if not one.get("doubt")]
     signs = {str(one["title"]): gain_sign(one["overall"], label) for one in instruments}
     own = [str(one["title"]) for one in instruments if not one["independent"]]
     others = [str(one["title"]) for one in instruments if one["independent"] and signs[str(one["title"])] is not None]
     up, down = ([name for name in others if signs[name] == sign] for sign in (1, -1))
     scorer = next((signs[name] for name in own if signs[name] is not None), None)
+    if not others and scorer is None and silent:
+        return Verdict(f"{silent[0]} has no signal on people's ratings, so nothing can be said.", "warn")
     if not others:
         return _by_scorer_alone(scorer)
     if up and down:

@@ -89,7 +89,7 @@ def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
             {
                 "label": plain(entry["label"]),
                 "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
-                "interval": figures.bounds(model, "\N{EN DASH}"),
+                "interval": figures.bounds(model, "\N{EN DASH}") if model else "",
                 "gain": signed(gain.value) if gain else "",
                 "bounds": _bounds(gain) if gain else "",
                 "sign": gain.sign if gain else 0,
@@ -140,7 +140,7 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any]) ->
                 "star": figures.star(model),
                 # Colour for what holds after the correction alone; a dozen tasks always show something.
                 "tone": "quiet" if not gain or not clear else "good" if gain.value > 0 else "bad",
-                "low": share_text((model or {}).get("low_share")),
+                "low": share_text(model["low_share"]) if model else "",
             }
         )
     return {"name": name, "n": block["n"], "cells": cells, "total": False}
