@@ -77,7 +77,10 @@ def test_D7_unusable_instructions_have_a_reason(text: str) -> None:
 
 
 def test_category_names_the_task_or_else_a_label() -> None:
-    assert cells_of({"instruction": "a", "category": "Object Removal"}) == {"instruction": "a", "task": "Object Removal"}
+    assert cells_of({"instruction": "a", "category": "Object Removal"}) == {
+        "instruction": "a",
+        "task": "Object Removal",
+    }
     assert cells_of({"instruction": "a", "task": "removal", "category": "dog"}) == {
         "instruction": "a",
         "task": "removal",
@@ -87,7 +90,9 @@ def test_category_names_the_task_or_else_a_label() -> None:
 
 
 def test_cells_of_other_kinds_than_text() -> None:
-    cells = cells_of({"id": 7, "prompt": None, "image": {"bytes": b"x"}, "labels": ["dog", " cat "], "license": " CC0 "})
+    cells = cells_of(
+        {"id": 7, "prompt": None, "image": {"bytes": b"x"}, "labels": ["dog", " cat "], "license": " CC0 "}
+    )
     assert cells == {"id": "7", "label": "dog;cat", "licence": "CC0"}
     assert labels_of(cells) == ("dog", "cat")
     assert labels_of({"label": "7"}) == ()

@@ -33,7 +33,11 @@ def test_chunks_are_plain_data_and_hold_everything_once(tmp_path: Path) -> None:
     chunks = pickle.loads(pickle.dumps(list(source.chunks(2))))
     assert [chunk.items for chunk in chunks] == [("0.png", "1.png"), ("2.png", "3.png"), ("4.png",)]
     assert len(photos(read(tmp_path, folder=".", size=2))) == 5
-    assert [photo.id for photo in photos(read(tmp_path, folder=".", count=3)).values()] == ["0/0.png", "0/1.png", "0/2.png"]
+    assert [photo.id for photo in photos(read(tmp_path, folder=".", count=3)).values()] == [
+        "0/0.png",
+        "0/1.png",
+        "0/2.png",
+    ]
 
 
 def test_D1_D4_what_is_broken_is_named_and_skipped(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def test_it_is_read_as_hugging_face_datasets_reads_it(tmp_path: Path) -> None:
     (tmp_path / "rows" / "cat").joinpath("..", "dog", "c.png").unlink()
     (tmp_path / "rows" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for folder in ("labels", "rows"):
-        theirs = load_dataset("imagefolder", data_dir=str(tmp_path / folder), cache_dir=str(tmp_path / "cache"))["train"]
+        theirs = load_dataset("imagefolder", data_dir=str(tmp_path / folder), cache_dir=str(tmp_path / "cache"))[
+            "train"
+        ]
         label = theirs.features["label"]
         expected = sorted(
             (row["image"].convert("RGB").tobytes(), label.int2str(row["label"]) if folder == "labels" else row["label"])

@@ -222,7 +222,7 @@ def _first(row: Mapping[str, Any], key: str) -> str:
 
 def _plain(name: str) -> str:
     """One name for one file: without "./" and doubled slashes."""
-    return PurePosixPath(name).as_posix()
+    return PurePosixPath(name).as_posix() if "./" in name or "//" in name else name
 
 
 def _hash64(text: str) -> int:
