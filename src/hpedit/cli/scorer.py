@@ -216,7 +216,7 @@ def scorer_serve(
         typer.Option(envvar="HPEDIT_SERVE_TOKEN", help="What clients must know; better by the environment variable."),
     ] = None,
 ) -> None:
-    """Serve a judge until Ctrl-C, as an OpenAI-compatible server of one answer token.
+    """Serve a judge until Ctrl-C, as an OpenAI-compatible server of one answer token, or of JSON of a schema.
 
     Prints what to give as --judge elsewhere.
     """

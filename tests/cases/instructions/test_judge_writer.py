@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 from tests.scorer.backends.servers import completion, serving, status
+from tests.scorer.backends.test_server import served
 
 from hpedit.cases.coco import COCO
 from hpedit.cases.instructions.checks import nonsense
@@ -277,6 +278,19 @@ def test_the_mini_judge_keeps_the_form_though_it_can_not_write(mini):
         assert one.drafts or one.rejected
         assert not any("of the form asked for" in reason for _, reason in one.rejected)
         assert all(nonsense(draft.instruction, MAX_INSTRUCTION) is None for draft in one.drafts)
+
+
+def test_the_writer_through_a_served_judge_is_the_one_in_process(mini):
+    section = InstructionsSection(by="judge", model="mini", tasks=("style",), per_photo=1)
+    photos = [Photo(f"0/{k}", PIXEL, "", "") for k in range(2)]
+    here = load_writer(section, 0, judge=mini).write(photos, ["dog", ""])
+    with served(mini) as url:
+        writer = load_writer(InstructionsSection(**{**section.model_dump(), "model": f"{url}#mini"}), 0)
+        there = writer.write(photos, ["dog", ""])
+    assert [one.rejected for one in here] == [one.rejected for one in there]
+    assert [[draft.instruction for draft in one.drafts] for one in here] == [
+        [draft.instruction for draft in one.drafts] for one in there
+    ]
 
 
 def test_feasibility_by_the_mini_judge_gives_a_verdict_or_a_reason(mini):
