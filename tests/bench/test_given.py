@@ -62,7 +62,7 @@ def test_O6_what_is_scored_is_not_scored_again(edits, cases, tmp_path):
 def test_D6_other_images_under_the_same_names_are_another_benchmark(edits, cases, tmp_path):
     run(edits, cases, tmp_path / "out")
     picture(seed=77).save(edits / "set_0_a.png")
-    with pytest.raises(HPEditError, match="made otherwise: recipe.editor"):
+    with pytest.raises(HPEditError, match=r"made otherwise: recipe\.editor"):
         run(edits, cases, tmp_path / "out")
 
 
