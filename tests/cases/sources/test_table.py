@@ -214,7 +214,7 @@ def test_rows_are_found_again_by_their_places(tmp_path: Path) -> None:
     assert [record.line for record in records] == [2, 5, 8]
     assert list(file.at((record.line, record.offset) for record in reversed(records))) == records[::-1]
     (tmp_path / "t.csv").write_text("image,prompt\n")
-    with pytest.raises(HPEditError, match="has been changed|is gone"):
+    with pytest.raises(HPEditError, match="is gone"):
         list(file.at([(2, records[0].offset)]))
 
 
@@ -253,8 +253,8 @@ def test_missing_columns_and_empty_tables_are_one_clear_error(tmp_path: Path) ->
         read(tmp_path, table="z.csv")
     with pytest.raises(HPEditError, match="does not exist"):
         read(tmp_path, table="no.csv")
+    (tmp_path / "d").mkdir()
     with pytest.raises(HPEditError, match="no table of instructions"):
-        (tmp_path / "d").mkdir()
         read(tmp_path, table="d")
     (tmp_path / "t.xlsx").write_bytes(encoded())
     with pytest.raises(HPEditError, match="neither CSV nor JSONL"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -97,38 +98,35 @@ class MiniSource(OpenedSource):
         paths, skipped = list_images(folder)
         if not paths:
             raise HPEditError(f"{folder} has no picture that can be read", hint="it needs PNG, JPEG or WebP files")
-        names = [(path.relative_to(folder).as_posix(), reason) for path, reason in skipped]
-        return paths, [Skipped(self.id(name), reason.replace(str(folder / name), name, 1)) for name, reason in names]
+        return paths, self._named(folder, skipped)
+
+    @cached_property
+    def _objects(self) -> tuple[Kit, list[Skipped]]:
+        """The user's cut-outs, or the drawn objects."""
+        if self.section.objects is None:
+            return DRAWN, []
+        folder = self.path(self.section.objects)
+        kit, skipped = load_cutouts(folder)
+        return kit, self._named(folder, skipped)
+
+    def _named(self, folder: Path, skipped: list[tuple[Path, str]]) -> list[Skipped]:
+        """By names that do not depend on where the folder lies."""
+        return [
+            Skipped(self.id(path.relative_to(folder).as_posix()), reason.replace(f"{folder}{os.sep}", ""))
+            for path, reason in skipped
+        ]
 
     @cached_property
     def _tiles(self) -> tuple[Tile, ...]:
         split = str(self.section.mini)
         paths, _ = self._photos
-        tiles = folder_tiles(paths, split) if paths else embedded_tiles(split)
         if not paths:
-            return tiles
-        # The embedded photographs have licences of their own.
+            return embedded_tiles(split)
+        licence, origin = self.section.licence, self.section.origin
         return tuple(
-            replace(
-                tile,
-                licence=self.section.licence or tile.licence,
-                origin=f"{self.section.origin}/{tile.origin}" if self.section.origin else tile.origin,
-            )
-            for tile in tiles
+            replace(tile, licence=licence or tile.licence, origin=f"{origin}/{tile.origin}" if origin else tile.origin)
+            for tile in folder_tiles(paths, split)
         )
-
-    @cached_property
-    def _objects(self) -> tuple[Kit, list[Skipped]]:
-        """What stands in the scenes, and which of the user's cut-outs could not be used."""
-        if self.section.objects is None:
-            return DRAWN, []
-        folder = self.path(self.section.objects)
-        kit, skipped = load_cutouts(folder)
-        return kit, [Skipped(self.id(path.relative_to(folder).as_posix()), reason) for path, reason in skipped]
-
-    @cached_property
-    def _skipped(self) -> list[Skipped]:
-        return [*self._photos[1], *self._objects[1]]
 
     def fingerprint(self) -> str:
         """Hash of the photographs and objects named; the embedded ones change with the version of the program alone."""
@@ -138,17 +136,19 @@ class MiniSource(OpenedSource):
         return digest.hexdigest()
 
     def items(self) -> Iterator[str]:
-        """See `OpenedSource`."""
-        yield from (f"!{number}" for number in range(len(self._skipped)))
+        """Numbers of scenes, after what could not be used as !number."""
+        yield from (f"!{number}" for number in range(len(self._photos[1]) + len(self._objects[1])))
         yield from map(str, range(self.section.count or SCENES))
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
         if item.startswith("!"):
-            yield self._skipped[int(item[1:])]
+            yield [*self._photos[1], *self._objects[1]][int(item[1:])]
             return
         index, number = divmod(int(item), len(TASK_IDS))
         task = TASK_IDS[number]
-        rng = np.random.default_rng((self.seed, number, index))
+        # A second mini source of a recipe has other scenes than the first, which are those of `make_cases`.
+        more = (self.number,) if self.number else ()
+        rng = np.random.default_rng((self.seed, number, index, *more))
         scene = make_scene(task, self._tiles, rng, self._objects[0])
-        yield to_case(scene, f"{self.section.mini}-{task}-{index:04d}")
+        yield to_case(scene, f"{self.section.mini}{self.number or ''}-{task}-{index:04d}")
