@@ -1,0 +1,74 @@
+"""What must not be trained on."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hpedit.cases.duplicates import fingerprints
+from hpedit.cases.exclusion import Exclusion
+from hpedit.errors import HPEditError
+from hpedit.mini.photos import embedded_tiles
+from hpedit.records import Case
+from hpedit.store.tables import write_cases
+
+
+def photo(number: int, side: int = 128) -> Image.Image:
+    tile = embedded_tiles("pretrain")[number]
+    return Image.fromarray((tile.pixels * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    sources = [(photo(0),), (photo(20), photo(30)), (Image.new("RGB", (50, 50), "red"),)]
+    cases = [Case(f"c{n}", "removal", "remove it", images, f"p{n}") for n, images in enumerate(sources)]
+    (tmp_path / "bench").mkdir()
+    write_cases(tmp_path / "bench" / "cases.parquet", cases)
+    return tmp_path / "bench"
+
+
+def test_D9_the_same_id(bench: Path) -> None:
+    excluded = Exclusion.of([bench])
+    other = fingerprints(photo(60))
+    assert "id c1 of case c1 of bench" in str(excluded.reason("c1", "", *other))
+    assert "id p2 of case c2 of bench" in str(excluded.reason("x", "p2", *other))
+    assert excluded.reason("x", "", *other) is None
+
+
+def test_D9_the_same_pixels(bench: Path) -> None:
+    excluded = Exclusion.of([bench / "cases.parquet"])
+    for number, name in ((0, "c0"), (20, "c1"), (30, "c1")):
+        assert f"the pixels of case {name} of" in str(excluded.reason("x", "y", *fingerprints(photo(number))))
+    assert "the pixels of case c2" in str(excluded.reason("x", "y", *fingerprints(Image.new("RGB", (50, 50), "red"))))
+
+
+def test_D9_near_duplicate_of_the_bench(bench: Path) -> None:
+    excluded = Exclusion.of([bench])
+    sha, hashed = fingerprints(photo(30, 90))
+    assert "looks like case c1 of bench" in str(excluded.reason("x", "y", sha, hashed))
+    assert Exclusion.of([bench], near=0).reason("x", "y", sha, hashed) is None
+    # What has no structure looks like nothing.
+    assert excluded.reason("x", "y", *fingerprints(Image.new("RGB", (60, 60), "blue"))) is None
+
+
+def test_several_benches_and_none(bench: Path, tmp_path: Path) -> None:
+    write_cases(tmp_path / "more.parquet", [Case("d0", "removal", "remove it", (photo(70),), "q0")])
+    excluded = pickle.loads(pickle.dumps(Exclusion.of([bench, tmp_path / "more.parquet"])))
+    assert "case d0 of more.parquet" in str(excluded.reason("x", "y", *fingerprints(photo(70))))
+    assert "case c0 of bench" in str(excluded.reason("x", "y", *fingerprints(photo(0))))
+    assert Exclusion.of([]).reason("c0", "p0", *fingerprints(photo(0))) is None
+    with pytest.raises(HPEditError, match="holds no cases"):
+        Exclusion.of([tmp_path / "gone"])
+
+
+def test_the_fingerprint_follows_the_benches(bench: Path, tmp_path: Path) -> None:
+    before = Exclusion.of([bench]).fingerprint
+    shutil.copytree(bench, tmp_path / "copy")
+    assert Exclusion.of([tmp_path / "copy"]).fingerprint == before
+    assert Exclusion.of([bench], near=3).fingerprint != before
+    assert Exclusion.of([]).fingerprint != before
