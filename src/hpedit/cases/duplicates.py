@@ -1,8 +1,8 @@
 """Photographs that are there twice: equal pixels, and pictures that look alike.
 
-Near duplicates (another size, compression, brightness, a thin border) are found by the perceptual hash of imagehash:
-the signs of the 8 x 8 lowest frequencies of a 32 x 32 grey copy against their median. Mirrored and strongly cropped
-pictures are not found by it.
+Near duplicates (another size, compression, brightness, a thin border) are found by the perceptual hash that the package
+imagehash calls phash: the 8 x 8 lowest frequencies of a 32 x 32 grey copy, each above their median or not. Mirrored and
+strongly cropped pictures are not found by it.
 
 A picture without structure (one colour, a gradient, two halves) has next to no frequencies of which the signs could be
 taken: what the hash says of it is rounding noise, and all such pictures look alike to it. It gets no hash, and only
@@ -62,14 +62,15 @@ def pixel_sha(image: Image.Image) -> str:
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """The 64 bits of imagehash.phash, first bit first; NO_HASH for a picture without structure."""
-    import imagehash
+    """The 64 bits of imagehash.phash, first bit first; NO_HASH for a picture without structure.
 
+    Made here, bit for bit the same, since the frequencies are needed for the structure too.
+    """
     grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     lowest = dctn(np.asarray(grey, np.float64), type=2)[:8, :8]
     if np.count_nonzero(np.abs(lowest) > NOISE) < MIN_FREQUENCIES:
         return NO_HASH
-    return int(str(imagehash.phash(grey)), 16)
+    return int.from_bytes(np.packbits(lowest > np.median(lowest)).tobytes())
 
 
 def fingerprints(image: Image.Image) -> tuple[str, int]:
