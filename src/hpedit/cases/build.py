@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from hpedit.cases import parts, steps
 from hpedit.cases.decisions import decide_balance, decide_fates, decide_unique
 from hpedit.cases.engine import Engine, engine_of
+from hpedit.cases.engine.local import LocalEngine
 from hpedit.cases.exclusion import NEAR, Exclusion
 from hpedit.cases.handing_on import write_out
 from hpedit.cases.outcome import draft_counts, write_outcome
@@ -120,16 +121,17 @@ class _Build:
             _refuse_nothing(stage)
         self.folder.finish(write_outcome(self.out, self.stages))
 
-    def _map(self, name: str, task: Any, chunks: Sequence[Any]) -> None:
-        """Do the chunks that have no file yet."""
+    def _map(self, name: str, task: Any, chunks: Sequence[Any], *, light: bool = False) -> None:
+        """Do the chunks that have no file yet; what is light takes longer to hand out than to do."""
         left = [chunk for chunk in chunks if not task.file(chunk).exists()]
         with progress(name, total=len(chunks), done=len(chunks) - len(left)) as advance:
             if not left:
                 return
-            if self.engine is None:
+            if self.engine is None and not light:
                 self.engine = self.start()
+            engine = LocalEngine() if light or self.engine is None else self.engine
             items, began = 0, time.monotonic()
-            for counts in self.engine.map(task, left):
+            for counts in engine.map(task, left):
                 items += counts["items"]
                 advance(1)
         # Beside the stage's own record: what this sitting has done of it, for the speed.
@@ -152,13 +154,14 @@ class _Build:
         return range(len(parts.part_files(self.out / steps.PHOTOS)))
 
     def _labels(self) -> dict[str, Any]:
-        self._map("labels", steps.LabelPhotos(self.recipe.labels, self.out), self._numbers())
+        task = steps.LabelPhotos(self.recipe.labels, self.out)
+        self._map("labels", task, self._numbers(), light=not task.models)
         return {}
 
     def _drafts(self) -> dict[str, Any]:
         recipe = self.recipe
         task = steps.WriteDrafts(recipe.instructions, recipe.labels.categories, self.base, recipe.seed, self.out)
-        self._map("instructions", task, self._numbers())
+        self._map("instructions", task, self._numbers(), light=not task.models)
         return draft_counts(self.out)
 
     def _balance(self) -> dict[str, Any]:

@@ -97,9 +97,12 @@ class PhotoFiles:
         rows: list[parts.Row] = table.take(list(wanted)).to_pylist()
         return rows
 
-    def photos(self, number: int, wanted: Sequence[int]) -> list[Photo]:
-        """These photographs of the file."""
-        return [parts.photo_of(row) for row in self.rows(number, wanted, (*parts.THIN, "source"))]
+    def photos(self, number: int, wanted: Sequence[int], *, pictures: bool) -> list[Photo]:
+        """These photographs of the file; for one who does not look at the pictures they are not decoded."""
+        if pictures:
+            return [parts.photo_of(row) for row in self.rows(number, wanted, (*parts.THIN, "source"))]
+        blank = Image.new("RGB", (1, 1))
+        return [parts.photo_of(row, blank) for row in self.rows(number, wanted, parts.THIN)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ class LabelPhotos:
 
         def work(number: int) -> Counts:
             kept = files.kept(number)
-            photos = files.photos(number, kept)
+            photos = files.photos(number, kept, pictures=self.models)
             labels = labeller.label([photo.image for photo in photos], [photo.labels for photo in photos])
             rows = [
                 {"row": row, "category": label.category, "probability": label.probability}
@@ -162,16 +165,12 @@ class WriteDrafts:
         from hpedit.cases.instructions.writer import load_writer
 
         writer = load_writer(self.section, self.seed, categories=self.categories, base=self.base)
-        files, blank = PhotoFiles(self.out), Image.new("RGB", (1, 1))
+        files = PhotoFiles(self.out)
 
         def work(number: int) -> Counts:
             kept = files.kept(number)
             labels = {row["row"]: row["category"] for row in parts.read_rows(parts.numbered(self.out / LABELS, number))}
-            if self.models:
-                photos = files.photos(number, kept)
-            else:
-                # Who does not look at the pictures need not wait until they are decoded.
-                photos = [parts.photo_of(row, blank) for row in files.rows(number, kept, parts.THIN)]
+            photos = files.photos(number, kept, pictures=self.models)
             categories = [labels[row] for row in kept]
             rows: list[parts.Row] = []
             for row, category, written in zip(kept, categories, writer.write(photos, categories), strict=True):
