@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from hpedit.bench.paired import EXACT_SOURCES, holm, sign_flip_p
+from hpedit.bench.resampled import mean_intervals
+from hpedit.scorer.evaluation.statistics import mean_ci
 
 
 def test_few_photos_are_counted_exactly():
@@ -54,3 +56,13 @@ def test_holm_steps_down():
     }
     assert holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
     assert holm({}) == {}
+
+
+@pytest.mark.parametrize("photos", [1, 2, 30])
+def test_shared_resamples_give_the_intervals_of_each_column_alone(photos):
+    rng = np.random.default_rng(2)
+    columns, names = [rng.normal(size=90) for _ in range(3)], [f"p{i % photos}" for i in range(90)]
+    for column, found in zip(columns, mean_intervals(columns, names, 5), strict=True):
+        alone = mean_ci(column, names, 5)
+        assert (found.n, found.sources) == (alone.n, alone.sources)
+        assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high), nan_ok=True)

@@ -2,7 +2,7 @@
 
 Every figure of an instrument comes from the same cases: those that it could score for every model; what is unscorable
 or missing for one is left out for all, and counted. Differences are paired by case, their intervals and p values take
-source photos as the unit (hpedit.scorer.evaluation.statistics, hpedit.bench.paired); p values are corrected over the
+source photos as the unit (hpedit.bench.resampled, hpedit.bench.paired); p values are corrected over the
 tasks by Holm's procedure.
 """
 
@@ -22,9 +22,9 @@ from hpedit.bench.drift import alarms_of, untouched_shares
 from hpedit.bench.folder import BenchFolder, BenchRow, Instrument
 from hpedit.bench.human import HumanScores
 from hpedit.bench.paired import holm, sign_flip_p
+from hpedit.bench.resampled import mean_intervals
 from hpedit.bench.verdict import verdict_of
 from hpedit.errors import HPEditError
-from hpedit.scorer.evaluation.statistics import mean_ci, paired_gain
 from hpedit.tasks import TASK_IDS
 
 Array = NDArray[np.float64]
@@ -279,32 +279,25 @@ def _block(
     values: Mapping[str, Array], sources: Sequence[str], reference: str, copy: Array | None, seed: int
 ) -> dict[str, Any]:
     """The figures of each model over the same cases, each against the reference, and the others against one another."""
-    models: dict[str, dict[str, Any]] = {}
-    for name, column in values.items():
-        models[name] = {
-            **mean_ci(column, sources, seed).as_dict("mean"),
-            "low_share": float((column <= LOW_SCORE).mean()),
-            "high_share": float((column >= HIGH_SCORE).mean()),
-        }
-        if name != reference and reference in values:
-            models[name] |= _difference(values[reference], column, sources, seed)
     others = [name for name in values if name != reference]
-    result: dict[str, Any] = {"n": len(sources), "sources": len(set(sources)), "models": models}
-    result["pairs"] = [
-        {"of": later, "over": earlier, **_difference(values[earlier], values[later], sources, seed)}
-        for earlier, later in combinations(others, 2)
-    ]
-    if copy is not None and not np.isnan(copy).any():
-        result["copy"] = mean_ci(copy, sources, seed).as_dict("mean")
-    return result
-
-
-def _difference(before: Array, after: Array, sources: Sequence[str], seed: int) -> dict[str, Any]:
-    return {
-        "gain": paired_gain(before, after, sources, seed).as_dict("mean"),
-        "p": sign_flip_p(after - before, sources, seed),
-        "win_tie_loss": outcomes(after - before),
-    }
+    differences = [(reference, name) for name in others if reference in values] + list(combinations(others, 2))
+    changes = [values[later] - values[earlier] for earlier, later in differences]
+    with_copy = copy is not None and not np.isnan(copy).any()
+    columns = [*values.values(), *changes, *([copy] if copy is not None and with_copy else [])]
+    estimates = [estimate.as_dict("mean") for estimate in mean_intervals(columns, sources, seed)]
+    models: dict[str, dict[str, Any]] = {}
+    for (name, column), estimate in zip(values.items(), estimates, strict=False):
+        low, high = float((column <= LOW_SCORE).mean()), float((column >= HIGH_SCORE).mean())
+        models[name] = {**estimate, "low_share": low, "high_share": high}
+    pairs = []
+    for (earlier, later), change, gain in zip(differences, changes, estimates[len(values) :], strict=False):
+        found = {"gain": gain, "p": sign_flip_p(change, sources, seed), "win_tie_loss": outcomes(change)}
+        if earlier == reference:
+            models[later] |= found
+        else:
+            pairs.append({"of": later, "over": earlier, **found})
+    result: dict[str, Any] = {"n": len(sources), "sources": len(set(sources)), "models": models, "pairs": pairs}
+    return result | ({"copy": estimates[-1]} if with_copy else {})
 
 
 def outcomes(change: Array) -> dict[str, int]:

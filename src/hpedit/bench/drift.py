@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hpedit.bench.alarms import ALARMS, CLOSENESS, UNTOUCHED
 from hpedit.bench.folder import BenchRow
-from hpedit.scorer.evaluation.statistics import mean_ci, paired_gain
+from hpedit.bench.resampled import mean_intervals
 
 Array = NDArray[np.float64]
 Arms = Mapping[str, Sequence[BenchRow]]
@@ -48,13 +48,26 @@ def alarms_of(arms: Arms, seed: int) -> dict[str, Any]:
             label: np.array([rows[index].alarms[name] for index in kept], dtype=np.float64)
             for label, rows in arms.items()
         }
-        models: dict[str, Any] = {}
-        for label, column in values.items():
-            models[label] = mean_ci(column, sources, seed).as_dict("mean")
-            if label != reference:
-                models[label] |= _change(name, source, values[reference], column, sources, seed)
-        result[name] = {"source": mean_ci(source, sources, seed).as_dict("mean"), "models": models}
+        result[name] = _measure(name, source, values, sources, seed)
     return result
+
+
+def _measure(
+    name: str, source: Array, values: Mapping[str, Array], sources: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """One measure on the sources and on every model's edits; the first model is the reference."""
+    reference, *others = values
+    changes = [values[label] - values[reference] for label in others]
+    found = mean_intervals([source, *values.values(), *changes], sources, seed)
+    models: dict[str, dict[str, Any]] = {
+        label: one.as_dict("mean") for label, one in zip(values, found[1:], strict=False)
+    }
+    read = _closeness if name == CLOSENESS else _reading
+    base = float(values[reference].mean())
+    for label, gain in zip(others, found[1 + len(values) :], strict=True):
+        says = read(float(source.mean()), base, float(values[label].mean()), gain.low, gain.high)
+        models[label] |= {"gain": gain.as_dict("mean"), **says}
+    return {"source": found[0].as_dict("mean"), "models": models}
 
 
 def untouched_shares(arms: Arms) -> dict[str, float | None]:
@@ -69,13 +82,6 @@ def untouched_shares(arms: Arms) -> dict[str, float | None]:
 def _shared(arms: Arms) -> list[int]:
     columns = list(arms.values())
     return [index for index in range(len(columns[0])) if all(not rows[index].missing for rows in columns)]
-
-
-def _change(name: str, source: Array, before: Array, after: Array, sources: Sequence[str], seed: int) -> dict[str, Any]:
-    gain = paired_gain(before, after, sources, seed)
-    read = _closeness if name == CLOSENESS else _reading
-    says = read(float(source.mean()), float(before.mean()), float(after.mean()), gain.low, gain.high)
-    return {"gain": gain.as_dict("mean"), **says}
 
 
 def _reading(source: float, base: float, post: float, low: float, high: float) -> dict[str, Any]:
