@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hpedit.cases.build import run_build
 from hpedit.cases.duplicates import fingerprints
 from hpedit.cases.exclusion import Exclusion
+from hpedit.cases.folder import CasesFolder
+from hpedit.cases.recipe import CasesRecipe, DuplicatesSection, InstructionsSection, SourceSection
 from hpedit.errors import HPEditError
 from hpedit.mini.photos import embedded_tiles
 from hpedit.records import Case
+from hpedit.store.atomic import read_jsonl
 from hpedit.store.tables import write_cases
 
 
@@ -72,3 +77,24 @@ def test_the_fingerprint_follows_the_benches(bench: Path, tmp_path: Path) -> Non
     assert Exclusion.of([tmp_path / "copy"]).fingerprint == before
     assert Exclusion.of([bench], near=3).fingerprint != before
     assert Exclusion.of([]).fingerprint != before
+
+
+def test_D9_nothing_of_a_bench_comes_into_a_build(bench: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    pictures = {"same": photo(0), "smaller": photo(20, 90), "reference": photo(30), "id": photo(60), "other": photo(90)}
+    for name, picture in pictures.items():
+        picture.save(tmp_path / "photos" / f"{name}.png")
+    rows = [{"id": "c2" if name == "id" else name, "image": f"{name}.png"} for name in pictures]
+    lines = (json.dumps({**row, "prompt": "remove the cup"}) + "\n" for row in rows)
+    (tmp_path / "photos" / "cases.jsonl").write_text("".join(lines))
+    recipe = CasesRecipe(
+        output="out",
+        sources=(SourceSection(table="photos"),),
+        duplicates=DuplicatesSection(exclude=(bench.name,)),
+        instructions=InstructionsSection(by="given"),
+    )
+    run_build(recipe, base=tmp_path)
+    assert [case.id for case in CasesFolder(tmp_path / "out").kept()] == ["other"]
+    dropped = {row["id"]: row["reason"] for row in read_jsonl(tmp_path / "out" / "dropped.jsonl")}
+    assert set(dropped) == {f"0/{name}.png" for name in pictures if name != "other"}
+    assert all("which is excluded" in reason for reason in dropped.values())

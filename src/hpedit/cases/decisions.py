@@ -110,7 +110,10 @@ def _index(out: Path, exclusion: Exclusion) -> _Photos:
                 found.repeated.add((part, place))
                 continue
             seen.add(name)
-            reason = exclusion.reason(row["case_id"] or name, row["source_id"], row["sha"], row["phash"])
+            # Instructions that came with a photograph bring the ids of their cases.
+            names = [row["case_id"] or name, *(draft.id for draft in parts.drafts_of(row) if exclusion.ids)]
+            reasons = (exclusion.reason(one, row["source_id"], row["sha"], row["phash"]) for one in names)
+            reason = next(filter(None, reasons), None)
             if reason is not None:
                 found.dropped[name] = reason
                 found.counts["excluded"] += 1
