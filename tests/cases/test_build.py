@@ -1,91 +1,217 @@
-"""The cases stage: candidates, the base's edit of each, the hard filter, and what it leaves on the disk."""
+"""`hpedit cases build` from end to end: what it leaves, that it continues, what it refuses, and that it is exact."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import datasets
-import numpy as np
 import pytest
 from PIL import Image
+from tests.cases.build_world import Brightness, contents, photograph, photographs, recipe
 
-from hpedit.bench.run import BenchRow
-from hpedit.cases.build import build_hard, candidates, is_hard
+from hpedit.cases.build import run_build
+from hpedit.cases.decisions import case_id
+from hpedit.cases.folder import CasesFolder
+from hpedit.cases.sources.ready import case_files
 from hpedit.errors import HPEditError
-from hpedit.records import Case, Score
-from hpedit.store.tables import read_cases
-from hpedit.tasks import TASK_IDS
+from hpedit.store.atomic import read_jsonl
+from hpedit.store.tables import iter_cases, write_cases
+
+EDITS = {"editor": "mini", "steps": 2, "per_case": 2}
+MINI = {"mini": "train", "count": 16}
 
 
-class Brightness:
-    """Scores the mean brightness of an edit, 0 to 5; a case named "odd" can't be scored."""
-
-    fingerprint = "brightness"
-
-    def score(
-        self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
-    ) -> list[Score]:
-        ids = edit_ids or [case.id for case in cases]
-        return [
-            Score(name, "brightness", None, reason="odd")
-            if case.id.endswith("0001")
-            else Score(name, "brightness", 5.0 if case.task == "style" else float(np.asarray(image).mean() / 255 * 4))
-            for name, case, image in zip(ids, cases, images, strict=True)
-        ]
-
-
-def row(score: float | None) -> BenchRow:
-    return BenchRow("c", "e", "style", "s", 0, score=score, reason=None if score is not None else "none")
-
-
-@pytest.mark.parametrize(("score", "hard"), [(0.0, True), (4.49, True), (4.5, False), (5.0, False), (None, False)])
-def test_a_rounded_five_is_dropped_and_so_is_what_has_no_score(score: float | None, hard: bool) -> None:
-    assert is_hard(row(score)) is hard
+def test_photographs_become_cases_and_everything_left_out_is_named(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 12)
+    shutil.copy(photos / "00" / "0003.png", photos / "again.png")
+    (photos / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    (photos / "page.png").write_text("<html>not found</html>")
+    result = run_build(recipe(tmp_path / "out", [{"folder": str(photos), "licence": "CC0"}]))
+    assert result["photos"] == 13
+    assert result["skipped"] == 2
+    assert result["duplicates"] == {"exact": 1, "near": 0}
+    assert result["drafts"] == 24
+    assert result["candidates"] == result["kept"] == sum(row["kept"] for row in result["tasks"].values())
+    skipped = {row["id"] for row in read_jsonl(tmp_path / "out" / "skipped.jsonl")}
+    assert skipped == {"0/torn.jpg", "0/page.png"}
+    dropped = read_jsonl(tmp_path / "out" / "dropped.jsonl")
+    assert [row["id"] for row in dropped if row["stage"] == "2-unique"] == ["0/again.png"]
+    assert len([row for row in dropped if row["stage"] == "5-balance"]) == result["drafts"] - result["candidates"]
+    cases = list(CasesFolder(tmp_path / "out").kept())
+    assert len({case.id for case in cases}) == result["kept"]
+    assert {case.licence for case in cases} == {"CC0"}
+    # The dataset holds the same cases, and its readers find them.
+    again = [case for file in case_files(tmp_path / "out") for case in iter_cases(file)]
+    assert [(case.id, case.group_key) for case in again] == [(case.id, case.group_key) for case in cases]
 
 
-def test_mini_candidates_are_spread_over_the_tasks() -> None:
-    cases = candidates("mini", None, 20, 0).cases
-    assert len(cases) == 20
-    counts = [sum(case.task == task for case in cases) for task in TASK_IDS]
-    assert max(counts) - min(counts) <= 1
+def test_two_builds_are_equal_byte_for_byte_wherever_they_stand(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 70)
+    moved = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(photos, moved)
+    run_build(recipe(tmp_path / "one", [{"folder": str(photos)}]))
+    run_build(recipe(tmp_path / "two", [{"folder": "photos"}]), base=moved.parent)
+    assert contents(tmp_path / "one" / "dataset") == contents(tmp_path / "two" / "dataset")
+    assert str(tmp_path).encode() not in b"".join(contents(tmp_path / "one" / "dataset").values())
 
 
-def test_photos_give_cases_and_bad_files_are_named(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for k in range(8):
-        Image.fromarray(rng.integers(0, 256, (260, 300, 3), dtype=np.uint8)).save(tmp_path / f"{k}.png")
-    (tmp_path / "bad.jpg").write_bytes(b"")
-    given = candidates("photos", tmp_path, 16, 0)
-    assert len(given.cases) == 16
-    assert all(case.oracle for case in given.cases)
-    assert [Path(row["id"]).name for row in given.skipped] == ["bad.jpg"]
+def test_the_same_command_does_nothing_again(tmp_path: Path) -> None:
+    wanted = recipe(tmp_path / "out", [{"folder": str(photographs(tmp_path / "photos", 3))}])
+    first = run_build(wanted)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.name != ".lock"}
+    assert run_build(wanted) == first
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.name != ".lock"}
 
 
-def test_a_source_without_src_is_refused() -> None:
-    with pytest.raises(HPEditError, match="--src"):
-        candidates("photos", None, 8, 0)
+def test_a_changed_recipe_names_setting_and_stale_stages_and_update_makes_just_those(tmp_path: Path) -> None:
+    sources = [{"folder": str(photographs(tmp_path / "photos", 4))}]
+    run_build(recipe(tmp_path / "out", sources))
+    photo_files = contents(tmp_path / "out" / "1-photos")
+    changed = recipe(tmp_path / "out", sources, instructions={"per_photo": 3})
+    with pytest.raises(HPEditError) as caught:
+        run_build(changed)
+    assert "stale: 4-drafts (instructions.per_photo was 2, is 3) and after it 5-balance, 6-edits" in str(caught.value)
+    assert "--update" in caught.value.hint
+    assert run_build(changed, update=True)["drafts"] == 12
+    assert contents(tmp_path / "out" / "1-photos") == photo_files
+    run_build(recipe(tmp_path / "fresh", sources, instructions={"per_photo": 3}))
+    assert contents(tmp_path / "out" / "dataset") == contents(tmp_path / "fresh" / "dataset")
 
 
-def test_build_keeps_the_hard_and_continues_to_the_same(tmp_path: Path, tiny_editor) -> None:  # type: ignore[no-untyped-def]
-    given = candidates("mini", None, 16, 0)
-    kept = build_hard(tmp_path / "out", given, tiny_editor, Brightness(), seed=0, steps=2)
-    names = {case.id for case in kept}
-    assert names == {case.id for case in given.cases if case.task != "style" and not case.id.endswith("0001")}
-    assert {case.id for case in read_cases(tmp_path / "out" / "cases.parquet")} == names
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["candidates"] == 16
+def test_changed_photographs_are_noticed(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 3)
+    wanted = recipe(tmp_path / "out", [{"folder": str(photos)}])
+    run_build(wanted)
+    photograph(99).save(photos / "00" / "0001.png")
+    with pytest.raises(HPEditError, match=r"stale: 1-photos \(sources\[0\] has other content\) and after it 2-unique"):
+        run_build(wanted)
+    run_build(wanted, update=True)
+    with pytest.raises(HPEditError, match=r"duplicates\.near was 6, is 3"):
+        run_build(recipe(tmp_path / "out", [{"folder": str(photos)}], duplicates={"near": 3}))
+
+
+def test_nothing_usable_is_an_error_that_names_the_first_reason(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "empty.png").write_bytes(b"")
+    with pytest.raises(HPEditError, match=r"no usable photograph: 1 were skipped, as 0/empty\.png: .*0 bytes"):
+        run_build(recipe(tmp_path / "out", [{"folder": str(tmp_path / "photos")}]))
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(HPEditError, match=r"not a run folder: it has thesis\.txt"):
+        run_build(recipe(tmp_path / "out", [{"folder": str(photos)}]))
+
+
+def test_D9_near_duplicate_of_the_bench(tmp_path: Path, make_case) -> None:  # type: ignore[no-untyped-def]
+    photos = photographs(tmp_path / "photos", 6)
+    bench = make_case(sizes=((48, 48),))
+    bench = type(bench)(**{n: getattr(bench, n) for n in bench.__slots__} | {"sources": (photograph(2),)})
+    write_cases(tmp_path / "bench.parquet", [bench])
+    # Equal pixels of one, another size of the other.
+    photograph(2).resize((96, 96), Image.Resampling.BICUBIC).save(photos / "larger.png")
+    section = {"exclude": (str(tmp_path / "bench.parquet"),)}
+    result = run_build(recipe(tmp_path / "out", [{"folder": str(photos)}], duplicates=section))
+    assert result["excluded"] == 2
+    reasons = {row["id"]: row["reason"] for row in read_jsonl(tmp_path / "out" / "dropped.jsonl")}
+    assert "pixels of case" in reasons["0/00/0002.png"]
+    assert "looks like case" in reasons["0/larger.png"]
+
+
+def test_D6_a_duplicate_with_other_instructions_stays_for_them_as_one_unit(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        photograph(1).save(tmp_path / f"{name}.png")
+    rows = [("a", "remove the cup"), ("b", "remove the cup"), ("c", "remove the plate")]
+    lines = [json.dumps({"image": f"{name}.png", "instruction": text, "task": "removal"}) for name, text in rows]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines) + "\n")
+    result = run_build(recipe(tmp_path / "out", [{"table": str(tmp_path / "t.jsonl")}]))
+    cases = list(CasesFolder(tmp_path / "out").kept())
+    assert {case.instruction for case in cases} == {"remove the cup", "remove the plate"}
+    assert len({case.source_id for case in cases}) == 1
+    assert result["duplicates"]["exact"] == 1
+
+
+def test_ids_can_name_files_and_stay_apart() -> None:
+    assert case_id("0/a b.jpg", "style", "x", "") == f"0_a_b.jpg-style-{'2d711642'}"
+    assert case_id("0/a", "style", "x", "my case/1") == "my_case_1"
+    assert case_id("0/a", "style", "x", "../../etc") == "_.._etc"
+    long = [case_id("0/" + "p" * 400 + end, "style", "x", "") for end in "ab"]
+    assert max(map(len, long)) <= 150
+    assert len(set(long)) == 2
+
+
+def test_ids_that_two_sources_share_are_told_apart(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        photograph(len(name) + ord(name[0])).save(tmp_path / name / "p.png")
+        line = {"id": "7", "image": "p.png", "instruction": "remove the cup", "task": "removal"}
+        (tmp_path / name / "t.jsonl").write_text(json.dumps(line) + "\n")
+    tables = [{"table": str(tmp_path / name / "t.jsonl")} for name in ("one", "two")]
+    run_build(recipe(tmp_path / "out", tables))
+    ids = [case.id for case in CasesFolder(tmp_path / "out").kept()]
+    assert len(set(ids)) == 2
+    assert all(name.startswith("7-") for name in ids)
+
+
+@pytest.mark.slow
+def test_the_hard_are_kept_and_all_are_there_to_rate(tmp_path: Path, tiny_editor) -> None:  # type: ignore[no-untyped-def]
+    sections = {"edits": EDITS, "filter": {"by": "drop-solved", "scorer": "given"}}
+    wanted = recipe(tmp_path / "out", [MINI], **sections)
+    result = run_build(wanted, editor=tiny_editor, scorer=Brightness())
+    folder = CasesFolder(tmp_path / "out")
+    every, kept = list(folder.candidates()), list(folder.kept())
+    assert {case.id for case in kept} == {c.id for c in every if c.task != "style" and not c.id.endswith("0001")}
+    assert all(case.oracle for case in kept)
+    assert len(list(folder.edits())) == 32
+    assert result["tasks"]["style"] == {"candidates": 2, "kept": 0, "solved": 1, "unscorable": 1}
     assert result["kept"] == len(kept)
-    assert result["tasks"]["style"] == {"kept": 0, "solved": 1, "unscorable": 1}
-    again = build_hard(tmp_path / "out", given, tiny_editor, Brightness(), seed=0, steps=2)
-    assert [case.id for case in again] == [case.id for case in kept]
-    table = datasets.Dataset.from_parquet(str(tmp_path / "out" / "cases.parquet"), cache_dir=str(tmp_path / "cache"))
-    assert any("Image" in str(feature) for feature in table.features.values())
+    # The scorer changes: no edit is made again.
+    edits = contents(tmp_path / "out" / "6-edits")
+    other = Brightness()
+    other.fingerprint = "another"
+    with pytest.raises(
+        HPEditError, match=r"stale: 6-scores \(filter\.scorer has other content\) and after it 7-filter"
+    ):
+        run_build(wanted, editor=tiny_editor, scorer=other)
+    run_build(wanted, editor=tiny_editor, scorer=other, update=True)
+    assert contents(tmp_path / "out" / "6-edits") == edits
 
 
+@pytest.mark.slow
 def test_nothing_hard_is_an_error(tmp_path: Path, tiny_editor) -> None:  # type: ignore[no-untyped-def]
-    given = candidates("mini", None, 16, 0)
-    only_style = type(given)([case for case in given.cases if case.task == "style"], [], [])
-    with pytest.raises(HPEditError, match="nothing is left"):
-        build_hard(tmp_path / "out", only_style, tiny_editor, Brightness(), seed=0, steps=2)
+    sections = {
+        "edits": EDITS,
+        "filter": {"by": "drop-solved", "scorer": "given"},
+        "balance": {"tasks": {"style": 1.0}},
+    }
+    with pytest.raises(HPEditError, match="nothing is left to train on"):
+        run_build(recipe(tmp_path / "out", [MINI], **sections), editor=tiny_editor, scorer=Brightness())
+
+
+@pytest.mark.slow
+def test_a_build_that_is_killed_continues_to_the_same(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 200)
+    command = [sys.executable, "-m", "hpedit", "cases", "build", str(tmp_path / "r.yaml")]
+    (tmp_path / "r.yaml").write_text(f"output: {tmp_path}/killed\nsources:\n  - folder: {photos}\n")
+    for stage in ("1-photos", "3-labels", "4-drafts", "candidates"):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        # As soon as the stage has written its first file, in the middle of whatever comes next.
+        while not list((tmp_path / "killed" / stage).glob("[!.]*.parquet")) and child.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        os.kill(child.pid, signal.SIGKILL) if child.poll() is None else None
+        child.wait()
+    assert subprocess.run(command, capture_output=True, check=True).stdout
+    run_build(recipe(tmp_path / "whole", [{"folder": str(photos)}]))
+    assert contents(tmp_path / "killed" / "dataset") == contents(tmp_path / "whole" / "dataset")
+    for name in ("skipped.jsonl", "dropped.jsonl", "result.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -296,8 +296,9 @@ class ScoreEdits:
 
 
 def edits_of(cases: Sequence[Case], file: Path) -> list[list[Edit]]:
-    """The edits in a file by case, in the order of the cases."""
+    """The edits in a file of each of these cases, in the order of the cases."""
     found: dict[str, list[Edit]] = {case.id: [] for case in cases}
     for edit in iter_edits(file):
-        found[edit.case_id].append(edit)
+        if edit.case_id in found:
+            found[edit.case_id].append(edit)
     return list(found.values())
