@@ -1,11 +1,14 @@
 """Words and colours of the pictures that a dataset carries.
 
 The font is the one inside Pillow, laid out by Pillow's own engine, so that the same picture comes out on any machine.
-It knows Latin letters alone; what it cannot draw is said instead of drawn as empty boxes.
+It knows the letters of ASCII and little more: accents are left out, and what it cannot draw is said instead of drawn as
+empty boxes.
 """
 
 from __future__ import annotations
 
+import unicodedata
+from bisect import bisect_right
 from functools import cache
 
 from PIL import ImageFont
@@ -14,6 +17,10 @@ INK, MUTED, RULE, PAPER = "#1c2127", "#626c78", "#e3e0da", "#ffffff"
 GREY, TEAL, OCHRE, RED, GREEN = "#b4bcc6", "#0d6b80", "#d9a94e", "#b2402c", "#26754a"
 """As the report's style sheet has them."""
 
+PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
+"""Signs of good typography as the font has them."""
+LONGEST = 1000
+"""Letters of a text that are looked at: more than any line or paragraph here has room for."""
 UNDRAWABLE = "(in a script that this sheet cannot draw)"
 
 
@@ -38,6 +45,8 @@ def _drawable(letter: str) -> bool:
 
 def drawable(words: str) -> str:
     """The words if the font can draw most of their letters, the rest as "?"; else a note that it cannot."""
+    parts = unicodedata.normalize("NFKD", words.translate(PLAIN))
+    words = "".join(letter for letter in parts if not unicodedata.combining(letter))
     good = [letter for letter in words if _drawable(letter)]
     if 2 * len(good) < len(words):
         return UNDRAWABLE
@@ -48,7 +57,7 @@ def wrap(words: str, size: int, room: float, lines: int) -> list[str]:
     """Words in at most `lines` lines of `room` px; what does not fit ends in an ellipsis."""
     found: list[str] = []
     line = ""
-    for word in drawable(" ".join(words.split())).split(" "):
+    for word in drawable(" ".join(words[:LONGEST].split())).split(" "):
         longer = f"{line} {word}" if line else word
         if line and width(longer, size) > room:
             found.append(line)
@@ -63,8 +72,8 @@ def wrap(words: str, size: int, room: float, lines: int) -> list[str]:
 
 def shorten(words: str, size: int, room: float, *, more: bool = False) -> str:
     """One line cut to `room` px with an ellipsis where it is too long, or where there is `more` to come."""
+    words = words[:LONGEST]
     if not more and width(words, size) <= room:
         return words
-    while words and width(f"{words}...", size) > room:
-        words = words[:-1]
-    return f"{words.rstrip()}..."
+    fits = bisect_right(range(len(words)), room, key=lambda length: width(f"{words[:length]}...", size))
+    return f"{words[: max(0, fits - 1)].rstrip()}..."

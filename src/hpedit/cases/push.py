@@ -93,13 +93,14 @@ def push_dataset(folder: Path, repo: str, *, private: bool = False) -> Pushed:
     # The hub's errors derive from those of the HTTP library that it uses, which differs between its versions.
     from huggingface_hub.errors import HfHubHTTPError
 
-    lost = tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__module__.startswith("httpx"))
+    http = (kind for kind in HfHubHTTPError.__mro__ if kind.__module__.startswith("httpx"))
+    # RuntimeError: the hub's client wraps what happens while a file is sent.
+    lost: tuple[type[BaseException], ...] = (*http, OSError, RuntimeError)
     try:
         return _push(_api(), found, repo, private)
     except HfHubHTTPError as error:
         raise _refused(error, repo) from error
-    except (*lost, OSError, RuntimeError) as error:
-        # RuntimeError: the hub's client wraps what happens while a file is sent.
+    except lost as error:
         cause = error.__cause__ or error
         if isinstance(cause, HfHubHTTPError):
             raise _refused(cause, repo) from error
@@ -111,7 +112,7 @@ def push_dataset(folder: Path, repo: str, *, private: bool = False) -> Pushed:
 
 def _api() -> HfApi:
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
@@ -119,13 +120,13 @@ def _api() -> HfApi:
 
 
 def _push(api: HfApi, folder: Path, repo: str, private: bool) -> Pushed:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
     url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
     before = api.dataset_info(repo).sha
     files = _files(folder)
     old = sorted(path for path in api.list_repo_files(repo, repo_type="dataset") if _ours(path) and path not in files)
-    operations = [
+    operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
         *(CommitOperationDelete(path) for path in old),
         *(CommitOperationAdd(path, folder / path) for path in files),
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from hpedit.cases.hardness import DROPPED, MEANING, Fate, Reason
 from hpedit.cases.lettering import GREEN, INK, MUTED, PAPER, RED, RULE, TEAL, drawable, font, shorten, width, wrap
@@ -113,8 +113,9 @@ def thumbnail(image: Image.Image) -> Image.Image:
     larger = THUMB // max(image.size)
     if larger >= 2:
         return image.resize((image.width * larger, image.height * larger), Image.Resampling.NEAREST)
-    fitted = ImageOps.contain(image, (THUMB, THUMB), Image.Resampling.LANCZOS)
-    return fitted
+    share = THUMB / max(image.size)
+    size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _draw(cells: Sequence[_Cell], counts: Mapping[Reason, int]) -> Image.Image:
