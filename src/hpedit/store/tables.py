@@ -29,6 +29,9 @@ from hpedit.store.images import decode_image, png_bytes
 ROWS_PER_GROUP = 256
 """Rows held in memory at once, and the unit that a reader can skip: some 400 MB at 1024 px."""
 
+PARQUET_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises on damaged files."""
+
 R = TypeVar("R")
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -264,7 +267,7 @@ def read_table(
                 )
             for row in iter_rows(file, list(columns), rows):
                 yield make(row)
-    except pa.ArrowInvalid as error:
+    except PARQUET_DAMAGE as error:
         raise HPEditError(f"{path} is not a readable parquet file: {error}", hint="write it again") from error
 
 

@@ -119,7 +119,7 @@ def test_damaged_files_are_one_clear_error_or_named(tmp_path: Path) -> None:
     (tmp_path / "c.parquet").write_bytes(content)
     items = read(tmp_path, parquet="c.parquet", size=2)
     assert list(photos(items)) == ["0/c.parquet:000002", "0/c.parquet:000003"]
-    assert "damaged" in skipped(items)["0/c.parquet:0-2"]
+    assert "damaged" in skipped(items)["0/c.parquet:000000-000001"]
 
 
 def test_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:

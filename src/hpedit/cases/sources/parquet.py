@@ -20,7 +20,7 @@ from hpedit.cases.sources.rows import open_parquet, range_of, range_text, row_ra
 from hpedit.errors import HPEditError
 from hpedit.store.images import MAX_BYTES, decode_image, load_image
 from hpedit.store.paths import inside
-from hpedit.store.tables import iter_rows
+from hpedit.store.tables import PARQUET_DAMAGE, iter_rows
 
 TEXTS = {name for names in COLUMNS.values() for name in names}
 
@@ -61,11 +61,17 @@ class ParquetSource(OpenedSource):
             column = image_column(file.schema_arrow, self.section.image_column, name)
             columns = [column, *(text for text in file.schema_arrow.names if text in TEXTS - {column})]
             classes = _class_names(file.schema_arrow)
+            number = rows.start
             try:
-                for number, row in zip(rows, iter_rows(file, columns, rows), strict=True):
+                for row in iter_rows(file, columns, rows):
                     yield from self._item(f"{name}:{number:06d}", row.pop(column), _named(row, classes), name)
-            except (pa.ArrowInvalid, OSError) as error:
-                yield Skipped(self.id(f"{name}:{rows.start}-{rows.stop}"), f"these rows are damaged: {error}")
+                    number += 1
+                why = "they are not there"
+            except PARQUET_DAMAGE as error:
+                why = str(error)
+            if number < rows.stop:
+                left = f"{name}:{number:06d}-{rows.stop - 1:06d}"
+                yield Skipped(self.id(left), f"these rows are damaged: {' '.join(why.split())}")
 
     def _item(self, name: str, cell: Any, row: Mapping[str, Any], file: str) -> Iterator[Item]:
         photo_id = self.id(name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpedit.errors import HPEditError
+from hpedit.store.tables import PARQUET_DAMAGE
 
 CHUNKS_A_GROUP = 16
 """A row group can only be read from its start: cut into more parts, its first rows would be read over and over."""
@@ -18,7 +18,7 @@ def open_parquet(path: Path, name: str) -> pq.ParquetFile:
     """An open parquet file; HPEditError, calling it `name`, if it is none."""
     try:
         return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-    except (pa.ArrowInvalid, OSError) as error:
+    except PARQUET_DAMAGE as error:
         raise HPEditError(f"{name} is not a readable parquet file: {error}", hint="get the file again") from error
 
 
