@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bench.made import planted, rows
 from tests.report import sample
 
+from hpedit.bench.comparison import compare_models
+from hpedit.records import Case, Edit
+from hpedit.report.bench_page import write_bench_page
+from hpedit.report.bench_pictures import collect_bench_pictures
 from hpedit.report.data import ReportData
 from hpedit.report.page import write_report
 from hpedit.store.atomic import read_jsonl
+from hpedit.store.tables import write_edits
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -143,3 +149,26 @@ def test_Z3_a_file_of_10k_steps_is_read_shown_and_opened(browser: Any, tmp_path:
         charts = opened.page.locator("#training svg.chart")
         assert charts.count() >= 4
         assert "8000" in charts.first.inner_html(), "the axis reaches the last thousands"
+
+
+@pytest.mark.slow
+def test_O5_a_comparison_of_10k_cases_is_written_opened_and_printed(browser: Any, tmp_path: Path) -> None:
+    pair = [planted(tmp_path / name, name, rows(name, MANY, shift)) for name, shift in (("base", 0.0), ("post", 0.2))]
+    image = sample.crops(1, 8)[0]
+    for folder in pair:
+        table = folder.rows()
+        write_edits(folder.path / "edits.parquet", (Edit(row.edit_id, row.case_id, "e", 0, image) for row in table))
+    cases = [Case(row.case_id, row.task, "x", (image,), row.source_id) for row in rows("c", MANY)]
+    result = compare_models(pair, tasks=False)
+    began = time.process_time()
+    pictures = collect_bench_pictures(cases, pair, {})
+    path = write_bench_page(tmp_path, result, pictures)
+    assert time.process_time() - began < 5
+    assert path.stat().st_size < 20e6
+    with Opened(browser, path, viewport=A4, color_scheme="dark") as opened:
+        assert opened.page.locator("article.case").count() == len(pictures) > 10
+        assert (opened.asked, opened.said) == ([path.as_uri()], [])
+        opened.page.emulate_media(media="print", color_scheme="dark")
+        assert opened.overhang() == 0
+        assert opened.page.evaluate(HIDDEN) == []
+        assert opened.page.evaluate(DARK) == []

@@ -40,11 +40,16 @@ def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
         "note": plain(one["note"]),
         "gain": signed(gain.value),
         "bounds": _bounds(gain),
-        "tone": {1: "good", 0: "", -1: "bad"}[gain.sign],
+        "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)],
         "p": figures.p_value(model["p"]),
         "svg": Markup(charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])),
         "tally": figures.tally(model, " / "),
     }
+
+
+def _sign(one: Mapping[str, Any], gain: Interval) -> int:
+    """Of a gain; 0, so that it has no colour, where the scorer has no signal on people's ratings."""
+    return 0 if one.get("doubt") else gain.sign
 
 
 def _bounds(interval: Interval) -> str:
@@ -92,7 +97,7 @@ def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
                 "interval": figures.bounds(model, "\N{EN DASH}") if model else "",
                 "gain": signed(gain.value) if gain else "",
                 "bounds": _bounds(gain) if gain else "",
-                "sign": gain.sign if gain else 0,
+                "sign": _sign(one, gain) if gain else 0,
                 "bar": Markup(charts.interval_bar(gain, domain)) if gain else "",
                 "p": figures.p_value(model["p"]) if model and gain else "",
                 "tally": figures.tally(model, " / ") if gain else "",
@@ -119,14 +124,15 @@ def task_tables(result: Mapping[str, Any]) -> list[View]:
     """One table an instrument: rows are tasks, a column a model, each gain with interval and star."""
     tables = []
     for one in result["instruments"]:
-        rows = [_task_row(task_name(task), block, result) for task, block in one["tasks"].items()]
+        silent = bool(one.get("doubt"))
+        rows = [_task_row(task_name(task), block, result, silent) for task, block in one["tasks"].items()]
         if len(rows) > 1:
-            rows.append(_task_row("All tasks", one["overall"], result) | {"total": True})
+            rows.append(_task_row("All tasks", one["overall"], result, silent) | {"total": True})
             tables.append({"title": plain(one["title"]), "rows": rows})
     return tables
 
 
-def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any]) -> View:
+def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], silent: bool) -> View:
     cells = []
     for entry in result["models"]:
         model = block["models"].get(entry["label"])
@@ -139,7 +145,7 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any]) ->
                 "bounds": f"[{_bounds(gain).replace(' to ', ', ')}]" if gain and gain.low is not None else "",
                 "star": figures.star(model),
                 # Colour for what holds after the correction alone; a dozen tasks always show something.
-                "tone": "quiet" if not gain or not clear else "good" if gain.value > 0 else "bad",
+                "tone": "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad",
                 "low": share_text(model["low_share"]) if model else "",
             }
         )
