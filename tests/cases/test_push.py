@@ -174,7 +174,7 @@ def test_what_is_no_finished_dataset_is_refused(dataset: Path, tmp_path: Path) -
     shard = dataset / "data" / "train-00001-of-00003.parquet"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-20])
-    with pytest.raises(HPEditError, match="00001-of-00003.*is damaged"):
+    with pytest.raises(HPEditError, match="is damaged"):
         push_dataset(dataset, REPO)
     shard.unlink()
     with pytest.raises(HPEditError, match="it has 2 of 3"):
