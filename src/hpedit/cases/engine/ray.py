@@ -1,7 +1,7 @@
 """The engine for more than one process or machine: Ray Data, a pool of actors over the chunks.
 
 Every worker must see the build's folder and its sources under the same path (one machine, or a shared file system):
-files do not travel through Ray, only numbers of chunks and counts do.
+files do not travel through Ray, only the names of chunks and counts do.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import ray
 import ray.data
 
 from hpedit.cases.engine import Counts, Task
+from hpedit.cases.photos import Chunk
 from hpedit.errors import HPEditError
 
 MAX_BLOCKS = 2000
@@ -28,14 +29,8 @@ THREADS = "OMP_NUM_THREADS"
 class Worker:
     """An actor: a task that was opened once."""
 
-    def __init__(self, task: Task, chunks: Any) -> None:
-        """Load the task's models.
-
-        Args:
-            task: What to do.
-            chunks: Reference to all chunks in Ray's store.
-        """
-        self._chunks: Sequence[Any] = ray.get(chunks)
+    def __init__(self, task: Task) -> None:
+        """Load the task's models."""
         # An error of the user's (no such model) must reach the user as it is, not as a crash of the pool.
         self._error: HPEditError | None = None
         try:
@@ -44,14 +39,14 @@ class Worker:
             self._error = error
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Do the chunks of these numbers; one JSON text of the counts, or of the error, for each."""
-        return {"report": [json.dumps(self._report(int(number))) for number in batch["number"]]}
+        """Do these chunks; one JSON text of the counts, or of the error, for each."""
+        return {"report": [json.dumps(self._report(_unpacked(str(text)))) for text in batch["chunk"]]}
 
-    def _report(self, number: int) -> dict[str, Any]:
+    def _report(self, chunk: int | Chunk) -> dict[str, Any]:
         try:
             if self._error is not None:
                 raise self._error
-            return {"counts": dict(self._work(self._chunks[number]))}
+            return {"counts": dict(self._work(chunk))}
         except HPEditError as error:
             return {"error": error.message, "hint": error.hint}
 
@@ -72,22 +67,32 @@ class RayEngine:
         ray.data.DataContext.get_current().enable_progress_bars = False
         gpus = _resource("GPU") if task.models else 0
         wanted = min(self.workers, len(chunks), gpus or self.workers)
-        numbers = ray.data.from_items(
-            [{"number": number} for number in range(len(chunks))], override_num_blocks=min(len(chunks), MAX_BLOCKS)
-        )
-        reports = numbers.map_batches(
+        # In the rows and not among the worker's arguments: those are lost to a worker that has to be started again.
+        rows = [{"chunk": _packed(chunk)} for chunk in chunks]
+        reports = ray.data.from_items(rows, override_num_blocks=min(len(rows), MAX_BLOCKS)).map_batches(
             Worker,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=wanted),
             num_cpus=1,
             num_gpus=1 if gpus else None,
-            fn_constructor_kwargs={"task": task, "chunks": ray.put(list(chunks))},
+            fn_constructor_kwargs={"task": task},
         )
         for row in reports.iter_rows():
             report = json.loads(row["report"])
             if "error" in report:
                 raise HPEditError(report["error"], hint=report["hint"])
             yield report["counts"]
+
+
+def _packed(chunk: int | Chunk) -> str:
+    """A chunk as JSON."""
+    return json.dumps(chunk if isinstance(chunk, int) else [chunk.source, chunk.number, chunk.items])
+
+
+def _unpacked(text: str) -> int | Chunk:
+    """The chunk of a JSON text."""
+    found = json.loads(text)
+    return found if isinstance(found, int) else Chunk(found[0], found[1], tuple(found[2]))
 
 
 def _resource(name: str) -> int:
@@ -104,9 +109,9 @@ def _start(workers: int | None) -> None:
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": {THREADS: threads}},
         "log_to_driver": False,
-        "logging_level": logging.WARNING,
+        "logging_level": logging.ERROR,
     }
     if "RAY_ADDRESS" not in os.environ:
         options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     ray.init(**options)
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
