@@ -151,6 +151,13 @@ def test_a_scorer_that_rises_alone_is_called_a_bad_sign(tmp_path):
     assert "learnt to please the scorer" in verdict["text"]
 
 
+def test_a_gain_that_people_do_not_see_is_no_good_verdict(three):
+    ratings = [Rating(f"{label}:case-{i}", "ann", float(i % 6)) for label in ("base", "good") for i in range(96)]
+    result = compare_models(three[:2], human_scores(ratings, [rating.edit_id for rating in ratings]))
+    assert result["verdicts"]["good"]["tone"] == "warn"
+    assert "; people see no clear change" in result["verdicts"]["good"]["text"]
+
+
 def test_the_terminal_has_80_columns(three, tmp_path):
     more = [planted(tmp_path / f"m{i}", f"a-model-with-a-long-name-{i}", rows(f"m{i}", 96, 0.1 * i)) for i in range(5)]
     for folders in (three, [three[0], *more]):

@@ -213,7 +213,7 @@ def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, 
         reasons[folder.label] = _missing(rows) | dict(sorted(found.items()))
     second = instrument.role == "second"
     title = f"Second judge ({instrument.name})" if second else "HP-Scorer"
-    note = "the scorer's own judge, uncalibrated" if same else "took no part in training"
+    note = "the scorer's own judge, uncalibrated" if same else "not one of the scorer's judges"
     return Column(
         instrument.role, title, note if second else f"{instrument.name}, the reward where it trained a model",
         second and not same, values, reasons, instrument.fingerprint, instrument.doubt,
@@ -228,7 +228,7 @@ def _human(arms: Arms, human: HumanScores) -> Column:
     reasons = {
         name: {"not rated": int(np.isnan(column).sum())} for name, column in values.items() if np.isnan(column).any()
     }
-    note = f"mean ratings of {human.raters} {'simulated ' if human.simulated else ''}raters"
+    note = f"mean ratings of {human.raters} {'simulated ' if human.simulated else ''}rater{'s' * (human.raters != 1)}"
     return Column("human", "Simulated raters" if human.simulated else "People", note, True, values, reasons)
 
 

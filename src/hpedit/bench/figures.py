@@ -78,7 +78,8 @@ def left_out_line(one: Figures) -> str:
     if not one["left_out"]:
         return ""
     counts = ", ".join(f"{count} of {name}" for name, count in one["unscorable"].items() if count)
-    return f"left out for every model: {one['left_out']} cases (without a score: {counts})"
+    cases = f"{one['left_out']} case{'s' if one['left_out'] != 1 else ''}"
+    return f"left out for every model: {cases} (without a score: {counts})"
 
 
 def speed_line(model: Figures) -> str:

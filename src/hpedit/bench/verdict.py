@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+RATERS = ("People", "Simulated raters")
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -48,11 +50,7 @@ def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
     if up and down:
         return Verdict(f"The judges disagree: {_all(up)} {_see(up)} better edits, {_all(down)} worse ones.", "warn")
     if up:
-        tail = {1: ", and HP-Scorer agrees", 0: ", though HP-Scorer sees no clear change", -1: "; HP-Scorer disagrees"}
-        tone = "warn" if scorer == -1 else "good"
-        return Verdict(
-            f"Better edits: {_all(up)} {_see(up)} it{tail.get(scorer, '') if scorer is not None else ''}.", tone
-        )
+        return _better(up, [name for name in others if signs[name] == 0], scorer)
     if scorer == 1:
         return Verdict(
             f"HP-Scorer rose but {_all(others)} did not follow: the editor may have learnt to please the scorer.", "bad"
@@ -62,6 +60,17 @@ def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
             f"Worse edits: {_all(down)} {_see(down)} it{', and HP-Scorer agrees' if scorer == -1 else ''}.", "bad"
         )
     return Verdict(f"No clear change by {_all(others)}.", "warn")
+
+
+def _better(up: Sequence[str], flat: Sequence[str], scorer: int | None) -> Verdict:
+    """A gain that someone independent sees; who does not see it is named."""
+    tails = {1: ", and HP-Scorer agrees", 0: ", though HP-Scorer sees no clear change", -1: "; HP-Scorer disagrees"}
+    text = f"Better edits: {_all(up)} {_see(up)} it{'' if scorer is None else tails[scorer]}"
+    if flat:
+        text += f"; {_all(flat)} {_see(flat)} no clear change"
+    # What people do not see is no gain to rely on, whoever else does.
+    doubtful = scorer == -1 or bool(set(flat) & set(RATERS))
+    return Verdict(f"{text}.", "warn" if doubtful else "good")
 
 
 def _by_scorer_alone(scorer: int | None) -> Verdict:
@@ -82,5 +91,5 @@ def _all(names: Sequence[str]) -> str:
 
 
 def _see(names: Sequence[str]) -> str:
-    plural = len(names) > 1 or names[0] in ("People", "Simulated raters")
+    plural = len(names) > 1 or names[0] in RATERS
     return "see" if plural else "sees"
