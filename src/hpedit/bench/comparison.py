@@ -336,16 +336,16 @@ def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:
 
 def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column]) -> list[str]:
     """What a reader must know before believing the figures."""
-    notes = []
     shared = {column.fingerprint for column in columns}
+    partial: dict[str, tuple[Instrument, list[str]]] = {}
     for folder in folders:
-        lacking = [one for one in folder.instruments() if one.fingerprint not in shared]
-        notes += [f"{one.name} ({one.role}) has scored {folder.label} alone and is left out" for one in lacking]
-    notes += [
-        f"{column.title} ({column.note.split(',')[0]}) has no signal, so its figures say nothing of the edits: "
-        f"{column.doubt}"
-        for column in columns
-        if column.doubt
+        for one in folder.instruments():
+            if one.fingerprint not in shared:
+                partial.setdefault(one.fingerprint, (one, []))[1].append(folder.label)
+    notes = [
+        f"{one.name} ({'second judge' if one.role == 'second' else 'scorer'}) has scored only {', '.join(labels)}, "
+        "and is left out"
+        for one, labels in partial.values()
     ]
     given = [folder.label for folder in folders if folder.settings["seed"] is None]
     if given and len(given) < len(folders):
