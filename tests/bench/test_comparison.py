@@ -68,7 +68,9 @@ def test_O6_a_missing_edit_is_left_out_for_all(tmp_path, three):
     assert {one["key"]: one["overall"]["n"] for one in result["instruments"]} == {"oracle": 94, "scorer": 94}
     assert by_key(result)["scorer"]["reasons"] == {"part": {"no edit: no image": 2}}
     assert any("other noise" in note for note in result["notes"])
-    assert any("other (second judge) has scored only base" in note for note in result["notes"]), "base alone has a second judge"
+    assert any("other (second judge) has scored only base" in note for note in result["notes"]), (
+        "base alone has a second judge"
+    )
 
 
 def test_shares_of_failures_and_of_solved(tmp_path):
