@@ -67,7 +67,7 @@ def facts(total: int = 10) -> Facts:
         total=total,
         stages={"1-photos": {"photos": 200, "skipped": 3}, "7-filter": {"kept": total}},
         distributions={"written": written, "kept": kept},
-        fates={"addition": {"spread": total, "solved": 2}, "style": {"impossible": 1}},
+        fates={"style": {"impossible": 1}, "addition": {"spread": total, "solved": 2}},
         left_out={"near duplicate": 6},
         fingerprints={"editor": "mini@1234", "scorer": "0123456789abcdef"},
     )
@@ -159,6 +159,7 @@ def test_the_card_tells_counts_licences_filter_and_fingerprints(made: Path) -> N
         "| webdataset \\*.tar | as each photograph says | none | 5 | 5 |",
     ):
         assert line in text
+    assert text.index("| Object addition | 10 | 2") < text.index("| Style transfer | 0 | 0")
     assert "deviate by at least 0.15, or when their mean lies between 0.5 and 4.5" in text
     assert "editor: editor\n" in text
     assert "model: Qwen/Qwen3-VL-8B\n" in text
@@ -193,7 +194,7 @@ def test_a_licence_is_named_as_the_hub_knows_it(licence: str | None, expected: s
     recipe = RECIPE.model_copy(update={"dataset": RECIPE.dataset.model_copy(update={"licence": licence})})
     found = header(20_000, Content(), recipe)
     assert found["license"] == expected
-    assert found.get("license_name") == ("My terms" if expected == "other" else None)
+    assert found.get("license_name") == ("my-terms" if expected == "other" else None)
     assert found["size_categories"] == ["10K<n<100K"]
 
 

@@ -57,7 +57,8 @@ def header(total: int, content: Content, recipe: CasesRecipe) -> dict[str, Any]:
     return {
         "pretty_name": recipe.dataset.name,
         "license": licence.lower() if known else "other",
-        **({} if known else {"license_name": licence}),
+        # The hub takes names of small letters, digits, dots and hyphens alone.
+        **({} if known else {"license_name": re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-") or "own"}),
         "task_categories": ["image-to-image"],
         **({"language": languages} if languages else {}),
         "size_categories": [size],
@@ -136,7 +137,8 @@ def _fates(facts: Facts) -> dict[str, Any]:
             [counts.get(reason, 0) for reason in reasons],
             sum(counts.get(reason, 0) for reason in KEPT) / sum(counts.values()),
         )
-        for task, counts in facts.fates.items()
+        for task in TASK_BY_ID
+        if (counts := facts.fates.get(task))
     ]
     return {"reasons": reasons, "fates": table}
 

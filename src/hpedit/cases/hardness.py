@@ -44,8 +44,8 @@ DROPPED: tuple[Reason, ...] = ("solved", "impossible", "unscorable")
 MEANING: Mapping[Reason, str] = {
     "unfiltered": "kept: no filter was asked for",
     "hard": "kept: the base editor's mean score is no rounded 5",
-    "spread": "kept: the scores of its edits differ",
-    "between": "kept: the scores do not differ, but their mean leaves room both ways",
+    "spread": "kept: the scores of its edits differ enough to learn from",
+    "between": "kept: the scores hardly differ, but their mean leaves room both ways",
     "solved": "dropped: the base editor already does it",
     "impossible": "dropped: the base editor never comes near it",
     "unscorable": "dropped: the scorer had too few scores for it",
