@@ -45,7 +45,7 @@ EXTRAS = {
     ),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "rate"),
     **dict.fromkeys(("openai", "tenacity"), "api"),
-    **dict.fromkeys(("huggingface_hub", "imagehash"), "cases"),
+    "huggingface_hub": "hub",
     "ray": "ray",
 }
 """The extra that brings a package."""
