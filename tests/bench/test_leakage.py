@@ -11,8 +11,6 @@ from hpedit.errors import HPEditError
 from hpedit.records import Case, OracleKey
 from hpedit.store.tables import write_cases
 
-pytest.importorskip("imagehash")
-
 
 def detailed(seed):
     """A picture with structure at all scales, which has a perceptual hash."""
