@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from hpedit.errors import HPEditError
-from hpedit.store.images import MAX_BYTES, list_images, load_image, png_bytes
+from hpedit.store.images import MAX_BYTES, decode_image, list_images, load_image, png_bytes
 
 RED = (200, 30, 40)
 
@@ -82,6 +82,24 @@ def test_D1_every_truncation_of_a_file_is_an_error_or_the_whole_picture(tmp_path
             (tmp_path / name).write_bytes(whole[:length])
             with pytest.raises(HPEditError):
                 load_image(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["AVIF", "TIFF", "PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_D1_a_changed_byte_is_an_error_or_a_picture(format: str) -> None:
+    whole = encoded(format)
+    # What describes the picture stands at the front, in a TIFF at the end.
+    places = [*range(0, min(len(whole), 360), 2), *range(max(0, len(whole) - 300), len(whole), 2)]
+    refused = 0
+    for place in places:
+        for value in (0, 255):
+            changed = bytearray(whole)
+            changed[place] = value
+            try:
+                assert decode_image(bytes(changed), "a").mode == "RGB"
+            except HPEditError:
+                refused += 1
+    assert refused
 
 
 def test_D1_missing_files_and_folders(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import stat
 import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,18 @@ EXTENSIONS = {
 }
 _FORMATS = tuple(sorted(set(EXTENSIONS.values())))
 # Pillow's decoders raise all of these on damaged files.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,  # AVIF
+    TypeError,  # TIFF, as the next
+    LookupError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def load_image(path: Path | str, name: str = "") -> Image.Image:
@@ -81,14 +93,15 @@ def decode_image(data: bytes, name: str, expected_format: str | None = None) -> 
         raise HPEditError(
             f"{name} is named like {expected_format} but holds {found}", hint=f"rename it so that it ends in {suffix}"
         )
-    # The second picture of an MPO is a phone's depth map or preview; the first is the photograph.
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise HPEditError(f"{name} has {frames} frames or pages", hint="save the one that is meant as PNG or JPEG")
     try:
-        image.load()
+        # The second picture of an MPO is a phone's depth map or preview; the first is the photograph.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        if frames == 1:
+            image.load()
     except _DAMAGE as error:
         raise HPEditError(f"{name} is damaged or truncated: {error}", hint="get the file again") from error
+    if frames > 1:
+        raise HPEditError(f"{name} has {frames} frames or pages", hint="save the one that is meant as PNG or JPEG")
     return _to_rgb(_upright(image, name), name)
 
 
