@@ -31,7 +31,7 @@ class SourceSection(Section):
     parquet: Text | None = None
     """File, or folder of files, with a Hugging Face Image column."""
     webdataset: Text | None = None
-    """Tar shards, a glob as shards/*.tar."""
+    """Tar shards: a file, a folder, or a glob as shards/*.tar."""
     table: Text | None = None
     """CSV or JSONL of pictures with instructions; also the files of Edit-R1 and flow_grpo."""
     cases: Text | None = None
@@ -44,13 +44,14 @@ class SourceSection(Section):
     objects: Text | None = None
     """For mini: a folder of cut-outs (PNG with alpha) instead of the drawn objects."""
     count: Count | None = None
-    """For mini: number of scenes over all tasks; elsewhere: take at most so many photographs, the first by name."""
+    """For mini: number of scenes over all tasks; elsewhere: take at most so many photographs, the first by name or row."""
     licence: Text | None = None
-    """Of every photograph for which the source itself names none."""
+    """Of every photograph for which the source itself (a row, or a .json beside the picture) names none."""
     origin: Text | None = None
     """Where they come from, for the dataset card; the file's name is kept for each."""
     image_column: Text | None = None
-    """For parquet: the column of pictures; None takes the only one there is."""
+    """For parquet: the column of pictures; None takes the only one there is. For webdataset: the file of a sample that is
+    the photograph where there are several, as `input` or `input.jpg`."""
 
     @model_validator(mode="after")
     def _is_one_source(self) -> SourceSection:
