@@ -44,14 +44,16 @@ class SourceSection(Section):
     objects: Text | None = None
     """For mini: a folder of cut-outs (PNG with alpha) instead of the drawn objects."""
     count: Count | None = None
-    """For mini: number of scenes over all tasks; elsewhere: take at most so many photographs, the first by name or row."""
+    """For mini: number of scenes over all tasks; elsewhere: at most so many photographs, the first by name or row."""
     licence: Text | None = None
     """Of every photograph for which the source itself (a row, or a .json beside the picture) names none."""
     origin: Text | None = None
     """Where they come from, for the dataset card; the file's name is kept for each."""
     image_column: Text | None = None
-    """For parquet: the column of pictures; None takes the only one there is. For webdataset: the file of a sample that is
-    the photograph where there are several, as `input` or `input.jpg`."""
+    """For parquet: the column of pictures; None takes the only one there is.
+
+    For webdataset: which file of a sample is the photograph where there are several, as `input` or `input.jpg`.
+    """
 
     @model_validator(mode="after")
     def _is_one_source(self) -> SourceSection:
