@@ -18,13 +18,24 @@ from tests.cases.build_world import Brightness, contents, photograph, photograph
 from hpedit.cases.build import run_build
 from hpedit.cases.decisions import case_id
 from hpedit.cases.folder import CasesFolder
+from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources.ready import case_files
 from hpedit.errors import HPEditError
+from hpedit.recipe_files import read_recipe, recipe_text
 from hpedit.store.atomic import read_jsonl
 from hpedit.store.tables import iter_cases, write_cases
 
 EDITS = {"editor": "mini", "steps": 2, "per_case": 2}
 MINI = {"mini": "train", "count": 16}
+
+
+def test_C10_every_shipped_recipe_of_cases_loads_and_reads_back_equal(tmp_path: Path) -> None:
+    shipped = sorted((Path(__file__).parents[2] / "recipes").glob("cases_*.yaml"))
+    assert len(shipped) >= 4, "no recipes found: the test looks in the wrong place"
+    for path in shipped:
+        loaded = read_recipe(path, CasesRecipe, ["seed=7"])
+        (tmp_path / "again.yaml").write_text(recipe_text(loaded))
+        assert read_recipe(tmp_path / "again.yaml", CasesRecipe) == loaded
 
 
 def test_photographs_become_cases_and_everything_left_out_is_named(tmp_path: Path) -> None:
