@@ -347,6 +347,12 @@ def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column]) -> list[st
         "and is left out"
         for one, labels in partial.values()
     ]
+    notes += [
+        f"{column.title} ({column.note.split(',')[0]}) has no signal, so its figures say nothing of the edits: "
+        f"{column.doubt}"
+        for column in columns
+        if column.doubt
+    ]
     given = [folder.label for folder in folders if folder.settings["seed"] is None]
     if given and len(given) < len(folders):
         notes.append(f"{', '.join(given)}: edits made elsewhere, so from other noise than the rest")
