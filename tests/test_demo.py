@@ -79,7 +79,7 @@ def test_K1_killed_at_any_moment_it_continues_to_the_same_result(
     marks = (
         "ratings/second/rows.jsonl",
         "scorer/scorer.json",
-        "cases/base/rows.jsonl",
+        "cases/6-edits/000000.parquet",
         "train/metrics.jsonl",
         "bench/post/recipe.json",
     )
