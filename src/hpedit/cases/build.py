@@ -24,7 +24,7 @@ from hpedit.cases.engine import Engine, engine_of
 from hpedit.cases.engine.local import LocalEngine
 from hpedit.cases.exclusion import NEAR, Exclusion
 from hpedit.cases.handing_on import write_out
-from hpedit.cases.outcome import draft_counts, write_outcome
+from hpedit.cases.outcome import draft_counts, label_counts, write_outcome
 from hpedit.cases.photos import Chunk
 from hpedit.cases.plan import Given, plan
 from hpedit.cases.recipe import CasesRecipe
@@ -156,7 +156,7 @@ class _Build:
     def _labels(self) -> dict[str, Any]:
         task = steps.LabelPhotos(self.recipe.labels, self.out)
         self._map("labels", task, self._numbers(), light=not task.models)
-        return {}
+        return label_counts(self.out)
 
     def _drafts(self) -> dict[str, Any]:
         recipe = self.recipe

@@ -52,6 +52,7 @@ def _stages(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]
     found = {
         steps.PHOTOS: {"photos": unique["photos"], "skipped": unique.get("skipped", 0)},
         steps.UNIQUE: {"kept": unique["kept"], "dropped": unique["photos"] - unique["kept"]},
+        steps.LABELS: dict(counts[steps.LABELS]),
         steps.DRAFTS: {"instructions": drafts["drafts"], "rejected": drafts["rejected"]},
         steps.BALANCE: {"candidates": balance["candidates"]},
     }

@@ -17,6 +17,12 @@ from hpedit.tasks import TASK_IDS
 SKIPPED_FILE, DROPPED_FILE = "skipped.jsonl", "dropped.jsonl"
 
 
+def label_counts(out: Path) -> dict[str, int]:
+    """Photographs with a category."""
+    rows = (row for path in parts.part_files(out / steps.LABELS) for row in parts.read_rows(path, ("category",)))
+    return {"labelled": sum(bool(row["category"]) for row in rows)}
+
+
 def draft_counts(out: Path) -> dict[str, Any]:
     """Usable instructions in all and by task, and how many were rejected."""
     tasks: Counter[str] = Counter()
