@@ -37,6 +37,7 @@ CONTRASTS: Mapping[str, tuple[str, str]] = {
 }
 """Words -> the cell before and the cell after one thing is exchanged."""
 COLUMNS = ("cell", "oracle", "gain", "gain of each seed", "calibrated scorer", "gain", "plain scorer", "gain")
+EXCHANGED = ("exchanged", "oracle", "oracle of each seed", "calibrated scorer", "plain scorer")
 FILES = ("ablate.md", "ablate.csv", "ablate.tex", "ablate.json")
 
 
@@ -45,8 +46,9 @@ def ablation_figures(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
 
     Returns:
         "cells": base and the four, each with mean and gain over the base by each instrument, and the oracle's gain of
-        each seed. "contrasts": differences of two cells that differ in one thing. "paper": whether the order is the
-        paper's. "choices": the cases of each seed. Means and differences are {"mean", "ci95"}.
+        each seed. "contrasts": differences of two cells that differ in one thing, and the oracle's of each seed.
+        "paper": whether the order is the paper's. "choices": the cases of each seed. Means and differences are
+        {"mean", "ci95"}.
     """
     values, sources = _read(out, seeds)
     return {
@@ -55,7 +57,10 @@ def ablation_figures(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
         "sources": len(set(sources)),
         "cells": {cell: _cell(values, cell, sources, seeds) for cell in (BASE, *CELLS)},
         "contrasts": {
-            words: {name: _difference(values, name, *pair, sources).as_dict("mean") for name in INSTRUMENTS}
+            words: {
+                **{name: _difference(values, name, *pair, sources).as_dict("mean") for name in INSTRUMENTS},
+                "seed_gains": _seed_gains(values, *pair, seeds),
+            }
             for words, pair in CONTRASTS.items()
         },
         "paper": {name: _order(values, name, sources) for name in INSTRUMENTS},
@@ -98,9 +103,14 @@ def _cell(values: Values, cell: str, sources: Sequence[str], seeds: Sequence[int
         }
         for name in INSTRUMENTS
     }
-    gains = (values[cell, "oracle"] - values[BASE, "oracle"]).reshape(len(seeds), -1)
-    found["seed_gains"] = {} if cell == BASE else dict(zip(map(str, seeds), gains.mean(axis=1).tolist(), strict=True))
+    found["seed_gains"] = {} if cell == BASE else _seed_gains(values, BASE, cell, seeds)
     return found
+
+
+def _seed_gains(values: Values, before: str, after: str, seeds: Sequence[int]) -> dict[str, float]:
+    """Mean difference of each seed, by the oracle."""
+    gains = (values[after, "oracle"] - values[before, "oracle"]).reshape(len(seeds), -1).mean(axis=1)
+    return dict(zip(map(str, seeds), gains.tolist(), strict=True))
 
 
 def _difference(values: Values, name: str, before: str, after: str, sources: Sequence[str]) -> Estimate:
@@ -135,45 +145,47 @@ def table_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table below COLUMNS, base first, as text."""
     rows: list[tuple[str, ...]] = []
     for cell, block in figures["cells"].items():
-        seeds = " ".join(f"{gain:+.2f}" for gain in block["seed_gains"].values())
-        oracle, calibrated, plain = (
-            (_text(block[name]), _text(block[name]["gain"], signed=True)) for name in INSTRUMENTS
-        )
-        rows.append((cell, *oracle, seeds, *calibrated, *plain))
+        oracle, calibrated, plain = ((_text(block[name]), _text(block[name]["gain"], sign="+")) for name in INSTRUMENTS)
+        rows.append((cell, *oracle, _seeds_text(block, 2), *calibrated, *plain))
     return rows
 
 
 def contrast_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Each contrast by each instrument, as text."""
-    return [
-        (words, *(_text(block[name], signed=True) for name in INSTRUMENTS))
-        for words, block in figures["contrasts"].items()
-    ]
+    """The table below EXCHANGED, as text; differences of differences are small, hence three digits."""
+    rows: list[tuple[str, ...]] = []
+    for words, block in figures["contrasts"].items():
+        oracle, *scorers = (_text(block[name], sign="+", digits=3) for name in INSTRUMENTS)
+        rows.append((words, oracle, _seeds_text(block, 3), *scorers))
+    return rows
 
 
-def _text(estimate: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+def _seeds_text(block: Mapping[str, Any], digits: int) -> str:
+    return " ".join(f"{gain:+.{digits}f}" for gain in block["seed_gains"].values())
+
+
+def _text(estimate: Mapping[str, Any] | None, *, sign: str = "", digits: int = 2) -> str:
     """`2.61 [2.50, 2.72]`; empty for None, n/a for what is undefined."""
     if estimate is None:
         return ""
     low, high = estimate["ci95"]
     if estimate["mean"] is None:
         return "n/a"
-    sign = "+" if signed else ""
-    value = f"{estimate['mean']:{sign}.2f}"
-    return value if low is None or high is None else f"{value} [{low:{sign}.2f}, {high:{sign}.2f}]"
+    value = f"{estimate['mean']:{sign}.{digits}f}"
+    if low is None or high is None:
+        return value
+    return f"{value} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def write_tables(out: Path, figures: Mapping[str, Any]) -> None:
     """Write ablate.md, ablate.csv, ablate.tex and ablate.json."""
     rows, contrasts = table_rows(figures), contrast_rows(figures)
-    head = ("exchanged", "oracle", "calibrated scorer", "plain scorer")
     note = (
         f"Means over {figures['n']} held-out cases of {figures['sources']} photo crops and {len(figures['seeds'])} "
         "seeds, 0 to 5; 95 % intervals resample photo crops. Gains are over the base, paired by case."
     )
-    markdown = "\n".join((*_markdown(COLUMNS, rows), "", note, "", *_markdown(head, contrasts), ""))
-    latex = "\n".join((*_latex(COLUMNS, rows), "", *_latex(head, contrasts), ""))
-    texts = (markdown, _csv([COLUMNS, *rows, (), head, *contrasts]), latex, dump_json(dict(figures)))
+    markdown = "\n".join((*_markdown(COLUMNS, rows), "", note, "", *_markdown(EXCHANGED, contrasts), ""))
+    latex = "\n".join((*_latex(COLUMNS, rows), "", *_latex(EXCHANGED, contrasts), ""))
+    texts = (markdown, _csv([COLUMNS, *rows, (), EXCHANGED, *contrasts]), latex, dump_json(dict(figures)))
     for name, text in zip(FILES, texts, strict=True):
         atomic_write(out / name, text)
 
