@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -151,10 +152,10 @@ def test_D6_a_duplicate_with_other_instructions_stays_for_them_as_one_unit(tmp_p
 
 
 def test_ids_can_name_files_and_stay_apart() -> None:
-    assert case_id("0/a b.jpg", "style", "x", "") == f"0_a_b.jpg-style-{'2d711642'}"
-    assert case_id("0/a", "style", "x", "my case/1") == "my_case_1"
-    assert case_id("0/a", "style", "x", "../../etc") == "_.._etc"
-    long = [case_id("0/" + "p" * 400 + end, "style", "x", "") for end in "ab"]
+    assert re.fullmatch("0_a_b.jpg-style-[0-9a-f]{8}", case_id("0/a b.jpg", "f00d", "style", "x", ""))
+    assert case_id("0/a", "f00d", "style", "x", "my case/1") == "my_case_1"
+    assert case_id("0/a", "f00d", "style", "x", "../../etc") == "_.._etc"
+    long = [case_id("0/" + "p" * 400 + end, "f00d", "style", "x", "") for end in "ab"]
     assert max(map(len, long)) <= 150
     assert len(set(long)) == 2
 
@@ -170,6 +171,45 @@ def test_ids_that_two_sources_share_are_told_apart(tmp_path: Path) -> None:
     ids = [case.id for case in CasesFolder(tmp_path / "out").kept()]
     assert len(set(ids)) == 2
     assert all(name.startswith("7-") for name in ids)
+
+
+def test_D6_repeated_instructions_and_ids_of_one_photograph(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    photograph(1).save(photos / "a.png")
+    said = [("1", "remove the cup"), ("", "remove the cup"), ("1", "remove the plate"), ("", "remove the fork")]
+    lines = (json.dumps({"file_name": "a.png", "id": name, "instruction": text}) + "\n" for name, text in said)
+    (photos / "metadata.jsonl").write_text("".join(lines))
+    run_build(recipe(tmp_path / "out", [{"image_folder": str(photos)}], instructions={"by": "given"}))
+    cases = {case.instruction: case.id for case in CasesFolder(tmp_path / "out").kept()}
+    assert set(cases) == {"remove the cup", "remove the plate", "remove the fork"}
+    assert len(set(cases.values())) == 3
+    assert cases["remove the cup"].startswith("1-")
+    assert cases["remove the plate"].startswith("1-")
+    (dropped,) = read_jsonl(tmp_path / "out" / "dropped.jsonl")
+    assert dropped["reason"] == "the photograph has it already"
+
+
+def test_other_photographs_under_the_same_names_are_other_cases(tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("two", 2), ("copy", 1)):
+        (tmp_path / name).mkdir()
+        photograph(seed).save(tmp_path / name / "0001.png")
+        run_build(recipe(tmp_path / f"{name}-out", [{"folder": str(tmp_path / name)}]))
+    one, two, copy = (
+        {(case.id, case.source_id) for case in CasesFolder(tmp_path / f"{name}-out").kept()}
+        for name in ("one", "two", "copy")
+    )
+    assert one == copy
+    for place in (0, 1):
+        assert not {names[place] for names in one} & {names[place] for names in two}
+    # So that a bench of photographs with such names keeps nothing else out.
+    section = {"exclude": (str(tmp_path / "one-out"),)}
+    assert (
+        "excluded"
+        not in run_build(recipe(tmp_path / "two-again", [{"folder": str(tmp_path / "two")}], duplicates=section))[
+            "stages"
+        ]["2-unique"]
+    )
 
 
 @pytest.mark.slow

@@ -79,6 +79,23 @@ def test_the_fingerprint_follows_the_benches(bench: Path, tmp_path: Path) -> Non
     assert Exclusion.of([]).fingerprint != before
 
 
+def test_D9_no_further_picture_of_a_case_is_the_benchs(bench: Path, tmp_path: Path) -> None:
+    seconds = {"same": photo(0), "smaller": photo(30, 90), "other": photo(90)}
+    cases = [Case(n, "swap", "swap it", (photo(60), second), f"p-{n}") for n, second in seconds.items()]
+    write_cases(tmp_path / "cases.parquet", cases)
+    recipe = CasesRecipe(
+        output="out",
+        sources=(SourceSection(cases="cases.parquet"),),
+        duplicates=DuplicatesSection(exclude=(bench.name,)),
+        instructions=InstructionsSection(by="given"),
+    )
+    run_build(recipe, base=tmp_path)
+    assert [case.id for case in CasesFolder(tmp_path / "out").kept()] == ["other"]
+    reasons = {row["id"]: row["reason"] for row in read_jsonl(tmp_path / "out" / "dropped.jsonl")}
+    assert "the pixels of case c0" in reasons["0/same"]
+    assert "looks like case c1" in reasons["0/smaller"]
+
+
 def test_D9_nothing_of_a_bench_comes_into_a_build(bench: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     pictures = {"same": photo(0), "smaller": photo(20, 90), "reference": photo(30), "id": photo(60), "other": photo(90)}

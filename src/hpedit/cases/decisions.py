@@ -7,6 +7,7 @@ before, write one file each, and return counts.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,11 +111,7 @@ def _index(out: Path, exclusion: Exclusion) -> _Photos:
                 found.repeated.add((part, place))
                 continue
             seen.add(name)
-            # Instructions that came with a photograph bring the ids of their cases.
-            names = [row["case_id"] or name, *(draft.id for draft in parts.drafts_of(row) if exclusion.ids)]
-            reasons = (exclusion.reason(one, row["source_id"], row["sha"], row["phash"]) for one in names)
-            reason = next(filter(None, reasons), None)
-            if reason is not None:
+            if (reason := _excluded(row, exclusion)) is not None:
                 found.dropped[name] = reason
                 found.counts["excluded"] += 1
             elif row["group"] is not None:
@@ -131,6 +128,15 @@ def _index(out: Path, exclusion: Exclusion) -> _Photos:
     return found
 
 
+def _excluded(row: parts.Row, exclusion: Exclusion) -> str | None:
+    """Why a bench keeps a photograph or ready case out, by any of its ids and pictures."""
+    # Instructions that came with a photograph bring the ids of their cases; its own name is only a place.
+    ids = {row["case_id"] or "", *(draft.id for draft in parts.drafts_of(row) if exclusion.ids)}
+    pictures = [(row["sha"], row["phash"]), *json.loads(row["others"] or "[]")]
+    reasons = (exclusion.reason(one, row["source_id"], *picture) for one in sorted(ids) for picture in pictures)
+    return next(filter(None, reasons), None)
+
+
 def _hash(*texts: str) -> int:
     return int.from_bytes(hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
@@ -138,7 +144,7 @@ def _hash(*texts: str) -> int:
 def _fates(path: Path, part: int, found: _Photos, units: Mapping[str, str]) -> Sequence[parts.Row]:
     counts = found.counts
     rows: list[parts.Row] = []
-    for place, row in enumerate(parts.read_rows(path, ("id", "reason", "source_id"))):
+    for place, row in enumerate(parts.read_rows(path, ("id", "reason", "source_id", "sha"))):
         if row["reason"] is not None:
             counts["skipped"] += 1
             continue
@@ -149,7 +155,8 @@ def _fates(path: Path, part: int, found: _Photos, units: Mapping[str, str]) -> S
         counts["photos"] += 1
         counts["kept"] += reason is None
         unit = units.get(row["id"], row["source_id"])
-        rows.append({"row": place, "id": row["id"], "unit": unit, "kept": reason is None, "reason": reason})
+        kept = {"kept": reason is None, "reason": reason}
+        rows.append({"row": place, "id": row["id"], "sha": row["sha"], "unit": unit, **kept})
     return rows
 
 
@@ -194,12 +201,13 @@ def _one_wording(part: int, out: Path, names: Mapping[int, str], seed: int) -> I
 
 
 def _chosen(out: Path, places: Sequence[tuple[int, int, int]]) -> Iterator[parts.Row]:
-    """Rows of CHOSEN, with task and category beside; ids that two would share get a hash of the photograph behind."""
+    """Rows of CHOSEN, with task and category beside; an id that several would share gets a hash of what differs."""
     # Hashes of the ids, not the ids, and the files read twice: a million names would fill the memory.
     used = Counter(_hash(row["case_id"]) for row in _named(out, places))
     for row in _named(out, places):
         if used[_hash(row["case_id"])] > 1:
-            row["case_id"] += f"-{hashlib.sha256(row['photo'].encode()).hexdigest()[:8]}"
+            text = "\0".join((row["photo"], row["task"], row["instruction"]))
+            row["case_id"] += f"-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
         yield row
 
 
@@ -209,13 +217,13 @@ def _named(out: Path, places: Sequence[tuple[int, int, int]]) -> Iterator[parts.
         by_file.setdefault(part, []).append((row, number))
     with pq.ParquetFile(out / UNIQUE / INDEX) as file:
         for part, mine in by_file.items():
-            photos = {p["row"]: p for p in file.read_row_group(part, columns=["row", "id", "unit"]).to_pylist()}
+            photos = {p["row"]: p for p in file.read_row_group(part, columns=["row", "id", "sha", "unit"]).to_pylist()}
             columns = ("row", "number", "task", "instruction", "category", "id")
             drafts = {(d["row"], d["number"]): d for d in parts.read_rows(parts.numbered(out / DRAFTS, part), columns)}
             for row, number in mine:
                 photo, draft = photos[row], drafts[row, number]
                 yield {
-                    "case_id": case_id(photo["id"], draft["task"], draft["instruction"], draft["id"]),
+                    "case_id": case_id(photo["id"], photo["sha"], draft["task"], draft["instruction"], draft["id"]),
                     "part": part,
                     "row": row,
                     "number": number,
@@ -223,12 +231,16 @@ def _named(out: Path, places: Sequence[tuple[int, int, int]]) -> Iterator[parts.
                     "photo": photo["id"],
                     "task": draft["task"],
                     "category": draft["category"] or "",
+                    "instruction": draft["instruction"],
                 }
 
 
-def case_id(photo: str, task: str, instruction: str, given: str) -> str:
-    """The id of a case: as given, or made of photograph, task and instruction; it can name a file on any system."""
-    digest = hashlib.sha256(instruction.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+def case_id(photo: str, sha: str, task: str, instruction: str, given: str) -> str:
+    """The id of a case: as given, or made of photograph, task and instruction; it can name a file on any system.
+
+    The pixels are part of it: two builds of other photographs under the same names share no id.
+    """
+    digest = hashlib.sha256(f"{sha}\0{instruction}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
     name = given or f"{photo}-{task}-{digest}"
     clean = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "_"
     if len(clean) <= MAX_ID:

@@ -78,6 +78,14 @@ def fingerprints(image: Image.Image) -> tuple[str, int]:
     return pixel_sha(image), perceptual_hash(image)
 
 
+def unit_of(sha: str) -> str:
+    """The source_id of a photograph to which nobody gave one, by its pixels.
+
+    Not by its name: another folder has another 0001.jpg, and the two are not one photograph.
+    """
+    return f"photo-{sha[:16]}"
+
+
 def find_duplicates(ids: Sequence[str], shas: Sequence[str], hashes: Sequence[int], near: int) -> list[Duplicate]:
     """Which photographs to drop, sorted by id; the order of the input does not matter.
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from hpedit.cases.duplicates import fingerprints
+from hpedit.cases.duplicates import fingerprints, unit_of
 from hpedit.cases.instructions.written import Written
 from hpedit.cases.photos import Draft, Photo, Skipped
 from hpedit.records import Case
@@ -45,6 +45,8 @@ PHOTOS: dict[str, pa.DataType] = {
     "drafts": TEXT,
     "sha": TEXT,
     "phash": pa.uint64(),
+    # Fingerprints of a ready case's further source pictures, [[sha, phash], ...] as JSON.
+    "others": TEXT,
     # Of a ready case alone: its id, and the hash of sources and instruction.
     "case_id": TEXT,
     "group": TEXT,
@@ -52,7 +54,7 @@ PHOTOS: dict[str, pa.DataType] = {
 """A photograph's picture is its column "source"; the other pictures are a ready case's."""
 THIN = tuple(name for name, kind in PHOTOS.items() if kind != IMAGE)
 
-UNIQUE = {"row": NUMBER, "id": TEXT, "unit": TEXT, "kept": YES, "reason": TEXT}
+UNIQUE = {"row": NUMBER, "id": TEXT, "sha": TEXT, "unit": TEXT, "kept": YES, "reason": TEXT}
 LABELS = {"row": NUMBER, "category": TEXT, "probability": pa.float64()}
 DRAFTS = {
     "row": NUMBER,
@@ -93,7 +95,7 @@ def _photo_row(item: Photo | Case | Skipped, number: int) -> Row:
         "id": item.id,
         "origin": item.origin,
         "licence": item.licence,
-        "source_id": item.source_id or item.id,
+        "source_id": item.source_id or unit_of(sha),
         "labels": json.dumps(item.labels, ensure_ascii=False),
         "drafts": _dump(item.drafts),
         "sha": sha,
@@ -115,6 +117,7 @@ def _ready_row(case: Case, number: int) -> Row:
         "drafts": _dump([draft]),
         "sha": sha,
         "phash": phash,
+        "others": json.dumps([fingerprints(image) for image in case.sources[1:]]),
         "case_id": case.id,
         "group": case.group_key,
     }

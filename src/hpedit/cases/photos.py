@@ -39,7 +39,7 @@ class Photo:
     origin: str
     licence: str
     source_id: str = ""
-    """The unit of splits and of the bootstrap; empty = the photograph itself."""
+    """The unit of splits and of the bootstrap; empty = the photograph itself, by its pixels."""
     labels: tuple[str, ...] = ()
     """Categories that came with it, the main one first."""
     drafts: tuple[Draft, ...] = ()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hpedit.editors.protocol import Editor
     from hpedit.scorer.protocol import Scorer
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the files between the stages; a build of another layout is stale from its first stage on."""
 
 

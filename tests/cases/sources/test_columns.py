@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hpedit.cases.sources.columns import MAX_INSTRUCTION, cells_of, draft_of, instruction_fault, labels_of, task_of
+from hpedit.cases.instructions.checks import MAX_LETTERS, refusal
+from hpedit.cases.sources.columns import cells_of, draft_of, labels_of, task_of
 from hpedit.errors import HPEditError
 from hpedit.tasks import TASK_IDS, TASKS
 
@@ -54,26 +55,26 @@ USABLE = {
 @pytest.mark.parametrize("name", USABLE)
 def test_D7_odd_instructions_are_plain_text_and_kept_as_they_are(name: str) -> None:
     text = USABLE[name].strip()
-    assert instruction_fault(text) == ""
+    assert refusal(text) is None
     assert draft_of(cells_of({"instruction": text, "task": "removal"})).instruction == text
 
 
 UNUSABLE = {
-    "": "no instruction",
-    " \t\n": "no instruction",
+    "": "is empty",
+    " \t\n": "is empty",
     "x" * 100_000: "100,000 characters",
-    "x" * (MAX_INSTRUCTION + 1): "2,001 characters",
+    "x" * (MAX_LETTERS + 1): "2,001 characters",
     "remove\0 the cup": "U+0000",
     "remove \x1b[31mthe cup": "U+001B",
     "remove \u202eeht cup": "U+202E",
     "remove \ud83d": "U+D83D",
-    "?!...": "without a word",
+    "?!...": "no letter",
 }
 
 
 @pytest.mark.parametrize("text", UNUSABLE)
 def test_D7_unusable_instructions_have_a_reason(text: str) -> None:
-    assert UNUSABLE[text] in instruction_fault(text)
+    assert UNUSABLE[text] in str(refusal(text))
 
 
 def test_category_names_the_task_or_else_a_label() -> None:

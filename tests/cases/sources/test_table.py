@@ -12,6 +12,7 @@ import pytest
 from tests.cases.sources.opening import encoded, fingerprint, photos, picture, put, read, skipped
 from tests.shared_data import shared_data
 
+from hpedit.cases.duplicates import pixel_sha, unit_of
 from hpedit.cases.sources.records import RecordFile
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -47,7 +48,7 @@ def test_csv_with_what_is_skipped(tmp_path: Path) -> None:
     assert {key: reasons[f"0/cases.csv:{key}"] for key in (4, 5)}
     assert "missing.png is not a file" in reasons["0/cases.csv:3"]
     assert "HTML" in reasons["0/cases.csv:4"]
-    assert reasons["0/cases.csv:5"] == "no instruction"
+    assert reasons["0/cases.csv:5"] == "the instruction is empty"
     assert "none of the eight" in reasons["0/cases.csv:6"]
     assert "3 cells, but the header has 7" in reasons["0/cases.csv:8"]
     assert len(reasons) == 5
@@ -99,7 +100,7 @@ def test_flow_grpo_tables_of_one_and_of_two_pictures(tmp_path: Path) -> None:
     items = read(tmp_path, table=".", licence="CC0")
     assert [draft.task for draft in photos(items)["0/a.png"].drafts] == ["addition"]
     (case,) = [item for item in items if isinstance(item, Case)]
-    assert (case.task, case.licence, case.source_id) == ("swap", "CC0", "0/input/1.png")
+    assert (case.task, case.licence, case.source_id) == ("swap", "CC0", unit_of(pixel_sha(picture(1))))
     assert [image.tobytes() for image in case.sources] == [picture(1).tobytes(), picture(2).tobytes()]
     assert "gone.png" in skipped(items)["0/train_metadata.jsonl:3"]
 

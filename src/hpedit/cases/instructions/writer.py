@@ -18,7 +18,7 @@ from hpedit.cases.instructions.checks import clean, refusal
 from hpedit.cases.instructions.languages import known_languages
 from hpedit.cases.instructions.templates import TemplateWriter
 from hpedit.cases.instructions.written import Writer, Written
-from hpedit.cases.photos import Photo
+from hpedit.cases.photos import Draft, Photo
 from hpedit.cases.recipe import InstructionsSection
 from hpedit.errors import HPEditError
 
@@ -110,8 +110,13 @@ class GivenWriter:
 
     @staticmethod
     def _given(photo: Photo) -> Written:
-        reasons = [(draft.instruction, refusal(clean(draft.instruction))) for draft in photo.drafts]
-        return Written(
-            tuple(draft for draft, (_, reason) in zip(photo.drafts, reasons, strict=True) if reason is None),
-            tuple((text, reason) for text, reason in reasons if reason is not None),
-        )
+        usable: dict[tuple[str, str], Draft] = {}
+        rejected: list[tuple[str, str]] = []
+        for draft in photo.drafts:
+            said = (draft.task, draft.instruction)
+            reason = refusal(draft.instruction) or ("the photograph has it already" if said in usable else None)
+            if reason is None:
+                usable[said] = draft
+            else:
+                rejected.append((draft.instruction, reason))
+        return Written(tuple(usable.values()), tuple(rejected))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hpedit.cases.instructions.checks import refusal
 from hpedit.cases.photos import Draft
 from hpedit.errors import HPEditError
 from hpedit.tasks import TASK_IDS, TASKS
@@ -63,14 +64,6 @@ WORDS: tuple[tuple[str, str], ...] = (
 )
 """Patterns of an instruction without a named task, first match first."""
 
-MAX_INSTRUCTION = 2000
-"""Characters: more is no instruction but a document, and no text encoder reads it to the end."""
-_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2066-\u2069\u202a-\u202e\ud800-\udfff\ufffe\uffff]")
-"""Control characters but tab and line ends, marks that turn the direction of other people's text, halves of pairs.
-
-Right-to-left scripts, emoji and combining marks need none of them; a zero-width joiner holds emoji together.
-"""
-
 
 def task_of(named: str, instruction: str) -> str | None:
     """The task of an instruction: as named, or else by its words; None when it belongs to none of the eight."""
@@ -81,22 +74,6 @@ def task_of(named: str, instruction: str) -> str | None:
         if re.search(pattern, instruction.lower()):
             return task
     return None
-
-
-def instruction_fault(text: str) -> str:
-    """Why a text can't be an instruction, in a few words; "" if it can.
-
-    What it asks for is not judged: markup, braces and orders to a judge are plain text to every reader of it.
-    """
-    if not text.strip():
-        return "no instruction"
-    if len(text) > MAX_INSTRUCTION:
-        return f"an instruction of {len(text):,} characters, more than {MAX_INSTRUCTION:,}"
-    if found := _UNSEEN.search(text):
-        return f"the instruction has the invisible character U+{ord(found[0]):04X}"
-    if not any(character.isalnum() for character in text):
-        return f"an instruction without a word: {text.strip()[:20]!r}"
-    return ""
 
 
 def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
@@ -145,8 +122,8 @@ def labels_of(cells: Mapping[str, str]) -> tuple[str, ...]:
 def draft_of(cells: Mapping[str, str]) -> Draft:
     """The instruction of a row; HPEditError, as a reason to skip the row, where it has none that can be used."""
     instruction = cells.get("instruction", "")
-    if fault := instruction_fault(instruction):
-        raise HPEditError(fault)
+    if reason := refusal(instruction):
+        raise HPEditError(reason)
     task = task_of(cells.get("task", ""), instruction)
     if task is None:
         raise HPEditError(f"belongs to none of the eight tasks: {cells.get('task') or instruction!r}")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hpedit.cases.duplicates import pixel_sha, unit_of
 from hpedit.cases.photos import Draft, Photo, Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, hash_files
 from hpedit.cases.sources.columns import COLUMNS, cells_of, draft_of, labels_of, missing_columns, task_of
@@ -138,7 +139,7 @@ class TableSource(OpenedSource):
             yield Photo(self.id(name), image, origin, licence, source_id, labels_of(cells), drafts)
         for row in rows:
             if "reference" in row.cells:
-                yield self._case(row, image, source_id or self.id(name), origin, licence)
+                yield self._case(row, image, source_id or unit_of(pixel_sha(image)), origin, licence)
 
     def _case(self, row: _Usable, image: Image.Image, source_id: str, origin: str, licence: str) -> Item:
         reference = _plain(row.cells["reference"])
