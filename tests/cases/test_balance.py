@@ -59,6 +59,12 @@ def test_a_distribution_of_ones_own() -> None:
     assert {c for _, c, _ in taken(drafts, categories={"cat": 1.0}, count=99)} == {"cat"}
 
 
+def test_what_no_weight_names_does_not_raise_a_tasks_share() -> None:
+    drafts = many("removal", "dog", 4) + many("removal", "kite", 90) + many("swap", "dog", 40)
+    counts = Counter(task for task, _, _ in taken(drafts, categories={"dog": 1.0}, slack=0.5))
+    assert counts == {"removal": 4, "swap": 6}
+
+
 def test_one_photograph_gives_no_more_than_allowed() -> None:
     drafts = [(task, "", f"photo-{n}") for n in range(5) for task in ("removal", "swap", "style")]
     chosen = taken(drafts, per_photo=1)

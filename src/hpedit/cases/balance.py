@@ -82,10 +82,13 @@ def rank(seed: int, photo: str, task: str, instruction: str) -> int:
 
 def choose(pool: Pool, section: BalanceSection) -> list[Place]:
     """The drafts that become candidates, in the order of their places."""
-    available = pool.counts()
+    found = pool.counts()
+    shares = _category_shares(found, section)
+    # A category of no weight is never taken, and must not raise its task's share either.
+    available = {(task, category): count for (task, category), count in found.items() if shares[task][category] > 0}
     limits = _task_limits(available, section)
     total = min(section.count or len(pool), len(pool))
-    queues, shares = pool.queues(), _category_shares(available, section)
+    queues = pool.queues()
     tasks = _Turns({task: _task_weight(task, available, section) for task in limits})
     cells = {task: _Turns(shares[task]) for task in limits}
     taken: Counter[str] = Counter()
