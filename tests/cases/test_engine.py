@@ -76,10 +76,7 @@ def test_unknown_engines_and_useless_workers_are_refused(tmp_path: Path) -> None
 def cluster() -> Iterator[Any]:
     """Ray on this machine with two CPUs, so two workers; classes of this file travel by value."""
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-    # Ray lets its workers stand back behind everything else on the machine, other tests among it.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_worker_niceness", "0")
-        engine = engine_of("ray", 2)
+    engine = engine_of("ray", 2)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield engine
     ray.shutdown()

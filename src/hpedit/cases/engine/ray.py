@@ -112,6 +112,8 @@ def _start(workers: int | None) -> None:
         "logging_level": logging.ERROR,
     }
     if "RAY_ADDRESS" not in os.environ:
+        # Ray's own workers stand back behind everything else on the machine; this process does not either.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     ray.init(**options)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
