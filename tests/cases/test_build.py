@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,17 @@ from tests.cases.build_world import Brightness, contents, photograph, photograph
 from hpedit.cases.build import run_build
 from hpedit.cases.decisions import case_id
 from hpedit.cases.folder import CasesFolder
+from hpedit.cases.outcome import NO_ROOM, OTHER_WORDING
+from hpedit.cases.plan import placed
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources.ready import case_files
 from hpedit.errors import HPEditError
 from hpedit.recipe_files import read_recipe, recipe_text
-from hpedit.store.atomic import read_jsonl
+from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
 from hpedit.store.tables import iter_cases, write_cases
 
 EDITS = {"editor": "mini", "steps": 2, "per_case": 2}
+WORDINGS = {"per_photo": 2, "wordings": 3}
 MINI = {"mini": "train", "count": 16}
 
 
@@ -210,6 +214,39 @@ def test_other_photographs_under_the_same_names_are_other_cases(tmp_path: Path) 
             "stages"
         ]["2-unique"]
     )
+
+
+def test_folders_of_models_are_found_from_where_workers_stand(tmp_path: Path) -> None:
+    (tmp_path / "models" / "clip").mkdir(parents=True)
+    (tmp_path / "mini").mkdir()
+    assert placed("models/clip", tmp_path) == str(tmp_path / "models" / "clip")
+    for name in ("mini", "openai/clip-vit-large-patch14", "http://127.0.0.1:8000/v1#models/clip"):
+        assert placed(name, tmp_path) == name
+
+
+def test_what_a_kill_left_half_written_is_cleared(tmp_path: Path) -> None:
+    wanted = recipe(tmp_path / "out", [{"folder": str(photographs(tmp_path / "photos", 3))}], instructions=WORDINGS)
+    run_build(wanted)
+    whole = contents(tmp_path / "out" / "dataset")
+    # As if the last stage had been killed over its card.
+    record = tmp_path / "out" / "8-dataset" / "stage.json"
+    atomic_write(record, dump_json({name: value for name, value in read_json(record).items() if name != "counts"}))
+    (tmp_path / "out" / "result.json").unlink()
+    (tmp_path / "out" / "dataset" / ".tmp-half.md").write_text("# Real")
+    run_build(wanted)
+    assert contents(tmp_path / "out" / "dataset") == whole
+
+
+def test_wordings_are_told_from_what_has_no_room(tmp_path: Path) -> None:
+    sources = [{"folder": str(photographs(tmp_path / "photos", 6))}]
+    result = run_build(recipe(tmp_path / "out", sources, instructions=WORDINGS, balance={"count": 5}))
+    dropped = read_jsonl(tmp_path / "out" / "dropped.jsonl")
+    reasons = Counter(row["reason"] for row in dropped)
+    assert result["drafts"] == 36
+    assert reasons == {OTHER_WORDING: 24, NO_ROOM: 7}
+    card = (tmp_path / "out" / "dataset" / "README.md").read_text()
+    assert "| other wording of an instruction | 24 |" in card
+    assert "| instruction without room in the balance | 7 |" in card
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpedit.cases import parts, steps
 from hpedit.cases.decisions import decide_balance, decide_fates, decide_unique
@@ -26,13 +26,13 @@ from hpedit.cases.exclusion import NEAR, Exclusion
 from hpedit.cases.handing_on import write_out
 from hpedit.cases.outcome import draft_counts, label_counts, write_outcome
 from hpedit.cases.photos import Chunk
-from hpedit.cases.plan import Given, plan
+from hpedit.cases.plan import Given, placed, plan
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources import OpenedSource, open_source
 from hpedit.cases.stages import Stage, refuse_stale
 from hpedit.errors import HPEditError
 from hpedit.progress import stage as progress
-from hpedit.recipe_files import recipe_text
+from hpedit.recipe_files import Section, recipe_text
 from hpedit.store.atomic import atomic_write
 from hpedit.store.run_folder import RESULT, RunFolder
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hpedit.scorer.protocol import Scorer
 
 RECIPE = "recipe.yaml"
+S = TypeVar("S", bound=Section)
 
 
 def run_build(
@@ -119,7 +120,7 @@ class _Build:
                 self.folder.metrics({"stage": stage.name, "seconds": time.monotonic() - began, "counts": counts})
                 stage.finish(counts)
             _refuse_nothing(stage)
-        self.folder.finish(write_outcome(self.out, self.stages))
+        self.folder.finish(write_outcome(self.out, self.stages, self.recipe.seed))
 
     def _map(self, name: str, task: Any, chunks: Sequence[Any], *, light: bool = False) -> None:
         """Do the chunks that have no file yet; what is light takes longer to hand out than to do."""
@@ -136,6 +137,11 @@ class _Build:
                 advance(1)
         # Beside the stage's own record: what this sitting has done of it, for the speed.
         self.folder.metrics({"map": name, "items": items, "seconds": time.monotonic() - began})
+
+    def _placed(self, section: S, *names: str) -> S:
+        """A section with the folders of models by their full paths."""
+        found = {name: getattr(section, name) for name in names}
+        return section.model_copy(update={name: value and placed(value, self.base) for name, value in found.items()})
 
     def _photos(self) -> dict[str, Any]:
         chunks: list[Chunk] = [chunk for source in self.sources for chunk in source.chunks(parts.CHUNK)]
@@ -154,13 +160,14 @@ class _Build:
         return range(len(parts.part_files(self.out / steps.PHOTOS)))
 
     def _labels(self) -> dict[str, Any]:
-        task = steps.LabelPhotos(self.recipe.labels, self.out)
+        task = steps.LabelPhotos(self._placed(self.recipe.labels, "model"), self.out)
         self._map("labels", task, self._numbers(), light=not task.models)
         return label_counts(self.out)
 
     def _drafts(self) -> dict[str, Any]:
         recipe = self.recipe
-        task = steps.WriteDrafts(recipe.instructions, recipe.labels.categories, self.base, recipe.seed, self.out)
+        section = self._placed(recipe.instructions, "model")
+        task = steps.WriteDrafts(section, recipe.labels.categories, self.base, recipe.seed, self.out)
         self._map("instructions", task, self._numbers(), light=not task.models)
         return draft_counts(self.out)
 
@@ -177,7 +184,9 @@ class _Build:
         section = self.recipe.edits
         if section.editor is None and self.given.editor is None:
             return {}
-        task = steps.EditCandidates(section, self.recipe.seed, self.out, self.given.editor)
+        task = steps.EditCandidates(
+            self._placed(section, "editor", "lora"), self.recipe.seed, self.out, self.given.editor
+        )
         self._map("edits", task, self._candidate_chunks())
         return {"edits": self.stages[4].counts()["candidates"] * section.per_case}
 

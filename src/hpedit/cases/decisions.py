@@ -163,10 +163,12 @@ def _fates(path: Path, part: int, found: _Photos, units: Mapping[str, str]) -> S
 def decide_balance(out: Path, section: BalanceSection, seed: int) -> dict[str, Any]:
     """Which drafts become candidates, and their ids; also writes balance.json, the counts before and after."""
     pool = Pool(seed)
+    columns = ("row", "number", "task", "instruction", "category", "wording", "reason")
     index = parts.read_groups(out / UNIQUE / INDEX, ("row", "id"))
     for part, photos in enumerate(index):
         names = {photo["row"]: photo["id"] for photo in photos}
-        for draft in _one_wording(part, out, names, seed):
+        drafts = parts.read_rows(parts.numbered(out / DRAFTS, part), columns)
+        for draft in one_wording(drafts, names, seed):
             cell = (draft["task"], draft["category"] or "")
             place = (part, draft["row"], draft["number"])
             pool.add(place, cell, names[draft["row"]], draft["instruction"])
@@ -186,18 +188,23 @@ def _chunks(rows: Iterator[parts.Row], after: Counter[Cell]) -> Iterator[list[pa
         yield [{name: row[name] for name in parts.CHOSEN} for row in chunk]
 
 
-def _one_wording(part: int, out: Path, names: Mapping[int, str], seed: int) -> Iterator[parts.Row]:
-    """The usable drafts of a file: of several wordings of one thing the one that a hash picks."""
-    columns = ("row", "number", "task", "instruction", "category", "wording", "reason")
+def one_wording(drafts: Sequence[parts.Row], names: Mapping[int, str], seed: int) -> Iterator[parts.Row]:
+    """The usable drafts of a file: of several wordings of one thing the one that a hash picks.
+
+    Args:
+        drafts: Rows of DRAFTS.
+        names: Ids of the photographs by their rows.
+        seed: Of the build.
+    """
     groups: dict[tuple[int, int], list[parts.Row]] = {}
     group = 0
-    for draft in parts.read_rows(parts.numbered(out / DRAFTS, part), columns):
+    for draft in drafts:
         if draft["reason"] is None:
             # A wording of number 0 begins a new thing to say.
             group += draft["wording"] == 0
             groups.setdefault((draft["row"], group), []).append(draft)
-    for (row, _), drafts in groups.items():
-        yield min(drafts, key=lambda draft: _hash(str(seed), names[row], draft["task"], draft["instruction"]))
+    for (row, _), wordings in groups.items():
+        yield min(wordings, key=lambda draft: _hash(str(seed), names[row], draft["task"], draft["instruction"]))
 
 
 def _chosen(out: Path, places: Sequence[tuple[int, int, int]]) -> Iterator[parts.Row]:

@@ -63,9 +63,9 @@ def _stages(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]
 def _left_out(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     found = {words: counts[steps.UNIQUE].get(name, 0) for name, words in LEFT_OUT.items()}
     found["instruction rejected"] = counts[steps.DRAFTS]["rejected"]
-    found["instruction without room in the balance"] = (
-        counts[steps.DRAFTS]["drafts"] - counts[steps.BALANCE]["candidates"]
-    )
+    balance = counts[steps.BALANCE]
+    found["other wording of an instruction"] = counts[steps.DRAFTS]["drafts"] - balance["drafts"]
+    found["instruction without room in the balance"] = balance["drafts"] - balance["candidates"]
     return {words: count for words, count in found.items() if count}
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.cases import parts, steps
+from hpedit.cases.decisions import one_wording
 from hpedit.cases.hardness import DROPPED, KEPT
 from hpedit.cases.stages import Stage
 from hpedit.store.atomic import replacing
 from hpedit.tasks import TASK_IDS
 
 SKIPPED_FILE, DROPPED_FILE = "skipped.jsonl", "dropped.jsonl"
+NO_ROOM, OTHER_WORDING = "the target distribution has no room for it", "another wording of it was drawn"
 
 
 def label_counts(out: Path) -> dict[str, int]:
@@ -40,12 +42,12 @@ def draft_counts(out: Path) -> dict[str, Any]:
     }
 
 
-def write_outcome(out: Path, stages: Sequence[Stage]) -> dict[str, Any]:
-    """Write skipped.jsonl and dropped.jsonl; returns the counts of all stages for result.json."""
+def write_outcome(out: Path, stages: Sequence[Stage], seed: int) -> dict[str, Any]:
+    """Write skipped.jsonl and dropped.jsonl; returns the counts of all stages for result.json. `seed`: the recipe's."""
     counts = {stage.name: stage.counts() for stage in stages}
     unique, drafts = counts[steps.UNIQUE], counts[steps.DRAFTS]
     _write(out / SKIPPED_FILE, _skipped(out))
-    _write(out / DROPPED_FILE, _dropped(out))
+    _write(out / DROPPED_FILE, _dropped(out, seed))
     return {
         "photos": unique["photos"],
         "skipped": unique.get("skipped", 0),
@@ -82,11 +84,11 @@ def _skipped(out: Path) -> Iterator[dict[str, Any]]:
                 yield {"id": row["id"], "reason": row["reason"]}
 
 
-def _dropped(out: Path) -> Iterator[dict[str, Any]]:
+def _dropped(out: Path, seed: int) -> Iterator[dict[str, Any]]:
     """Everything that was usable once and is no case now, with stage and reason, stage by stage."""
     yield from _dropped_photos(out)
     yield from _rejected_drafts(out)
-    yield from _unbalanced_drafts(out)
+    yield from _unbalanced_drafts(out, seed)
     for rows in parts.read_groups(out / steps.FILTER / steps.FATES):
         for row in rows:
             if not row["kept"]:
@@ -112,19 +114,21 @@ def _rejected_drafts(out: Path) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _unbalanced_drafts(out: Path) -> Iterator[dict[str, Any]]:
+def _unbalanced_drafts(out: Path, seed: int) -> Iterator[dict[str, Any]]:
     taken: set[tuple[int, int, int]] = set()
     for rows in parts.read_groups(out / steps.BALANCE / steps.CHOSEN, ("part", "row", "number")):
         taken.update((row["part"], row["row"], row["number"]) for row in rows)
     for part, (names, drafts) in enumerate(_drafts(out)):
+        drawn = {(draft["row"], draft["number"]) for draft in one_wording(drafts, names, seed)}
         for draft in drafts:
-            if draft["reason"] is None and (part, draft["row"], draft["number"]) not in taken:
+            place = (draft["row"], draft["number"])
+            if draft["reason"] is None and (part, *place) not in taken:
                 yield {
                     "stage": steps.BALANCE,
                     "id": names[draft["row"]],
                     "task": draft["task"],
                     "instruction": draft["instruction"],
-                    "reason": "the target distribution has no more room for it, or another wording of it was taken",
+                    "reason": NO_ROOM if place in drawn else OTHER_WORDING,
                 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpedit.cases import steps
-from hpedit.cases.recipe import CasesRecipe
+from hpedit.cases.recipe import CasesRecipe, EditsSection, InstructionsSection, LabelsSection
 from hpedit.cases.sources.ready import case_files
 from hpedit.cases.stages import Stage
 from hpedit.errors import HPEditError
@@ -46,11 +46,11 @@ def plan(recipe: CasesRecipe, out: Path, base: Path, fingerprints: Sequence[str]
             (),
         ),
         (steps.UNIQUE, {"duplicates": _dump(recipe.duplicates)}, exclude, ()),
-        (steps.LABELS, {"labels": _dump(recipe.labels)}, _model("labels.model", recipe.labels, "judge"), ()),
+        (steps.LABELS, {"labels": _dump(recipe.labels)}, _model("labels.model", recipe.labels, base), ()),
         (
             steps.DRAFTS,
             {"seed": recipe.seed, "instructions": _dump(recipe.instructions)},
-            words | _model("instructions.model", recipe.instructions, "judge"),
+            words | _model("instructions.model", recipe.instructions, base),
             (),
         ),
         (steps.BALANCE, {"balance": _dump(recipe.balance)}, {}, (steps.CANDIDATES,)),
@@ -73,13 +73,18 @@ def _bench_hash(path: Path) -> str:
     return hashlib.sha256("".join(hash_path(file) for file in case_files(path)).encode()).hexdigest()
 
 
-def _model(name: str, section: Any, kind: str) -> dict[str, str]:
+def placed(model: str, base: Path) -> str:
+    """A model's folder by its full path, since a worker may stand elsewhere; any other name as it is."""
+    return str(base / model) if model != "mini" and (base / model).is_dir() else model
+
+
+def _model(name: str, section: LabelsSection | InstructionsSection, base: Path) -> dict[str, str]:
     """The model of a section, if it runs one, under the recipe's name for it."""
-    if section.by not in ("clip", kind):
+    if section.by not in ("clip", "judge") or section.model is None:
         return {}
     from hpedit.mini.weights import judge_path
 
-    folder = judge_path() if section.model == "mini" else Path(section.model)
+    folder = judge_path() if section.model == "mini" else Path(placed(section.model, base))
     return {name: _model_key(folder, section.model, section.revision)}
 
 
@@ -92,14 +97,14 @@ def _model_key(folder: Path, name: str, revision: str | None) -> str:
     return folder_fingerprint(folder)
 
 
-def _editor(section: Any, base: Path, given: Editor | None) -> dict[str, str]:
+def _editor(section: EditsSection, base: Path, given: Editor | None) -> dict[str, str]:
     if given is not None:
         return {"edits.editor": given.fingerprint}
     if section.editor is None:
         return {}
     from hpedit.editors.locate import model_name
 
-    found = {"edits.editor": model_name(section.editor, section.revision)}
+    found = {"edits.editor": model_name(placed(section.editor, base), section.revision)}
     return found | ({"edits.lora": hash_path(base / section.lora)} if section.lora else {})
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import TEMPORARY, atomic_write, dump_json, read_json
 
 STAGE = "stage.json"
 SHOWN = 3
@@ -68,6 +68,9 @@ class Stage:
         """Make the folders and say what is about to be done here; a stage that was begun goes on."""
         for name in (self.name, *self.also):
             (self.out / name).mkdir(exist_ok=True)
+            # Of files that a kill left half written.
+            for path in (self.out / name).glob(f"{TEMPORARY}*"):
+                path.unlink(missing_ok=True)
         if self.record is None:
             self._write()
 

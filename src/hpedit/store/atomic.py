@@ -20,6 +20,9 @@ from hpedit.errors import HPEditError
 
 logger = logging.getLogger(__name__)
 
+TEMPORARY = ".tmp-"
+"""How the names of files begin that are still being written, or that a kill has left half written."""
+
 
 def fsync_path(path: Path) -> None:
     """Flush a file, or a folder, to the disk; on POSIX a rename lives in the folder, so both are needed."""
@@ -39,7 +42,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     that a plain open would give.
     """
     path = Path(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
     os.close(descriptor)
     temporary = Path(name)
     try:

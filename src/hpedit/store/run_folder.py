@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from hpedit import __version__
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_json, read_jsonl
+from hpedit.store.atomic import TEMPORARY, append_jsonl, atomic_write, dump_json, read_json, read_jsonl
 
 RECIPE = "recipe.json"
 RESULT = "result.json"
@@ -151,7 +151,7 @@ def _refuse_foreign(path: Path) -> None:
         raise HPEditError(f"{path} is a file, not a folder", hint="choose another output folder")
     names = os.listdir(path)
     # A kill before recipe.json stood leaves only the lock and a temporary file.
-    theirs = sorted(name for name in names if name != _LOCK and not name.startswith(".tmp-"))
+    theirs = sorted(name for name in names if name != _LOCK and not name.startswith(TEMPORARY))
     if theirs and RECIPE not in names:
         raise HPEditError(
             f"{path} is not empty and not a run folder: it has {theirs[0]}", hint="choose an empty folder"
