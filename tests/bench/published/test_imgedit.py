@@ -116,6 +116,26 @@ def test_D5_a_picture_outside_the_folder_is_refused(tmp_path: Path, name: str) -
     assert not (tmp_path / "out" / "cases.parquet").exists()
 
 
+@pytest.mark.parametrize("key", ["../../out", "a/b", ""])
+def test_D5_a_key_that_leads_out_of_the_folder_is_refused(tmp_path: Path, key: str) -> None:
+    bench = write_bench(tmp_path / "bench")
+    (bench / "basic_edit.json").write_text(json.dumps({key: DESCRIPTION["673"]}))
+    (tmp_path / "out.png").write_bytes(png_bytes(photo(3)))
+    with pytest.raises(HPEditError, match="can't name a file"):
+        write_benchmark(IMGEDIT, bench, tmp_path / "a" / "new", "en", tmp_path / "b" / "c")
+
+
+def test_no_image_of_another_model_stays(tmp_path: Path) -> None:
+    bench = write_bench(tmp_path / "bench")
+    for model, names in (("first", ("673", "281")), ("second", ("673",))):
+        (tmp_path / model).mkdir()
+        for name in names:
+            (tmp_path / model / f"{name}.png").write_bytes(png_bytes(photo(4)))
+        found = write_benchmark(IMGEDIT, bench, tmp_path / "new", "en", tmp_path / model)
+        assert "281" in found["edits"]["missing"] or model == "first"
+        assert sorted(file.stem for file in (tmp_path / "new" / "edits").iterdir()) == sorted(names)
+
+
 def test_faulty_files_are_named(tmp_path: Path) -> None:
     data = write_bench(tmp_path / "bench")
     with pytest.raises(HPEditError, match="kinds of ImgEdit's cases are needed"):

@@ -8,6 +8,7 @@ tables = benchmark.scores(files, data, "en")          # one table a model, by th
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -137,12 +138,21 @@ def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, 
     return result
 
 
+def check_key(key: str, where: Path) -> str:
+    """A case's key, which names files here; HPEditError for one that would lead out of their folder."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", key):
+        raise HPEditError(f"{where}: key {key!r} can't name a file", hint="is it the benchmark as published?")
+    return key
+
+
 def _copy(edit: Path, folder: Path, case_id: str) -> bool:
-    """Copy an image under the case's id; False where there is none."""
+    """Copy an image under the case's id; False where there is none, and then none of another model's is left."""
+    copy = folder / f"{case_id}{edit.suffix.lower()}"
     if not edit.is_file():
+        copy.unlink(missing_ok=True)
         return False
     folder.mkdir(exist_ok=True)
-    atomic_write(folder / f"{case_id}{edit.suffix.lower()}", edit.read_bytes())
+    atomic_write(copy, edit.read_bytes())
     return True
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, case_mean_note, column
+from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, case_mean_note, check_key, column
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.scorer.tables.csv_rows import Row, is_number, read_rows
@@ -119,9 +119,7 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _read(row: Mapping[str, Any], file: Path) -> Read:
-    group, key, language = row["task_type"], str(row["key"]), row["instruction_language"]
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", key):
-        raise HPEditError(f"{file}: key {key!r} can't name a file", hint="is it GEdit-Bench?")
+    group, key, language = row["task_type"], check_key(str(row["key"]), file), row["instruction_language"]
     if group not in TASK_OF_GROUP:
         raise HPEditError(f"{file}: {key} has task_type {group!r}", hint=f"one of {', '.join(TASK_OF_GROUP)}")
     edit = f"fullset/{group}/{language}/{key}.png"

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench.published.common import Benchmark, Read, ScoreTable, case_mean_note, column
+from hpedit.bench.published.common import Benchmark, Read, ScoreTable, case_mean_note, check_key, column
 from hpedit.cases.sources.columns import task_of
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -67,6 +67,7 @@ def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
     _only_english(language)
     file = _description(data)
     for key, item in _items(file).items():
+        check_key(key, file)
         kind = str(item.get("edit_type") or UGE)
         prompt, name = str(item["prompt"]).strip(), str(item["id"])
         task = task_of_item(kind, prompt)
@@ -133,7 +134,7 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
     if incomplete:
         notes.append(f"{incomplete} cases have other than {MARKS} marks; what there is counts")
     made = column("mean of marks", kinds, rows, digits=2)
-    model = file.parent.name if file.name == "result.json" else file.stem
+    model = file.resolve().parent.name if file.name == "result.json" else file.stem
     part = "UGE" if kinds == [UGE] else "basic"
     return ScoreTable(model, part, (made,), counts, len(answers) - len(rows), tuple(notes))
 
