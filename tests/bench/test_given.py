@@ -66,6 +66,19 @@ def test_D6_other_images_under_the_same_names_are_another_benchmark(edits, cases
         run(edits, cases, tmp_path / "out")
 
 
+def test_O6_other_names_of_the_edits_are_another_benchmark(edits, cases, tmp_path):
+    """Ratings go by the names: keeping the old ones without a word would lose people's scores."""
+    write_cases(tmp_path / "cases.parquet", cases)
+    options = (edits, tmp_path / "cases.parquet", tmp_path / "out", Judging())
+    bench_given(*options)
+    with pytest.raises(HPEditError, match=r"made otherwise: recipe\.edit_ids was .*, is now .\{case\}") as caught:
+        bench_given(*options, edit_ids="{case}")
+    assert "another output folder" in str(caught.value.hint)
+    with pytest.raises(HPEditError, match="all edits the same"):
+        bench_given(edits, tmp_path / "cases.parquet", tmp_path / "new", Judging(), edit_ids="mine")
+    assert not (tmp_path / "new").exists()
+
+
 def test_D1_D6_missing_damaged_extra_and_resized_images_are_named(edits, cases, tmp_path, capsys):
     write_cases(tmp_path / "cases.parquet", cases)
     (edits / "set_0_a.png").write_bytes((edits / "set_0_a.png").read_bytes()[:60])
@@ -76,8 +89,8 @@ def test_D1_D6_missing_damaged_extra_and_resized_images_are_named(edits, cases, 
     options = (edits, tmp_path / "cases.parquet", tmp_path / "out", Judging())
     with pytest.raises(HPEditError) as caught:
         bench_given(*options)
-    assert "1 cases have no image: set/1:a" in caught.value.message
-    assert "1 images are damaged: set/0:a (set_0_a.png" in caught.value.message
+    assert "1 case has no image: set/1:a" in caught.value.message
+    assert "1 image is damaged: set/0:a (set_0_a.png" in caught.value.message
     assert "--allow-missing" in str(caught.value.hint)
     said = capsys.readouterr().err
     assert "2 files" in said

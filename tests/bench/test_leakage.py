@@ -73,6 +73,8 @@ def test_training_is_found_by_recipe_run_or_cases(trained, tmp_path):
     (run / "recipe.json").write_text(json.dumps({"stage": "train", "recipe": {"cases": str(trained)}}))
     assert training_cases(recipe) == training_cases(run) == training_cases(trained) == trained
     assert run_of_lora(run / "lora") == run
+    (tmp_path / "link").symlink_to(run / "lora")
+    assert run_of_lora(tmp_path / "link") == run
     assert run_of_lora(tmp_path) is None
     trained.unlink()
     with pytest.raises(HPEditError, match="does not exist"):

@@ -1,5 +1,6 @@
 """The page of a comparison: whole with any number of models, safe with any text, and fit for a phone and for paper."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from PIL import Image
 from tests.bench.made import SCORER, SECOND, planted, rows
 
 from hpedit.bench.comparison import compare_models
-from hpedit.records import Case, OracleKey
+from hpedit.bench.human import human_scores
+from hpedit.records import Case, Edit, OracleKey, Rating
 from hpedit.report.bench_page import render_bench_page, write_bench_page
 from hpedit.report.bench_pictures import BenchPicture, Frame, collect_bench_pictures
 from hpedit.store.tables import write_edits
@@ -76,8 +78,6 @@ def test_the_same_figures_give_the_same_bytes(four, tmp_path):
 
 
 def test_pictures_are_losses_low_results_gains_and_a_sample(tmp_path):
-    from hpedit.records import Edit
-
     image = Image.new("RGB", (16, 16), (9, 9, 9))
     pair = []
     for label, shift in (("base", 0.0), ("post", 0.3)):
@@ -90,7 +90,7 @@ def test_pictures_are_losses_low_results_gains_and_a_sample(tmp_path):
         Case(row.case_id, row.task, "x", (image,), row.source_id, oracle=OracleKey(image, Image.new("L", (16, 16))))
         for row in rows("c", 40)
     ]
-    found = collect_bench_pictures(cases, pair, {})
+    found = collect_bench_pictures(cases, pair, compare_models(pair)["instruments"], {})
     groups = [one.group for one in found]
     assert {name: groups.count(name) for name in groups} == {
         "Lowest results": 6, "Largest gains": 6, "Random sample": 6,
@@ -98,6 +98,27 @@ def test_pictures_are_losses_low_results_gains_and_a_sample(tmp_path):
     assert len({one.case_id for one in found}) == 18, "no case twice"
     lowest = [one for one in found if one.group == "Lowest results"]
     assert lowest[0].scores["Oracle"]["base"] == min(row.oracle for row in rows("c", 40))
+
+
+def test_pictures_have_the_scores_and_titles_of_the_tables(tmp_path):
+    image = Image.new("RGB", (16, 16), (9, 9, 9))
+    pair = []
+    twin = dataclasses.replace(SCORER, fingerprint="twin")
+    for label in ("base", "post"):
+        table = rows(label, 4, exact=False)
+        both = ((SCORER, 0.2), (twin, 1.0), *(((SECOND, 0.0),) if label == "base" else ()))
+        pair.append(planted(tmp_path / label, label, table, both))
+        edits = [Edit(row.edit_id, row.case_id, "e", 0, image) for row in table]
+        write_edits(tmp_path / label / "edits.parquet", edits)
+    cases = [Case(row.case_id, row.task, "x", (image,), row.source_id) for row in rows("c", 4)]
+    ratings = [Rating(f"{label}:case-{i}", "s", 3.5, simulated=True) for label in ("base", "post") for i in range(4)]
+    human = human_scores(ratings, [rating.edit_id for rating in ratings])
+    result = compare_models(pair, human)
+    titles = [one["title"] for one in result["instruments"]]
+    assert titles == ["HP-Scorer 1", "HP-Scorer 2", "Simulated raters"]
+    for one in collect_bench_pictures(cases, pair, result["instruments"], human.means):
+        assert list(one.scores) == titles
+        assert sorted(scores["post"] for scores in one.scores.values()) == pytest.approx([3.2, 3.5, 4.0])
 
 
 @pytest.mark.slow

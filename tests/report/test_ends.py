@@ -161,7 +161,7 @@ def test_O5_a_comparison_of_10k_cases_is_written_opened_and_printed(browser: Any
     cases = [Case(row.case_id, row.task, "x", (image,), row.source_id) for row in rows("c", MANY)]
     result = compare_models(pair, tasks=False)
     began = time.process_time()
-    pictures = collect_bench_pictures(cases, pair, {})
+    pictures = collect_bench_pictures(cases, pair, result["instruments"], {})
     path = write_bench_page(tmp_path, result, pictures)
     assert time.process_time() - began < 5
     assert path.stat().st_size < 20e6

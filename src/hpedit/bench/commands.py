@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.bench.comparison import compare_models
+from hpedit.bench.figures import counted
 from hpedit.bench.folder import BenchFolder, Instrument
 from hpedit.bench.given import GivenEdits, match_edits, some_of
 from hpedit.bench.human import read_human_scores
@@ -167,9 +168,11 @@ def bench_given(
         trained_on: What the model was trained on, if that is known.
 
     Raises:
-        HPEditError: images are missing or damaged and that is not allowed, a case was trained on, or anything that
-            `run_given` refuses.
+        HPEditError: images are missing or damaged and that is not allowed, a case was trained on, `edit_ids` gives all
+            edits one name, or anything that `run_given` refuses.
     """
+    if "{case}" not in edit_ids:
+        raise HPEditError(f"--edit-ids {edit_ids!r} would call all edits the same", hint="it needs {case} in it")
     held_out = load_cases(cases)
     _check_leakage(held_out, None, trained_on)
     found = match_edits(edits, held_out)
@@ -182,7 +185,7 @@ def bench_given(
     }
     folder = run_given(
         found.edits(name, edit_ids), held_out, out, label=name, fingerprint=fingerprint, missing=found.absent,
-        notes=notes, batch=batch, instruments=judging.load(out),
+        edit_ids=edit_ids, notes=notes, batch=batch, instruments=judging.load(out),
     )  # fmt: skip
     _note(out, cases, command)
     return folder
@@ -200,10 +203,12 @@ def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
         )
     parts = []
     if found.missing:
-        parts.append(f"{len(found.missing)} cases have no image: {some_of(found.missing)}")
+        have = "has" if len(found.missing) == 1 else "have"
+        parts.append(f"{counted(len(found.missing), 'case')} {have} no image: {some_of(found.missing)}")
     if found.damaged:
         first = next(iter(found.damaged.values()))
-        parts.append(f"{len(found.damaged)} images are damaged: {some_of(list(found.damaged))} ({first})")
+        are = "is" if len(found.damaged) == 1 else "are"
+        parts.append(f"{counted(len(found.damaged), 'image')} {are} damaged: {some_of(list(found.damaged))} ({first})")
     if parts and not allow_missing:
         raise HPEditError(
             f"{folder}: {'; '.join(parts)}",
@@ -215,12 +220,13 @@ def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
 
 def _check_leakage(cases: Sequence[Case], lora: Path | None, trained_on: Sequence[Path]) -> None:
     paths = [training_cases(path) for path in trained_on]
-    run = run_of_lora(lora) if lora is not None and not trained_on else None
+    run = run_of_lora(lora) if lora is not None else None
     if run is not None:
         try:
             paths.append(training_cases(run))
         except HPEditError as error:
-            _say(f"not checked against the training data: {error.message} (--trained-on names it)")
+            if not trained_on:
+                _say(f"not checked against the training data: {error.message} (--trained-on names it)")
     refuse_trained_on(cases, paths)
 
 
@@ -262,7 +268,7 @@ def compare_folders(
         raise HPEditError(f"{out} is the benchmark of a model", hint="choose another folder for the comparison")
     human = read_human_scores(ratings, folders) if ratings else None
     result = compare_models(folders, human, seed)
-    pictures, note = _pictures(folders, cases, human.means if human else {})
+    pictures, note = _pictures(folders, cases, result["instruments"], human.means if human else {})
     if note:
         _say(note)
     out.mkdir(parents=True, exist_ok=True)
@@ -295,7 +301,10 @@ def report_again(out: Path) -> Path:
 
 
 def _pictures(
-    folders: Sequence[BenchFolder], cases: Path | None, human: Mapping[str, float]
+    folders: Sequence[BenchFolder],
+    cases: Path | None,
+    instruments: Sequence[Mapping[str, Any]],
+    human: Mapping[str, float],
 ) -> tuple[list[BenchPicture], str]:
     """Pictures for the page, and why there are none."""
     asked = folders[0].path / ASKED
@@ -307,7 +316,7 @@ def _pictures(
         if cases is not None:
             raise HPEditError(f"{cases} holds other cases than these benchmarks were run on", hint="leave --cases out")
         return [], f"no pictures on the page: {path} holds other cases by now"
-    return collect_bench_pictures(held_out, folders, human), ""
+    return collect_bench_pictures(held_out, folders, instruments, human), ""
 
 
 def load_cases(path: Path) -> list[Case]:

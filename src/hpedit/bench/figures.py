@@ -67,10 +67,20 @@ def tally(model: Figures | None, between: str = "/") -> str:
     return NONE if not counts else between.join(str(counts[key]) for key in ("win", "tie", "loss"))
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, in the plural where there is not just one."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning; names within it stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def size_line(result: Figures) -> str:
     """How much was measured."""
-    photos = f"{result['sources']} photo{'s' if result['sources'] != 1 else ''}"
-    return f"{result['n']} cases of {photos}, {len(result['tasks'])} task{'s' if len(result['tasks']) != 1 else ''}"
+    tasks = counted(len(result["tasks"]), "task")
+    return f"{counted(result['n'], 'case')} of {counted(result['sources'], 'photo')}, {tasks}"
 
 
 def left_out_line(one: Figures) -> str:
@@ -78,8 +88,7 @@ def left_out_line(one: Figures) -> str:
     if not one["left_out"]:
         return ""
     counts = ", ".join(f"{count} of {name}" for name, count in one["unscorable"].items() if count)
-    cases = f"{one['left_out']} case{'s' if one['left_out'] != 1 else ''}"
-    return f"left out for every model: {cases} (without a score: {counts})"
+    return f"left out for every model: {counted(one['left_out'], 'case')} (without a score: {counts})"
 
 
 def speed_line(model: Figures) -> str:

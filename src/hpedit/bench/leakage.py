@@ -60,8 +60,9 @@ def training_cases(path: Path) -> Path:
 
 
 def run_of_lora(lora: Path) -> Path | None:
-    """The training run that a LoRA's folder lies in; None if it was moved out of it."""
-    for folder in (lora, lora.parent):
+    """The training run that a LoRA's folder, or a link to it, lies in; None if it was moved out of it."""
+    place = lora.resolve()
+    for folder in (place, place.parent):
         if (folder / RECIPE).is_file() and read_json(folder / RECIPE).get("stage") == "train":
             return folder
     return None

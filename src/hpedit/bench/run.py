@@ -103,6 +103,7 @@ def run_given(
     label: str,
     fingerprint: str,
     missing: Mapping[str, str] | None = None,
+    edit_ids: str = "{label}:{case}",
     notes: Mapping[str, Any] | None = None,
     batch: int = 16,
     instruments: Instruments = (),
@@ -116,6 +117,7 @@ def run_given(
         label: The model's name in tables.
         fingerprint: Names the content of the edits; another is another benchmark.
         missing: Case id -> why it has no edit. A comparison leaves these cases out for every model.
+        edit_ids: How the edits are called; other names are another benchmark, since ratings go by them.
         notes: What else was found, kept in result.json.
         batch: Edits scored at a time.
         instruments: Scorers, with what they are.
@@ -126,7 +128,10 @@ def run_given(
     """
     check_cases(cases)
     missing = dict(missing or {})
-    recipe = {"label": label, "seed": None, "steps": None, "batch": batch, "editor": fingerprint, "missing": missing}
+    recipe = {
+        "label": label, "seed": None, "steps": None, "batch": batch, "editor": fingerprint, "missing": missing,
+        "edit_ids": edit_ids,
+    }  # fmt: skip
     with RunFolder.open(out, STAGE, recipe, {"cases": cases_fingerprint(cases)}) as run:
         if not (run.path / EDITS).exists():
             order = {case.id: place for place, case in enumerate(cases)}

@@ -54,14 +54,23 @@ class _Scored:
 
 
 def collect_bench_pictures(
-    cases: Sequence[Case], folders: Sequence[BenchFolder], human: Mapping[str, float]
+    cases: Sequence[Case],
+    folders: Sequence[BenchFolder],
+    instruments: Sequence[Mapping[str, Any]],
+    human: Mapping[str, float],
 ) -> list[BenchPicture]:
     """The cases that are shown: largest losses against the reference, lowest results, largest gains, a random sample.
 
-    They are ordered by the oracle where it knows all of them, else by people, else by HP-Scorer, else by another judge.
+    Args:
+        cases: The benchmark.
+        folders: The models, the reference first.
+        instruments: Of their comparison. The cases are ordered by the oracle if it is among them, else by people, else
+            by HP-Scorer, else by another judge.
+        human: People's mean scores by edit id.
     """
-    scores = _scores(folders, human)
-    order = next((name for name in ("Oracle", "People", "HP-Scorer") if name in scores), next(iter(scores), None))
+    scores = {str(one["title"]): _scores(one, folders, human) for one in instruments}
+    places = {key: place for place, key in enumerate(("oracle", "human", "scorer"))}
+    order = min(instruments, key=lambda one: places.get(one["key"], len(places)))["title"] if instruments else None
     labels = [folder.label for folder in folders]
     scored = [
         _Scored(case, {label: scores[order][label].get(case.id) for label in labels} if order else {}) for case in cases
@@ -91,24 +100,22 @@ def collect_bench_pictures(
     ]
 
 
-def _scores(folders: Sequence[BenchFolder], human: Mapping[str, float]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Instrument -> label -> case id -> score; an instrument that scored nothing is left out."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+def _scores(
+    one: Mapping[str, Any], folders: Sequence[BenchFolder], human: Mapping[str, float]
+) -> dict[str, dict[str, float | None]]:
+    """Label -> case id -> score by one instrument of the comparison."""
+    found: dict[str, dict[str, float | None]] = {}
     for folder in folders:
         rows = [row for row in folder.rows() if not row.missing]
-        case_of = {row.edit_id: row.case_id for row in rows}
-        found.setdefault("Oracle", {})[folder.label] = {row.case_id: row.oracle for row in rows}
-        found.setdefault("People", {})[folder.label] = {row.case_id: human.get(row.edit_id) for row in rows}
-        for one in folder.instruments():
-            title = "HP-Scorer" if one.role == "scorer" else f"Second judge ({one.name})"
-            lines = folder.scores(one).items()
-            found.setdefault(title, {})[folder.label] = {case_of[edit]: line["score"] for edit, line in lines}
-    labels = {folder.label for folder in folders}
-    return {
-        name: table
-        for name, table in found.items()
-        if table.keys() == labels and any(value is not None for scores in table.values() for value in scores.values())
-    }
+        if one["key"] == "oracle":
+            found[folder.label] = {row.case_id: row.oracle for row in rows}
+        elif one["key"] == "human":
+            found[folder.label] = {row.case_id: human.get(row.edit_id) for row in rows}
+        else:
+            mine = next(each for each in folder.instruments() if each.fingerprint == one["fingerprint"])
+            scores = folder.scores(mine)
+            found[folder.label] = {row.case_id: scores[row.edit_id]["score"] for row in rows}
+    return found
 
 
 def _groups(scored: Sequence[_Scored], reference: str) -> list[tuple[str, list[_Scored]]]:
