@@ -5,10 +5,11 @@ import dataclasses
 import io
 import json
 
+import numpy as np
 import pytest
 from tests.bench.made import SCORER, SECOND, planted, rows
 
-from hpedit.bench.comparison import compare_models, describe_model
+from hpedit.bench.comparison import compare_models, describe_model, outcomes
 from hpedit.bench.human import human_scores, read_human_scores
 from hpedit.bench.tables import comma_separated, latex, markdown, write_tables
 from hpedit.bench.terminal import render
@@ -177,11 +178,13 @@ def test_tables_say_the_same_and_hold_odd_names(tmp_path):
     result = compare_models(pair)
     table = list(csv.DictReader(io.StringIO(comma_separated(result))))
     assert len(table) == 2 * 9 * 2
+    assert {row["title"] for row in table} == {"Oracle", "HP-Scorer"}
     mine = next(row for row in table if row["task"] == "all" and row["instrument"] == "oracle" and row["gain"])
     assert mine["model"] == "'" + odd, "a spreadsheet must not run it"
     assert float(mine["gain"]) == pytest.approx(0.5)
     assert "=cmd\\|' \\_x\\_ 50% & \\<b\\>\\\\" in markdown(result)
-    assert r"=cmd|' \_x\_ 50\% \& <b>\textbackslash{} & " in latex(result)
+    shown = r"=cmd\textbar{}' \_x\_ 50\% \& \textless{}b\textgreater{}\textbackslash{} & "
+    assert shown in latex(result)
     assert latex(result).count(r"\begin{tabular}") == latex(result).count(r"\end{tabular}") == 2
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -189,3 +192,60 @@ def test_tables_say_the_same_and_hold_odd_names(tmp_path):
     files = sorted(file.name for file in (tmp_path / "first").iterdir())
     assert files == ["compare.csv", "compare.json", "compare.md", "compare.tex"]
     assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in files)
+
+
+def test_a_name_in_brackets_is_no_option_of_the_row_above(tmp_path):
+    pair = [planted(tmp_path / name, label, rows(name, 2)) for name, label in (("a", "base"), ("b", "[v2]\n*"))]
+    assert "    {[}v2{]} {*} & " in latex(compare_models(pair))
+
+
+def test_one_case_is_one_in_words_and_has_no_interval(tmp_path):
+    table = rows("Base", 1)
+    pair = [planted(tmp_path / name, name, rows(name, 1)) for name in ("Base", "Post")]
+    result = compare_models(pair)
+    texts = [render(result), markdown(result), latex(result)]
+    assert all("1 case of 1 photo" in text for text in texts)
+    assert not any("1 cases" in text or "[-]" in text or "[$-$]" in text for text in texts)
+    assert f"{table[0].oracle:.2f} (0.00)" in texts[1]
+    blind = planted(tmp_path / "c", "Blind LoRA", rows("c", 2), unscorable=(0,))
+    text = markdown(compare_models([planted(tmp_path / "d", "Base", rows("d", 2)), blind]))
+    assert "Left out for every model: 1 case (without a score: 1 of Blind LoRA)." in text, "names keep their capitals"
+
+
+def test_models_rated_on_different_cases_have_no_figures_by_people(three):
+    ratings = [Rating("base:case-0", "ann", 2.0), Rating("good:case-1", "ann", 4.0)]
+    result = compare_models(three, human_scores(ratings, [rating.edit_id for rating in ratings]))
+    assert "human" not in by_key(result)
+    assert any("People" in note and "no case of which every model has a score" in note for note in result["notes"])
+    for text in (render, markdown, latex, comma_separated):
+        assert text(result)
+
+
+def test_a_scorer_that_scored_nothing_is_said_to(tmp_path):
+    pair = [planted(tmp_path / name, name, rows(name, 4), unscorable=range(4)) for name in ("base", "post")]
+    result = compare_models(pair)
+    assert list(by_key(result)) == ["oracle"]
+    assert result["notes"] == ["HP-Scorer (scorer) could score nothing, most often: no digit"]
+
+
+def test_two_scorers_of_one_name_do_not_hide_one_another(tmp_path):
+    twin = dataclasses.replace(SECOND, fingerprint="u", judges=("l",))
+    pair = [
+        planted(tmp_path / name, name, rows(name, 96, exact=False), ((SECOND, up), (twin, -up)))
+        for name, up in (("base", 0.0), ("post", 0.5))
+    ]
+    result = compare_models(pair)
+    assert [one["title"] for one in result["instruments"]] == ["Second judge (other) 1", "Second judge (other) 2"]
+    assert result["verdicts"]["post"]["text"].startswith("The judges disagree")
+
+
+def test_a_difference_of_just_the_margin_is_a_tie_whatever_its_last_bit():
+    outcome = outcomes(np.array([4.1 - 4.0, 1.1 - 1.0, 1.0 - 1.1, 0.3 - 0.2, 0.11, -0.11]))
+    assert outcome == {"win": 1, "tie": 4, "loss": 1}
+
+
+def test_edits_that_change_nothing_are_counted_over_the_same_cases(tmp_path):
+    first = [dataclasses.replace(row, alarms={**row.alarms, "closeness": 1.0}) for row in rows("a", 2)]
+    second = [first[0], rows("b", 2, missing=(1,))[1]]
+    pair = [planted(tmp_path / "a", "a", [first[0], rows("a", 2)[1]], ()), planted(tmp_path / "b", "b", second, ())]
+    assert compare_models(pair)["untouched"] == {"a": 1.0, "b": 1.0}

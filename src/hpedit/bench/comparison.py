@@ -8,6 +8,7 @@ tasks by Holm's procedure.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,8 @@ def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: in
     arms = aligned({folder.label: folder.rows() for folder in folders})
     reference = folders[0].label
     rows = arms[reference]
-    columns = _columns(folders, arms, human)
+    found = _columns(folders, arms, human)
+    columns = _told_apart([column for column in found if _known(column).any()])
     instruments = [_figures(column, rows, seed, tasks) for column in columns]
     labels = [folder.label for folder in folders]
     return {
@@ -104,7 +106,7 @@ def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: in
         "alarms": alarms_of(arms, seed),
         "untouched": untouched_shares(arms),
         "verdicts": {label: verdict_of(instruments, label).as_dict() for label in labels[1:]},
-        "notes": _notes(folders, columns),
+        "notes": _notes(folders, columns, [column for column in found if not _known(column).any()]),
         "settings": {"low": LOW_SCORE, "high": HIGH_SCORE, "tie": TIE_MARGIN, "seed": seed},
     }
 
@@ -149,26 +151,37 @@ def _check(folders: Sequence[BenchFolder]) -> None:
 
 
 def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[Column]:
-    """Oracle, scorers, second judges and people, as far as they have measured anything."""
+    """Oracle, scorers, second judges and people, whether or not they could measure anything."""
     columns = [_oracle(arms)]
     shared = common_instruments(folders)
     own = {judge for one in shared if one.role == "scorer" for judge in one.judges}
     columns += [_scored(folders, arms, one, same=one.same_judge or bool(own & set(one.judges))) for one in shared]
     if human is not None:
         columns.append(_human(arms, human))
-    columns = [column for column in columns if any(not np.isnan(values).all() for values in column.values.values())]
+    return columns
+
+
+def _known(column: Column) -> NDArray[np.bool_]:
+    """(n,) the cases that count: those with a value of every model that has any at all."""
+    measured = [values for values in column.values.values() if not np.isnan(values).all()]
+    if not measured:
+        return np.zeros(0, dtype=bool)
+    known: NDArray[np.bool_] = ~np.isnan(np.stack(measured)).any(axis=0)
+    return known
+
+
+def _told_apart(columns: Sequence[Column]) -> list[Column]:
+    """The columns with keys and titles that no two share: verdicts and tables go by them."""
     keys: Counter[str] = Counter()
+    titles = Counter(column.title for column in columns)
     named = []
     for column in columns:
         keys[column.key] += 1
         number = keys[column.key]
-        named.append(column if number == 1 else _renamed(column, f"{column.key}-{number}"))
+        key = column.key if number == 1 else f"{column.key}-{number}"
+        title = column.title if titles[column.title] == 1 else f"{column.title} {number}"
+        named.append(dataclasses.replace(column, key=key, title=title))
     return named
-
-
-def _renamed(column: Column, key: str) -> Column:
-    fields = {name: getattr(column, name) for name in column.__dataclass_fields__}
-    return Column(**{**fields, "key": key})
 
 
 def common_instruments(folders: Sequence[BenchFolder]) -> list[Instrument]:
@@ -244,7 +257,7 @@ def _figures(column: Column, rows: Sequence[BenchRow], seed: int, by_task: bool)
     """All figures by one instrument."""
     measured = {name: values for name, values in column.values.items() if not np.isnan(values).all()}
     reference = next(iter(column.values))
-    known = ~np.isnan(np.stack(list(measured.values()))).any(axis=0)
+    known = _known(column)
     sources = [row.source_id for row in rows]
 
     def block(keep: NDArray[np.bool_]) -> dict[str, Any] | None:
@@ -302,7 +315,9 @@ def _block(
 
 def outcomes(change: Array) -> dict[str, int]:
     """How many cases got better, stayed about equal, got worse."""
-    win, loss = int((change > TIE_MARGIN).sum()), int((change < -TIE_MARGIN).sum())
+    # 4.1 - 4.0 is a little less than 0.1 in floats, and 1.1 - 1.0 a little more; both are ties.
+    exact = change.round(9)
+    win, loss = int((exact > TIE_MARGIN).sum()), int((exact < -TIE_MARGIN).sum())
     return {"win": win, "tie": len(change) - win - loss, "loss": loss}
 
 
@@ -334,9 +349,9 @@ def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:
     }
 
 
-def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column]) -> list[str]:
-    """What a reader must know before believing the figures."""
-    shared = {column.fingerprint for column in columns}
+def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column], empty: Sequence[Column]) -> list[str]:
+    """What a reader must know before believing the figures; `empty` are the columns without a case to go by."""
+    shared = {column.fingerprint for column in (*columns, *empty)}
     partial: dict[str, tuple[Instrument, list[str]]] = {}
     for folder in folders:
         for one in folder.instruments():
@@ -353,7 +368,19 @@ def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column]) -> list[st
         for column in columns
         if column.doubt
     ]
+    notes += [line for column in empty if (line := _why_empty(column))]
     given = [folder.label for folder in folders if folder.settings["seed"] is None]
     if given and len(given) < len(folders):
         notes.append(f"{', '.join(given)}: edits made elsewhere, so from other noise than the rest")
     return notes
+
+
+def _why_empty(column: Column) -> str:
+    """Why an instrument has no table; empty for the oracle, of which nothing is expected without exact targets."""
+    if column.key == "oracle" and all(np.isnan(values).all() for values in column.values.values()):
+        return ""
+    if any(not np.isnan(values).all() for values in column.values.values()):
+        return f"{column.title} ({column.note.split(',')[0]}) knows no case of which every model has a score: left out"
+    reasons = Counter({why: count for found in column.reasons.values() for why, count in found.items()})
+    why = f", most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+    return f"{column.title} ({column.note.split(',')[0]}) could score nothing{why}"

@@ -71,10 +71,14 @@ def _measure(
 
 
 def untouched_shares(arms: Arms) -> dict[str, float | None]:
-    """Share of each model's edits that leave the picture as it was; None where that was not measured."""
+    """Share of each model's edits that leave the picture as it was, over the cases of which every model has one.
+
+    None where that was not measured.
+    """
+    kept = _shared(arms)
     shares: dict[str, float | None] = {}
     for label, rows in arms.items():
-        known = [row.alarms[CLOSENESS] for row in rows if CLOSENESS in row.alarms]
+        known = [rows[index].alarms[CLOSENESS] for index in kept if CLOSENESS in rows[index].alarms]
         shares[label] = sum(1 - value <= UNTOUCHED for value in known) / len(known) if known else None
     return shares
 

@@ -15,13 +15,15 @@ from hpedit.store.atomic import atomic_write, dump_json
 Result = Mapping[str, Any]
 
 CSV_COLUMNS = (
-    "instrument", "task", "model", "n", "sources", "mean", "mean_low", "mean_high", "gain", "gain_low", "gain_high",
-    "p", "p_holm", "win", "tie", "loss", "share_low", "share_high",
+    "instrument", "title", "task", "model", "n", "sources", "mean", "mean_low", "mean_high", "gain", "gain_low",
+    "gain_high", "p", "p_holm", "win", "tie", "loss", "share_low", "share_high",
 )  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
+"""What a name must not do: <, > and | are other letters in TeX's own fonts, [ and * after a row's end are an option."""
 
 
 def write_tables(out: Path, result: Result) -> None:
@@ -33,20 +35,21 @@ def write_tables(out: Path, result: Result) -> None:
 
 
 def markdown(result: Result) -> str:
-    """Verdicts, a table an instrument overall and by task, alarms, and how to read it."""
+    """Verdicts and notes, a table an instrument overall and by task, alarms, and how to read it."""
     labels = [model["label"] for model in result["models"]]
     reference = result["reference"]
     lines = [f"# {' and '.join(_md(label) for label in labels)}", "", f"{figures.size_line(result)}.", ""]
     lines += [
         f"- **{_md(label)}** against {_md(reference)}: {_md(v['text'])}" for label, v in result["verdicts"].items()
     ]
+    lines += [f"- {_md(note)}." for note in result["notes"]]
     for one in result["instruments"]:
-        lines += ["", f"## {_md(one['title'])}", "", _md(f"{one['note'].capitalize()}; {one['overall']['n']} cases.")]
+        cases = figures.counted(one["overall"]["n"], "case")
+        lines += ["", f"## {_md(one['title'])}", "", _md(f"{figures.sentence(one['note'])}; {cases}.")]
         if left := figures.left_out_line(one):
-            lines.append(_md(f"{left.capitalize()}."))
+            lines.append(_md(f"{figures.sentence(left)}."))
         lines += ["", *_md_overall(one["overall"], labels), "", *_md_tasks(one, labels, reference)]
     lines += _md_alarms(result, labels)
-    lines += [f"\nNote: {_md(note)}." for note in result["notes"]]
     return "\n".join([*lines, "", _reading(result), ""])
 
 
@@ -101,7 +104,7 @@ def _task_cell(model: Result | None, is_reference: bool) -> str:
         return text
     interval = figures.bounds((model or {}).get("gain"), ", ", sign=True)
     star = "\\*" if figures.star(model) else ""
-    return f"{text} ({figures.gain(model)}{star}, [{interval}])"
+    return f"{text} ({figures.gain(model)}{star}{'' if interval == figures.NONE else f', [{interval}]'})"
 
 
 def _md_alarms(result: Result, labels: Sequence[str]) -> list[str]:
@@ -128,7 +131,8 @@ def comma_separated(result: Result) -> str:
     for one in result["instruments"]:
         for task, block in {"all": one["overall"], **one["tasks"]}.items():
             for label, model in block["models"].items():
-                row = (one["key"], neutralise(task), neutralise(label), *_csv_figures(block, model))
+                names = (neutralise(text) for text in (one["title"], task, label))
+                row = (one["key"], *names, *_csv_figures(block, model))
                 writer.writerow(["" if cell is None else cell for cell in row])
     return buffer.getvalue()
 
@@ -155,11 +159,14 @@ def _latex_table(one: Result, result: Result) -> str:
     tasks = list(one["tasks"])
     heads = [_tex(figures.task_title(task)) for task in tasks]
     rows = [_latex_row(one, label, label == result["reference"], tasks) for label in labels]
+    block = one["overall"]
     caption = (
-        f"{_tex(one['title'])} (0 to 5), {one['overall']['n']} cases of {one['overall']['sources']} photos. In "
+        f"{_tex(one['title'])} (0 to 5), {figures.counted(block['n'], 'case')} of "
+        f"{figures.counted(block['sources'], 'photo')}. In "
         f"brackets: paired gain over {_tex(result['reference'])}; all: 95\\,\\% interval over photos; $^*$: $p < "
         f"{figures.SIGNIFICANT:g}$ after Holm's correction over the tasks."
     )
+    caption += " This scorer has no signal on people's ratings." if one.get("doubt") else ""
     heads += ["All", r"$\le 2$", r"$\ge 4.5$"]
     return "\n".join(
         [
@@ -181,10 +188,12 @@ def _latex_row(one: Result, label: str, is_reference: bool, tasks: Sequence[str]
     model = one["overall"]["models"].get(label) or {}
     whole = figures.mean(model)
     if not is_reference and figures.gain(model) != figures.NONE:
-        whole += f" (${figures.gain(model)}$ [${figures.bounds(model.get('gain'), ', ', sign=True)}$])"
+        interval = figures.bounds(model.get("gain"), ", ", sign=True)
+        whole += f" (${figures.gain(model)}${'' if interval == figures.NONE else f' [${interval}$]'})"
     shares = [figures.share(model.get(key)).replace("%", r"\,\%") for key in ("low_share", "high_share")]
     return " & ".join([*cells, whole, *shares]) + r" \\"
 
 
 def _tex(text: object) -> str:
-    return "".join(_LATEX.get(character, character) for character in str(text))
+    """Text that a cell or caption shows as it is."""
+    return "".join(_LATEX.get(character, character) for character in " ".join(str(text).split()))

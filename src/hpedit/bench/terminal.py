@@ -43,7 +43,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _instrument(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> list[str]:
-    lines = _wrapped(f"{one['title']}: {one['note']}; {one['overall']['n']} cases")
+    lines = _wrapped(f"{one['title']}: {one['note']}; {figures.counted(one['overall']['n'], 'case')}")
     if left := figures.left_out_line(one):
         lines += _wrapped(left)
     lines += _overall(one["overall"], labels)
