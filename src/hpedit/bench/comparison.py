@@ -166,8 +166,7 @@ def _known(column: Column) -> NDArray[np.bool_]:
     measured = [values for values in column.values.values() if not np.isnan(values).all()]
     if not measured:
         return np.zeros(0, dtype=bool)
-    known: NDArray[np.bool_] = ~np.isnan(np.stack(measured)).any(axis=0)
-    return known
+    return np.asarray(~np.isnan(np.stack(measured)).any(axis=0), dtype=np.bool_)
 
 
 def _told_apart(columns: Sequence[Column]) -> list[Column]:
