@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.cases.sources.opening import encoded, fingerprint, photos, picture, put, read, skipped
 
+from hpedit.cases.recipe import SourceSection
+from hpedit.cases.sources import open_source
 from hpedit.errors import HPEditError
 
 Members = list[tuple[str, bytes]]
@@ -41,6 +44,35 @@ def test_every_sample_comes_once(tmp_path: Path, ending: str) -> None:
         assert [photo.image.tobytes() for photo in found.values()] == [picture(n).tobytes() for n in range(7)]
     assert len(photos(read(tmp_path, webdataset=f"*.{ending}", count=6))) == 6
     assert len(photos(read(tmp_path, webdataset=f"1.{ending}"))) == 2
+
+
+class Counting(io.BytesIO):
+    """A file that knows how much of it was read."""
+
+    bytes_read = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.bytes_read += len(data)
+        return data
+
+
+def test_a_compressed_shard_is_gone_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shard(tmp_path / "a.tar.gz", samples(*range(200)), "w:gz")
+    source = open_source(SourceSection(webdataset="a.tar.gz"), 0, tmp_path)
+    chunks = list(source.chunks(20))
+    files: list[Counting] = []
+
+    def counted(path: Path, mode: str) -> gzip.GzipFile:
+        files.append(Counting(path.read_bytes()))
+        return gzip.GzipFile(fileobj=files[-1], mode=mode)
+
+    monkeypatch.setattr(gzip, "open", counted)
+    other = open_source(SourceSection(webdataset="a.tar.gz"), 0, tmp_path)
+    found = [item for chunk in chunks for item in other.read(chunk)]
+    assert [item.id for item in found] == [f"0/a.tar.gz/{n:04d}" for n in range(200)]
+    (file,) = files
+    assert file.bytes_read <= path.stat().st_size
 
 
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
