@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
-from hpedit.cases.photos import Chunk, Photo, Skipped
-from hpedit.cases.sources.base import Item, OpenedSource, by_name, files_of, hash_named
+from hpedit.cases.photos import Photo, Skipped
+from hpedit.cases.sources.base import Item, files_of
 from hpedit.cases.sources.columns import COLUMNS, cells_of, labels_of
 from hpedit.cases.sources.drafts import read_drafts
-from hpedit.cases.sources.rows import open_parquet, range_of, range_text, row_ranges
+from hpedit.cases.sources.rows import RowsSource, open_parquet, range_of
 from hpedit.errors import HPEditError
 from hpedit.store.images import MAX_BYTES, decode_image, load_image
 from hpedit.store.paths import inside
@@ -25,39 +24,21 @@ from hpedit.store.tables import PARQUET_DAMAGE, iter_rows
 TEXTS = {name for names in COLUMNS.values() for name in names}
 
 
-class ParquetSource(OpenedSource):
+class ParquetSource(RowsSource):
     """Rows of one file, or of all below a folder; the picture's bytes are in the row, or a path beside the file."""
 
-    @cached_property
-    def _files(self) -> dict[str, Path]:
-        return by_name(files_of(self.path(str(self.section.parquet)), (".parquet",), "parquet file"))
+    def files(self) -> list[Path]:
+        """See `RowsSource`."""
+        return files_of(self.path(str(self.section.parquet)), (".parquet",), "parquet file")
 
-    def fingerprint(self) -> str:
-        """See `OpenedSource`; pictures that lie beside the files are not part of it."""
-        return hash_named(self._files)
-
-    def items(self) -> Iterator[str]:
-        """See `OpenedSource`."""
-        return self._ranges(1)
-
-    def chunks(self, size: int = 64) -> Iterator[Chunk]:
-        """See `OpenedSource`: a chunk is one range of rows."""
-        for number, item in enumerate(self._ranges(size)):
-            yield Chunk(self.number, number, (item,))
-
-    def _ranges(self, size: int) -> Iterator[str]:
-        left = self.section.count or sys.maxsize
-        for name, path in self._files.items():
-            with open_parquet(path, str(path)) as file:
-                image_column(file.schema_arrow, self.section.image_column, str(path))
-                for rows in row_ranges(file, size, left):
-                    yield range_text(name, rows)
-                left -= min(left, file.metadata.num_rows)
+    def check(self, file: pq.ParquetFile, path: Path) -> None:
+        """See `RowsSource`: there is one column of pictures, or the one that the recipe names."""
+        image_column(file.schema_arrow, self.section.image_column, str(path))
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
         name, rows = range_of(item)
-        with open_parquet(self._files[name], name) as file:
+        with open_parquet(self.named[name], name) as file:
             column = image_column(file.schema_arrow, self.section.image_column, name)
             columns = [column, *(text for text in file.schema_arrow.names if text in TEXTS - {column})]
             classes = _class_names(file.schema_arrow)
@@ -77,7 +58,7 @@ class ParquetSource(OpenedSource):
         photo_id = self.id(name)
         try:
             cells = cells_of(row)
-            image, path = self._decode(cell, name, self._files[file].parent)
+            image, path = self._decode(cell, name, self.named[file].parent)
         except HPEditError as error:
             yield Skipped(photo_id, error.message)
             return

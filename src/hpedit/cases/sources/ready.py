@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -13,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from hpedit import __version__
-from hpedit.cases.photos import Chunk, Skipped
-from hpedit.cases.sources.base import Item, OpenedSource, by_name, files_of, hash_named
-from hpedit.cases.sources.rows import open_parquet, range_of, range_text, row_ranges
+from hpedit.cases.photos import Skipped
+from hpedit.cases.sources.base import Item, OpenedSource, files_of
+from hpedit.cases.sources.rows import RowsSource, range_of
 from hpedit.errors import HPEditError
 from hpedit.mini.objects import load_cutouts
 from hpedit.mini.photos import Tile, embedded_tiles, folder_tiles
@@ -47,38 +46,17 @@ def case_files(path: Path) -> list[Path]:
     return files_of(path, (".parquet",), "cases")
 
 
-class CasesSource(OpenedSource):
+class CasesSource(RowsSource):
     """Ready cases: a parquet file, or the folder of a build, of a dataset or of a bench."""
 
-    @cached_property
-    def _files(self) -> dict[str, Path]:
-        return by_name(case_files(self.path(str(self.section.cases))))
-
-    def fingerprint(self) -> str:
-        """See `OpenedSource`."""
-        return hash_named(self._files)
-
-    def items(self) -> Iterator[str]:
-        """See `OpenedSource`."""
-        return self._ranges(1)
-
-    def chunks(self, size: int = 64) -> Iterator[Chunk]:
-        """See `OpenedSource`: a chunk is one range of rows."""
-        for number, item in enumerate(self._ranges(size)):
-            yield Chunk(self.number, number, (item,))
-
-    def _ranges(self, size: int) -> Iterator[str]:
-        left = self.section.count or sys.maxsize
-        for name, path in self._files.items():
-            with open_parquet(path, name) as file:
-                for rows in row_ranges(file, size, left):
-                    yield range_text(name, rows)
-                left -= min(left, file.metadata.num_rows)
+    def files(self) -> list[Path]:
+        """See `RowsSource`."""
+        return case_files(self.path(str(self.section.cases)))
 
     def read_item(self, item: str) -> Iterator[Item]:
         """The cases of a range of rows; one whose picture is damaged ends it with an error, since cases are ours."""
         name, rows = range_of(item)
-        for case in iter_cases(self._files[name], rows):
+        for case in iter_cases(self.named[name], rows):
             yield replace(
                 case,
                 licence=case.licence or self.section.licence or "",

@@ -1,12 +1,17 @@
-"""Chunks of parquet files: ranges of rows."""
+"""Sources of parquet files: a chunk is a range of rows."""
 
 from __future__ import annotations
 
+import sys
+from abc import abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from hpedit.cases.photos import Chunk
+from hpedit.cases.sources.base import OpenedSource, by_name, hash_named
 from hpedit.errors import HPEditError
 from hpedit.store.tables import PARQUET_DAMAGE
 
@@ -42,3 +47,41 @@ def range_of(item: str) -> tuple[str, range]:
     """The file and the range of rows that `range_text` wrote."""
     start, stop, name = item.split(":", 2)
     return name, range(int(start), int(stop))
+
+
+class RowsSource(OpenedSource):
+    """Rows of parquet files."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files, sorted; HPEditError if there are none."""
+
+    def check(self, file: pq.ParquetFile, path: Path) -> None:
+        """HPEditError if a file has not what its rows are read for."""
+
+    @cached_property
+    def named(self) -> dict[str, Path]:
+        """The files by their names."""
+        return by_name(self.files())
+
+    def fingerprint(self) -> str:
+        """See `OpenedSource`; pictures that lie beside the files are not part of it."""
+        return hash_named(self.named)
+
+    def items(self) -> Iterator[str]:
+        """See `OpenedSource`: rows."""
+        return self._ranges(1)
+
+    def chunks(self, size: int = 64) -> Iterator[Chunk]:
+        """See `OpenedSource`: a chunk is one range of rows."""
+        for number, item in enumerate(self._ranges(size)):
+            yield Chunk(self.number, number, (item,))
+
+    def _ranges(self, size: int) -> Iterator[str]:
+        left = self.section.count or sys.maxsize
+        for name, path in self.named.items():
+            with open_parquet(path, str(path)) as file:
+                self.check(file, path)
+                for rows in row_ranges(file, size, left):
+                    yield range_text(name, rows)
+                left -= min(left, file.metadata.num_rows)
