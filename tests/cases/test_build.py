@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -282,6 +283,47 @@ def test_nothing_hard_is_an_error(tmp_path: Path, tiny_editor) -> None:  # type:
     }
     with pytest.raises(HPEditError, match="nothing is left to train on"):
         run_build(recipe(tmp_path / "out", [MINI], **sections), editor=tiny_editor, scorer=Brightness())
+
+
+@pytest.mark.slow
+def test_O6_killed_at_any_file_and_repeated_is_as_if_undisturbed(tmp_path: Path, tiny_editor) -> None:  # type: ignore[no-untyped-def]
+    sections = {"edits": EDITS, "filter": {"by": "drop-solved", "scorer": "given"}}
+
+    def build(name: str) -> Path:
+        run_build(recipe(tmp_path / name, [MINI], **sections), editor=tiny_editor, scorer=Brightness())
+        return tmp_path / name
+
+    whole = build("whole")
+    # Every fourth file, through all stages to the card.
+    for last in range(2, 200, 4):
+        child = os.fork()
+        if child == 0:
+            try:
+                _die_before_file(last)
+                build(f"killed-{last}")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        killed = build(f"killed-{last}")
+        assert contents(killed / "dataset") == contents(whole / "dataset")
+        for name in ("skipped.jsonl", "dropped.jsonl", "result.json"):
+            assert (killed / name).read_bytes() == (whole / name).read_bytes()
+        if status == 0:
+            break
+    assert last > 30, "the builds were never killed, or not late"
+
+
+def _die_before_file(last: int) -> None:
+    """From now on this process ends, as by a kill, when it is about to put its `last`-th file into place."""
+    counted, real = itertools.count(1), Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if next(counted) == last:
+            os._exit(9)
+        return real(path, target)
+
+    Path.replace = replace  # type: ignore[assignment,method-assign]
 
 
 @pytest.mark.slow
