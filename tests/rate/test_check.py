@@ -36,8 +36,12 @@ def test_item_is_a_source_with_its_references_and_no_edit(checks: Serving) -> No
 
 
 @pytest.mark.parametrize(
-    "value", ["good", "A", 3, "mend", MEND, MEND + "  ", MEND + "a\x07b", MEND + "x" * (MAX_INSTRUCTION + 1), "keep:x"]
-)
+    "value",
+    [
+        "good", "A", 3, "mend", MEND, MEND + "  ", MEND + "a\x07b", MEND + "x" * (MAX_INSTRUCTION + 1), "keep:x",
+        MEND + "make it \u202eder", MEND + "\u200b\u2060", MEND + "?!",
+    ],
+)  # fmt: skip
 def test_what_no_button_gives_is_refused(checks: Serving, value: object) -> None:
     rater = checks.rater()
     item = rater.next()

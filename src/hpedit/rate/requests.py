@@ -6,13 +6,14 @@ import unicodedata
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hpedit.cases.instructions.checks import MAX_LETTERS, clean, refusal
 from hpedit.errors import HPEditError
 from hpedit.rate.store import CHECKS, CHOICES, MEND, SKIP, Kind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
 
 MAX_NAME = 64
 """Characters of a rater's name."""
-MAX_INSTRUCTION = 2000
+MAX_INSTRUCTION = MAX_LETTERS
 """Characters of a mended instruction."""
 
 
@@ -54,16 +55,16 @@ class NewAnswer:
 
 def clean_name(name: str) -> str:
     """A rater's name in one spelling; Invalid where it is none."""
-    clean = _clean(name)
-    if clean is None or not 0 < len(clean) <= MAX_NAME:
+    found = _clean(name)
+    if found is None or not 0 < len(found) <= MAX_NAME:
         raise Invalid("this is no name", hint=f"give 1 to {MAX_NAME} letters")
-    return clean
+    return found
 
 
 def _clean(text: str) -> str | None:
     """`text` in one spelling and on one line; None for control characters, and halves of letters no file can hold."""
-    clean = " ".join(unicodedata.normalize("NFC", text).split())
-    return None if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in clean) else clean
+    found = clean(text)
+    return None if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in found) else found
 
 
 def clean_value(value: Value, kind: Kind, instruction: str) -> Value:
@@ -90,7 +91,8 @@ def _clean_check(value: Value, instruction: str) -> Value:
     if not isinstance(value, str) or not value.startswith(MEND):
         raise Invalid("this is no answer to a check", hint=f"one of {', '.join(CHECKS)}, {MEND}TEXT, {SKIP}")
     text = _clean(value.removeprefix(MEND))
-    if text is None or not 0 < len(text) <= MAX_INSTRUCTION:
+    # As of any instruction that comes in: nothing that turns text round, and something to read.
+    if text is None or refusal(text):
         raise Invalid("the mended instruction is no instruction", hint=f"give 1 to {MAX_INSTRUCTION} letters")
     if text == _clean(instruction):
         raise Invalid("the mended instruction is the one that was there", hint="keep it, or change its words")

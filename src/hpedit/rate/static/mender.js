@@ -62,7 +62,7 @@ export class Mender {
     event.preventDefault();
     const text = oneLine($("mend-text").value);
     let error = "";
-    if (!text) error = "Write what the editor shall do.";
+    if (!/[\p{L}\p{N}]/u.test(text)) error = "Write what the editor shall do.";
     else if (text === oneLine(this.#shown)) error = "These are the words as they were: change them, or cancel and keep.";
     $("mend-error").textContent = error;
     $("mend-error").hidden = !error;
