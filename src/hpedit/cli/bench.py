@@ -242,6 +242,8 @@ def bench_published(
     from hpedit.bench.published import BENCHMARKS
     from hpedit.bench.published.common import render, write_benchmark
 
+    if (out is not None or edits is not None) and (data is None or out is None):
+        raise HPEditError("--out and --edits bring a benchmark's cases here", hint="give --data and --out with them")
     if scores:
         tables = BENCHMARKS[name].scores(scores, data, language)
         if as_json:

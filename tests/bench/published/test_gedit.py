@@ -181,3 +181,9 @@ def test_command_prints_a_table_that_fits_80_columns(tmp_path: Path) -> None:
     as_json = CliRunner().invoke(app, ["bench", "published", "gedit", "--scores", str(folder), "--json"])
     tables = json.loads(as_json.output)
     assert tables[0]["columns"]["SC"]["overall"] == 7.0
+
+
+@pytest.mark.parametrize("given", [["--edits", "e"], ["--out", "o"], ["--data", "d", "--edits", "e"]])
+def test_an_option_that_would_do_nothing_is_an_error(tmp_path: Path, given: list[str]) -> None:
+    result = CliRunner().invoke(app, ["bench", "published", "gedit", "--scores", str(tmp_path), *given])
+    assert "give --data and --out" in str(getattr(result.exception, "hint", ""))
