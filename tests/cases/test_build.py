@@ -21,6 +21,7 @@ from tests.cases.build_world import Brightness, contents, photograph, photograph
 from hpedit.cases.build import run_build
 from hpedit.cases.decisions import case_id
 from hpedit.cases.folder import CasesFolder
+from hpedit.cases.instructions import templates
 from hpedit.cases.outcome import NO_ROOM, OTHER_WORDING
 from hpedit.cases.plan import placed
 from hpedit.cases.recipe import CasesRecipe
@@ -111,6 +112,14 @@ def test_changed_photographs_are_noticed(tmp_path: Path) -> None:
     run_build(wanted, update=True)
     with pytest.raises(HPEditError, match=r"duplicates\.near was 6, is 3"):
         run_build(recipe(tmp_path / "out", [{"folder": str(photos)}], duplicates={"near": 3}))
+
+
+def test_other_words_of_another_version_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = recipe(tmp_path / "out", [{"folder": str(photographs(tmp_path / "photos", 3))}])
+    run_build(wanted)
+    monkeypatch.setattr(templates, "STYLES", (*templates.STYLES, "a woodcut"))
+    with pytest.raises(HPEditError, match=r"stale: 4-drafts \(instructions\.words has other content\)"):
+        run_build(wanted)
 
 
 def test_nothing_usable_is_an_error_that_names_the_first_reason(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def plan(recipe: CasesRecipe, out: Path, base: Path, fingerprints: Sequence[str]
     edits, filtering = recipe.edits, recipe.filter
     exclude = {f"duplicates.exclude[{n}]": _bench_hash(base / path) for n, path in enumerate(recipe.duplicates.exclude)}
     objects = recipe.instructions.objects
-    words = {"instructions.objects": hash_path(base / objects)} if objects else {}
+    objects_hash = {"instructions.objects": hash_path(base / objects)} if objects else {}
     parts: list[tuple[str, dict[str, Any], dict[str, str], tuple[str, ...]]] = [
         (
             steps.PHOTOS,
@@ -50,7 +50,7 @@ def plan(recipe: CasesRecipe, out: Path, base: Path, fingerprints: Sequence[str]
         (
             steps.DRAFTS,
             {"seed": recipe.seed, "instructions": _dump(recipe.instructions)},
-            words | _model("instructions.model", recipe.instructions, base),
+            objects_hash | _words(recipe.instructions) | _model("instructions.model", recipe.instructions, base),
             (),
         ),
         (steps.BALANCE, {"balance": _dump(recipe.balance)}, {}, (steps.CANDIDATES,)),
@@ -71,6 +71,17 @@ def _dump(section: Section, *without: str) -> dict[str, Any]:
 
 def _bench_hash(path: Path) -> str:
     return hashlib.sha256("".join(hash_path(file) for file in case_files(path)).encode()).hexdigest()
+
+
+def _words(section: InstructionsSection) -> dict[str, str]:
+    """The program's own words, of which instructions are made; another version may have others."""
+    if section.by == "given":
+        return {}
+    if section.by == "templates":
+        from hpedit.cases.instructions.templates import words_fingerprint
+    else:
+        from hpedit.cases.instructions.judge_writer import words_fingerprint
+    return {"instructions.words": words_fingerprint()}
 
 
 def placed(model: str, base: Path) -> str:

@@ -49,6 +49,12 @@ TOKENS = 160
 """At most, of the answer's frame and of each wording; a sentence of Hindi takes some 150."""
 
 
+def words_fingerprint() -> str:
+    """SHA-256 (hex) of prompts and rules: with others, another version of the program writes other instructions."""
+    words = [ABOUT, TEMPLATE, THERE, SUBJECT, DOABLE, SURE, MAX_INSTRUCTION, ATTEMPTS, TEMPERATURE, TOKENS]
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(slots=True)
 class _Order:
     """One task of one photograph, on its way."""
@@ -84,9 +90,10 @@ class JudgeWriter:
     @property
     def fingerprint(self) -> str:
         """Judge, prompts, settings and seed, 16 hex digits."""
-        words = [ABOUT, TEMPLATE, THERE, SUBJECT, DOABLE, SURE, MAX_INSTRUCTION, ATTEMPTS, TEMPERATURE, TOKENS]
         settings = self.section.model_dump(mode="json", exclude={"model", "revision", "objects"})
-        text = json.dumps([self.judge.fingerprint, words, settings, self.seed, self.categories], sort_keys=True)
+        text = json.dumps(
+            [self.judge.fingerprint, words_fingerprint(), settings, self.seed, self.categories], sort_keys=True
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def write(self, photos: Sequence[Photo], categories: Sequence[str]) -> list[Written]:

@@ -186,6 +186,13 @@ NEEDS_OBJECT = frozenset({"removal", "swap", "color"})
 SUBJECT = "the main subject"
 
 
+def words_fingerprint() -> str:
+    """SHA-256 (hex) of all words: with others, another version of the program writes other instructions."""
+    groups, usual = sorted(GROUP_OF.items()), sorted((name, sorted(colors)) for name, colors in USUAL_COLORS.items())
+    words = [WORDINGS, PLACES, BACKDROPS, COLORS, BLURS, BOKEHS, LIGHTS, STYLES, SUBJECT, groups, usual]
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+
 class TemplateWriter:
     """Writes instructions in English from lists of words.
 
@@ -207,9 +214,8 @@ class TemplateWriter:
     @property
     def fingerprint(self) -> str:
         """All words and settings, 16 hex digits."""
-        words = [WORDINGS, PLACES, BACKDROPS, COLORS, BLURS, BOKEHS, LIGHTS, STYLES, sorted(GROUP_OF.items())]
-        settings = [self.tasks, self.per_photo, self.wordings, self.objects, self.seed]
-        return hashlib.sha256(json.dumps([words, settings], sort_keys=True).encode()).hexdigest()[:16]
+        settings = [words_fingerprint(), self.tasks, self.per_photo, self.wordings, self.objects, self.seed]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
 
     def write(self, photos: Sequence[Photo], categories: Sequence[str]) -> list[Written]:
         """Drafts for each photograph; `categories` are those of `Labeller.label`, empty where there is none."""
