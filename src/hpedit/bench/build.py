@@ -23,7 +23,7 @@ from typing import Any
 
 from hpedit.bench.check import DROPPED, KEPT, MENDED, UNDECIDED, Verdict, read_checks
 from hpedit.cases.build import run_build
-from hpedit.cases.dataset import DATA
+from hpedit.cases.dataset.write import DATA
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.errors import HPEditError

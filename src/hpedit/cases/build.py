@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpedit.cases import parts, steps
+from hpedit.cases.dataset.handing_on import write_out
 from hpedit.cases.decisions import decide_balance, decide_fates, decide_unique
 from hpedit.cases.engine import Engine, engine_of
 from hpedit.cases.engine.local import LocalEngine
 from hpedit.cases.exclusion import NEAR, Exclusion
-from hpedit.cases.handing_on import write_out
 from hpedit.cases.outcome import draft_counts, label_counts, write_outcome
 from hpedit.cases.photos import Chunk
 from hpedit.cases.plan import Given, placed, plan

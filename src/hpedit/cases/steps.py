@@ -123,7 +123,7 @@ class LabelPhotos:
 
     def open(self) -> Callable[[int], Counts]:
         """See `Task`."""
-        from hpedit.cases.labels import load_labeller
+        from hpedit.cases.labels.labeller import load_labeller
 
         labeller, files = load_labeller(self.section), PhotoFiles(self.out)
 

@@ -55,6 +55,6 @@ def cases_push(
     The same command continues a push that was stopped, and does nothing where the hub has everything. It takes the
     token of HF_TOKEN or of `hf auth login`. Prints what was done as JSON.
     """
-    from hpedit.cases.push import push_dataset
+    from hpedit.cases.dataset.push import push_dataset
 
     print_json(push_dataset(folder, repo, private=private).as_dict())

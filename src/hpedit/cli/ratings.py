@@ -79,8 +79,8 @@ def ratings_pairs(
     ] = None,
 ) -> None:
     """Write pairs of a better and a worse edit, for offline DPO."""
-    from hpedit.cases.pair_table import build_pairs, case_tables, edit_tables, read_weights
-    from hpedit.cases.pairs import PairRules
+    from hpedit.cases.pairs.decide import PairRules
+    from hpedit.cases.pairs.table import build_pairs, case_tables, edit_tables, read_weights
     from hpedit.rate.exchange.files import read_responses
 
     tables = [path for path in (db, scores, votes) if path is not None]

@@ -7,15 +7,15 @@ from PIL import Image
 from tests.scorer.backends.servers import completion, serving, status
 from tests.scorer.backends.test_server import served
 
-from hpedit.cases.coco import COCO
 from hpedit.cases.instructions.checks import nonsense
 from hpedit.cases.instructions.feasibility import Request, infeasible
 from hpedit.cases.instructions.judge_writer import ATTEMPTS
 from hpedit.cases.instructions.languages import LANGUAGES, wrong_script
 from hpedit.cases.instructions.schema import MAX_INSTRUCTION, answer_schema, category_of, read_answer, shown
 from hpedit.cases.instructions.writer import load_writer
-from hpedit.cases.judge_labels import NOTHING, JudgeLabeller
-from hpedit.cases.labels import load_labeller
+from hpedit.cases.labels.coco import COCO
+from hpedit.cases.labels.judge import NOTHING, JudgeLabeller
+from hpedit.cases.labels.labeller import load_labeller
 from hpedit.cases.photos import Photo
 from hpedit.cases.recipe import InstructionsSection, LabelsSection
 from hpedit.errors import HPEditError

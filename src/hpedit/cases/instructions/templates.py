@@ -13,9 +13,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from hpedit.cases.coco import GROUP_OF, USUAL_COLORS, indefinite, spoken
 from hpedit.cases.draws import pick, shuffled
 from hpedit.cases.instructions.written import Written
+from hpedit.cases.labels.coco import GROUP_OF, USUAL_COLORS, indefinite, spoken
 from hpedit.cases.photos import Draft, Photo
 
 WORDINGS: dict[str, tuple[str, ...]] = {

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpedit.cases.coco import COCO
 from hpedit.cases.instructions.checks import clean, refusal
 from hpedit.cases.instructions.languages import known_languages
 from hpedit.cases.instructions.templates import TemplateWriter
 from hpedit.cases.instructions.written import Writer, Written
+from hpedit.cases.labels.coco import COCO
 from hpedit.cases.photos import Draft, Photo
 from hpedit.cases.recipe import InstructionsSection
 from hpedit.errors import HPEditError

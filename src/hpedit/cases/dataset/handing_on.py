@@ -1,4 +1,4 @@
-"""8-dataset: what a build has found, put together for `dataset.write_dataset`."""
+"""8-dataset: what a build has found, put together for `write.write_dataset`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from hpedit.cases import parts, steps
 from hpedit.cases.balance import Cell
-from hpedit.cases.dataset import fate_cells, write_dataset
+from hpedit.cases.dataset.facts import Facts
+from hpedit.cases.dataset.sheet import SheetRow, choose
+from hpedit.cases.dataset.write import fate_cells, write_dataset
 from hpedit.cases.decisions import BALANCED, fate_of
-from hpedit.cases.facts import Facts
 from hpedit.cases.hardness import Fate
 from hpedit.cases.recipe import CasesRecipe
-from hpedit.cases.sheet import SheetRow, choose
 from hpedit.cases.stages import Stage
 from hpedit.records import Case
 from hpedit.store.atomic import read_json

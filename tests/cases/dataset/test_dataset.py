@@ -15,14 +15,14 @@ from huggingface_hub import DatasetCard
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from hpedit.cases.card import cell, header
-from hpedit.cases.dataset import Facts, fate_cells, write_dataset
-from hpedit.cases.facts import Content, public_recipe
+from hpedit.cases.dataset.card import cell, header
+from hpedit.cases.dataset.facts import Content, public_recipe
+from hpedit.cases.dataset.lettering import UNDRAWABLE, drawable, width, wrap
+from hpedit.cases.dataset.plots import by_category, by_task, distribution_plot
+from hpedit.cases.dataset.sheet import CELLS, SheetRow, choose, thumbnail, write_sheet
+from hpedit.cases.dataset.write import Facts, fate_cells, write_dataset
 from hpedit.cases.hardness import Fate
-from hpedit.cases.lettering import UNDRAWABLE, drawable, width, wrap
-from hpedit.cases.plots import by_category, by_task, distribution_plot
 from hpedit.cases.recipe import CasesRecipe
-from hpedit.cases.sheet import CELLS, SheetRow, choose, thumbnail, write_sheet
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.tables import case_row, read_cases

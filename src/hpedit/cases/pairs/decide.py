@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, TypeVar
 
-from hpedit.cases.circles import break_circles
+from hpedit.cases.pairs.circles import break_circles
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import SWAPPED_VOTE, VOTES, Response
 

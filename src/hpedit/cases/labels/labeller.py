@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
-from hpedit.cases.coco import COCO
+from hpedit.cases.labels.coco import COCO
 from hpedit.cases.recipe import LabelsSection
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) 
         return GivenLabels(section.by == "given", frozenset(section.categories))
     assert section.model is not None or judge is not None, "the recipe's schema asks for it"
     if section.by == "clip":
-        from hpedit.cases.zero_shot import ZeroShotLabeller
+        from hpedit.cases.labels.zero_shot import ZeroShotLabeller
 
         return ZeroShotLabeller.load(str(section.model), section.revision, categories, section.min_probability)
-    from hpedit.cases.judge_labels import JudgeLabeller
+    from hpedit.cases.labels.judge import JudgeLabeller
     from hpedit.scorer.backends.load import load_writing_judge
 
     judge = judge or load_writing_judge(str(section.model), revision=section.revision)

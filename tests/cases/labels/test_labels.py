@@ -3,8 +3,8 @@
 import pytest
 from tests.conftest import picture
 
-from hpedit.cases.coco import COCO, indefinite, spoken
-from hpedit.cases.labels import Label, load_labeller
+from hpedit.cases.labels.coco import COCO, indefinite, spoken
+from hpedit.cases.labels.labeller import Label, load_labeller
 from hpedit.cases.recipe import LabelsSection
 from hpedit.errors import HPEditError
 
@@ -67,7 +67,7 @@ def saved(request, tmp_path_factory):
 def test_zero_shot_agrees_with_the_pipeline_of_transformers(saved):
     from transformers import pipeline
 
-    from hpedit.cases.zero_shot import PROMPT
+    from hpedit.cases.labels.zero_shot import PROMPT
     from hpedit.quiet import quiet_loading
 
     kind, path = saved

@@ -11,8 +11,8 @@ from tests.conftest import picture
 from tests.rate.answered_store import answer, undo
 from typer.testing import CliRunner
 
-from hpedit.cases.pair_table import build_pairs, read_pairs, read_weights
-from hpedit.cases.pairs import PairRules
+from hpedit.cases.pairs.decide import PairRules
+from hpedit.cases.pairs.table import build_pairs, read_pairs, read_weights
 from hpedit.cli import app
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import Response

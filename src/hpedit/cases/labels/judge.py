@@ -11,9 +11,9 @@ from typing import Any, Literal, cast
 from PIL import Image
 from pydantic import ConfigDict, ValidationError, create_model
 
-from hpedit.cases.coco import indefinite, spoken
 from hpedit.cases.instructions.schema import THERE, shown
-from hpedit.cases.labels import Label
+from hpedit.cases.labels.coco import indefinite, spoken
+from hpedit.cases.labels.labeller import Label
 from hpedit.scorer.backends.protocol import IMAGE, YES_NO, Question
 from hpedit.scorer.backends.writing import Prompt, WritingJudge
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpedit.cases.card import counts_json, has_categories, render_card
-from hpedit.cases.facts import Content
-from hpedit.cases.facts import Facts as Facts
+from hpedit.cases.dataset.card import counts_json, has_categories, render_card
+from hpedit.cases.dataset.facts import Content
+from hpedit.cases.dataset.facts import Facts as Facts
+from hpedit.cases.dataset.plots import by_category, by_task, distribution_plot
+from hpedit.cases.dataset.sheet import SheetRow, write_sheet
 from hpedit.cases.hardness import DROPPED, Fate
 from hpedit.cases.parts import CANDIDATES
-from hpedit.cases.plots import by_category, by_task, distribution_plot
 from hpedit.cases.recipe import CasesRecipe
-from hpedit.cases.sheet import SheetRow, write_sheet
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.images import png_bytes

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-from tests.cases.hub import TOKEN, Hub, running
+from tests.cases.dataset.hub import TOKEN, Hub, running
 from tests.cases.test_dataset import build
 from typer.testing import CliRunner
 
-from hpedit.cases.push import push_dataset
+from hpedit.cases.dataset.push import push_dataset
 from hpedit.cli import app
 from hpedit.errors import HPEditError
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
-from hpedit.cases.facts import Counts
-from hpedit.cases.lettering import GREY, INK, MUTED, OCHRE, PAPER, RULE, TEAL, drawable, font, shorten, width
+from hpedit.cases.dataset.facts import Counts
+from hpedit.cases.dataset.lettering import GREY, INK, MUTED, OCHRE, PAPER, RULE, TEAL, drawable, font, shorten, width
 from hpedit.tasks import TASK_BY_ID
 
 Rows = list[tuple[str, list[int]]]

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hpedit.cases.coco import indefinite, spoken
-from hpedit.cases.labels import Label
+from hpedit.cases.labels.coco import indefinite, spoken
+from hpedit.cases.labels.labeller import Label
 from hpedit.editors.fingerprint import folder_fingerprint
 from hpedit.errors import HPEditError
 from hpedit.quiet import quiet_loading

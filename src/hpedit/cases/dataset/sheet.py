@@ -14,8 +14,21 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from hpedit.cases.dataset.lettering import (
+    GREEN,
+    INK,
+    MUTED,
+    PAPER,
+    RED,
+    RULE,
+    TEAL,
+    drawable,
+    font,
+    shorten,
+    width,
+    wrap,
+)
 from hpedit.cases.hardness import DROPPED, MEANING, Fate, Reason
-from hpedit.cases.lettering import GREEN, INK, MUTED, PAPER, RED, RULE, TEAL, drawable, font, shorten, width, wrap
 from hpedit.store.atomic import atomic_write
 from hpedit.store.images import png_bytes
 from hpedit.tasks import TASK_BY_ID, TASK_IDS

@@ -16,9 +16,9 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hpedit import __version__
-from hpedit.cases.facts import Content, Facts, public_recipe
+from hpedit.cases.dataset.facts import Content, Facts, public_recipe
+from hpedit.cases.dataset.plots import by_task
 from hpedit.cases.hardness import DROPPED, KEPT, MEANING
-from hpedit.cases.plots import by_task
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.tasks import TASK_BY_ID
 

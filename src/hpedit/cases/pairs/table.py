@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.pairs import PairRules, Preference, decide_pairs
+from hpedit.cases.pairs.decide import PairRules, Preference, decide_pairs
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import Response
 from hpedit.records import Case

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpedit.cases.dataset import CARD, COUNTS, DATA, PLOTS, SHEETS
+from hpedit.cases.dataset.write import CARD, COUNTS, DATA, PLOTS, SHEETS
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import read_json
 

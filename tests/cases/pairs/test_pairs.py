@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.shared_data import shared_data
 
-from hpedit.cases.circles import break_circles
-from hpedit.cases.pairs import PairRules, decide_pairs
+from hpedit.cases.pairs.circles import break_circles
+from hpedit.cases.pairs.decide import PairRules, decide_pairs
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import VOTES, Response
 from hpedit.rate.exchange.tables import read_table

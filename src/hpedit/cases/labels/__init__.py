@@ -1,0 +1,1 @@
+"""The category of a photograph: as given, by CLIP or SigLIP, or by a VLM."""
