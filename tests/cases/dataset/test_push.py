@@ -15,7 +15,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 from tests.cases.dataset.hub import TOKEN, Hub, running
-from tests.cases.test_dataset import build
+from tests.cases.dataset.test_dataset import build
 from typer.testing import CliRunner
 
 from hpedit.cases.dataset.push import push_dataset
