@@ -100,7 +100,7 @@ def test_below_the_least_probability_there_is_no_category(saved):
 
 
 def test_labels_do_not_depend_on_what_shares_a_batch(saved, monkeypatch):
-    from hpedit.cases import zero_shot
+    from hpedit.cases.labels import zero_shot
 
     labeller = load_labeller(LabelsSection(by="clip", model=saved[1], min_probability=0.0))
     whole = labeller.label(IMAGES)
