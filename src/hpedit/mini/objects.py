@@ -20,6 +20,7 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageOps
 
+from hpedit.cases.instructions.checks import refusal
 from hpedit.errors import HPEditError
 from hpedit.mini.drawing import OBJECT, Alpha, place
 from hpedit.mini.photos import Pixels
@@ -186,8 +187,8 @@ def _scaled(rgba: Pixels) -> tuple[Pixels, Alpha]:
 def name_of(path: Path) -> str:
     """What a cut-out shows: the first sentence of the text beside it, without article, or else its file's name.
 
-    A sentence of more than MAX_WORDS words is no name. From the file's name go numbers and marks: "02_red-fox" is
-    "red fox".
+    A sentence of more than MAX_WORDS words, or one that no instruction may hold, is no name. From the file's name go
+    numbers and marks: "02_red-fox" is "red fox".
     """
     text = path.with_suffix(".txt")
     if text.is_file():
@@ -196,6 +197,6 @@ def name_of(path: Path) -> str:
         without = _ARTICLE.sub("", sentence)
         # Only without an article the capital is the sentence's and not the name's.
         name = without if without != sentence else sentence[:1].lower() + sentence[1:]
-        if 0 < len(name.split()) <= MAX_WORDS and not re.search(r"[{}\x00-\x1f]", name):
+        if 0 < len(name.split()) <= MAX_WORDS and not refusal(name) and not re.search(r"[{}\ufffd]", name):
             return name
     return " ".join(re.sub(r"[\W\d_]+", " ", path.stem).split()).lower() or "object"
