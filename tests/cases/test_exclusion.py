@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +68,6 @@ def test_several_benches_and_none(bench: Path, tmp_path: Path) -> None:
     assert Exclusion.of([]).reason("c0", "p0", *fingerprints(photo(0))) is None
     with pytest.raises(HPEditError, match="holds no cases"):
         Exclusion.of([tmp_path / "gone"])
-
-
-def test_the_fingerprint_follows_the_benches(bench: Path, tmp_path: Path) -> None:
-    before = Exclusion.of([bench]).fingerprint
-    shutil.copytree(bench, tmp_path / "copy")
-    assert Exclusion.of([tmp_path / "copy"]).fingerprint == before
-    assert Exclusion.of([bench], near=3).fingerprint != before
-    assert Exclusion.of([]).fingerprint != before
 
 
 def test_D9_no_further_picture_of_a_case_is_the_benchs(bench: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 
 from hpedit.cases.duplicates import NO_HASH, Hashes, fingerprints
 from hpedit.cases.sources.ready import case_files
-from hpedit.store.run_folder import hash_path
 from hpedit.store.tables import iter_cases
 
 NEAR = 6
@@ -31,8 +29,6 @@ class Exclusion:
     """Perceptual hashes of the source pictures that have one."""
     names: tuple[str, ...] = ()
     """What a message calls each of `hashes`."""
-    fingerprint: str = ""
-    """SHA-256 (hex) of the benches' content."""
 
     @classmethod
     def of(cls, paths: Sequence[Path | str], near: int = NEAR) -> Exclusion:
@@ -40,10 +36,8 @@ class Exclusion:
         ids: dict[str, str] = {}
         shas: dict[str, str] = {}
         hashes: dict[int, str] = {}
-        digest = hashlib.sha256(f"{near}".encode())
         for path in map(Path, paths):
             for file in case_files(path):
-                digest.update(hash_path(file).encode())
                 for case in iter_cases(file):
                     name = f"case {case.id} of {path.name}"
                     ids.setdefault(case.id, name)
@@ -54,7 +48,7 @@ class Exclusion:
                         hashes.setdefault(hashed, name)
         hashes.pop(NO_HASH, None)
         values = np.array(list(hashes), np.uint64)
-        return cls(near, ids, shas, values, tuple(hashes.values()), digest.hexdigest())
+        return cls(near, ids, shas, values, tuple(hashes.values()))
 
     def reason(self, id: str, source_id: str, sha: str, phash: int) -> str | None:
         """Why a photograph or case may not be trained on, in one line; None if it may.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hpedit.scorer.protocol import Scorer
 
 LAYOUT = 2
-"""Of the files between the stages; a build of another layout is stale from its first stage on."""
+"""Of the files between the stages, and of the labellers' prompts; a build of another one is stale from the first on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,18 +239,6 @@ def test_a_server_that_is_down_stops_the_build():
         load_writer(section, 0, judge=judge).write([PHOTO], [""])
 
 
-def test_the_fingerprint_names_judge_prompts_and_settings():
-    with vlm("x") as server:
-        judge = judge_of(server)
-
-        def name(seed=0, **settings):
-            section = InstructionsSection(by="judge", **{"model": "x", **settings})
-            return load_writer(section, seed, judge=judge).fingerprint
-
-        assert name() == name() == name(model="y")
-        assert len({name(), name(1), name(wordings=2), name(feasibility=False)}) == 4
-
-
 def test_large_photographs_are_shown_smaller():
     assert shown(Image.new("RGB", (4000, 1000))).size == (1280, 320)
     assert shown(PIXEL) is PIXEL

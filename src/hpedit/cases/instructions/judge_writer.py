@@ -87,15 +87,6 @@ class JudgeWriter:
         self.seed = seed
         self.categories = tuple(categories)
 
-    @property
-    def fingerprint(self) -> str:
-        """Judge, prompts, settings and seed, 16 hex digits."""
-        settings = self.section.model_dump(mode="json", exclude={"model", "revision", "objects"})
-        text = json.dumps(
-            [self.judge.fingerprint, words_fingerprint(), settings, self.seed, self.categories], sort_keys=True
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
     def write(self, photos: Sequence[Photo], categories: Sequence[str]) -> list[Written]:
         """See `Writer`.
 

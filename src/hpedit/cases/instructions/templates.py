@@ -211,12 +211,6 @@ class TemplateWriter:
         self.objects = tuple(dict.fromkeys(objects))
         self.seed = seed
 
-    @property
-    def fingerprint(self) -> str:
-        """All words and settings, 16 hex digits."""
-        settings = [words_fingerprint(), self.tasks, self.per_photo, self.wordings, self.objects, self.seed]
-        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-
     def write(self, photos: Sequence[Photo], categories: Sequence[str]) -> list[Written]:
         """Drafts for each photograph; `categories` are those of `Labeller.label`, empty where there is none."""
         return [self._write(photo, category) for photo, category in zip(photos, categories, strict=True)]

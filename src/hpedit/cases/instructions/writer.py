@@ -8,7 +8,6 @@ Photographs that come with instructions keep theirs, and none are written for th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,11 +92,6 @@ class GivenWriter:
 
     def __init__(self, other: Writer | None) -> None:
         self.other = other
-
-    @property
-    def fingerprint(self) -> str:
-        """The other writer's, under this one's rules."""
-        return hashlib.sha256(f"given first|{self.other and self.other.fingerprint}".encode()).hexdigest()[:16]
 
     def write(self, photos: Sequence[Photo], categories: Sequence[str]) -> list[Written]:
         """See `Writer`."""

@@ -27,11 +27,6 @@ class Writer(Protocol):
     What it writes for a photograph depends on nothing but the photograph, its category, the settings and the seed.
     """
 
-    @property
-    def fingerprint(self) -> str:
-        """Names words, model and settings."""
-        ...
-
     def write(self, photos: Sequence[Photo], categories: Sequence[str]) -> list[Written]:
         """One result a photograph, in order. `categories`: see `Labeller.label`; empty where there is none."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -45,12 +44,6 @@ class JudgeLabeller:
         self._schema = json.dumps(self._answer.model_json_schema())
         names = ", ".join(self.categories)
         self._ask = ASK.format(names=names, first=self.categories[0], nothing=NOTHING)
-
-    @property
-    def fingerprint(self) -> str:
-        """Judge, categories, wording and threshold, 16 hex digits."""
-        parts = [self.judge.fingerprint, self._schema, self._ask, THERE, self.min_probability]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:  # noqa: ARG002
         """See `Labeller`; where the judge can't be read there is no category, and the probability is NaN.

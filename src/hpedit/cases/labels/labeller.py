@@ -9,8 +9,6 @@ a photograph of nothing in the list must not be counted as one of a toaster.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -39,11 +37,6 @@ class Label:
 
 class Labeller(Protocol):
     """Whoever names the main object."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Names model, categories and settings."""
-        ...
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
         """One label a picture, in order. `given`: the labels that came with each, the main one first."""
@@ -86,11 +79,6 @@ class GivenLabels:
     def __init__(self, take: bool, categories: frozenset[str] = frozenset()) -> None:
         self.take = take
         self.categories = categories
-
-    @property
-    def fingerprint(self) -> str:
-        """The settings, 16 hex digits."""
-        return hashlib.sha256(json.dumps(["given", self.take, sorted(self.categories)]).encode()).hexdigest()[:16]
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
         """See `Labeller`."""

@@ -7,8 +7,6 @@ et al. 2023, arXiv 2303.15343) a probability for each on its own (sigmoid). Both
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from torch import Tensor
 
 from hpedit.cases.labels.coco import indefinite, spoken
 from hpedit.cases.labels.labeller import Label
-from hpedit.editors.fingerprint import folder_fingerprint
 from hpedit.errors import HPEditError
 from hpedit.quiet import quiet_loading
 
@@ -37,20 +34,16 @@ class ZeroShotLabeller:
     Args:
         model: Gives logits for pairs of picture and text.
         processor: Its processor.
-        weights: Name of the weights.
         categories: What to choose from, at least one.
         min_probability: Below it a photograph has no category, 0 to 1.
     """
 
-    def __init__(
-        self, model: Any, processor: Any, weights: str, categories: Sequence[str], min_probability: float
-    ) -> None:
+    def __init__(self, model: Any, processor: Any, categories: Sequence[str], min_probability: float) -> None:
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
         self.categories = tuple(categories)
         self.min_probability = min_probability
         self.sigmoid = model.config.model_type in SIGMOID
-        self._weights = weights
         self._names: Tensor | None = None
 
     @classmethod
@@ -76,15 +69,7 @@ class ZeroShotLabeller:
                 f"the labeller {model!r} can't be loaded: {error}",
                 hint="give labels.model a folder or the hub id of a CLIP or SigLIP, as openai/clip-vit-large-patch14",
             ) from error
-        commit = getattr(network.config, "_commit_hash", None) or revision or "main"
-        weights = folder_fingerprint(Path(model)) if local else f"{model}@{commit}"
-        return cls(network.to(device), processor, weights, categories, min_probability)
-
-    @property
-    def fingerprint(self) -> str:
-        """Weights, categories, wording and threshold, 16 hex digits."""
-        parts = [self._weights, self.categories, PROMPT, self.min_probability]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return cls(network.to(device), processor, categories, min_probability)
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:  # noqa: ARG002
         """See `Labeller`; labels that came with the photographs are not looked at."""
