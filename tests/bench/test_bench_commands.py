@@ -139,6 +139,12 @@ def test_a_comparison_is_not_written_into_a_model(tmp_path: Path) -> None:
         run("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "b"))
     with pytest.raises(HPEditError, match="is not the folder of a comparison"):
         run("report", str(tmp_path / "a"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("of a demo")
+    with pytest.raises(HPEditError, match=r"is not empty: it has report\.html"):
+        run("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "mine"))
+    assert (tmp_path / "mine" / "report.html").read_text() == "of a demo"
     shown = run("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c"))
+    assert run("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")) == shown
     assert "report: " in shown
     assert b"pixelated" not in (tmp_path / "c" / "report.html").read_bytes().partition(b"</style>")[2]

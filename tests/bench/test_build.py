@@ -212,3 +212,13 @@ def test_a_table_without_cases_and_a_missing_one_are_named(tmp_path: Path) -> No
     with pytest.raises(HPEditError, match="holds no cases"):
         build_bench(tmp_path / "empty.parquet", tmp_path / "out", Wanted())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    source = make_cases(tmp_path / "source")
+    before = source.read_bytes()
+    with pytest.raises(HPEditError, match=r"is not empty: it has cases\.parquet"):
+        build_bench(source, source.parent, Wanted(1))
+    with pytest.raises(HPEditError, match="is a file, not a folder"):
+        build_bench(source, source, Wanted(1))
+    assert source.read_bytes() == before

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.bench.check import DROPPED, KEPT, MENDED, UNDECIDED, Verdict, read_checks
+from hpedit.bench.folder import refuse_foreign
 from hpedit.cases.build import run_build
 from hpedit.cases.dataset.write import DATA
 from hpedit.cases.folder import CasesFolder
@@ -78,6 +79,7 @@ def build_bench(source: Path, out: Path, wanted: Wanted, checked: Path | None = 
     tables = case_tables(source)
     entries = list(read_index(tables))
     asked = {**_plain(wanted), "source": _content(entries)}
+    refuse_foreign(out, RESULT, PROPOSED)
     _refuse_other(out, asked, checked)
     out.mkdir(parents=True, exist_ok=True)
     ahead = replace(wanted, per_task=wanted.per_task + math.ceil(round(wanted.per_task * wanted.spare, 6)))

@@ -13,12 +13,12 @@ from typing import Any
 
 from hpedit.bench.comparison import compare_models
 from hpedit.bench.figures import counted
-from hpedit.bench.folder import BenchFolder, Instrument
+from hpedit.bench.folder import BenchFolder, Instrument, refuse_foreign
 from hpedit.bench.given import GivenEdits, match_edits, some_of
 from hpedit.bench.human import read_human_scores
 from hpedit.bench.leakage import refuse_trained_on, run_of_lora, training_cases
 from hpedit.bench.run import cases_fingerprint, run_bench, run_given
-from hpedit.bench.tables import write_tables
+from hpedit.bench.tables import TABLE, write_tables
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.report.bench_page import write_bench_page
@@ -266,6 +266,7 @@ def compare_folders(
     folders = [BenchFolder.open(path) for path in paths]
     if any(out.resolve() == folder.path.resolve() for folder in folders):
         raise HPEditError(f"{out} is the benchmark of a model", hint="choose another folder for the comparison")
+    refuse_foreign(out, TABLE)
     human = read_human_scores(ratings, folders) if ratings else None
     result = compare_models(folders, human, seed)
     pictures, note = _pictures(folders, cases, result["instruments"], human.means if human else {})

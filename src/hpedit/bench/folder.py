@@ -165,6 +165,17 @@ def scores_file(path: Path, instrument: Instrument) -> Path:
     return path / SCORES / f"{instrument.stem}.jsonl"
 
 
+def refuse_foreign(out: Path, *marks: str) -> None:
+    """HPEditError if `out` is a file, or a folder with things in it but none of the files `marks` that make it ours."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise HPEditError(f"{out} is a file, not a folder", hint="choose another --out")
+    theirs = sorted(file.name for file in out.iterdir() if not file.name.startswith("."))
+    if theirs and not any(mark in theirs for mark in marks):
+        raise HPEditError(f"{out} is not empty: it has {theirs[0]}", hint="choose another --out, or an empty folder")
+
+
 def stage_totals(path: Path) -> dict[str, dict[str, float]]:
     """Stage -> {"count", "seconds"}, summed over all sittings."""
     totals: dict[str, dict[str, float]] = {}

@@ -14,6 +14,8 @@ from hpedit.store.atomic import atomic_write, dump_json
 
 Result = Mapping[str, Any]
 
+TABLE = "compare.json"
+"""Written first: a folder that has it is that of a comparison."""
 CSV_COLUMNS = (
     "instrument", "title", "task", "model", "n", "sources", "mean", "mean_low", "mean_high", "gain", "gain_low",
     "gain_high", "p", "p_holm", "win", "tie", "loss", "share_low", "share_high",
@@ -28,7 +30,7 @@ _LATEX = {
 
 def write_tables(out: Path, result: Result) -> None:
     """Write the four files into the folder `out`, each atomically; equal results give equal bytes."""
-    atomic_write(out / "compare.json", dump_json(result))
+    atomic_write(out / TABLE, dump_json(result))
     atomic_write(out / "compare.md", markdown(result))
     atomic_write(out / "compare.csv", comma_separated(result))
     atomic_write(out / "compare.tex", latex(result))
