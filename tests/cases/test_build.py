@@ -129,6 +129,14 @@ def test_nothing_usable_is_an_error_that_names_the_first_reason(tmp_path: Path) 
         run_build(recipe(tmp_path / "out", [{"folder": str(tmp_path / "photos")}]))
 
 
+def test_no_candidate_is_an_error_that_names_why_instructions_were_rejected(tmp_path: Path, make_case) -> None:  # type: ignore[no-untyped-def]
+    case = make_case()
+    odd = type(case)(**{name: getattr(case, name) for name in case.__slots__} | {"instruction": "?!"})
+    write_cases(tmp_path / "cases.parquet", [odd])
+    with pytest.raises(HPEditError, match="of 0 instructions; of 1 rejected ones 1 since the instruction has no lett"):
+        run_build(recipe(tmp_path / "out", [{"cases": str(tmp_path / "cases.parquet")}]))
+
+
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos", 1)
     (tmp_path / "out").mkdir()

@@ -13,6 +13,7 @@ command continues. What the stages write depends on recipe and inputs alone: two
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,14 +218,24 @@ def _refuse_nothing(stage: Stage) -> None:
         )
     if stage.name == steps.BALANCE and not counts["candidates"]:
         raise HPEditError(
-            f"no candidate is left of {counts['drafts']} instructions",
-            hint="see instructions and balance in the recipe, and rejected instructions in 4-drafts",
+            f"no candidate is left of {counts['drafts']} instructions{_why_rejected(stage.out)}",
+            hint="see instructions and balance in the recipe",
         )
     if stage.name == steps.FILTER and not counts["kept"]:
         raise HPEditError(
             "every case is already solved, impossible or unscorable: nothing is left to train on",
             hint="build more or harder cases",
         )
+
+
+def _why_rejected(out: Path) -> str:
+    """The most frequent reason why an instruction was rejected, if any was."""
+    files = parts.part_files(out / steps.DRAFTS)
+    reasons = Counter(row["reason"] for file in files for row in parts.read_rows(file, ("reason",)) if row["reason"])
+    if not reasons:
+        return ""
+    (reason, count), *_ = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+    return f"; of {reasons.total()} rejected ones {count} since {reason}"
 
 
 def _why_none(stage: Stage, counts: dict[str, Any]) -> str:

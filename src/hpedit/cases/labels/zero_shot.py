@@ -66,7 +66,7 @@ class ZeroShotLabeller:
                 processor = AutoProcessor.from_pretrained(model, **asked)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise HPEditError(
-                f"the labeller {model!r} can't be loaded: {error}",
+                f"the labeller {model!r} can't be loaded: {' '.join(str(error).split())}",
                 hint="give labels.model a folder or the hub id of a CLIP or SigLIP, as openai/clip-vit-large-patch14",
             ) from error
         return cls(network.to(device), processor, categories, min_probability)
