@@ -173,6 +173,19 @@ def test_D6_a_duplicate_with_other_instructions_stays_for_them_as_one_unit(tmp_p
     assert result["duplicates"]["exact"] == 1
 
 
+def test_D6_duplicates_bring_all_photographs_of_their_source_id_into_one_unit(tmp_path: Path) -> None:
+    rows = []
+    pictures = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 4}
+    for (name, seed), source in zip(pictures.items(), ("p1", "p2", "p2", "p3", "p3", "p4"), strict=True):
+        photograph(seed).save(tmp_path / f"{name}.png")
+        text = {"image": f"{name}.png", "source_id": source, "instruction": f"remove cup {name}", "task": "removal"}
+        rows.append(json.dumps(text) + "\n")
+    (tmp_path / "t.jsonl").write_text("".join(rows))
+    run_build(recipe(tmp_path / "out", [{"table": str(tmp_path / "t.jsonl")}]))
+    units = {case.instruction[-1]: case.source_id for case in CasesFolder(tmp_path / "out").kept()}
+    assert units == {"a": "p1", "b": "p1", "c": "p1", "d": "p1", "e": "p1", "f": "p4"}
+
+
 def test_ids_can_name_files_and_stay_apart() -> None:
     assert re.fullmatch("0_a_b.jpg-style-[0-9a-f]{8}", case_id("0/a b.jpg", "f00d", "style", "x", ""))
     assert case_id("0/a", "f00d", "style", "x", "my case/1") == "my_case_1"

@@ -69,17 +69,18 @@ def decide_unique(out: Path, near: int, exclusion: Exclusion) -> dict[str, int]:
     """Which photographs stay.
 
     Dropped are what a bench holds, and duplicates. A duplicate with instructions of its own stays for those that the
-    photograph which it repeats does not have, as one unit with it: the two are never split between fitting and testing.
+    photograph which it repeats does not have. Duplicates, and all photographs that share a source_id with either, are
+    one unit: they are never split between fitting and testing.
     Ready cases are compared by sources and instruction together.
     """
     found = _index(out, exclusion)
     names = list(found.shas)
     duplicates = find_duplicates(names, list(found.shas.values()), list(found.hashes.values()), near)
     counts = found.counts
-    units: dict[str, str] = {}
+    units = _Units()
     said: dict[str, set[int]] = {name: set(sayings) for name, sayings in found.sayings.items()}
     for duplicate in duplicates:
-        units[duplicate.dropped] = found.units[duplicate.kept]
+        units.join(found.units[duplicate.kept], found.units[duplicate.dropped])
         new = set(found.sayings.get(duplicate.dropped, ())) - said.setdefault(duplicate.kept, set())
         said[duplicate.kept] |= new
         if not new:
@@ -141,7 +142,26 @@ def _hash(*texts: str) -> int:
     return int.from_bytes(hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
-def _fates(path: Path, part: int, found: _Photos, units: Mapping[str, str]) -> Sequence[parts.Row]:
+class _Units:
+    """Source ids that were found to be one unit (a disjoint-set forest); most are a unit of their own."""
+
+    def __init__(self) -> None:
+        self._up: dict[str, str] = {}
+
+    def of(self, name: str) -> str:
+        """The unit's name: the source id of a photograph that was kept."""
+        while (above := self._up.get(name)) is not None:
+            # Every second step is cut short, so that the ways stay short.
+            self._up[name] = name = self._up.get(above, above)
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        """Make two one, under the name of the first."""
+        if (first := self.of(one)) != (second := self.of(other)):
+            self._up[second] = first
+
+
+def _fates(path: Path, part: int, found: _Photos, units: _Units) -> Sequence[parts.Row]:
     counts = found.counts
     rows: list[parts.Row] = []
     for place, row in enumerate(parts.read_rows(path, ("id", "reason", "source_id", "sha"))):
@@ -154,7 +174,7 @@ def _fates(path: Path, part: int, found: _Photos, units: Mapping[str, str]) -> S
             counts["repeated"] += 1
         counts["photos"] += 1
         counts["kept"] += reason is None
-        unit = units.get(row["id"], row["source_id"])
+        unit = units.of(row["source_id"])
         kept = {"kept": reason is None, "reason": reason}
         rows.append({"row": place, "id": row["id"], "sha": row["sha"], "unit": unit, **kept})
     return rows
