@@ -14,6 +14,9 @@ export HF_HUB_OFFLINE ?= 1
 # uv does not read the settings of pip; a wheel at hand should serve both.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
+# A file's tests stay in one process, which keeps what they share; one thread each leaves the cores to the processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
 help:  ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
@@ -32,13 +35,13 @@ demo: setup  ## run the whole loop in the mini world; prints the path of a repor
 	$(BIN)/hpedit demo
 
 test: setup  ## run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: setup  ## lint, format, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow" -n auto
+	$(PYTEST) -q -m "not slow"
 
 bench: setup  ## base against the demo's post-trained mini editor, on its held-out cases
 	@if test -f $(RUN)/bench/cases.parquet && test -d $(RUN)/train/lora; then \
