@@ -29,6 +29,8 @@ class Hub:
     """Large files by SHA-256, whether a commit names them or not."""
     received: list[str] = field(default_factory=list)
     """SHA-256 of each large file in the order of arrival, whole ones alone."""
+    let_in: int = 0
+    """Large files that it began to take."""
     commits: list[str] = field(default_factory=list)
     cut_after: int | None = None
     """Large files that it still takes; in the midst of the next it hangs up, and of all after it."""
@@ -143,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         name, size = self.path.rpartition("/")[2], int(self.headers["Content-Length"])
         with self.hub.lock:
-            cut = self.hub.cut_after is not None and len(self.hub.received) >= self.hub.cut_after
+            # Several come at a time, so each is counted as it is let in.
+            cut = self.hub.cut_after is not None and self.hub.let_in >= self.hub.cut_after
+            self.hub.let_in += not cut
         if cut:
             self.rfile.read(size // 2)
             if self.hub.hold is not None:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -212,6 +213,23 @@ def test_two_processes_share_a_file(tmp_path: Path) -> None:
     judge = CachedJudge(CountingJudge(), tmp_path / "a")
     judge.ask([q for edit in range(25) for q in edit_questions(edit)])
     assert judge.misses == 0
+
+
+def test_all_who_make_a_file_at_once_can_use_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    start = threading.Barrier(8)
+
+    def use(path: Path) -> None:
+        judge = CachedJudge(CountingJudge(), path)
+        start.wait()
+        judge.ask(edit_questions(0)[:1])
+
+    for number in range(25):
+        users = [threading.Thread(target=use, args=(tmp_path / str(number),)) for _ in range(8)]
+        for user in users:
+            user.start()
+        for user in users:
+            user.join()
+    assert not caplog.messages
 
 
 @pytest.mark.slow

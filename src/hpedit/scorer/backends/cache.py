@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ CHUNK = 256
 """About how many questions are asked before their answers are stored: a stopped run loses no more."""
 WAIT = 30.0
 """Seconds to wait for another process that is writing."""
+PAUSE = 0.01
+"""Seconds between two tries."""
 SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest TEXT NOT NULL)"
 
 
@@ -79,9 +82,7 @@ class CachedJudge:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=WAIT)) as connection:
             if not self._ready:
-                # A write-ahead log: readers and a writer do not wait for each other, a kill leaves the last commit.
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute(SCHEMA)
+                _prepare(connection)
                 self._ready = True
             with connection:
                 yield connection
@@ -113,6 +114,24 @@ class CachedJudge:
                 connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
         except (sqlite3.Error, OSError) as error:
             logger.warning("%s: %d answers can't be stored: %s", self.path, len(rows), error)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make a new file ours.
+
+    A write-ahead log: readers and a writer do not wait for each other, a kill leaves the last commit. Where several
+    processes turn it on together, SQLite refuses all but one at once, whatever the connection's timeout: they try again.
+    """
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(SCHEMA)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(PAUSE)
 
 
 def question_keys(questions: Sequence[Question], fingerprint: str) -> list[str]:
