@@ -120,7 +120,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     """Make a new file ours.
 
     A write-ahead log: readers and a writer do not wait for each other, a kill leaves the last commit. Where several
-    processes turn it on together, SQLite refuses all but one at once, whatever the connection's timeout: they try again.
+    processes turn it on together, SQLite refuses all but one, whatever the connection's timeout: they try again.
     """
     end = time.monotonic() + WAIT
     while True:
