@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hpedit.rl.losses.precision import is_full_precision
+
 
 @dataclass(frozen=True, slots=True)
 class GRPOLoss:
@@ -30,12 +32,23 @@ def grpo_loss(log_prob: Tensor, log_prob_old: Tensor, advantage: Tensor, *, clip
     """Loss per sample.
 
     Args:
-        log_prob: (B,) under the weights being trained.
+        log_prob: (B,) under the weights being trained; float32 or float64.
         log_prob_old: (B,) as stored by the rollout, float32: rounding it to bf16 would eat the clip range.
         advantage: (B,).
         clip: e > 0. 1e-4 for edits; with two updates an iteration |ratio - 1| reaches 5e-4 to 1e-3.
     """
-    ratio = torch.exp(log_prob - log_prob_old.detach())
+    assert is_full_precision(log_prob, log_prob_old), "log-probabilities are float32 or float64"
+    return clipped_surrogate(torch.exp(log_prob - log_prob_old.detach()), advantage, clip)
+
+
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> GRPOLoss:
+    """max(-A ratio, -A clip(ratio, 1 - e, 1 + e)) per sample: what the policy gains by leaving the range is not paid.
+
+    Args:
+        ratio: (B,) of the two policies' densities; carries the gradient.
+        advantage: (B,).
+        clip: e > 0.
+    """
     free = -advantage * ratio
     bounded = -advantage * ratio.clamp(1.0 - clip, 1.0 + clip)
     return GRPOLoss(torch.maximum(free, bounded), ratio.detach(), (bounded > free).detach())

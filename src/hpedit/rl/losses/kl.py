@@ -2,11 +2,16 @@
 
 The base is the same model with its LoRA switched off, never a second copy. Weight 0 means that no reference forward is
 run at all.
+
+Normalisation: per sample, a mean over the dimensions of a sample.
+Non-finite values are passed on: the trainer stops on them and says where.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
+
+from hpedit.rl.losses.precision import at_least_float32, batch_mean
 
 
 def kl_to_base(mu: Tensor, mu_ref: Tensor, std: Tensor, dt: Tensor) -> Tensor:
@@ -21,5 +26,20 @@ def kl_to_base(mu: Tensor, mu_ref: Tensor, std: Tensor, dt: Tensor) -> Tensor:
     Returns:
         (B,) 0 with zero gradient where the policy equals its base.
     """
-    g_squared = std.flatten(1).mean(1).square() / -dt.to(std)
-    return (mu - mu_ref.detach()).square().flatten(1).mean(1) / (2.0 * g_squared)
+    g_squared = batch_mean(std).square() / -dt.to(std)
+    return batch_mean((mu - mu_ref.detach()).square()) / (2.0 * g_squared)
+
+
+def velocity_kl(v: Tensor, v_ref: Tensor) -> Tensor:
+    """mean((v - v_ref)^2), as DiffusionNFT weighs it (arXiv 2509.16117). Half precision is taken to float32 first.
+
+    It needs no step of a sampler: it serves the losses on the forward process.
+
+    Args:
+        v: (B, ...) velocity under the policy; carries the gradient.
+        v_ref: (B, ...) velocity at the same point under the base.
+
+    Returns:
+        (B,) 0 with zero gradient where the policy equals its base.
+    """
+    return batch_mean((at_least_float32(v) - at_least_float32(v_ref.detach())).square())
