@@ -84,6 +84,8 @@ class RolloutSection(Section):
     """Classifier-free guidance; 1 is off. One public trainer collapses with 4.5 and is stable without."""
     shared_noise: bool = False
     """All edits of a group start from the same noise, and share the steps before the window."""
+    refill: Annotated[int, Field(ge=0, le=20)] = 0
+    """Rounds in which groups without signal are replaced by groups of further cases; 0 only skips them."""
 
     @field_validator("dynamics", mode="before")
     @classmethod
@@ -134,6 +136,8 @@ class RolloutSection(Section):
 class TrainSection(Section):
     """The optimisation. AdamW and learning rate from the paper; clip from flow_grpo's edit recipes."""
 
+    algorithm: Literal["flow_grpo", "grpo_guard", "nft", "online_dpo", "offline_dpo"] = "flow_grpo"
+    """How it learns: from groups of scored edits, or (offline_dpo) from the rated pairs of dpo.pairs."""
     iterations: Count = 60
     """Rounds of sampling, scoring and updating."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-4
@@ -142,7 +146,7 @@ class TrainSection(Section):
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 1e-4
     """How far the probability ratio may leave 1; a mean over all latent dimensions moves little, hence so small."""
     kl: NonNegative = 0.0
-    """Weight of the KL to the base (the adapter switched off); 0 saves its forward pass."""
+    """Weight of the KL to the base (the adapter switched off); 0 saves its forward pass. NFT's recipes use 1e-4."""
     advantage_std: Literal["batch", "group"] = "batch"
     """Whose standard deviation divides the advantage; the batch's is what public edit recipes use."""
     max_grad_norm: Positive = 1.0
@@ -153,6 +157,44 @@ class TrainSection(Section):
     ema: Fraction = 0.9
     """Decay per iteration of the average of the LoRA that is exported; 0 exports the last weights, with which sampling
     always goes on. Adam takes full steps along noise too, which the average cancels."""
+
+
+class NFTSection(Section):
+    """DiffusionNFT, read where train.algorithm is nft; values of Edit-R1's recipe for 2509 where it gives them."""
+
+    beta: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    """How far the good and bad branch lie from the old policy."""
+    advantage_clip: Positive = 5.0
+    """c: an advantage of c or more is wholly good."""
+    levels: Count = 2
+    """Noise levels of the schedule at which each edit is trained on, drawn anew every iteration."""
+    old_decay_rate: NonNegative = 0.001
+    """The old policy keeps min(rate * iteration, old_decay) of itself after each iteration."""
+    old_decay: Fraction = 0.5
+
+
+class DPOSection(Section):
+    """Diffusion-DPO, read where train.algorithm is online_dpo or offline_dpo."""
+
+    beta: Positive = 2000.0
+    """Strength of the pull back to the base; Diffusion-DPO's value."""
+    levels: Count = 2
+    """Noise levels of the schedule at which each pair is trained on."""
+    pairs_per_group: Count = 3
+    """Online: best against worst, second best against second worst, and so on."""
+    pairs: Text | None = None
+    """Offline: the file that `hpedit ratings pairs` wrote."""
+
+
+class RewardSection(Section):
+    """A further reward beside `scorer`, whose weight is 1."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    """What metrics call it."""
+    scorer: Text
+    """A fitted HP-Scorer's folder."""
+    weight: Positive = 1.0
+    """Each reward is divided by its own deviation before they are summed, so that a hard one does not starve."""
 
 
 class CheckpointSection(Section):
@@ -185,12 +227,52 @@ class Recipe(Section):
     """A fitted HP-Scorer: the folder that `hpedit scorer fit` or the demo wrote."""
     scorer_force: bool = False
     """Train even with a scorer that failed `hpedit scorer probe`."""
+    rewards: tuple[RewardSection, ...] = ()
+    """Further rewards beside `scorer`."""
     editor: EditorSection = EditorSection()
     lora: LoraSection = LoraSection()
     rollout: RolloutSection = RolloutSection()
     train: TrainSection = TrainSection()
+    nft: NFTSection = NFTSection()
+    dpo: DPOSection = DPOSection()
     checkpoint: CheckpointSection = CheckpointSection()
     log: LogSection = LogSection()
+
+    @field_validator("rewards")
+    @classmethod
+    def _names_differ(cls, rewards: tuple[RewardSection, ...]) -> tuple[RewardSection, ...]:
+        names = ["scorer", *(reward.name for reward in rewards)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the name {twice[0]} is there twice; scorer is the main one's")
+        return rewards
+
+    @field_validator("train")
+    @classmethod
+    def _algorithm_fits(cls, train: TrainSection, info: ValidationInfo) -> TrainSection:
+        rollout: RolloutSection | None = info.data.get("rollout")
+        if rollout is None:
+            return train
+        if train.algorithm == "grpo_guard" and rollout.dynamics != "flow_sde":
+            raise ValueError(f"grpo_guard is defined for rollout.dynamics flow_sde, not {rollout.dynamics}")
+        if train.algorithm in ("nft", "online_dpo") and rollout.shared_noise:
+            raise ValueError(
+                f"{train.algorithm} samples by ODE: with rollout.shared_noise all edits of a group would be the same"
+            )
+        return train
+
+    @field_validator("dpo")
+    @classmethod
+    def _pairs_are_named(cls, dpo: DPOSection, info: ValidationInfo) -> DPOSection:
+        train: TrainSection | None = info.data.get("train")
+        if train is not None and train.algorithm == "offline_dpo" and dpo.pairs is None:
+            raise ValueError("offline_dpo needs dpo.pairs, the file that `hpedit ratings pairs` wrote")
+        return dpo
+
+    @property
+    def offline(self) -> bool:
+        """Whether it learns from rated pairs, without a rollout."""
+        return self.train.algorithm == "offline_dpo"
 
     def resolved(self) -> dict[str, Any]:
         """All settings, defaults included, as plain JSON."""

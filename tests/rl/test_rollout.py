@@ -5,10 +5,18 @@ import pytest
 import torch
 
 from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.sampling import edit_cases
 from hpedit.rl import rollout as module
 from hpedit.rl.flow_sde import sde_step
-from hpedit.rl.rollout import collect, parts, replay, window_start
+from hpedit.rl.rollout import Draws, parts, replay, window_start
+from hpedit.rl.rollout import collect as collect_with
+from hpedit.rl.seeds import derive_seed
 from hpedit.rl.update import RATIO_TOLERANCE
+
+
+def collect(editor, cases, settings, *, seed, iteration, chunk, **options):
+    draws = Draws(seed, iteration, tuple(range(len(cases))))
+    return collect_with(editor, cases, settings, draws, chunk=chunk, **options)
 
 
 def replayed(editor, rollout, settings, rows_of=lambda n: torch.arange(n)):
@@ -18,7 +26,7 @@ def replayed(editor, rollout, settings, rows_of=lambda n: torch.arange(n)):
         for slot in range(settings.window):
             for part in parts(rows_of(len(batch.edits)), batch.chunk):
                 with torch.no_grad():
-                    new.append(replay(editor, batch, settings, slot, part).log_prob)
+                    new.append(replay(editor, batch, settings, part, torch.full_like(part, slot)).log_prob)
                 old.append(batch.log_prob[part, slot])
     return torch.cat(new), torch.cat(old)
 
@@ -37,7 +45,7 @@ def test_identity_4_T4_holds_when_some_edits_are_left_out(tiny_editor, make_case
     editor = QwenImageEdit(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
     settings = make_rollout_settings()
     rollout = collect(editor, [make_case("a"), make_case("b", seed=5)], settings, seed=0, iteration=0, chunk=4)
-    new, old = replayed(editor, rollout, settings, lambda _n: torch.tensor([1, 3, 5]))
+    new, old = replayed(editor, rollout, settings, lambda n: torch.arange(1, n, 2))
     assert (torch.exp(new - old) - 1).abs().max() < RATIO_TOLERANCE[dtype]
 
 
@@ -45,7 +53,8 @@ def test_the_stored_path_is_the_kernels(tiny_editor, make_case, make_rollout_set
     settings = make_rollout_settings()
     rollout = collect(tiny_editor, [make_case()], settings, seed=0, iteration=0, chunk=8)
     (batch,) = rollout.batches
-    s, s_next = batch.level_pair(0)
+    rows = torch.arange(len(batch.edits))
+    s, s_next = batch.level_pair(rows, torch.zeros_like(rows))
     conditioning = batch.conditioning.select(batch.group)
     with torch.no_grad():
         v = tiny_editor.velocity(batch.path[:, 0], s, conditioning)
@@ -59,7 +68,7 @@ def test_chunks_change_the_last_bits_only(tiny_editor, make_case, make_rollout_s
     settings = make_rollout_settings()
     cases = [make_case("a"), make_case("b", seed=5)]
     whole, cut = (collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=c).batches[0] for c in (6, 4))
-    torch.testing.assert_close(whole.path, cut.path, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(whole.path[:3], cut.path, rtol=1e-4, atol=1e-4)
 
 
 def test_sizes_are_batched_apart_and_edits_keep_their_order(tiny_editor, make_case, make_rollout_settings):
@@ -104,12 +113,58 @@ def test_identity_11_a_shared_prefix_equals_computing_it_for_each(
     cases = [make_case("a"), make_case("b", seed=5)]
     forwards = []
     velocity = module.velocity_of
-    monkeypatch.setattr(module, "velocity_of", lambda *args: (forwards.append(len(args[5])), velocity(*args))[1])
-    shared = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=6).batches[0]
+    monkeypatch.setattr(module, "velocity_of", lambda *args: (forwards.append(args[5]), velocity(*args))[1])
+    rollout = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=6)
+    shared = rollout.batches[0]
     assert forwards == [2, 2, 6, 6]
-    monkeypatch.setattr(module._Sampler, "_rows_to_compute", lambda self, _i: torch.arange(len(self.edits)))
-    monkeypatch.setattr(module._Sampler, "_spread", lambda _self, _i, x: x)
+    assert rollout.forwards == sum(forwards)
+    monkeypatch.setattr(
+        module._Wave,
+        "_before_window",
+        lambda self, x: self._ode(x, torch.zeros_like(self.start), self.start, torch.arange(len(x))),
+    )
     each = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=6).batches[0]
     torch.testing.assert_close(shared.path, each.path, rtol=0, atol=1e-5)
     assert (shared.path[0, 0] == shared.path[1, 0]).all()
     assert (shared.path[0, 1] != shared.path[1, 1]).any()
+
+
+def test_identity_9_an_ode_rollout_is_what_the_editor_itself_makes(tiny_editor, make_case, make_rollout_settings):
+    settings, cases = make_rollout_settings(), [make_case("a"), make_case("b", seed=5)]
+    rollout = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=6, stochastic=False)
+    (batch,) = rollout.batches
+    seeds = [derive_seed(0, "noise", 0, group, member) for group, member in batch.keys]
+    alone = edit_cases(tiny_editor, [case for case in cases for _ in range(3)], seeds, settings.steps, batch_size=6)
+    assert all((np.asarray(a) == np.asarray(b)).all() for a, b in zip(rollout.images, alone, strict=True))
+    assert batch.log_prob.shape == (6, 0)
+
+
+def test_waves_hold_whole_groups_and_tell_of_their_pictures(tiny_editor, make_case, make_rollout_settings):
+    told = []
+    cases = [make_case(f"{i}", seed=5 * i) for i in range(3)]
+    rollout = collect(
+        tiny_editor, cases, make_rollout_settings(), seed=0, iteration=0, chunk=7,
+        on_decoded=lambda edits, images: told.append((edits, images)),
+    )  # fmt: skip
+    assert [batch.edits.tolist() for batch in rollout.batches] == [[0, 1, 2, 3, 4, 5], [6, 7, 8]]
+    assert [edits for edits, _ in told] == [[0, 1, 2, 3, 4, 5], [6, 7, 8]]
+    assert told[1][1][0] is rollout.images[6]
+
+
+def test_T7_a_groups_edits_depend_on_its_number_and_not_on_its_neighbours(
+    tiny_editor, make_case, make_rollout_settings
+):
+    cases = [make_case(f"{i}", seed=5 * i) for i in range(2)]
+    both = collect(tiny_editor, cases, make_rollout_settings(), seed=0, iteration=0, chunk=3)
+    second = collect_with(tiny_editor, cases[1:], make_rollout_settings(), Draws(0, 0, (1,)), chunk=3)
+    assert torch.equal(second.batches[0].path, both.batches[1].path)
+
+
+def test_the_means_are_kept_where_they_are_asked_for(tiny_editor, make_case, make_rollout_settings):
+    cases = [make_case()]
+    (batch,) = collect(tiny_editor, cases, make_rollout_settings(), seed=0, iteration=0, chunk=3, keep_mu=True).batches
+    rows = torch.arange(3)
+    for slot in range(2):
+        with torch.no_grad():
+            step = replay(tiny_editor, batch, make_rollout_settings(), rows, torch.full_like(rows, slot))
+        assert torch.equal(step.mu, batch.mu[:, slot])

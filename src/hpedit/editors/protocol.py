@@ -177,6 +177,10 @@ class TrainableEditor(Editor, Protocol):
         """All that is trained, by name."""
         ...
 
+    def latents(self, images: Sequence[Image.Image]) -> Tensor:
+        """(B, N, C) float32: clean latents of images of one size, at the editor's output size."""
+        ...
+
     def lora_disabled(self) -> AbstractContextManager[None]:
         """Within it the editor is its base: the reference of the KL."""
         ...

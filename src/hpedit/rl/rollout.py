@@ -2,18 +2,21 @@
 
 Of the sampling steps a window of w is stochastic, the rest are ODE steps; the last step never is. The window is shared
 by a group and drawn from (seed, iteration, group): windows drawn per edit have collapsed public runs, a window fixed
-for the run sees only a part of the schedule.
+for the run sees only a part of the schedule. With w = 0 all is ODE, as DiffusionNFT and DPO want it.
 
-Every forward of an iteration has the same shape: a short chunk is filled up with repeats of its last row, which are
+A wave of whole groups goes through three phases, each row at its own step: the ODE steps before its window (one row a
+group where a group shares its noise), the window, the rest. Waves are decoded one after the other, so that judging can
+begin while the next is sampled.
+
+Every forward inside a window has the same shape: a short one is filled up with repeats of its last row, which are
 thrown away. Matrix kernels choose their order of summation by shape, so replaying under unchanged weights repeats the
 same floating-point sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -67,11 +70,24 @@ class RolloutSettings(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Draws:
+    """What names every random draw of a rollout."""
+
+    seed: int
+    """The recipe's."""
+    iteration: int
+    groups: tuple[int, ...]
+    """Number of each case's group within the iteration, over all processes: it fixes the group's draws."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """The edits of all groups of one size. n edits, w stochastic steps."""
+    """The edits of whole groups of one size. n edits, w stochastic steps."""
 
     edits: Tensor
-    """(n,) long: index of each row among the iteration's edits (group * group_size + member)."""
+    """(n,) long: index of each row among the rollout's edits (position of its case * group_size + member)."""
+    keys: tuple[tuple[int, int], ...]
+    """(n) of (group, member): names the edit within the iteration, whichever process makes it."""
     group: Tensor
     """(n,) long: row of `conditioning`."""
     conditioning: Conditioning
@@ -84,25 +100,44 @@ class Batch:
     """(n, w + 1, N, C) float32: samples before, between and after the stochastic steps."""
     log_prob: Tensor
     """(n, w) float32: of the rollout."""
+    mu: Tensor | None
+    """(n, w, N, C) float32: means of the stochastic steps, where they were asked for."""
+    clean: Tensor
+    """(n, N, C) float32: the edits' latents x0."""
     chunk: int
-    """Rows of every forward."""
+    """Rows of every forward inside the window."""
 
-    def level_pair(self, slot: int) -> tuple[Tensor, Tensor]:
-        """(n,) and (n,): the noise levels before and after stochastic step `slot` of each row, on the CPU."""
-        return self.levels[self.start + slot], self.levels[self.start + slot + 1]
+    def level_pair(self, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """(j,) and (j,): the noise levels before and after a stochastic step of each of the rows, on the CPU."""
+        step = self.start[rows] + slots
+        return self.levels[step], self.levels[step + 1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rollout:
-    """All edits of one iteration: edit i belongs to group i // group_size."""
+    """All edits of one iteration in one process: edit i belongs to case i // group_size."""
 
     batches: list[Batch]
     images: list[Image.Image]
+    forwards: int
+    """Rows that went through the transformer, those that only fill up included."""
+
+
+OnDecoded = Callable[[list[int], list[Image.Image]], None]
+"""Told of a wave's edits (their indices) as soon as they are pictures."""
 
 
 @torch.no_grad()
 def collect(
-    editor: Editor, cases: Sequence[Case], settings: RolloutSettings, *, seed: int, iteration: int, chunk: int
+    editor: Editor,
+    cases: Sequence[Case],
+    settings: RolloutSettings,
+    draws: Draws,
+    *,
+    chunk: int,
+    stochastic: bool = True,
+    keep_mu: bool = False,
+    on_decoded: OnDecoded | None = None,
 ) -> Rollout:
     """Make `group_size` edits of each case.
 
@@ -110,23 +145,32 @@ def collect(
         editor: The policy.
         cases: One a group.
         settings: The recipe's `rollout` section.
-        seed: The recipe's seed.
-        iteration: Number of this iteration; with `seed` it fixes every draw.
+        draws: Seed, iteration, and the number of each case's group.
         chunk: Edits in one forward.
+        stochastic: False takes ODE steps alone; then every edit has noise of its own.
+        keep_mu: Keep the means of the stochastic steps, which GRPO-Guard needs.
+        on_decoded: See `OnDecoded`.
     """
+    assert len(cases) == len(draws.groups), "a number for each group"
     conditionings = [editor.encode([case]) for case in cases]
     images: dict[int, Image.Image] = {}
-    batches = []
-    for groups in group_by_size(conditionings):
-        sampler = _Sampler(
-            editor, Conditioning.cat([conditionings[g] for g in groups]), groups, settings, seed, iteration, chunk
-        )
-        batch, latents = sampler.run()
-        batches.append(batch)
-        for rows in parts(torch.arange(len(batch.edits)), batch.chunk):
-            decoded = editor.decode(latents[rows.to(latents.device)], batch.conditioning)
-            images.update(zip(batch.edits[rows].tolist(), decoded, strict=True))
-    return Rollout(batches, [images[i] for i in range(len(images))])
+    batches, forwards = [], 0
+    waves = max(1, chunk // settings.group_size)
+    for bucket in group_by_size(conditionings):
+        conditioning = Conditioning.cat([conditionings[position] for position in bucket])
+        plan = _Plan(editor, conditioning, settings, draws, chunk, stochastic, keep_mu)
+        for first in range(0, len(bucket), waves):
+            wave = _Wave(plan, list(range(first, min(first + waves, len(bucket)))), bucket)
+            batch = wave.run()
+            forwards += wave.forwards
+            batches.append(batch)
+            for rows in parts(torch.arange(len(batch.edits)), chunk):
+                indices = batch.edits[rows].tolist()
+                decoded = editor.decode(batch.clean[rows.to(batch.clean.device)], conditioning)
+                images.update(zip(indices, decoded, strict=True))
+                if on_decoded is not None:
+                    on_decoded(indices, decoded)
+    return Rollout(batches, [images[i] for i in range(len(images))], forwards)
 
 
 def window_start(settings: RolloutSettings, seed: int, iteration: int, group: int) -> int:
@@ -135,79 +179,105 @@ def window_start(settings: RolloutSettings, seed: int, iteration: int, group: in
     return first + derive_seed(seed, "window", iteration, group) % (last - first + 1)
 
 
-class _Sampler:
-    """The rollout of one batch; it lives for one call of `run`."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the waves of one bucket share."""
 
-    def __init__(
-        self,
-        editor: Editor,
-        conditioning: Conditioning,
-        groups: Sequence[int],
-        settings: RolloutSettings,
-        seed: int,
-        iteration: int,
-        chunk: int,
-    ) -> None:
+    editor: Editor
+    conditioning: Conditioning
+    settings: RolloutSettings
+    draws: Draws
+    chunk: int
+    stochastic: bool
+    keep_mu: bool
+
+
+class _Wave:
+    """A few whole groups from noise to clean latents; it lives for one call of `run`."""
+
+    def __init__(self, plan: _Plan, rows: Sequence[int], bucket: Sequence[int]) -> None:
+        """`rows` of the plan's conditioning, which holds the cases at the positions `bucket`."""
+        settings, draws = plan.settings, plan.draws
         size = settings.group_size
-        self.editor, self.conditioning, self.settings = editor, conditioning, settings
-        self.levels = editor.schedule(settings.steps, conditioning)
-        self.group = torch.arange(len(groups)).repeat_interleave(size)
-        self.member = torch.arange(size).repeat(len(groups))
-        self.edits = torch.tensor(groups).repeat_interleave(size) * size + self.member
-        starts = [window_start(settings, seed, iteration, g) for g in groups]
+        self.plan, self.settings = plan, settings
+        self.levels = plan.editor.schedule(settings.steps, plan.conditioning)
+        self.window = settings.window if plan.stochastic else 0
+        self.shared = settings.shared_noise and plan.stochastic
+        self.member = torch.arange(size).repeat(len(rows))
+        self.group = torch.tensor(rows).repeat_interleave(size)
+        self.edits = torch.tensor([bucket[row] for row in rows]).repeat_interleave(size) * size + self.member
+        numbers = [draws.groups[bucket[row]] for row in rows]
+        self.keys = tuple((number, member) for number in numbers for member in range(size))
+        starts = [
+            window_start(settings, draws.seed, draws.iteration, number) if self.window else settings.steps
+            for number in numbers
+        ]
         self.start = torch.tensor(starts).repeat_interleave(size)
-        self.chunk = min(chunk, len(self.edits))
-        self.draws = [(seed, iteration, g, m) for g in groups for m in range(size)]
+        self.chunk = min(plan.chunk, len(self.edits))
+        self.forwards = 0
 
-    def run(self) -> tuple[Batch, Tensor]:
-        """The batch, and its clean latents (n, N, C)."""
-        x = self._initial_noise()
-        n, w = len(self.edits), self.settings.window
-        noise = torch.stack([self._window_noise(*draw, shape=(w, *x.shape[1:])) for draw in self.draws])
-        path = x.new_empty((n, w + 1, *x.shape[1:]))
-        log_prob = x.new_empty((n, w))
-        for i, (s, s_next) in enumerate(pairwise(self.levels)):
-            rows = self._rows_to_compute(i)
-            v = x.new_empty((n, *x.shape[1:]))
-            for part in parts(rows, self.chunk):
-                v[part] = velocity_of(self.editor, self.conditioning, self.group, x, s, part, self.chunk)
-            before = x
-            x = self._spread(i, sde_step(x, v, s, s_next, 0.0, kind="ode").x_next)
-            inside = ((self.start <= i) & (i < self.start + w)).nonzero()[:, 0]
-            if len(inside):
-                slot = i - self.start[inside]
-                step = self._stochastic(before[inside], v[inside], s, s_next, noise[inside, slot].to(x.device))
-                path[inside, slot] = before[inside]
-                path[inside, slot + 1] = x[inside] = step.x_next
-                log_prob[inside, slot] = step.log_prob
-        batch = Batch(self.edits, self.group, self.conditioning, self.levels, self.start, path, log_prob, self.chunk)
-        return batch, x
+    def run(self) -> Batch:
+        """Sample, and keep what the update needs."""
+        x = self._before_window(self._initial_noise())
+        n, w, shape = len(self.edits), self.window, x.shape[1:]
+        noise = torch.stack([self._window_noise(*key, shape=(w, *shape)) for key in self.keys]).to(x.device)
+        path, log_prob = x.new_empty((n, w + 1, *shape)), x.new_empty((n, w))
+        mu = x.new_empty((n, w, *shape)) if self.plan.keep_mu else None
+        path[:, 0] = x
+        for slot in range(w):
+            s, s_next = self.levels[self.start + slot], self.levels[self.start + slot + 1]
+            v = self._velocity(x, s, torch.arange(n), filled=True)
+            step = sde_step(x, v, s, s_next, self.settings.noise, kind=self.settings.dynamics, z=noise[:, slot])
+            path[:, slot + 1], log_prob[:, slot], x = step.x_next, step.log_prob, step.x_next
+            if mu is not None:
+                mu[:, slot] = step.mu
+        x = self._ode(x, self.start + w, torch.full_like(self.start, self.settings.steps), torch.arange(n))
+        plan = self.plan
+        return Batch(
+            self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, path, log_prob, mu, x,
+            self.chunk,
+        )  # fmt: skip
 
-    def _stochastic(self, x: Tensor, v: Tensor, s: Tensor, s_next: Tensor, z: Tensor) -> Step:
-        return sde_step(x, v, s, s_next, self.settings.noise, kind=self.settings.dynamics, z=z)
+    def _before_window(self, x: Tensor) -> Tensor:
+        """The ODE steps up to each row's window; of a group that shares its noise only the first row is computed."""
+        rows = torch.arange(len(self.edits))
+        if not self.shared:
+            return self._ode(x, torch.zeros_like(self.start), self.start, rows)
+        x = self._ode(x, torch.zeros_like(self.start), self.start, rows[self.member == 0])
+        return x[(rows - self.member).to(x.device)]
+
+    def _ode(self, x: Tensor, begin: Tensor, end: Tensor, rows: Tensor) -> Tensor:
+        """Take the rows `rows` of x from step `begin` to step `end`, both (n,), by Euler steps."""
+        x = x.clone()
+        step = begin.clone()
+        while len(rows := rows[step[rows] < end[rows]]):
+            s, s_next = self.levels[step[rows]], self.levels[step[rows] + 1]
+            place = rows.to(x.device)
+            before = x[place]
+            x[place] = sde_step(before, self._velocity(before, s, rows), s, s_next, 0.0, kind="ode").x_next
+            step[rows] += 1
+        return x
+
+    def _velocity(self, x: Tensor, s: Tensor, rows: Tensor, *, filled: bool = False) -> Tensor:
+        """Velocities (j, N, C) of x (j, N, C), the rows `rows` of the wave."""
+        found = []
+        for part in parts(torch.arange(len(rows)), self.chunk):
+            chunk = self.chunk if filled else len(part)
+            group = self.group[rows[part]]
+            found.append(
+                velocity_of(self.plan.editor, self.plan.conditioning, x[part.to(x.device)], s[part], group, chunk)
+            )
+            self.forwards += chunk
+        return torch.cat(found)
 
     def _initial_noise(self) -> Tensor:
-        shared = self.settings.shared_noise
-        seeds = [derive_seed(seed, "noise", it, g, 0 if shared else m) for seed, it, g, m in self.draws]
-        return self.editor.initial_noise(self.conditioning, seeds)
+        seed, iteration = self.plan.draws.seed, self.plan.draws.iteration
+        seeds = [derive_seed(seed, "noise", iteration, group, 0 if self.shared else m) for group, m in self.keys]
+        return self.plan.editor.initial_noise(self.plan.conditioning, seeds)
 
-    @staticmethod
-    def _window_noise(seed: int, iteration: int, group: int, member: int, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=generator(seed, "window noise", iteration, group, member))
-
-    def _rows_to_compute(self, i: int) -> Tensor:
-        """All rows; with shared noise, of a group that has not reached its window only the first."""
-        if not self.settings.shared_noise:
-            return torch.arange(len(self.edits))
-        return ((i >= self.start) | (self.member == 0)).nonzero()[:, 0]
-
-    def _spread(self, i: int, x: Tensor) -> Tensor:
-        """Give the rows that were not computed the result of their group's first."""
-        if not self.settings.shared_noise:
-            return x
-        rows = torch.arange(len(self.edits))
-        first = rows - self.member
-        return x[torch.where(i >= self.start, rows, first).to(x.device)]
+    def _window_noise(self, group: int, member: int, shape: tuple[int, ...]) -> Tensor:
+        draws = self.plan.draws
+        return torch.randn(shape, generator=generator(draws.seed, "window noise", draws.iteration, group, member))
 
 
 def parts(rows: Tensor, chunk: int) -> list[Tensor]:
@@ -215,47 +285,37 @@ def parts(rows: Tensor, chunk: int) -> list[Tensor]:
     return [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
 
 
-def velocity_of(
-    editor: Editor, conditioning: Conditioning, group: Tensor, x: Tensor, s: Tensor, rows: Tensor, chunk: int
-) -> Tensor:
+def velocity_of(editor: Editor, conditioning: Conditioning, x: Tensor, s: Tensor, group: Tensor, chunk: int) -> Tensor:
     """Velocities of a few rows, by a forward of exactly `chunk` rows.
 
     Args:
         editor: The policy.
         conditioning: One row a group.
-        group: (n,) row of `conditioning` for each row of x.
-        x: (n, N, C) samples.
-        s: () or (n,) noise level, on the CPU.
-        rows: (j,) rows to compute, 1 <= j <= chunk.
+        x: (j, N, C) samples, 1 <= j <= chunk.
+        s: (j,) noise levels, on the CPU.
+        group: (j,) row of `conditioning` for each row of x.
         chunk: Rows of the forward.
 
     Returns:
         (j, N, C)
     """
-    filled = torch.cat([rows, rows[-1:].expand(chunk - len(rows))])
-    levels = s if s.ndim == 0 else s[filled]
-    return editor.velocity(x[filled.to(x.device)], levels, conditioning.select(group[filled]))[: len(rows)]
+    rows = torch.arange(chunk).clamp(max=len(x) - 1)
+    full = x if len(x) == chunk else x[rows.to(x.device)]
+    return editor.velocity(full, s[rows], conditioning.select(group[rows]))[: len(x)]
 
 
-def replay(editor: Editor, batch: Batch, settings: RolloutSettings, slot: int, rows: Tensor) -> Step:
-    """Score a stored stochastic step again under the weights as they are; its `log_prob` and `mu` carry the gradient.
+def replay(editor: Editor, batch: Batch, settings: RolloutSettings, rows: Tensor, slots: Tensor) -> Step:
+    """Score stored stochastic steps again under the weights as they are; `log_prob` and `mu` carry the gradient.
 
     Args:
         editor: The policy.
         batch: Of the rollout.
         settings: Of the rollout.
-        slot: Which step of the window.
-        rows: (j,) at most `batch.chunk` rows.
+        rows: (j,) edits of the batch; at most `batch.chunk`.
+        slots: (j,) which step of the window, of each.
     """
-    s, s_next = batch.level_pair(slot)
-    v = velocity_of(editor, batch.conditioning, batch.group, batch.path[:, slot], s, rows, batch.chunk)
-    on_device = rows.to(batch.path.device)
-    return sde_step(
-        batch.path[on_device, slot],
-        v,
-        s[rows],
-        s_next[rows],
-        settings.noise,
-        kind=settings.dynamics,
-        x_next=batch.path[on_device, slot + 1],
-    )
+    s, s_next = batch.level_pair(rows, slots)
+    place, slot = rows.to(batch.path.device), slots.to(batch.path.device)
+    x = batch.path[place, slot]
+    v = velocity_of(editor, batch.conditioning, x, s, batch.group[rows], batch.chunk)
+    return sde_step(x, v, s, s_next, settings.noise, kind=settings.dynamics, x_next=batch.path[place, slot + 1])

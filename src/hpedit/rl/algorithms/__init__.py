@@ -1,0 +1,20 @@
+"""One way to learn a file; `ALGORITHMS` lists those that learn from groups of scored edits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from hpedit.rl.algorithms.flow_grpo import FlowGRPO
+from hpedit.rl.algorithms.grpo_guard import GRPOGuard
+from hpedit.rl.algorithms.nft import NFT
+from hpedit.rl.algorithms.online_dpo import OnlineDPO
+from hpedit.rl.algorithms.protocol import Algorithm, Setting
+
+ALGORITHMS: Final[Mapping[str, Callable[[Setting], Algorithm]]] = {
+    "flow_grpo": FlowGRPO,
+    "grpo_guard": GRPOGuard,
+    "nft": NFT,
+    "online_dpo": OnlineDPO,
+}
+"""`train.algorithm` -> what learns. "offline_dpo" needs no rollout: see `hpedit.rl.offline`."""

@@ -1,0 +1,92 @@
+"""DiffusionNFT (arXiv 2509.16117): supervised flow matching toward good edits and away from bad ones.
+
+Edits are made by plain ODE steps with the old policy, which follows the current one slowly; no likelihood is needed.
+The loss contrasts an implicit good and bad branch around the old policy's velocity, weighted by r in [0, 1] from the
+advantage. The KL to the base (`train.kl`) is that of velocities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from hpedit.rl.algorithms.noised import draw_levels, draw_noise, mix
+from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.cost import FORWARD, trained
+from hpedit.rl.losses.kl import velocity_kl
+from hpedit.rl.losses.nft import nft_loss, nft_reward
+from hpedit.rl.rollout import Batch, parts, velocity_of
+from hpedit.rl.tally import Tally
+
+
+class NFT:
+    """See the module; `algorithms.protocol.Algorithm` says when what is called."""
+
+    stochastic = False
+    keep_mu = False
+
+    def __init__(self, setting: Setting) -> None:
+        """The old policy starts as the current one."""
+        self.setting = setting
+        self.state = {name: p.detach().clone() for name, p in setting.policy.parameters.items()}
+        """The old policy's weights."""
+
+    def behaviour(self) -> AbstractContextManager[None]:
+        """The old policy makes the edits."""
+        return self.setting.policy.swapped(self.state)
+
+    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> Tally:
+        """Contrast the branches at a few noise levels of each active edit."""
+        setting, tally = self.setting, Tally()
+        recipe, editor = setting.recipe, setting.editor
+        device = batch.clean.device
+        for rows, t, noise in self._chunks(batch, active, iteration):
+            clean = batch.clean[rows.to(device)]
+            x, eps = mix(clean, noise.to(device), t), noise.to(device)
+            inputs = (editor, batch.conditioning, x, t, batch.group[rows], batch.chunk)
+            with torch.no_grad(), setting.policy.swapped(self.state):
+                v_old = velocity_of(*inputs)
+            v = velocity_of(*inputs)
+            found = nft_loss(
+                v, v_old, clean, eps, t.to(v), nft_reward(advantage[rows].to(v), recipe.nft.advantage_clip),
+                beta=recipe.nft.beta, advantage_clip=recipe.nft.advantage_clip,
+            )  # fmt: skip
+            loss, sums = found.loss.sum(), {}
+            if recipe.train.kl:
+                with torch.no_grad(), editor.lora_disabled():
+                    v_ref = velocity_of(*inputs)
+                kl = velocity_kl(v, v_ref).sum()
+                loss, sums["kl"] = loss + recipe.train.kl * kl, kl
+            loss.backward()  # type: ignore[no-untyped-call]
+            cost = FORWARD + trained(setting.recomputes) + (FORWARD if recipe.train.kl else 0)
+            tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums})
+        return tally
+
+    def after_iteration(self, iteration: int) -> None:
+        """Let the old policy follow: old = d old + (1 - d) current, d = min(rate iteration, limit)."""
+        nft = self.setting.recipe.nft
+        decay = min(nft.old_decay_rate * (iteration + 1), nft.old_decay)
+        with torch.no_grad():
+            for name, parameter in self.setting.policy.parameters.items():
+                self.state[name].lerp_(parameter, 1 - decay)
+
+    def _chunks(self, batch: Batch, active: Tensor, iteration: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(rows (j,), levels (j,), noise (j, N, C)) of all levels of active edits, at most a chunk at once."""
+        recipe = self.setting.recipe
+        pairs = [
+            (row, float(t), number)
+            for row in active.nonzero()[:, 0].tolist()
+            for number, t in enumerate(
+                draw_levels(batch.levels, recipe.nft.levels, recipe.seed, iteration, *batch.keys[row])
+            )
+        ]
+        for part in parts(torch.arange(len(pairs)), batch.chunk):
+            chosen = [pairs[i] for i in part.tolist()]
+            noise = [
+                draw_noise(batch.clean.shape[1:], recipe.seed, iteration, *batch.keys[row], number)
+                for row, _, number in chosen
+            ]
+            yield torch.tensor([c[0] for c in chosen]), torch.tensor([c[1] for c in chosen]), torch.stack(noise)

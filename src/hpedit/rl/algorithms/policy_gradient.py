@@ -1,0 +1,64 @@
+"""What Flow-GRPO and GRPO-Guard share: replay stored steps, weigh them by advantage, add up gradients.
+
+All stochastic steps of a batch, whichever their place in the window, share forwards of the rollout's shape. The KL's
+reference is the editor with its LoRA switched off; at weight 0 no reference is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.cost import FORWARD, trained
+from hpedit.rl.flow_sde import Step
+from hpedit.rl.losses.grpo import GRPOLoss
+from hpedit.rl.losses.kl import kl_to_base
+from hpedit.rl.rollout import Batch, parts, replay
+from hpedit.rl.tally import Tally
+from hpedit.rl.update import DEVIATION
+
+StepLoss = Callable[[Batch, Tensor, Tensor, Step, Tensor], GRPOLoss]
+"""(batch, rows, slots, replayed step, advantage) -> loss per step; rows and slots (j,) on the CPU."""
+
+
+def accumulate_steps(setting: Setting, batch: Batch, advantage: Tensor, active: Tensor, loss_of: StepLoss) -> Tally:
+    """Add the gradient of the summed loss over the stochastic steps of the batch's active edits."""
+    tally, kl_weight = Tally(), setting.recipe.train.kl
+    for rows, slots in _chunks(batch, active):
+        step = replay(setting.editor, batch, setting.recipe.rollout, rows, slots)
+        terms = loss_of(batch, rows, slots, step, advantage[rows].to(step.log_prob))
+        loss = terms.loss.sum()
+        sums = {"ratio_mean": terms.ratio.sum(), "clip_fraction": terms.clipped.sum()}
+        if kl_weight:
+            kl = _kl(setting, batch, rows, slots, step.mu)
+            loss = loss + kl_weight * kl.sum()
+            sums["kl"] = kl.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        cost = trained(setting.recomputes) + (FORWARD if kl_weight else 0)
+        tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums}, {DEVIATION: (terms.ratio - 1).abs().max()})
+    return tally
+
+
+def at(batch: Batch, stored: Tensor, rows: Tensor, slots: Tensor) -> Tensor:
+    """(j, ...): what a (n, w, ...) tensor of the rollout has for the steps."""
+    device = batch.path.device
+    return stored[rows.to(device), slots.to(device)]
+
+
+def _chunks(batch: Batch, active: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(rows, slots) of all steps of active edits, in forwards of the rollout's shape."""
+    chosen, window = active.nonzero()[:, 0], batch.log_prob.shape[1]
+    rows, slots = chosen.repeat(window), torch.arange(window).repeat_interleave(len(chosen))
+    return ((rows[part], slots[part]) for part in parts(torch.arange(len(rows)), batch.chunk))
+
+
+def _kl(setting: Setting, batch: Batch, rows: Tensor, slots: Tensor, mu: Tensor) -> Tensor:
+    """(j,) KL to the editor with its LoRA switched off."""
+    with torch.no_grad(), setting.editor.lora_disabled():
+        reference = replay(setting.editor, batch, setting.recipe.rollout, rows, slots)
+    assert reference.std is not None
+    s, s_next = batch.level_pair(rows, slots)
+    return kl_to_base(mu, reference.mu, reference.std, s_next - s)

@@ -1,0 +1,62 @@
+"""One step of Diffusion-DPO (arXiv 2311.12908) on pairs of latents, which online and offline DPO share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hpedit.editors.protocol import Conditioning
+from hpedit.rl.algorithms.noised import mix
+from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.cost import FORWARD, trained
+from hpedit.rl.losses.dpo import dpo_loss
+from hpedit.rl.rollout import velocity_of
+from hpedit.rl.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """P preferences at one noise level each, winner and loser under the same noise."""
+
+    conditioning: Conditioning
+    """Rows for `group`."""
+    group: Tensor
+    """(P,) long."""
+    winner: Tensor
+    """(P, N, C) clean latents of the better edit."""
+    loser: Tensor
+    """(P, N, C) of the worse one."""
+    noise: Tensor
+    """(P, N, C)."""
+    t: Tensor
+    """(P,) noise levels, on the CPU."""
+    weight: Tensor
+    """(P,) of each pair's loss."""
+
+
+def accumulate_pairs(setting: Setting, pairs: Pairs) -> Tally:
+    """Add the gradient of the summed loss; winners and losers go through the model in one forward."""
+    editor, count = setting.editor, len(pairs.group)
+    t, group = pairs.t.repeat(2), pairs.group.repeat(2)
+    noise = torch.cat([pairs.noise, pairs.noise])
+    clean = torch.cat([pairs.winner, pairs.loser])
+    inputs = (editor, pairs.conditioning, mix(clean, noise, t), t, group, 2 * count)
+    with torch.no_grad(), editor.lora_disabled():
+        reference = velocity_of(*inputs)
+    v, target = velocity_of(*inputs), noise - clean
+    found = dpo_loss(
+        v[:count], v[count:], reference[:count], reference[count:], target[:count], target[count:],
+        beta=setting.recipe.dpo.beta,
+    )  # fmt: skip
+    loss = (found.loss * pairs.weight.to(found.loss)).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    tally = Tally()
+    right = (found.margin > 0).sum()
+    tally.add(
+        count,
+        2 * count * (FORWARD + trained(setting.recomputes)),
+        {"loss": loss, "margin": found.margin.sum(), "pair_accuracy": right},
+    )
+    return tally

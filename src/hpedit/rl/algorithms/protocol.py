@@ -1,0 +1,73 @@
+"""What the training loop knows of an algorithm.
+
+with algorithm.behaviour():                       # the policy that samples
+    rollout = collect(..., stochastic=algorithm.stochastic, keep_mu=algorithm.keep_mu)
+for batch in rollout.batches:
+    tally.merge(algorithm.accumulate(batch, advantage, active, iteration))  # adds to the parameters' gradients
+finish_step(policy, tally, world)
+algorithm.after_iteration(iteration)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from hpedit.config import Recipe
+from hpedit.editors.protocol import TrainableEditor
+from hpedit.rl.policy import Policy
+from hpedit.rl.rollout import Batch
+from hpedit.rl.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an algorithm works on."""
+
+    recipe: Recipe
+    editor: TrainableEditor
+    policy: Policy
+    recomputes: bool
+    """Whether the backward pass computes activations again: it costs one more forward."""
+
+
+class Algorithm(Protocol):
+    """One way to turn scored edits into gradients."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether rollouts have a window of stochastic steps."""
+        ...
+
+    @property
+    def keep_mu(self) -> bool:
+        """Whether rollouts keep the means of these steps."""
+        ...
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """Tensors beside LoRA and optimizer that belong into a checkpoint; restored in place."""
+        ...
+
+    def behaviour(self) -> AbstractContextManager[None]:
+        """Within it the editor is the policy that makes the edits."""
+        ...
+
+    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> Tally:
+        """Add the gradient of the sum, not the mean, over active edits.
+
+        Args:
+            batch: n edits.
+            advantage: (n,) on the CPU, 0 where an edit takes no part.
+            active: (n,) bool, on the CPU: whether an edit takes part.
+            iteration: Names the draws.
+        """
+        ...
+
+    def after_iteration(self, iteration: int) -> None:
+        """Called after the last optimizer step of an iteration."""
+        ...

@@ -1,0 +1,17 @@
+"""What an iteration costs, in transformer forwards of one edit: the measure in which trainers are compared.
+
+A backward pass costs two forwards; recomputing activations (gradient checkpointing) costs one more.
+"""
+
+from __future__ import annotations
+
+FORWARD = 1
+TRAINED = 3
+"""A forward with its backward."""
+RECOMPUTED = 4
+"""The same with gradient checkpointing."""
+
+
+def trained(recomputes: bool) -> int:
+    """Forward-equivalents of one row that is trained on."""
+    return RECOMPUTED if recomputes else TRAINED

@@ -1,0 +1,81 @@
+"""Offline DPO: learning from pairs of edits that people have rated, without sampling a single edit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hpedit.cases.pairs.table import PreferencePair
+from hpedit.editors.protocol import Conditioning
+from hpedit.editors.sampling import group_by_size
+from hpedit.rl.algorithms.noised import draw_levels, draw_noise
+from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
+from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.rollout import parts
+from hpedit.rl.sampler import CaseSampler
+from hpedit.rl.tally import Tally
+from hpedit.rl.update import finish_step
+from hpedit.rl.world import World, mine
+
+
+class Offline:
+    """Learns from rated pairs; an iteration takes `rollout.groups` of them."""
+
+    last = None
+
+    def __init__(self, setting: Setting, pairs: Sequence[PreferencePair], sampler: CaseSampler, world: World) -> None:
+        self.recipe, self.setting, self.world = setting.recipe, setting, world
+        self.pairs, self.sampler = pairs, sampler
+        self.state: Mapping[str, Tensor] = {}
+
+    def iterate(self, iteration: int) -> dict[str, Any]:
+        """One optimizer step; returns the iteration's record, the same in all processes."""
+        began = time.perf_counter()
+        policy, tally = self.setting.policy, Tally()
+        policy.zero_grad()
+        chosen = mine(self.world, self.sampler.draw(self.recipe.rollout.groups))
+        conditionings = [self.setting.editor.encode([self.pairs[index].case]) for index in chosen]
+        for bucket in group_by_size(conditionings):
+            conditioning = Conditioning.cat([conditionings[place] for place in bucket])
+            tally.merge(self._accumulate([chosen[place] for place in bucket], conditioning, iteration))
+        update = finish_step(policy, tally, self.world)
+        return {
+            **update,
+            "optimizer_steps": int(tally.terms > 0),
+            "forwards": tally.forwards,
+            "seconds_train": time.perf_counter() - began,
+        }
+
+    def _accumulate(self, indices: Sequence[int], conditioning: Conditioning, iteration: int) -> Tally:
+        """Pairs of one size, each at a few noise levels."""
+        recipe, editor, tally = self.recipe, self.setting.editor, Tally()
+        winners = editor.latents([self.pairs[index].chosen for index in indices])
+        losers = editor.latents([self.pairs[index].rejected for index in indices])
+        levels = editor.schedule(recipe.rollout.steps, conditioning)
+        terms = [
+            (row, float(t), number)
+            for row, index in enumerate(indices)
+            for number, t in enumerate(draw_levels(levels, recipe.dpo.levels, recipe.seed, iteration, index))
+        ]
+        for part in parts(torch.arange(len(terms)), max(1, recipe.train.micro_batch // 2)):
+            chosen = [terms[i] for i in part.tolist()]
+            rows = torch.tensor([row for row, _, _ in chosen])
+            place = rows.to(winners.device)
+            noise = [
+                draw_noise(winners.shape[1:], recipe.seed, iteration, indices[row], number) for row, _, number in chosen
+            ]
+            pairs = Pairs(
+                conditioning=conditioning,
+                group=rows,
+                winner=winners[place],
+                loser=losers[place],
+                noise=torch.stack(noise).to(winners.device),
+                t=torch.tensor([t for _, t, _ in chosen]),
+                weight=torch.tensor([self.pairs[indices[row]].preference.weight for row, _, _ in chosen]),
+            )
+            tally.merge(accumulate_pairs(self.setting, pairs))
+        return tally
