@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from tests.rl.redness import RednessScorer
 
-from hpedit.config import CheckpointSection, LogSection, LoraSection, Recipe, RolloutSection, TrainSection
+from hpedit.config import CheckpointSection, DPOSection, LogSection, LoraSection, Recipe, RolloutSection, TrainSection
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def make_recipe(tmp_path):
             "lora": {"rank": 4, "alpha": 8.0},
             "checkpoint": {"every": 1},
             "log": {"tensorboard": False, "grid_every": 0},
+            "dpo": {},
         }
         for section, changed in changes.items():
             values[section] |= changed
@@ -41,6 +42,7 @@ def make_recipe(tmp_path):
             lora=LoraSection(**values["lora"]),
             checkpoint=CheckpointSection(**values["checkpoint"]),
             log=LogSection(**values["log"]),
+            dpo=DPOSection(**values["dpo"]),
         )
 
     return make
