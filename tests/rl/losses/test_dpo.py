@@ -66,11 +66,14 @@ def test_gradient_by_hand(pair, beta):
     assert all(inputs[name].grad is None for name in NAMES[2:])
 
 
-def test_the_first_gradient_is_half_of_beta_toward_the_winner_and_away_from_the_loser(pair):
+def test_the_first_gradient_is_beta_over_four_times_that_of_the_difference_of_errors(pair):
     inputs = {name: tensor.clone().requires_grad_() for name, tensor in at_reference(pair).items()}
     dpo_loss(**inputs, beta=2000.0).loss.sum().backward()
-    winner = pair["v_winner_ref"] - pair["target_winner"]
-    torch.testing.assert_close(inputs["v_winner"].grad, 1000.0 * winner / winner[0].numel(), **TOLERANCE)
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in at_reference(pair).items()}
+    winner, loser = (error(leaves[f"v_{side}"], leaves[f"target_{side}"]) for side in ("winner", "loser"))
+    (500.0 * (winner - loser)).sum().backward()
+    for name in ("v_winner", "v_loser"):
+        torch.testing.assert_close(inputs[name].grad, leaves[name].grad, **TOLERANCE)
 
 
 def test_winner_and_loser_swapped_turn_the_margin_round(pair):
