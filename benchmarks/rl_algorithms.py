@@ -1,6 +1,6 @@
 """Every algorithm on the mini world, with equal budgets, several seeds, and a control.
 
-    hpedit demo --out runs/demo                       # its cases, scorer, ratings and held-out cases are used
+    hpedit demo --out runs/demo                       # its cases, scorer and ratings are used
     python benchmarks/rl_algorithms.py --demo runs/demo --out runs/algorithms [--seeds 0 1 2] [--budget 72000] [--write]
 
 The budget is in transformer forwards of one edit (a backward counts two): each algorithm gets as many iterations as it
@@ -86,7 +86,7 @@ class Study:
         self.demo, self.out, self.budget = demo, out, budget
         self.scorer = HPScorer.load(demo / "scorer")
         self.cases = list(CasesFolder(demo / "cases").kept())
-        self.held_out = list(CasesFolder(demo / "bench" / "cases.parquet").kept())
+        self.held_out = World(None, None).cases("bench", 28, 0)
 
     def do(self, name: str, seed: int) -> None:
         """Train and measure one row with one seed, and the base, unless that was done."""
