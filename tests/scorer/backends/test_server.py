@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from tests.scorer.backends.questions import edit_questions, noise
 from tests.scorer.backends.servers import serving, status
 
 from hpedit.errors import HPEditError
+from hpedit.rate import refusing
 from hpedit.records import Case
 from hpedit.scorer.backends import load_judge
 from hpedit.scorer.backends import server as server_module
@@ -322,12 +324,12 @@ def test_S9_a_body_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_S9_the_refusal_reaches_a_client_that_is_still_sending() -> None:
     def slowly() -> Iterator[bytes]:
-        for _ in range(40):
+        for _ in range(20):
             yield b"x" * 4_000_000
             time.sleep(0.005)
 
     with served(Plain()) as url:
-        for body in (slowly(), b"x" * 160_000_000):
+        for body in (slowly(), b"x" * 80_000_000):
             client = urllib.request.Request(
                 url + "/chat/completions", body, {"content-type": "application/json"}, method="POST"
             )
@@ -335,6 +337,52 @@ def test_S9_the_refusal_reaches_a_client_that_is_still_sending() -> None:
                 urllib.request.urlopen(client)
             assert caught.value.code == 413
             assert "a request has at most" in json.load(caught.value)["error"]["message"]
+
+
+CHUNKED = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+
+
+def chunk(length: int) -> bytes:
+    return b"%x\r\n%s\r\n" % (length, b"x" * length)
+
+
+def connect(url: str) -> socket.socket:
+    at = httpx.URL(url)
+    return socket.create_connection((at.host, at.port), timeout=20)
+
+
+def test_S9_the_refusal_reaches_a_client_that_takes_long_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(refusing, "SILENT_SECONDS", 0.2)
+    began = time.monotonic()
+    with served(Plain()) as url, connect(url) as client:
+        client.sendall(CHUNKED + chunk(1001))
+        assert client.recv(12) == b"HTTP/1.1 413", "at once"
+        for _ in range(8):
+            time.sleep(0.3)
+            client.sendall(chunk(600))
+        assert time.monotonic() - began > refusing.SILENT_SECONDS * refusing.SILENCES
+        client.sendall(chunk(0))
+        assert b"at most 1,000 bytes" in b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_S9_a_refused_body_that_is_all_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(refusing, "SILENT_SECONDS", 60.0)
+    with served(Plain()) as url, connect(url) as client:
+        client.sendall(CHUNKED + chunk(600) * 5 + chunk(0))
+        assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 413")
+
+
+def test_S9_a_refused_client_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(refusing, "SILENT_SECONDS", 0.01)
+    with served(Plain()) as url, connect(url) as client:
+        client.sendall(CHUNKED + chunk(1001))
+        assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 413")
 
 
 def test_S2_another_host_name_is_refused(plain: tuple[Plain, str]) -> None:
