@@ -178,11 +178,11 @@ def test_the_openai_client_gets_a_whole_chat_completion(mini_url: str) -> None:
 
 
 def test_requests_that_arrive_together_run_together() -> None:
-    judge = Plain(seconds=0.05)
+    judge = Plain(seconds=0.1)
     with served(judge) as url:
         OpenAIJudge("mini", [url], concurrency=8).ask([q for edit in range(10) for q in edit_questions(edit)])
     assert sum(len(batch) for batch in judge.batches) == 40
-    assert len(judge.batches) <= 15
+    assert len(judge.batches) <= 20
     assert all(question.stem[-1] == IMAGE for batch in judge.batches for question in batch)
 
 
@@ -456,14 +456,14 @@ def test_load_judge_gives_every_kind(mini_url: str, tmp_path: Any) -> None:
 
 
 @contextmanager
-def command(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def command(*options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`hpedit scorer serve` on a free port; yields the process and what to give as --judge."""
     child = subprocess.Popen(
         [sys.executable, "-m", "hpedit", "scorer", "serve", "--port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )
     try:
         assert child.stdout is not None
@@ -486,24 +486,27 @@ def test_X3_our_server_killed_mid_run_stops_the_run_and_ctrl_c_ends_it(mini: Tra
         started = time.monotonic()
         with pytest.raises(HPEditError, match="no server of the judge answers any more"):
             judge.ask(asked * 1000)
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 60
     with command() as (child, spec):
         # Its address is printed before it listens to signals; where SIGINT is ignored, as in jobs, it would be lost.
-        assert httpx.get(spec.split("/v1#")[0] + "/healthz", timeout=20).status_code == 200
+        assert httpx.get(spec.split("/v1#")[0] + "/healthz", timeout=60).status_code == 200
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=20) in (0, -signal.SIGINT, 130)
+        assert child.wait(timeout=60) in (0, -signal.SIGINT, 130)
 
 
 @pytest.mark.slow
 def test_S1_the_command_refuses_an_open_address_before_it_loads_anything() -> None:
-    started = time.monotonic()
-    with command("--host", "0.0.0.0") as (child, line):
-        _, errors = child.communicate()
+    with command("--host", "0.0.0.0", PYTHONPROFILEIMPORTTIME="1") as (child, line):
+        _, written = child.communicate()
+    lines = written.splitlines(keepends=True)
+    imports = [line.split("|")[-1].strip() for line in lines if line.startswith("import time:")]
+    errors = "".join(line for line in lines if not line.startswith("import time:"))
     assert not line
     assert child.returncode == 2
     assert errors.startswith("error: 0.0.0.0 can be reached by others")
     assert "HPEDIT_SERVE_TOKEN" in errors
-    assert time.monotonic() - started < 20
+    assert "hpedit" in imports
+    assert not {"torch", "transformers"} & set(imports)
 
 
 def test_yes_and_no_go_over_HTTP_too() -> None:
