@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from hpedit.editors.load import wrap
 from hpedit.editors.lora import WEIGHTS_NAME
-from hpedit.editors.qwen_image_edit import QwenImageEdit
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 from hpedit.mini.architecture import build_pipeline
@@ -85,7 +85,7 @@ def test_O1_the_saved_lora_gives_equal_pixels_through_diffusers_own_loader(tiny_
     tiny_editor.save_lora(tmp_path)
     pipeline = build_pipeline(0)
     pipeline.load_lora_weights(tmp_path)
-    theirs = QwenImageEdit(pipeline, tiny_editor.areas, fingerprint="tiny")
+    theirs = wrap(pipeline, tiny_editor.areas, fingerprint="tiny")
     assert pipeline.transformer.peft_config["default_0"].lora_alpha == 16.0
     assert (pixels(theirs, make_case()) == ours).all()
 
