@@ -195,9 +195,14 @@ class DiffusersEditor:
             finally:
                 self._lora_off = before
 
-    def save_lora(self, folder: Path) -> None:
-        """Write the LoRA for diffusers' `load_lora_weights`, with the name of this base in it."""
+    def save_lora(self, folder: Path, *, comfyui: bool = False) -> None:
+        """Write the LoRA for diffusers' `load_lora_weights`, with the name of this base in it.
+
+        With `comfyui` also for ComfyUI: <folder>/comfyui/lora.safetensors.
+        """
         lora_files.save_lora(self.pipeline.transformer, folder, self._base)
+        if comfyui:
+            lora_files.export_lora(folder, folder / lora_files.COMFYUI_NAME, "comfyui")
 
     def load_lora(self, folder: Path) -> None:
         """Attach a LoRA from a folder or a safetensors file; HPEditError if there is none, or it is another base's."""

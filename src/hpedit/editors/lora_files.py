@@ -21,12 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hpedit.editors.comfyui import from_comfyui, is_comfyui
+from hpedit.editors.comfyui import from_comfyui, is_comfyui, to_comfyui
 from hpedit.editors.lora import ADAPTER, WEIGHTS_NAME, has_lora, remove_lora
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+FORMS = ("diffusers", "comfyui")
+COMFYUI_NAME = "comfyui/lora.safetensors"
+"""In a folder of its own: diffusers guesses the file of a LoRA's folder, and must find one alone."""
 BASE_KEY = "hpedit.base"
 """Of the base's name in the metadata; diffusers passes over keys that don't begin with a part of the pipeline."""
 PREFIX = "transformer."
@@ -64,10 +67,21 @@ class LoraFile:
         """The layers that are adapted, by name in the transformer."""
         return sorted(key.removeprefix(PREFIX).partition(".lora_A")[0] for key in self.tensors if ".lora_A" in key)
 
-    def scale(self, layer: str) -> float:
-        """By what the update B A of a layer is multiplied: alpha / rank, 1 where the file does not say."""
-        rank = self.tensors[f"{PREFIX}{layer}.lora_A.weight"].shape[0]
-        return float(self.config[f"{PREFIX}lora_alpha"]) / rank if self.config else 1.0
+    def updates(self) -> dict[str, tuple[Tensor, Tensor, float]]:
+        """Name of each layer -> A, B and the scale of the update B A: alpha / rank, 1 where the file does not say.
+
+        Raises:
+            HPEditError: a LoRA with other tricks, whose scale is another.
+        """
+        config = self.config or {}
+        tricks = [t for t in ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern") if config.get(PREFIX + t)]
+        if tricks:
+            raise HPEditError(f"{self.path} uses {', '.join(tricks)}, which can't be converted")
+        found = {}
+        for layer in self.layers:
+            down, up = (self.tensors[f"{PREFIX}{layer}.lora_{side}.weight"] for side in "AB")
+            found[layer] = (down, up, float(config.get(f"{PREFIX}lora_alpha", len(down))) / len(down))
+        return found
 
 
 def save_lora(transformer: Any, folder: Path, base: Base) -> None:
@@ -86,6 +100,42 @@ def save_lora(transformer: Any, folder: Path, base: Base) -> None:
     metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True, default=sorted)}
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / WEIGHTS_NAME, save(tensors, metadata))
+
+
+def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -> None:
+    """Write the LoRA of a folder or file to the file `out`, in the names of diffusers or ComfyUI.
+
+    Args:
+        path: Of the LoRA.
+        out: A .safetensors file.
+        form: One of `FORMS`.
+        pipeline: Class of its base's pipeline, for a LoRA that does not say.
+
+    Raises:
+        HPEditError: whatever `read_lora` refuses, a LoRA whose base is not known, or one with other tricks than alpha.
+    """
+    if form not in FORMS:
+        raise HPEditError(f"unknown form {form!r}", hint=f"one of {', '.join(FORMS)}")
+    if out.suffix != ".safetensors":
+        raise HPEditError(f"{out} does not end in .safetensors", hint="LoRAs are written as safetensors alone")
+    found = read_lora(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if form == "diffusers":
+        config = None if found.config is None else dict(found.config)
+        if config is not None and found.base is not None:
+            config[BASE_KEY] = asdict(found.base)
+        metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)} if config is not None else {}
+        atomic_write(out, save(dict(found.tensors), metadata))
+        return
+    told = found.base.pipeline if found.base else _guessed(found)
+    if (pipeline or told) is None:
+        raise HPEditError(f"{found.path} does not say what model it is of", hint="name the class of its pipeline")
+    atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or told)), {"format": "pt"}))
+
+
+def _guessed(found: LoraFile) -> str | None:
+    """The pipeline, where the layers' names leave no doubt."""
+    return "FluxKontextPipeline" if any(name.startswith("single_") for name in found.layers) else None
 
 
 def read_lora(path: Path) -> LoraFile:

@@ -37,7 +37,8 @@ class Encoders:
         """Move them to the CPU."""
         if not self._away and self._device.type != "cpu":
             self._move(torch.device("cpu"))
-            torch.accelerator.empty_cache()
+            if torch.accelerator.is_available():
+                torch.accelerator.empty_cache()
         self._away = True
 
     def bring_back(self) -> None:
