@@ -15,7 +15,8 @@ import typer
 from hpedit import __version__
 from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
-from hpedit.cli.common import PLAIN, Seed
+from hpedit.cli.common import PLAIN, Cfg, Seed
+from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
@@ -23,7 +24,7 @@ from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
 app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
-for group in (mini, rate, ratings, scorer, cases, bench):
+for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
     app.add_typer(group, name=group.info.name)
 
 
@@ -92,12 +93,13 @@ def edit(
     lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA.")] = None,
     out: Annotated[Path, typer.Option(help="Where to write the edit, as PNG.")] = Path("edit.png"),
     steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
+    cfg: Cfg = 1.0,
     seed: Seed = 0,
 ) -> None:
     """Edit one picture."""
     from hpedit.commands import edit_file
 
-    edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed)
+    edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed, cfg=cfg)
     typer.echo(str(out))
 
 
