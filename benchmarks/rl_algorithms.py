@@ -26,7 +26,7 @@ from hpedit.cases.pairs.decide import PairRules
 from hpedit.cases.pairs.table import build_pairs
 from hpedit.config import Recipe
 from hpedit.demo import STEPS
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import load_editor
 from hpedit.mini.control import BATCH, train_control
 from hpedit.mini.world import World
 from hpedit.rate.exchange.files import read_responses
@@ -92,7 +92,7 @@ class Study:
         """Train and measure one row with one seed, and the base, unless that was done."""
         self._measure(self.out / "base", None)
         folder = self.out / f"{slug(name)}-{seed}"
-        editor = QwenImageEdit.load("mini")
+        editor = load_editor("mini")
         if name == CONTROL:
             updates = self.budget // (BATCH * TRAINED)
             recipe = self._recipe("flow_grpo", seed, folder, iterations=updates)
@@ -151,7 +151,7 @@ class Study:
         return file
 
     def _measure(self, folder: Path, lora: Path | None) -> None:
-        editor = QwenImageEdit.load("mini", lora=lora)
+        editor = load_editor("mini", lora=lora)
         run_bench(editor, self.held_out, self.scorer, folder, steps=STEPS, label=folder.parent.name, batch=48)
 
     def table(self, names: list[str], seeds: list[int]) -> dict[str, Any]:

@@ -33,6 +33,16 @@ class EditorSection(Section):
     """Of the frozen weights; sampling mathematics and LoRA stay in float32."""
     resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 32
     """Side of a square edit in pixels; other aspects keep about this area. VAE and packing need multiples of 32."""
+    source_area: Annotated[int, Field(ge=1024)] | None = None
+    """px^2 of a source as the VAE encodes it; left out, as many as the edit has, not the pipeline's 1024^2."""
+    condition_area: Annotated[int, Field(ge=1024)] | None = None
+    """px^2 of a source as the text encoder sees it; left out, the model family's own."""
+    guidance: Annotated[float, Field(ge=0.0, le=20.0)] | None = None
+    """Embedded guidance of a distilled transformer (Kontext); left out, its usual 2.5."""
+    base: Literal["full", "8bit"] = "full"
+    """The frozen weights as they are, or in 8 bits by bitsandbytes (on a GPU): half the memory of bfloat16."""
+    compile: bool = False
+    """Compile the transformer's blocks, the same graph in rollout and replay: worth it for hundreds of forwards."""
     device: Text = "auto"
     """auto, cpu, mps, cuda or cuda:N; auto takes the first accelerator there is."""
 
@@ -81,7 +91,8 @@ class RolloutSection(Section):
     groups: Count = 12
     """Cases an iteration."""
     cfg: Annotated[float, Field(ge=1.0, le=20.0)] = 1.0
-    """Classifier-free guidance; 1 is off. One public trainer collapses with 4.5 and is stable without."""
+    """Classifier-free guidance in training, rollout and replay alike; 1 is off and saves the second forward. One public
+    trainer collapses with 4.5 and is stable without."""
     shared_noise: bool = False
     """All edits of a group start from the same noise, and share the steps before the window."""
     refill: Annotated[int, Field(ge=0, le=20)] = 0

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hpedit.config import EditorSection
+from hpedit.editors.load import wrap
 from hpedit.editors.lora import WEIGHTS_NAME
-from hpedit.editors.qwen_image_edit import QwenImageEdit
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 from hpedit.mini.architecture import build_pipeline
@@ -44,7 +44,7 @@ def test_a_run_leaves_metrics_grids_checkpoints_and_a_lora(start, tiny_editor, t
     assert list((result.folder / "tensorboard").iterdir())
     assert load_latest(result.folder / "checkpoints").step == 2
     trained = np.asarray(edit_cases(tiny_editor, training_cases[:1], [1], 2)[0])
-    fresh = QwenImageEdit(build_pipeline(0), tiny_editor.areas, fingerprint="tiny")
+    fresh = wrap(build_pipeline(0), tiny_editor.areas, fingerprint="tiny")
     base = np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0])
     fresh.load_lora(result.lora)
     assert (np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0]) == trained).all()
@@ -124,11 +124,6 @@ def test_J1_a_scorer_that_answers_nothing_stops_the_run_with_its_reason(start, r
 def test_too_few_different_cases_are_refused(start, make_case):
     with pytest.raises(HPEditError, match="1 different training cases are too few for 2 groups"):
         start(cases=[make_case("a"), make_case("same source and words")])
-
-
-def test_guidance_is_refused(start):
-    with pytest.raises(HPEditError, match=r"rollout\.cfg"):
-        start(rollout={"cfg": 4.0})
 
 
 def test_C9_a_target_that_matches_nothing_is_refused(start):

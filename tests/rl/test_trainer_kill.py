@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ITERATIONS = 4
-PRELOAD = ["hpedit.rl.trainer", "hpedit.mini.architecture", "hpedit.editors.qwen_image_edit"]
+PRELOAD = ["hpedit.rl.trainer", "hpedit.mini.architecture", "hpedit.editors.load"]
 WATCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
 
 
@@ -25,7 +25,8 @@ def run_child(output, recipe, kill_at):
     from tests.rl.redness import RednessScorer
 
     from hpedit.config import Recipe
-    from hpedit.editors.qwen_image_edit import ImageAreas, QwenImageEdit
+    from hpedit.editors.load import wrap
+    from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
     from hpedit.records import Case
     from hpedit.rl.trainer import train
@@ -50,7 +51,7 @@ def run_child(output, recipe, kill_at):
             count()
             return super().score(*args)
 
-    editor = QwenImageEdit(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
+    editor = wrap(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
     colours = ["teal", "olive", "navy", "gray"]
     cases = [Case(c, "color", "make it red", (Image.new("RGB", (32, 32), c),), c) for c in colours]
     sys.addaudithook(hook)

@@ -57,7 +57,7 @@ class TrainResult:
     folder: Path
     """The run's folder: recipe, metrics.jsonl, grids, checkpoints."""
     lora: Path
-    """Folder for `pipe.load_lora_weights` and `QwenImageEdit.load(lora=...)`."""
+    """Folder for `pipe.load_lora_weights` and `load_editor(lora=...)`."""
     iterations: int
     metrics: list[dict[str, Any]]
     """One record an iteration, as in metrics.jsonl."""
@@ -82,8 +82,6 @@ def train(
         HPEditError: the recipe does not fit the cases, the folder holds another run, a scorer failed its probe, a
             first ratio is off 1, a loss is not finite, or too many edits can't be scored.
     """
-    if recipe.rollout.cfg != 1.0:
-        raise HPEditError("rollout.cfg is not 1", hint="guidance is not supported here: it makes the training collapse")
     asked = {key: value for key, value in recipe.resolved().items() if key not in ("output", "scorer_force")}
     with RunFolder.open(recipe.output, "train", asked, _inputs(recipe, editor, cases, scorer)) as run:
         if not run.done:
@@ -186,12 +184,22 @@ def _cases_hash(cases: Sequence[Case]) -> str:
 
 
 def _load_editor(recipe: Recipe) -> TrainableEditor:
-    from hpedit.editors.qwen_image_edit import QwenImageEdit
+    from hpedit.editors.load import load_editor
 
     wanted = recipe.editor
-    cache = Path(recipe.output) / "conditioning"
-    return QwenImageEdit.load(
-        wanted.model, wanted.revision, wanted.dtype, wanted.resolution, wanted.device, cache=cache
+    return load_editor(
+        wanted.model,
+        wanted.revision,
+        wanted.dtype,
+        wanted.resolution,
+        wanted.device,
+        cache=Path(recipe.output) / "conditioning",
+        source_area=wanted.source_area,
+        condition_area=wanted.condition_area,
+        cfg=recipe.rollout.cfg,
+        guidance=wanted.guidance,
+        base=wanted.base,
+        compile=wanted.compile,
     )
 
 
