@@ -182,7 +182,7 @@ class Online:
                 for batch in made.batches:
                     tally.merge(self._accumulate(batch, made, iteration))
             dtype = self.setting.editor.dtype if inner == 0 else None
-            update = dict(finish_step(policy, tally, self.world, first_ratio_in=dtype))
+            update = dict(finish_step(policy, tally, self.world, first_ratio_in=dtype, clip=self.recipe.train.clip))
             forwards += tally.forwards
             first = update.get(DEVIATION) if inner == 0 else first
             if not tally.terms:

@@ -57,6 +57,11 @@ def accumulate_pairs(setting: Setting, pairs: Pairs) -> Tally:
     tally.add(
         count,
         2 * count * (FORWARD + trained(setting.recomputes)),
-        {"loss": loss, "margin": found.margin.sum(), "pair_accuracy": right},
+        {
+            "loss": loss,
+            "margin": found.margin.sum(),
+            "winner_change": found.winner_change.sum(),
+            "pair_accuracy": right,
+        },
     )
     return tally
