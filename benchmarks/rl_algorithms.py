@@ -48,8 +48,12 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "flow_grpo, cps": {"train": {"learning_rate": 6e-4}, "rollout": {"dynamics": "cps"}},
     "grpo_guard": {"train": {"algorithm": "grpo_guard", "learning_rate": 6e-4, "clip": 4e-6}},
     "nft": {"train": {"algorithm": "nft", "learning_rate": 6e-4, "kl": 1e-4}},
-    "online_dpo": {"train": {"algorithm": "online_dpo", "learning_rate": 6e-4}},
-    "offline_dpo": {"train": {"algorithm": "offline_dpo", "learning_rate": 6e-4}, "rollout": {"groups": 48}},
+    "online_dpo": {"train": {"algorithm": "online_dpo", "learning_rate": 6e-4}, "dpo": {"beta": 200.0}},
+    "offline_dpo": {
+        "train": {"algorithm": "offline_dpo", "learning_rate": 6e-4},
+        "rollout": {"groups": 48},
+        "dpo": {"beta": 200.0},
+    },
 }
 """Name of a row -> what differs from the defaults."""
 CONTROL = "control"
@@ -114,7 +118,7 @@ class Study:
                 "scorer_force": True,
                 "rollout": {**GROUPS["rollout"], **settings.get("rollout", {})},
                 "train": train_section,
-                "dpo": {"pairs": str(self._pairs()) if name == "offline_dpo" else None},
+                "dpo": {**settings.get("dpo", {}), "pairs": str(self._pairs()) if name == "offline_dpo" else None},
                 "log": {"tensorboard": False, "grid_every": 0},
             }
         )
