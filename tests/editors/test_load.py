@@ -4,11 +4,12 @@ import json
 import pickle
 
 import pytest
+import torch
 from tests.editors.families import EDIT, KONTEXT, pixel_difference
 
 from hpedit.editors.flux_kontext import FluxKontext
 from hpedit.editors.load import ADAPTERS, load_editor, wrap
-from hpedit.editors.placement import BASES
+from hpedit.editors.placement import check_base
 from hpedit.editors.qwen_image_edit import QwenEdit
 from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
 from hpedit.editors.sampling import edit_cases
@@ -95,14 +96,23 @@ def test_embedded_guidance_is_refused_where_there_is_none(folders):
         load_editor(str(folders / "qwen-image-edit-plus"), device="cpu", guidance=2.5)
 
 
-def test_8bit_without_bitsandbytes_and_in_another_dtype_is_refused_before_anything_is_loaded(folders, monkeypatch):
-    folder = str(folders / "flux-kontext")
-    with pytest.raises(HPEditError, match=r"needs bitsandbytes|computes in bfloat16"):
-        load_editor(folder, device="cuda", base="8bit")
+def test_8bit_without_bitsandbytes_or_in_another_dtype_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(HPEditError, match="needs bitsandbytes"):
+        check_base("8bit", "bfloat16", "cuda")
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     with pytest.raises(HPEditError, match="computes in bfloat16"):
-        load_editor(folder, device="cuda", base="8bit")
-    assert set(BASES) == {"full", "8bit", "offload"}
+        check_base("8bit", "float32", "cuda")
+    check_base("8bit", "bfloat16", "cuda")
+    check_base("offload", "float32", "cuda:1")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_E1_a_device_that_is_not_there_is_refused_before_the_model_is_looked_for():
+    with pytest.raises(HPEditError, match="there is no cuda here"):
+        load_editor("nobody/no-such-model", device="cuda:1")
+    with pytest.raises(HPEditError, match="unknown device"):
+        load_editor("nobody/no-such-model", device="gpu")
 
 
 def test_what_is_no_model_is_one_clear_error(tmp_path, monkeypatch):

@@ -155,6 +155,19 @@ def test_identity_4_T4_a_replay_with_the_same_chunk_repeats_every_bit(tiny, make
         assert torch.equal(again, batch.log_prob[rows, 0])
 
 
+@pytest.mark.parametrize("cfg", [1.0, 4.0], ids=["unguided", "cfg"])
+def test_identity_4_T4_holds_in_bfloat16(make_case, cfg):
+    pipeline = KONTEXT.build().to(torch.bfloat16)
+    editor = wrap(pipeline, KONTEXT.areas, fingerprint="half", cfg=cfg)
+    settings = RolloutSection(steps=3, window=1, window_start=(0, 1), group_size=3)
+    (batch,) = collect(editor, [make_case()], settings, seed=0, iteration=0, chunk=2).batches
+    assert editor.dtype == torch.bfloat16
+    assert batch.path.dtype == torch.float32
+    for rows in parts(torch.arange(3), batch.chunk):
+        with torch.no_grad():
+            assert torch.equal(replay(editor, batch, settings, 0, rows).log_prob, batch.log_prob[rows, 0])
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_latents_of_a_picture_decode_to_it_as_the_vae_does(tiny, make_picture, family):
     editor = tiny(family)

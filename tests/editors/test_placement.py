@@ -5,8 +5,10 @@ import torch
 from tests.editors.families import FAMILIES, KONTEXT, pixel_difference
 from torch import nn
 
-from hpedit.editors.placement import Encoders, compile_blocks, is_compiled
+from hpedit.editors.load import wrap
+from hpedit.editors.placement import Encoders, compile_blocks, is_compiled, is_group_offloaded, place, quantization
 from hpedit.editors.sampling import edit_cases
+from hpedit.errors import HPEditError
 
 
 class Settings:
@@ -96,3 +98,21 @@ def test_compiled_blocks_give_the_same_numbers_with_and_without_gradients(compil
     gradients = [p.grad for name, p in compiled.lora_parameters().items() if "lora_B" in name]
     assert gradients
     assert all(gradient is not None for gradient in gradients)
+
+
+def test_an_offloaded_base_edits_the_same_and_is_not_trained(make_case):
+    """With the CPU as the device that the blocks come to; on a GPU the same hooks copy them there."""
+    pipeline = place(KONTEXT.build(), "offload", "cpu")
+    editor = wrap(pipeline, KONTEXT.areas, fingerprint="offloaded")
+    assert is_group_offloaded(pipeline.transformer)
+    expected = edit_cases(KONTEXT.editor(), [make_case()], [1], 2)[0]
+    assert pixel_difference(edit_cases(editor, [make_case()], [1], 2)[0], expected) == 0
+    with pytest.raises(HPEditError, match="can't be trained"):
+        editor.add_lora(Settings, seed=0)
+
+
+def test_8bit_asks_diffusers_to_quantise_the_transformer_alone():
+    (config,) = quantization("8bit").values()
+    assert config.components_to_quantize == ["transformer"]
+    assert config.quant_backend == "bitsandbytes_8bit"
+    assert quantization("full") == quantization("offload") == {}

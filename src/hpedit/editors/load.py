@@ -124,10 +124,17 @@ def _known(kind: str, model: str) -> type[Adapter]:
 
 
 def _device(device: str) -> str:
-    if device != "auto":
-        return device
+    """The device by name, auto resolved; HPEditError if there is none of it, before anything is fetched for it."""
     found = torch.accelerator.current_accelerator(check_available=True)
-    return found.type if found else "cpu"
+    if device == "auto":
+        return found.type if found else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise HPEditError(f"unknown device {device!r}", hint="auto, cpu, mps, cuda or cuda:N") from error
+    if kind != "cpu" and (found is None or found.type != kind):
+        raise HPEditError(f"there is no {kind} here", hint="take device auto or cpu")
+    return device
 
 
 def _read(folder: Path, model: str, dtype: str, base: str) -> Any:
