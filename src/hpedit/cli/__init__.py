@@ -17,6 +17,7 @@ from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
 from hpedit.cli.common import PLAIN, Seed
 from hpedit.cli.mini import mini
+from hpedit.cli.plan import plan
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
 from hpedit.cli.scorer import scorer
@@ -25,6 +26,7 @@ from hpedit.errors import HPEditError
 app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
 for group in (mini, rate, ratings, scorer, cases, bench):
     app.add_typer(group, name=group.info.name)
+app.command()(plan)
 
 
 EXTRAS = {

@@ -84,8 +84,7 @@ def train(
     """
     if recipe.rollout.cfg != 1.0:
         raise HPEditError("rollout.cfg is not 1", hint="guidance is not supported here: it makes the training collapse")
-    asked = {key: value for key, value in recipe.resolved().items() if key not in ("output", "scorer_force")}
-    with RunFolder.open(recipe.output, "train", asked, _inputs(recipe, editor, cases, scorer)) as run:
+    with RunFolder.open(recipe.output, "train", recipe.shaping(), _inputs(recipe, editor, cases, scorer)) as run:
         if not run.done:
             editor = editor or _load_editor(recipe)
             if recipe.offline:
