@@ -1,7 +1,7 @@
 """What the hub will say when a model is fetched, without fetching it. No torch.
 
-A model in the hub's cache needs no hub. Otherwise three things are asked with short patience: can it be reached, does it
-have the model at this revision, and does it give us its files (a licence to accept, a token).
+A model in the hub's cache needs no hub. Otherwise three things are asked with short patience: can it be reached, does
+it have the model at this revision, and does it give us its files (a licence to accept, a token).
 """
 
 from __future__ import annotations

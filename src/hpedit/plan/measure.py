@@ -20,10 +20,12 @@ from hpedit.plan.architecture import FLUX, Tokens
 from hpedit.plan.layout import Layout
 from hpedit.plan.shape import EditorShape
 from hpedit.plan.timing import Speed
+from hpedit.quiet import quiet_loading
 
 DEPTHS: Final = (1, 3)
 """Blocks (of each kind) of the two shallow models."""
 REPEATS: Final = 3
+"""Tries of which the shortest counts."""
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -41,7 +43,8 @@ def measured(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout,
     if shape.folder is not None:
         kind = getattr(diffusers, shape.architecture.kind)
         dtype = DTYPES[recipe.editor.dtype]
-        model = kind.from_pretrained(shape.folder / "transformer", torch_dtype=dtype, local_files_only=True)
+        with quiet_loading():
+            model = kind.from_pretrained(shape.folder / "transformer", torch_dtype=dtype, local_files_only=True)
         forward, trained = _times(model.to(device), recipe, shape, tokens, layout, rows)
         how = f"measured on {_name(device)}: a step of the whole transformer"
     else:
@@ -68,7 +71,7 @@ def _shallow(shape: EditorShape, depth: int, recipe: Recipe, device: torch.devic
     """A transformer of `depth` blocks of each kind, random."""
     config = {key: value for key, value in shape.architecture.config.items() if not key.startswith("_")}
     config |= {"num_layers": depth} | ({"num_single_layers": depth} if shape.architecture.kind == FLUX else {})
-    with device:
+    with device, quiet_loading():
         return getattr(diffusers, shape.architecture.kind)(**config).to(DTYPES[recipe.editor.dtype])
 
 

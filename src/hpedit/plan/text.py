@@ -80,7 +80,7 @@ def _disk(disk: Cells) -> Iterator[str]:
 def _forwards(forwards: Cells) -> Iterator[str]:
     unit, each = forwards["unit"], forwards["per_unit"]
     train = "recomputed" if forwards["recomputes"] else "not recomputed"
-    yield f"Forwards of the transformer, a backward counted as 2 (activations {train})"
+    yield f"Forwards of the transformer; a backward counts 2, activations are {train}"
     parts = [("rollout", "rollout"), ("training", "train"), ("reference", "reference"), ("old policy", "old")]
     split = ", ".join(f"{name} {each[key]:.3g}" for name, key in parts if each[key])
     yield from _wrapped(f"  each {unit}: {each['all']:.3g} ({split})", "    ")
@@ -95,7 +95,7 @@ def _range(usual: float, most: float) -> str:
 
 def _time(time: Cells | None, machine: Cells) -> Iterator[str]:
     if time is None:
-        yield "Time: nothing to reckon with; --measure times a step here, --gpu NAME names a GPU"
+        yield "Time: not known; --measure times a step here, --gpu NAME names a GPU"
         return
     yield from _wrapped(f"Time ({time['how']}; transformer alone)")
     parts = f"{_span(time['rollout'])} rollout, {_span(time['train'])} training"
