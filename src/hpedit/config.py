@@ -289,6 +289,10 @@ class Recipe(Section):
         """All settings, defaults included, as plain JSON."""
         return self.model_dump(mode="json")
 
+    def shaping(self) -> dict[str, Any]:
+        """The settings that shape the result: a run's folder is continued by a recipe with equal ones alone."""
+        return {key: value for key, value in self.resolved().items() if key not in ("output", "scorer_force")}
+
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a training recipe; see `recipe_files.read_recipe`."""

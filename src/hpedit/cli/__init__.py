@@ -18,6 +18,7 @@ from hpedit.cli.cases import cases
 from hpedit.cli.common import PLAIN, Cfg, Seed
 from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
+from hpedit.cli.plan import plan
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
 from hpedit.cli.scorer import scorer
@@ -26,6 +27,7 @@ from hpedit.errors import HPEditError
 app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
 for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
     app.add_typer(group, name=group.info.name)
+app.command()(plan)
 
 
 EXTRAS = {

@@ -82,8 +82,7 @@ def train(
         HPEditError: the recipe does not fit the cases, the folder holds another run, a scorer failed its probe, a
             first ratio is off 1, a loss is not finite, or too many edits can't be scored.
     """
-    asked = {key: value for key, value in recipe.resolved().items() if key not in ("output", "scorer_force")}
-    with RunFolder.open(recipe.output, "train", asked, _inputs(recipe, editor, cases, scorer)) as run:
+    with RunFolder.open(recipe.output, "train", recipe.shaping(), _inputs(recipe, editor, cases, scorer)) as run:
         if not run.done:
             editor = editor or _load_editor(recipe)
             if recipe.offline:

@@ -121,6 +121,26 @@ class RunFolder:
         self.close()
 
 
+def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any]) -> None:
+    """Whether `RunFolder.open` would take the folder, told without making or changing anything; inputs do not count.
+
+    HPEditError as `RunFolder.open`.
+    """
+    path = Path(path)
+    try:
+        _refuse_foreign(path)
+        if (path / _LOCK).exists():
+            _take_lock(path).close()
+        if (path / RECIPE).exists():
+            there = read_json(path / RECIPE)
+            inputs = there.get("inputs") if isinstance(there, dict) else None
+            _claim(path, json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs})))
+    except OSError as error:
+        raise HPEditError(
+            f"{path} cannot be used as an output folder: {error.strerror}", hint="choose another one"
+        ) from error
+
+
 def hash_path(path: Path | str, ignore: Collection[str] = ()) -> str:
     """SHA-256 (hex) of a file's content, or of the names and contents of all visible files below a folder.
 
