@@ -5,7 +5,15 @@ from types import SimpleNamespace
 import pytest
 from tests.rl.redness import RednessScorer
 
-from hpedit.config import CheckpointSection, LogSection, LoraSection, Recipe, RolloutSection, TrainSection
+from hpedit.config import (
+    CheckpointSection,
+    EvaluateSection,
+    LogSection,
+    LoraSection,
+    Recipe,
+    RolloutSection,
+    TrainSection,
+)
 
 
 @pytest.fixture
@@ -28,7 +36,8 @@ def make_recipe(tmp_path):
             "train": {"iterations": 2, "micro_batch": 8},
             "lora": {"rank": 4, "alpha": 8.0},
             "checkpoint": {"every": 1},
-            "log": {"tensorboard": False, "grid_every": 0},
+            "log": {"tensorboard": False, "grid_every": 0, "groups_every": 0},
+            "evaluate": {"every": 0},
         }
         for section, changed in changes.items():
             values[section] |= changed
@@ -41,6 +50,7 @@ def make_recipe(tmp_path):
             lora=LoraSection(**values["lora"]),
             checkpoint=CheckpointSection(**values["checkpoint"]),
             log=LogSection(**values["log"]),
+            evaluate=EvaluateSection(**values["evaluate"]),
         )
 
     return make
