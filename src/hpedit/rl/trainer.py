@@ -34,6 +34,7 @@ from hpedit.errors import HPEditError
 from hpedit.progress import stage
 from hpedit.records import Case
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.group_log import GroupLog
 from hpedit.rl.held_out import HeldOut
 from hpedit.rl.held_out_cases import Watching, held_out_inputs, split_cases
 from hpedit.rl.offline import Offline
@@ -189,6 +190,8 @@ class _Training:
 
     def _observers(self) -> list[Observer]:
         found: list[Observer] = []
+        if self.recipe.log.groups_every and not self.recipe.offline:
+            found.append(GroupLog(self.folder.path, self.recipe, self.world))
         if self.recipe.log.grid_every and self.cases:
             found.append(SampleGrids(self.folder.path / "grids", self.editor, self.cases, self.recipe))
         return found
