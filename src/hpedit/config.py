@@ -210,6 +210,10 @@ class LogSection(Section):
     """What a run tells, beside metrics.jsonl."""
 
     tensorboard: bool = True
+    trackers: tuple[Literal["trackio", "wandb"], ...] = ()
+    """Further trackers, through accelerate; none of them can stop or slow a run."""
+    project: Text = "hpedit"
+    """What trackers call the project; the run has the name of its folder."""
     grid_every: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     """Iterations between two grids of source | before | after; 0 for none."""
     groups_every: Annotated[int, Field(ge=0, le=1_000_000)] = 10

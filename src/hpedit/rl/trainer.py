@@ -45,7 +45,7 @@ from hpedit.rl.sample_grids import SampleGrids
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.saves import Saves
 from hpedit.rl.seeds import derive_seed
-from hpedit.rl.tracking import Tracker
+from hpedit.rl.tracking import open_tracker
 from hpedit.rl.watch import Observer
 from hpedit.rl.world import Alone, World
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
@@ -146,7 +146,7 @@ class _Training:
             stack.enter_context(torch.random.fork_rng())
             start = self.saves.resume(self.policy, self.learner, self.sampler)
             self.folder.drop_metrics_after(start)
-            tracker = Tracker(self.folder.path / "tensorboard", enabled=recipe.log.tensorboard, step=start)
+            tracker = open_tracker(recipe.log, self.folder.path, start)
             stack.callback(tracker.close)
             held_out = self._held_out(start)
             observers = [*([held_out] if held_out else []), *self._observers()]
