@@ -221,8 +221,42 @@ class LogSection(Section):
     """What a run tells, beside metrics.jsonl."""
 
     tensorboard: bool = True
+    trackers: tuple[Literal["trackio", "wandb"], ...] = ()
+    """Further trackers, through accelerate; none of them can stop or slow a run."""
+    project: Text = "hpedit"
+    """What trackers call the project; the run has the name of its folder."""
     grid_every: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     """Iterations between two grids of source | before | after; 0 for none."""
+    groups_every: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """Iterations between two whole records of all groups (edits, scores, answers, advantages); 0 for none."""
+    groups_keep: Count = 20
+    """Such records kept: the first and the newest."""
+
+
+class EvaluateSection(Section):
+    """Looks at held-out cases while a run trains: what the averaged weights, which are exported, make of them.
+
+    Nothing here changes what is learnt, but for cases that are held out and for a run that stops early.
+    """
+
+    every: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """Iterations between two looks; 0 for none. There is one after the last iteration, too."""
+    cases: Text | None = None
+    """Held-out cases: parquet or a folder. None holds out a share of the training cases, by source photograph."""
+    share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    """Of the training cases that are held out where no others are given."""
+    count: Count = 64
+    """Held-out cases that are looked at, at most."""
+    steps: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """ODE steps of their edits; None takes rollout.steps."""
+    second_judge: Text | None = None
+    """Folder of another fitted HP-Scorer, which gives no reward: what the scorer alone likes, it does not."""
+    oracle: Literal["auto", "off"] = "auto"
+    """auto: the oracle scores too, where all held-out cases have exact targets."""
+    patience: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Looks without a new best, by the second judge or else the scorer, after which the run stops; 0 never stops."""
+    export: Literal["last", "best"] = "last"
+    """Which averaged weights become lora/; with last, the best are in lora_best/."""
 
 
 class Recipe(Section):
@@ -248,6 +282,7 @@ class Recipe(Section):
     dpo: DPOSection = DPOSection()
     checkpoint: CheckpointSection = CheckpointSection()
     log: LogSection = LogSection()
+    evaluate: EvaluateSection = EvaluateSection()
 
     @field_validator("rewards")
     @classmethod
@@ -256,6 +291,9 @@ class Recipe(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"the name {twice[0]} is there twice; scorer is the main one's")
+        taken = sorted({"second", "oracle"} & set(names))
+        if taken:
+            raise ValueError(f"the name {taken[0]} is taken: held-out evaluation reports under it")
         return rewards
 
     @field_validator("train")

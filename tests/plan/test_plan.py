@@ -208,7 +208,7 @@ def test_C9_targets_that_match_nothing_are_listed_with_the_nearest(recipe):
     assert "img_mlp" not in problem["message"]
 
 
-def test_C11_an_output_folder_of_another_run_or_in_use_or_not_ours(recipe, tmp_path, cases_file):
+def test_C11_an_output_folder_of_another_run_or_in_use_or_not_ours(recipe, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "notes.txt").write_text("mine")

@@ -5,7 +5,16 @@ from types import SimpleNamespace
 import pytest
 from tests.rl.redness import RednessScorer
 
-from hpedit.config import CheckpointSection, DPOSection, LogSection, LoraSection, Recipe, RolloutSection, TrainSection
+from hpedit.config import (
+    CheckpointSection,
+    DPOSection,
+    EvaluateSection,
+    LogSection,
+    LoraSection,
+    Recipe,
+    RolloutSection,
+    TrainSection,
+)
 
 
 @pytest.fixture
@@ -28,7 +37,8 @@ def make_recipe(tmp_path):
             "train": {"iterations": 2, "micro_batch": 8},
             "lora": {"rank": 4, "alpha": 8.0},
             "checkpoint": {"every": 1},
-            "log": {"tensorboard": False, "grid_every": 0},
+            "log": {"tensorboard": False, "grid_every": 0, "groups_every": 0},
+            "evaluate": {"every": 0},
             "dpo": {},
         }
         for section, changed in changes.items():
@@ -43,6 +53,7 @@ def make_recipe(tmp_path):
             checkpoint=CheckpointSection(**values["checkpoint"]),
             log=LogSection(**values["log"]),
             dpo=DPOSection(**values["dpo"]),
+            evaluate=EvaluateSection(**values["evaluate"]),
         )
 
     return make

@@ -15,7 +15,7 @@ import typer
 from hpedit import __version__
 from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
-from hpedit.cli.common import PLAIN, Cfg, Seed
+from hpedit.cli.common import PLAIN, Cfg, Seed, typed_command
 from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
@@ -133,6 +133,17 @@ def train(
 
     run_training(resolved)
     typer.echo(resolved.output)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run, finished or not.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the pages; none takes report/ in the run.")] = None,
+) -> None:
+    """Write the pages of a training run: alarms, held-out gains, curves, groups."""
+    from hpedit.report.train_page import write_train_page
+
+    typer.echo(str(write_train_page(run, out, command=typed_command())))
 
 
 def main() -> None:

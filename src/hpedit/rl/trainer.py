@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ from hpedit.errors import HPEditError
 from hpedit.progress import stage
 from hpedit.records import Case
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.group_log import GroupLog
+from hpedit.rl.held_out import HeldOut
+from hpedit.rl.held_out_cases import Watching, held_out_inputs, split_cases
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.policy import Policy
@@ -41,7 +45,7 @@ from hpedit.rl.sample_grids import SampleGrids
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.saves import Saves
 from hpedit.rl.seeds import derive_seed
-from hpedit.rl.tracking import Tracker
+from hpedit.rl.tracking import open_tracker
 from hpedit.rl.watch import Observer
 from hpedit.rl.world import Alone, World
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
@@ -69,6 +73,8 @@ def train(
     editor: TrainableEditor | None = None,
     cases: Sequence[Case] | None = None,
     scorer: Scorer | None = None,
+    held_out: Sequence[Case] | None = None,
+    second_judge: Scorer | None = None,
 ) -> TrainResult:
     """Run, or continue, the training that `recipe` describes; a finished one returns its result at once.
 
@@ -77,19 +83,22 @@ def train(
         editor: Gets a fresh LoRA in place of one that it may have, and comes back with the trained one.
         cases: Training cases; several with equal sources and instruction count as one.
         scorer: The main reward.
+        held_out: Cases that are looked at and never trained on; see the recipe's section `evaluate`.
+        second_judge: Scores the held-out cases and gives no reward.
 
     Raises:
         HPEditError: the recipe does not fit the cases, the folder holds another run, a scorer failed its probe, a
             first ratio is off 1, a loss is not finite, or too many edits can't be scored.
     """
-    with RunFolder.open(recipe.output, "train", recipe.shaping(), _inputs(recipe, editor, cases, scorer)) as run:
+    inputs = _inputs(recipe, editor, cases, scorer) | held_out_inputs(recipe, held_out, scorer, second_judge)
+    with RunFolder.open(recipe.output, "train", recipe.shaping(), inputs) as run:
         if not run.done:
             editor = editor or _load_editor(recipe)
             if recipe.offline:
                 cases = []
             elif cases is None:
                 cases = _load_cases(recipe.cases)
-            _Training(recipe, run, editor, cases, scorer).run()
+            _Training(recipe, run, editor, cases, scorer, Watching(held_out, second_judge)).run()
         elif editor is not None:
             editor.load_lora(run.path / "lora")
         return TrainResult(run.path, run.path / "lora", int(run.result()["iterations"]), read_jsonl(run.path / METRICS))
@@ -99,11 +108,21 @@ class _Training:
     """One run from its last checkpoint to its end; it lives for one call of `run`."""
 
     def __init__(
-        self, recipe: Recipe, run: RunFolder, editor: TrainableEditor, cases: Sequence[Case], scorer: Scorer | None
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        editor: TrainableEditor,
+        cases: Sequence[Case],
+        scorer: Scorer | None,
+        watching: Watching,
     ) -> None:
-        self.recipe, self.folder, self.editor = recipe, run, editor
+        self.recipe, self.folder, self.editor, self.watching = recipe, run, editor, watching
         self.world: World = Alone()
-        self.cases = list({case.group_key: case for case in cases}.values())
+        self.scorer = scorer
+        self.split = split_cases(
+            list({case.group_key: case for case in cases}.values()), watching.cases(recipe), recipe
+        )
+        self.cases = self.split.training
         pairs = list(read_pairs(recipe.dpo.pairs)) if recipe.dpo.pairs and recipe.offline else []
         _check_enough(len(pairs) if recipe.offline else len(self.cases), recipe)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
@@ -114,7 +133,7 @@ class _Training:
         if recipe.offline:
             self.learner = Offline(setting, pairs, self.sampler, self.world)
         else:
-            self.learner = Online(setting, self.cases, _load_rewards(recipe, scorer), self.sampler, self.world)
+            self.learner = Online(setting, self.cases, self.rewards, self.sampler, self.world)
         self.saves = Saves(run, recipe.checkpoint, recipe.seed)
 
     def run(self) -> None:
@@ -124,26 +143,52 @@ class _Training:
             stack.enter_context(torch.random.fork_rng())
             start = self.saves.resume(self.policy, self.learner, self.sampler)
             self.folder.drop_metrics_after(start)
-            tracker = Tracker(self.folder.path / "tensorboard", enabled=recipe.log.tensorboard, step=start)
+            tracker = open_tracker(recipe.log, self.folder.path, start)
             stack.callback(tracker.close)
-            observers = self._observers()
+            held_out = self._held_out(start)
+            observers = [*([held_out] if held_out else []), *self._observers()]
             advance = stack.enter_context(stage("post-train", total, done=start))
-            for iteration in range(start, total):
+            done, stopping = start, held_out.stop_reason if held_out else None
+            while done < total and not stopping:
+                iteration = done
                 record = {"step": iteration + 1, **self.learner.iterate(iteration)}
                 self.policy.update_average(iteration)
                 for observer in observers:
                     record |= observer.after(iteration, self.learner.last)
                 self.folder.metrics(record)
                 tracker.log(iteration + 1, record)
-                if (iteration + 1) % recipe.checkpoint.every == 0 or iteration + 1 == total:
-                    self.saves.save(iteration + 1, self.policy, self.learner, self.sampler)
+                done, stopping = iteration + 1, held_out.stop_reason if held_out else None
+                if done % recipe.checkpoint.every == 0 or done == total or stopping:
+                    self.saves.save(done, self.policy, self.learner, self.sampler)
                 advance(1)
+        if stopping:
+            self.folder.log(f"stopped early after iteration {done}: {stopping}")
+        which = held_out.finish() if held_out else {}
         self.policy.take_average()
         self.editor.save_lora(self.folder.path / "lora")
-        self.folder.finish({"iterations": total, "lora": "lora", "editor": self.editor.fingerprint})
+        facts = {"lora": "lora", "editor": self.editor.fingerprint, "stopped": stopping, **which}
+        self.folder.finish({"iterations": done, **facts})
+
+    @cached_property
+    def rewards(self) -> Rewards:
+        """The scorers that give the reward; loaded where something is scored."""
+        return _load_rewards(self.recipe, self.scorer)
+
+    def _held_out(self, start: int) -> HeldOut | None:
+        """Who looks at the held-out cases; None where there are none."""
+        if self.split.note and not start:
+            self.folder.log(self.split.note)
+        if not self.split.held_out:
+            return None
+        scorers = self.watching.scorers(self.recipe, self.rewards)
+        return HeldOut(
+            self.recipe, self.folder, self.policy, self.editor, self.split.held_out, scorers, self.world, start
+        )
 
     def _observers(self) -> list[Observer]:
         found: list[Observer] = []
+        if self.recipe.log.groups_every and not self.recipe.offline:
+            found.append(GroupLog(self.folder.path, self.recipe, self.world))
         if self.recipe.log.grid_every and self.cases:
             found.append(SampleGrids(self.folder.path / "grids", self.editor, self.cases, self.recipe))
         return found

@@ -94,13 +94,13 @@ class RunFolder:
         """Append one record to metrics.jsonl, flushed to the disk."""
         append_jsonl(self.path / METRICS, record)
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Forget the records whose "step" lies after `step`: a resumed run writes them again."""
-        records = read_jsonl(self.path / METRICS)
+    def drop_metrics_after(self, step: int, file: str = METRICS) -> None:
+        """Forget the records of `file` whose "step" lies after `step`: a resumed run writes them again."""
+        records = read_jsonl(self.path / file)
         kept = [record for record in records if record.get("step", step) <= step]
         if len(kept) != len(records):
             text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
-            atomic_write(self.path / METRICS, text)
+            atomic_write(self.path / file, text)
 
     def log(self, message: str) -> None:
         """Append one line with the time (UTC) to log.txt."""

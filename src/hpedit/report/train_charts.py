@@ -1,0 +1,140 @@
+"""The charts of a training run's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from hpedit.report import svg
+from hpedit.report.charts import Interval, Series, interval_text, line_chart, padded
+from hpedit.report.svg import Point, Scale, linear
+from hpedit.report.verdict import number
+from hpedit.report.views import plain
+from hpedit.rl.looks import HeldOutTable, Look
+
+View = dict[str, Any]
+Line = tuple[str, str, Sequence[tuple[float, Interval]]]
+"""Name, style, and (iteration, gain) of each look."""
+
+NAMES = {"scorer": "Scorer", "second": "Second judge", "oracle": "Oracle"}
+STYLES = ("post", "control", "third", "fourth", "base")
+CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...]], ...] = (
+    (
+        "Reward",
+        "mean over the iteration's edits, in 0 to 1",
+        (("reward_mean", "mean", "post"), ("reward_std", "deviation", "base")),
+        (),
+    ),
+    ("Score", "of the edits drawn in training, 0 to 5", (("score_mean", "mean", "post"),), ()),
+    ("Ratio", "largest distance from 1 before an update: rounding", (("ratio_deviation", "largest", "post"),), (0.0,)),
+    ("Clipped share", "steps whose ratio left the clip range", (("clip_fraction", "clipped", "post"),), (0.0,)),
+    ("KL to the base", "how far the policy has moved", (("kl", "KL", "post"),), (0.0,)),
+    ("Loss", "mean over the terms", (("loss", "loss", "post"),), (0.0,)),
+    ("Gradient norm", "before clipping", (("grad_norm", "norm", "post"),), (0.0,)),
+    ("Idle groups", "share with equal rewards: they teach nothing", (("frac_zero_std", "share", "post"),), (0.0,)),
+    ("Unscorable", "edits without a score: left out, never 0", (("unscorable", "edits", "bad"),), (0.0,)),
+    (
+        "Seconds by phase",
+        "of each iteration; judging overlaps the rollout",
+        (
+            ("seconds_rollout", "rollout", "post"),
+            ("seconds_train", "train", "control"),
+            ("seconds_score", "score", "third"),
+            ("seconds_evaluate", "look", "fourth"),
+        ),
+        (0.0,),
+    ),
+)
+"""Chart title, what it shows, its (metric, legend, style) lines, and values that must stay in view."""
+PIXELS = (("sharpness", "Sharpness"), ("saturation", "Saturation"), ("grid_energy", "Grid"), ("closeness", "Closeness"))
+
+
+def held_out_charts(table: HeldOutTable | None) -> list[View]:
+    """Gains with intervals by each instrument, then the measures of the pixels; [] before the first look."""
+    if table is None or not table.looks:
+        return []
+    lines: list[Line] = [
+        (NAMES.get(name, plain(name)), style, [(0.0, Interval(0.0)), *_points(table, name)])
+        for name, style in zip(table.base.scores, STYLES, strict=False)
+    ]
+    gains = {
+        "title": "Gain over the base",
+        "note": "paired, with 95\N{NARROW NO-BREAK SPACE}% intervals over source photographs",
+        "svg": Markup(gain_chart(lines, title="held-out gain")),
+    }
+    return [gains, *(_pixel_chart(table, key, name) for key, name in PIXELS if key in table.base.pixels)]
+
+
+def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
+    points = [(float(look.step), _mean(look.pixels[key])) for look in (table.base, *table.looks)]
+    series, note = [Series("edits", points)], "to the source; 1 is no edit at all"
+    if key != "closeness":
+        source = _mean(table.sources[key])
+        series.append(Series("sources", [(points[0][0], source), (points[-1][0], source)], "base"))
+        note = "of the edits, beside their sources"
+    return {"title": name, "note": note, "svg": Markup(line_chart(series, title=name))}
+
+
+def _points(table: HeldOutTable, name: str) -> list[tuple[float, Interval]]:
+    found = [(float(look.step), gain_interval(table, look, name)) for look in table.looks]
+    return [(step, interval) for step, interval in found if interval is not None]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def gain_chart(lines: Sequence[Line], *, title: str) -> str:
+    """Gains over the iterations: a line an instrument, with a whisker a look, side by side."""
+    width, height, left, top, bottom = 720.0, 260.0, 46.0, 34.0, 34.0
+    intervals = [interval for _, _, points in lines for _, interval in points]
+    bounds = [bound for one in intervals for bound in (one.value, one.low, one.high) if bound is not None]
+    steps = [step for _, _, points in lines for step, _ in points]
+    xs, ys, right = (min(steps), max(steps)), padded(bounds, include=(0.0,)), width - 14
+    x, y = linear(xs, (left + 8, right - 8)), linear(ys, (height - bottom, top))
+    body = [*svg.axes(x, y, xs, ys, (left, right, height - bottom)), svg.line(left, y(0), right, y(0), "zero")]
+    at = left
+    for place, (name, style, points) in enumerate(lines):
+        body += _gain_line(name, style, points, _shifted(x, (place - (len(lines) - 1) / 2) * 4), y)
+        body += [svg.line(at, 10, at + 14, 10, f"curve c-{style}"), svg.text(at + 18, 14, name, "legend")]
+        at += 36 + 6.6 * len(name)
+    body.append(svg.text((left + width) / 2, height - 4, "iteration", "tick", "middle"))
+    return svg.picture(width, height, title, body)
+
+
+def _gain_line(name: str, style: str, points: Sequence[tuple[float, Interval]], x: Scale, y: Scale) -> list[str]:
+    path: list[Point] = [(step, one.value) for step, one in points]
+    body = [svg.path(path, x, y, f"curve thin c-{style}")]
+    for step, one in points:
+        if one.low is not None and one.high is not None:
+            body.append(svg.line(x(step), y(one.low), x(step), y(one.high), f"whisker c-{style}"))
+        said = f"{name}, iteration {step:g}: {interval_text(one)}"
+        body.append(svg.dot(x(step), y(one.value), 3.2, f"dot f-{style}", said))
+    return body
+
+
+def _shifted(scale: Scale, by: float) -> Scale:
+    return lambda value: scale(value) + by
+
+
+def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
+    """The charts whose metrics were recorded."""
+    views = []
+    for title, note, lines, include in CURVES:
+        series = [Series(label, _column(metrics, key), style) for key, label, style in lines]
+        drawn = line_chart([one for one in series if one.points], title=title, include=include)
+        if drawn:
+            views.append({"title": title, "note": note, "svg": Markup(drawn)})
+    return views
+
+
+def _column(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
+    return [(float(record["step"]), value) for record in metrics if (value := number(record.get(key))) is not None]
+
+
+def gain_interval(table: HeldOutTable, look: Look, name: str) -> Interval | None:
+    """One instrument's gain at a look, for charts and tables; None where nothing could be scored."""
+    gain = table.gain(look, name)
+    return None if gain is None else Interval(gain.value, number(gain.low), number(gain.high))

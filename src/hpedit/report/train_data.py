@@ -1,0 +1,60 @@
+"""What a training run's folder holds, as its page needs it; a run that is still going, or has nothing held out, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpedit.errors import HPEditError
+from hpedit.rl.group_log import GROUPS
+from hpedit.rl.looks import ALARMS, HeldOutTable, read_looks
+from hpedit.store.atomic import read_json, read_jsonl
+from hpedit.store.run_folder import METRICS, RECIPE, RESULT
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRun:
+    """One run, as far as it is."""
+
+    path: Path
+    recipe: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    """What it reads, by content."""
+    version: str
+    metrics: Sequence[Mapping[str, Any]]
+    alarms: Sequence[Mapping[str, Any]]
+    table: HeldOutTable | None
+    """None where nothing was held out."""
+    result: Mapping[str, Any] | None
+    """None while it is not finished."""
+    grids: Sequence[Path]
+    groups: Sequence[Path]
+
+    @classmethod
+    def open(cls, path: Path | str) -> TrainRun:
+        """Read a folder of `hpedit train`; HPEditError for any other."""
+        path = Path(path)
+        if not (path / RECIPE).is_file():
+            raise HPEditError(f"{path} is not the folder of a training run", hint="it is the output of a recipe")
+        made = read_json(path / RECIPE)
+        if made.get("stage") != "train":
+            raise HPEditError(f"{path} is a folder of stage {made.get('stage')!r}, not of a training run")
+        return cls(
+            path,
+            made["recipe"],
+            made["inputs"],
+            str(made.get("hpedit", "")),
+            read_jsonl(path / METRICS),
+            read_jsonl(path / ALARMS),
+            read_looks(path),
+            read_json(path / RESULT) if (path / RESULT).exists() else None,
+            sorted((path / "grids").glob("iteration_*.png")),
+            sorted((path / GROUPS).glob("iteration_*.parquet")),
+        )
+
+    @property
+    def done(self) -> int:
+        """Iterations whose record is written."""
+        return int(self.metrics[-1]["step"]) if self.metrics else 0

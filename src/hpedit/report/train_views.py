@@ -1,0 +1,160 @@
+"""From a training run to what its page shows: plain values, charts as SVG, pictures as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from hpedit.report.charts import interval_text, signed
+from hpedit.report.train_charts import NAMES, gain_interval
+from hpedit.report.train_data import TrainRun
+from hpedit.report.verdict import Verdict, gain_sentence, number
+from hpedit.report.views import clock, plain
+from hpedit.rl.early_stop import best_look, deciding
+from hpedit.rl.looks import HeldOutTable, Look
+
+View = dict[str, Any]
+
+NOTES = {
+    "scorer": "gives the reward",
+    "second": "gives no reward; decides which weights are best",
+    "oracle": "knows the exact right edit, gives no reward",
+}
+PHASES = ("seconds_rollout", "seconds_score", "seconds_train", "seconds_evaluate")
+SHOWN_GRIDS = 3
+GRID_WIDTH = 1000
+"""px; wider grids are reduced to it."""
+
+
+def status(run: TrainRun) -> Verdict:
+    """How far the run is."""
+    total = run.recipe["train"]["iterations"]
+    if run.result is None:
+        return Verdict(f"Not finished: {run.done} of {total} iterations are done.", "warn")
+    if run.result.get("stopped"):
+        done, why = run.result["iterations"], plain(run.result["stopped"])
+        return Verdict(f"Stopped early after iteration {done}: {why}.", "warn")
+    return Verdict(f"All {run.result['iterations']} iterations are done.", "plain")
+
+
+def alarm_views(run: TrainRun) -> list[View]:
+    """One entry a kind of alarm, those that stand at the newest look first."""
+    looks = [look.step for look in run.table.looks] if run.table else []
+    by_kind: dict[str, list[Mapping[str, Any]]] = {}
+    for line in run.alarms:
+        by_kind.setdefault(line["kind"], []).append(line)
+    views = [
+        {
+            "kind": plain(kind).replace("_", " "),
+            "text": plain(lines[-1]["text"]),
+            "first": lines[0]["step"],
+            "last": lines[-1]["step"],
+            "count": len(lines),
+            "stands": bool(looks) and lines[-1]["step"] == looks[-1],
+        }
+        for kind, lines in by_kind.items()
+    ]
+    return sorted(views, key=lambda view: (not view["stands"], view["first"]))
+
+
+def no_alarm(run: TrainRun) -> Verdict:
+    """What the absence of an alarm means."""
+    if run.table is None:
+        return Verdict("Nothing was held out, so no alarm could be raised: what the reward does is not known.", "warn")
+    if not run.table.looks:
+        return Verdict("No look at the held-out cases yet.", "warn")
+    count = len(run.table.looks)
+    judges = [NAMES.get(name, name).lower() for name in run.table.base.scores if name != "scorer"]
+    what = f"{' and '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
+    return Verdict(f"No alarm at {count} look{'s' * (count != 1)}, by {what}.", "good")
+
+
+def instruments(run: TrainRun) -> list[View]:
+    """A card for each instrument: the newest gain, and that of the best weights."""
+    table = run.table
+    if table is None or not table.looks:
+        return []
+    best = best_look(table, deciding(table, "scorer"))
+    return [_card(table, name, best) for name in table.base.scores]
+
+
+def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
+    now = table.looks[-1]
+    gain = gain_interval(table, now, name)
+    rows = [("iteration", f"{now.step}"), ("mean of 0\N{EN DASH}5", _means(table, now, name))]
+    if best is not None and best.step != now.step:
+        then = gain_interval(table, best, name)
+        rows.append((f"at the best look, {best.step}", interval_text(then) if then else "\N{EN DASH}"))
+    verdict = gain_sentence(gain)
+    return {
+        "name": NAMES.get(name, plain(name)),
+        "note": NOTES.get(name, "a further reward"),
+        "gain": None if gain is None else signed(gain.value),
+        "interval": "" if gain is None or gain.low is None else interval_text(gain).split(" ", 1)[1],
+        "tone": verdict.tone,
+        "says": verdict.text,
+        "rows": rows,
+    }
+
+
+def _means(table: HeldOutTable, look: Look, name: str) -> str:
+    found = []
+    for values in (table.base.scores[name], look.scores[name]):
+        known = [value for value in values if value is not None]
+        found.append(f"{sum(known) / len(known):.2f}" if known else "\N{EN DASH}")
+    return " \N{RIGHTWARDS ARROW} ".join(found)
+
+
+def grid_views(paths: Sequence[Path]) -> list[View]:
+    """At most three of the grids: the first, the middle one, the newest."""
+    chosen = sorted({0, (len(paths) - 1) // 2, len(paths) - 1}) if paths else []
+    return [{"name": _iteration(paths[index]), "uri": _grid_uri(paths[index])} for index in chosen[:SHOWN_GRIDS]]
+
+
+def _iteration(path: Path) -> int:
+    return int(path.stem.removeprefix("iteration_"))
+
+
+def _grid_uri(path: Path) -> str:
+    data, kind = path.read_bytes(), "png"
+    with Image.open(io.BytesIO(data)) as grid:
+        if grid.width > GRID_WIDTH:
+            small = grid.convert("RGB")
+            small.thumbnail((GRID_WIDTH, 10 * GRID_WIDTH), Image.Resampling.LANCZOS)
+            buffer = io.BytesIO()
+            small.save(buffer, "JPEG", quality=86)
+            data, kind = buffer.getvalue(), "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def facts(run: TrainRun) -> list[tuple[str, str]]:
+    """What was asked, what it took, and what it read."""
+    train, rollout = run.recipe["train"], run.recipe["rollout"]
+    every = run.recipe.get("evaluate", {}).get("every")
+    phases = {key: sum(number(record.get(key)) or 0.0 for record in run.metrics) for key in PHASES}
+    total, looks = sum(phases.values()), phases["seconds_evaluate"]
+    found = [
+        ("algorithm", train["algorithm"]),
+        (
+            "groups \N{MULTIPLICATION SIGN} edits",
+            f"{rollout['groups']} \N{MULTIPLICATION SIGN} {rollout['group_size']}",
+        ),
+        ("learning rate", f"{train['learning_rate']:g}"),
+        ("seed", str(run.recipe["seed"])),
+        ("editor", run.recipe["editor"]["model"]),
+        ("time", clock(total)),
+        (
+            "held-out looks",
+            f"every {every} iterations, {looks / total:.1%} of the time" if every and total else "never",
+        ),
+    ]
+    if run.result and "best" in run.result:
+        found += [("exported weights", f"of iteration {run.result['exported']}")]
+        found += [("best weights", f"of iteration {run.result['best']}")]
+    found += [("hpedit", run.version), *((f"input: {name}", value[:16]) for name, value in run.inputs.items())]
+    return [(plain(name), plain(value)) for name, value in found]
