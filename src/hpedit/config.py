@@ -206,6 +206,15 @@ class CheckpointSection(Section):
     """Checkpoints kept; at least one good one always stays."""
 
 
+class ScaleSection(Section):
+    """Several processes, started by `accelerate launch` or torchrun. Nothing here changes the result."""
+
+    shard: Literal["auto", "none", "fsdp2"] = "auto"
+    """Whether each process holds the whole frozen base, or FSDP2 spreads it; auto asks accelerate's configuration."""
+    stall_timeout: Annotated[float, Field(ge=1.0, le=1e6)] = 900.0
+    """Seconds without a forward or a judge's answer after which a process counts as stalled and all end."""
+
+
 class LogSection(Section):
     """What a run tells, beside metrics.jsonl."""
 
@@ -236,6 +245,7 @@ class Recipe(Section):
     nft: NFTSection = NFTSection()
     dpo: DPOSection = DPOSection()
     checkpoint: CheckpointSection = CheckpointSection()
+    scale: ScaleSection = ScaleSection()
     log: LogSection = LogSection()
 
     @field_validator("rewards")
