@@ -3,9 +3,20 @@
 from types import SimpleNamespace
 
 import pytest
+from tests.rl import several
 from tests.rl.redness import RednessScorer
 
-from hpedit.config import CheckpointSection, LogSection, LoraSection, Recipe, RolloutSection, TrainSection
+from hpedit.config import (
+    CheckpointSection,
+    DPOSection,
+    LogSection,
+    LoraSection,
+    NFTSection,
+    Recipe,
+    RolloutSection,
+    ScaleSection,
+    TrainSection,
+)
 
 
 @pytest.fixture
@@ -29,6 +40,9 @@ def make_recipe(tmp_path):
             "lora": {"rank": 4, "alpha": 8.0},
             "checkpoint": {"every": 1},
             "log": {"tensorboard": False, "grid_every": 0},
+            "scale": {},
+            "nft": {},
+            "dpo": {},
         }
         for section, changed in changes.items():
             values[section] |= changed
@@ -41,6 +55,9 @@ def make_recipe(tmp_path):
             lora=LoraSection(**values["lora"]),
             checkpoint=CheckpointSection(**values["checkpoint"]),
             log=LogSection(**values["log"]),
+            scale=ScaleSection(**values["scale"]),
+            nft=NFTSection(**values["nft"]),
+            dpo=DPOSection(**values["dpo"]),
         )
 
     return make
@@ -61,3 +78,23 @@ def make_rollout_settings():
         return SimpleNamespace(**values | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def processes():
+    return several.context()
+
+
+@pytest.fixture
+def start_several(processes, tmp_path):
+    """Start processes that train; those that are still there at the end of the test are killed."""
+    started = []
+
+    def start(recipe, size=2, **how):
+        folder = tmp_path / f"processes-{len(started)}"
+        started.append(several.start(processes, folder, recipe.resolved(), size, **how))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()

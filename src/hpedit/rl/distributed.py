@@ -170,7 +170,8 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
             watchdog.report(error)
             raise
         watchdog.at_end()
-        world.gather(None)
+        if place.rank == 0:  # the store may end with this process, and others still read it
+            watchdog.wait_for_ends()
     if ours:
         dist.destroy_process_group()
 

@@ -90,6 +90,12 @@ class Watchdog:
         except RuntimeError:  # the store has gone already
             return
 
+    def wait_for_ends(self) -> None:
+        """Wait until the others have ended, or `SILENCE` at most."""
+        keys, end = [f"ended/{other}" for other in self._peers], time.monotonic() + SILENCE
+        while not self._store.check(keys) and time.monotonic() < end:
+            time.sleep(BEAT / 10)
+
     def report(self, error: BaseException) -> None:
         """Tell everybody that this process fails, unless another failed first and this is but what came of it."""
         if isinstance(error, RuntimeError):  # of a connection that broke, it may be
