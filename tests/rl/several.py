@@ -5,11 +5,13 @@ A module of its own, for child processes import it too.
 
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,11 +44,13 @@ def misbehave(how, folder):
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "freeze":
         os.kill(os.getpid(), signal.SIGSTOP)
-    if how == "wait":  # where a test can send signals
+    if how == "full":  # a disk that takes no more than 16 KiB a file
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16384, resource.RLIM_INFINITY))
+    if how in ("wait", "stall"):  # here a test can send signals
         (folder / f"here-{os.getpid()}").touch()
-        time.sleep(1.0)
-    if how == "stall":
-        time.sleep(1000)
+        end = time.monotonic() + (1000.0 if how == "stall" else 1.5)
+        while time.monotonic() < end:
+            time.sleep(0.05)
     if how == "deadlock":
         lock = threading.Lock()
         lock.acquire()
@@ -54,20 +58,34 @@ def misbehave(how, folder):
 
 
 def train_here(recipe, faults, folder):
-    """Train; at its n-th call the scorer of a rank does what `faults` says: {(rank, n): how}."""
+    """Train, and do what `faults` say: {(where, rank, n): how} at the n-th "score", "forward" or "save" of a rank."""
     from hpedit.config import Recipe
+    from hpedit.rl import saves
     from hpedit.rl.trainer import train
 
     editor, cases, base = parts()
-    rank = int(os.environ.get("RANK", "0"))
+    rank, counts = int(os.environ.get("RANK", "0")), Counter()
+
+    def arrive(where):
+        counts[where] += 1
+        misbehave(faults.get((where, rank, counts[where])), folder)
 
     class Scorer(base):
         def score(self, *args):
             found = super().score(*args)
-            misbehave(faults.get((rank, self.calls)), folder)
+            arrive("score")
             return found
 
-    return train(Recipe.model_validate(recipe, strict=False), editor=editor, cases=cases, scorer=Scorer())
+    def save(*args, **kwargs):
+        arrive("save")
+        return save_checkpoint(*args, **kwargs)
+
+    save_checkpoint, saves.save_checkpoint = saves.save_checkpoint, save
+    editor.pipeline.transformer.register_forward_pre_hook(lambda *_: arrive("forward"))
+    try:
+        return train(Recipe.model_validate(recipe, strict=False), editor=editor, cases=cases, scorer=Scorer())
+    finally:
+        saves.save_checkpoint = save_checkpoint
 
 
 def child(rank, size, port, recipe, faults, folder, silence):
@@ -88,6 +106,7 @@ def child(rank, size, port, recipe, faults, folder, silence):
     except StopAsked as stop:
         os._exit(stop.code)
     except HPEditError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         sys.stderr.write(f"error: {error.message}\nhint: {error.hint}\n")
         sys.exit(2)
 

@@ -24,7 +24,7 @@ def errors(tmp_path, rank):
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_X1_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, recipe, tmp_path, rank):
-    ran = start_several(recipe, faults={(rank, 3): "raise"})
+    ran = start_several(recipe, faults={("score", rank, 3): "raise"})
     codes = ran.codes(LIMIT)
     assert None not in codes
     assert 0 not in codes
@@ -36,7 +36,7 @@ def test_X1_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, 
 
 @pytest.mark.slow
 def test_X2_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_path):
-    ran = start_several(recipe, faults={(1, 3): "deadlock"})
+    ran = start_several(recipe, faults={("score", 1, 3): "deadlock"})
     codes = ran.codes(LIMIT)
     assert codes == [1, 1]
     assert "rank 1 has stood still" in ran.stderr(0)
@@ -46,7 +46,7 @@ def test_X2_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_pa
 
 @pytest.mark.slow
 def test_X2_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_path):
-    ran = start_several(recipe, faults={(1, 3): "freeze"}, silence=4.0)
+    ran = start_several(recipe, faults={("score", 1, 3): "freeze"}, silence=4.0)
     ran.processes[0].join(LIMIT)
     assert ran.processes[0].exitcode == 1
     assert "no sign of life" in errors(tmp_path, 1)
@@ -55,7 +55,7 @@ def test_X2_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_X5_a_rank_that_is_killed_is_reported_as_dead(start_several, recipe, tmp_path, rank):
-    ran = start_several(recipe, faults={(rank, 3): "kill"})
+    ran = start_several(recipe, faults={("score", rank, 3): "kill"})
     codes = ran.codes(LIMIT)
     assert codes[rank] == -signal.SIGKILL
     assert codes[1 - rank] == 1
