@@ -22,6 +22,10 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
+NO_PART_OF_THE_RESULT = ("output", "scorer_force", "scale")
+"""Keys of a recipe with which a run may be continued otherwise than it was begun."""
+
+
 class EditorSection(Section):
     """The editor that is trained."""
 
@@ -217,6 +221,15 @@ class CheckpointSection(Section):
     """Checkpoints kept; at least one good one always stays."""
 
 
+class ScaleSection(Section):
+    """Several processes, started by `accelerate launch` or torchrun. Nothing here changes the result."""
+
+    shard: Literal["auto", "none", "fsdp2"] = "auto"
+    """Whether each process holds the whole frozen base, or FSDP2 spreads it; auto asks accelerate's configuration."""
+    stall_timeout: Annotated[float, Field(ge=1.0, le=1e6)] = 900.0
+    """Seconds without a forward or a judge's answer after which a process counts as stalled and all end."""
+
+
 class LogSection(Section):
     """What a run tells, beside metrics.jsonl."""
 
@@ -281,6 +294,7 @@ class Recipe(Section):
     nft: NFTSection = NFTSection()
     dpo: DPOSection = DPOSection()
     checkpoint: CheckpointSection = CheckpointSection()
+    scale: ScaleSection = ScaleSection()
     log: LogSection = LogSection()
     evaluate: EvaluateSection = EvaluateSection()
 
@@ -329,7 +343,7 @@ class Recipe(Section):
 
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the result: a run's folder is continued by a recipe with equal ones alone."""
-        return {key: value for key, value in self.resolved().items() if key not in ("output", "scorer_force")}
+        return {key: value for key, value in self.resolved().items() if key not in NO_PART_OF_THE_RESULT}
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

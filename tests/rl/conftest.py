@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from tests.rl import several
 from tests.rl.redness import RednessScorer
 
 from hpedit.config import (
@@ -11,8 +12,10 @@ from hpedit.config import (
     EvaluateSection,
     LogSection,
     LoraSection,
+    NFTSection,
     Recipe,
     RolloutSection,
+    ScaleSection,
     TrainSection,
 )
 
@@ -39,6 +42,8 @@ def make_recipe(tmp_path):
             "checkpoint": {"every": 1},
             "log": {"tensorboard": False, "grid_every": 0, "groups_every": 0},
             "evaluate": {"every": 0},
+            "scale": {},
+            "nft": {},
             "dpo": {},
         }
         for section, changed in changes.items():
@@ -54,6 +59,8 @@ def make_recipe(tmp_path):
             log=LogSection(**values["log"]),
             dpo=DPOSection(**values["dpo"]),
             evaluate=EvaluateSection(**values["evaluate"]),
+            scale=ScaleSection(**values["scale"]),
+            nft=NFTSection(**values["nft"]),
         )
 
     return make
@@ -74,3 +81,23 @@ def make_rollout_settings():
         return SimpleNamespace(**values | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def processes():
+    return several.context()
+
+
+@pytest.fixture
+def start_several(processes, tmp_path):
+    """Start processes that train; those that are still there at the end of the test are killed."""
+    started = []
+
+    def start(recipe, size=2, **how):
+        folder = tmp_path / f"processes-{len(started)}"
+        started.append(several.start(processes, folder, recipe.resolved(), size, **how))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()

@@ -15,7 +15,7 @@ from hpedit.config import DPOSection, NFTSection, RewardSection
 from hpedit.editors.sampling import edit_cases
 from hpedit.rate.exchange.records import Response
 from hpedit.records import Edit
-from hpedit.rl import trainer as trainer_module
+from hpedit.rl import inputs
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.trainer import train
 from hpedit.store.tables import write_cases, write_edits
@@ -152,8 +152,8 @@ def test_several_rewards_are_normalised_before_they_are_summed(start, redness_sc
             scores = super().score(cases, images, edit_ids)
             return [replace(score, value=2.5 - (score.value - 2.5) / 100) for score in scores]
 
-    monkeypatch.setattr(trainer_module, "_load_scorer", lambda _path, _force: Faint())
-    monkeypatch.setattr(trainer_module, "hash_path", lambda *_: "faint")
+    monkeypatch.setattr(inputs, "load_scorer", lambda _path, _force: Faint())
+    monkeypatch.setattr(inputs, "hash_path", lambda *_: "faint")
     faint = RewardSection(name="faint", scorer="passed in", weight=1.0)
     result = start(train={"advantage_std": std, "iterations": 1}, update={"rewards": (faint,)})
     record = result.metrics[0]

@@ -92,7 +92,7 @@ def _times(
 ) -> tuple[float, float]:
     """Seconds of (a forward, a forward with its backward) of `rows` rows."""
     model.eval().requires_grad_(False)
-    add_lora(model, recipe.lora, seed=0)
+    add_lora(model, recipe.lora, seed=0, usual=recipe.lora.targets)
     if layout.recomputes:
         model.enable_gradient_checkpointing()
     inputs = _inputs(model, shape, tokens, rows)

@@ -31,6 +31,8 @@ class Offline:
         self.recipe, self.setting, self.world = setting.recipe, setting, world
         self.pairs, self.sampler = pairs, sampler
         self.state: Mapping[str, Tensor] = {}
+        self.ids: Sequence[str] = ()
+        """Of the pairs that this process learns from in the iteration."""
 
     def iterate(self, iteration: int) -> dict[str, Any]:
         """One optimizer step; returns the iteration's record, the same in all processes."""
@@ -38,6 +40,7 @@ class Offline:
         policy, tally = self.setting.policy, Tally()
         policy.zero_grad()
         chosen = mine(self.world, self.sampler.draw(self.recipe.rollout.groups))
+        self.ids = [self.pairs[index].case.id for index in chosen]
         conditionings = [self.setting.editor.encode([self.pairs[index].case]) for index in chosen]
         for bucket in group_by_size(conditionings):
             conditioning = Conditioning.cat([conditionings[place] for place in bucket])

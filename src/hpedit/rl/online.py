@@ -77,7 +77,7 @@ class Online:
         clock = _Clock()
         self.setting.policy.zero_grad()
         with Judging(self.rewards) as judging:
-            made = self._sample(iteration, judging, clock)
+            made = self.last = self._sample(iteration, judging, clock)
             tally = self._first_pass(made, judging, iteration, clock)
             clock.seconds["judge"] = judging.seconds
         everybody = sorted(group for part in self.world.gather(self._by_group(made)) for group in part)
@@ -85,7 +85,6 @@ class Online:
         update = self._steps(made, tally, iteration)
         self.algorithm.after_iteration(iteration)
         clock.lap("train")
-        self.last = made
         return {
             **self._summary(everybody),
             **update,

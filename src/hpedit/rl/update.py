@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from hpedit.errors import HPEditError
+from hpedit.rl.faulty import FaultyStepError
 from hpedit.rl.policy import Policy
 from hpedit.rl.tally import Tally
 from hpedit.rl.world import World
@@ -35,7 +35,7 @@ def finish_step(
         Means over the terms, "loss" among them, and "grad_norm"; None where there was no term.
 
     Raises:
-        HPEditError: a first ratio is off 1, or loss or gradient are not finite.
+        FaultyStepError: a first ratio is off 1, or loss or gradient are not finite.
     """
     numbers: dict[str, float | None] = dict(tally.reduce(world))
     if not tally.terms:
@@ -50,7 +50,7 @@ def finish_step(
 
 def _check_first_ratio(deviation: float, dtype: torch.dtype, tolerance: float) -> None:
     if not deviation <= tolerance:
-        raise HPEditError(
+        raise FaultyStepError(
             f"before the first update a ratio is off 1 by {deviation:.2g} (tolerance {tolerance:.0e} in {dtype})",
             hint="the replay does not repeat the rollout: look for dropout, another precision, state between forwards",
         )

@@ -11,6 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,9 @@ RECIPE = "recipe.json"
 RESULT = "result.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
+FAULTY = "faulty"
+"""Folder of batches whose update failed."""
+_ITERATION = re.compile(r"iteration_(\d+)")
 _LOCK = ".lock"
 _SHOWN_DIFFERENCES = 3
 
@@ -101,6 +106,19 @@ class RunFolder:
         if len(kept) != len(records):
             text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
             atomic_write(self.path / file, text)
+
+    def drop_iterations_after(self, step: int) -> None:
+        """Remove iteration_NNNNNN* of iterations after `step` from the run's folders: a resumed run makes them again.
+
+        What is kept of failures stays.
+        """
+        for path in sorted(self.path.glob("*/iteration_*")):
+            number = _ITERATION.match(path.name)
+            if number and int(number[1]) > step and path.parent.name != FAULTY:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def log(self, message: str) -> None:
         """Append one line with the time (UTC) to log.txt."""

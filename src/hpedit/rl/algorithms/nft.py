@@ -60,7 +60,7 @@ class NFT:
                     v_ref = velocity_of(*inputs)
                 kl = velocity_kl(v, v_ref).sum()
                 loss, sums["kl"] = loss + recipe.train.kl * kl, kl
-            loss.backward()  # type: ignore[no-untyped-call]
+            setting.backward(loss)
             cost = FORWARD + trained(setting.recomputes) + (FORWARD if recipe.train.kl else 0)
             tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums})
         return tally

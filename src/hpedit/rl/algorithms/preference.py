@@ -51,7 +51,7 @@ def accumulate_pairs(setting: Setting, pairs: Pairs) -> Tally:
         beta=setting.recipe.dpo.beta,
     )  # fmt: skip
     loss = (found.loss * pairs.weight.to(found.loss)).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    setting.backward(loss)
     tally = Tally()
     right = (found.margin > 0).sum()
     tally.add(
