@@ -115,7 +115,7 @@ def test_nft_makes_its_edits_with_the_old_policy(start, tiny_editor):
     assert seen[0][0].shape == seen[1][0].shape
 
 
-def test_silent_groups_are_replaced_by_others(make_recipe, tiny_editor, make_case):
+def test_silent_groups_are_replaced_by_others(make_recipe, tiny_editor, make_case, tmp_path):
     cases = [make_case(f"case-{i}", "make it red", seed=10 * i) for i in range(6)]
     silent = {cases[0].id, cases[1].id, cases[2].id}
 
@@ -128,7 +128,7 @@ def test_silent_groups_are_replaced_by_others(make_recipe, tiny_editor, make_cas
             ]
 
     def run(name, refill):
-        recipe = make_recipe(name, rollout={"refill": refill}, train={"iterations": 3})
+        recipe = make_recipe(tmp_path / name, rollout={"refill": refill}, train={"iterations": 3})
         return train(recipe, editor=tiny_editor, cases=cases, scorer=Partly()).metrics
 
     skipped = run("without", 0)
