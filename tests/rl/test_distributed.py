@@ -39,7 +39,9 @@ def assert_same(found, expected):
     for one, other in zip(found[0], expected[0], strict=True):
         assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5, abs=1e-7)
-        assert {k: one[k] for k in ("forwards", "optimizer_steps")} == {k: other[k] for k in ("forwards", "optimizer_steps")}
+        assert {k: one[k] for k in ("forwards", "optimizer_steps")} == {
+            k: other[k] for k in ("forwards", "optimizer_steps")
+        }
         assert one.get("reward_mean") == pytest.approx(other.get("reward_mean"), abs=1e-5)
     assert found[0][0]["grad_norm"] == pytest.approx(expected[0][0]["grad_norm"], rel=1e-5)
     largest = max(float(tensor.abs().max()) for tensor in expected[1].values())
