@@ -118,7 +118,7 @@ def train(
 ) -> None:
     """Post-train an editor by Flow-GRPO.
 
-    The same command continues a run that was stopped.
+    The same command continues a run that was stopped. SIGINT and SIGTERM save first; a second one leaves at once.
     """
     from hpedit.config import load_recipe
     from hpedit.recipe_files import recipe_text
@@ -129,10 +129,18 @@ def train(
         return
     if resume and not (Path(resolved.output) / "recipe.json").exists():
         raise HPEditError(f"{resolved.output} holds no run to continue", hint="leave out --resume to start one")
+    from hpedit.rl.stopping import StopAsked
     from hpedit.rl.trainer import train as run_training
 
-    run_training(resolved)
-    typer.echo(resolved.output)
+    try:
+        result = run_training(resolved, resume=resume)
+    except StopAsked as stop:
+        sys.stderr.write(f"{stop.advice}: the same command continues\n")
+        sys.stderr.flush()
+        # All is saved. A judge's thread that still computes would upset the interpreter's own way out.
+        os._exit(stop.code)
+    if result.metrics:  # in rank 0 alone, where several processes train together
+        typer.echo(resolved.output)
 
 
 @app.command()
