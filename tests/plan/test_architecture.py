@@ -67,6 +67,7 @@ def test_tokens_are_those_of_an_encoded_case(tiny_editor, make_case):
     tokens = shape_of_folder("mini", editor_path(), {"resolution": 32}).tokens()
     height, width = encoded.grids[0]
     assert (tokens.target, tokens.source) == (height * width, encoded.source_latents.shape[1])
+    assert abs(tokens.text - encoded.prompt_embeds.shape[1]) < 8
 
 
 def test_tokens_of_2509_at_512_px():

@@ -16,6 +16,8 @@ from hpedit.store.atomic import read_json
 
 PROMPT_TOKENS: Final = 48
 """An instruction of one or two sentences with what the template leaves around it."""
+MINI_TOKENS: Final = 16
+"""The same of the mini world, whose sentences are short and whose words are whole tokens."""
 T5_TOKENS: Final = 512
 """FLUX reads its text at this length, padding included."""
 QWEN_CONDITION: Final = 384 * 384
@@ -62,7 +64,8 @@ class EditorShape:
         """Tokens of the encoded instruction."""
         if self.architecture.kind == FLUX:
             return T5_TOKENS
-        return PROMPT_TOKENS + (sources * _grid(self.condition_area, self.seen) if self.condition_area else 0)
+        prompt = MINI_TOKENS if self.model == "mini" else PROMPT_TOKENS
+        return prompt + (sources * _grid(self.condition_area, self.seen) if self.condition_area else 0)
 
     def conditioning(self, tokens: Tokens, element: int) -> int:
         """Bytes of one encoded case."""
