@@ -94,6 +94,8 @@ class PublicTrainer:
     def __post_init__(self) -> None:
         """Set up optimizer, average and old adapter."""
         self.editor.add_lora(self.recipe.lora, 0)
+        for module in self.editor.pipeline.transformer.modules():
+            module.__dict__.pop("forward", None)  # peft's own forward, which they use
         self.parameters = self.editor.lora_parameters()
         train = self.recipe.train
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=train.learning_rate, weight_decay=0.0)

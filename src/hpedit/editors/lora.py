@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import nn
 
+from hpedit.editors.lora_forward import quicken
 from hpedit.editors.protocol import LoRASettings
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write
@@ -70,6 +71,7 @@ def add_lora(transformer: Any, settings: LoRASettings, seed: int) -> None:
     for parameter in lora_parameters(transformer).values():
         # Adam's small steps vanish in bf16 weights.
         parameter.data = parameter.data.float()
+    quicken(transformer, ADAPTER)
 
 
 def has_lora(transformer: Any) -> bool:
