@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig
 from torch import nn
 
+from hpedit.editors.lora_forward import quicken
 from hpedit.editors.protocol import LoRASettings
 from hpedit.errors import HPEditError
 
@@ -92,6 +93,7 @@ def add_lora(transformer: Any, settings: LoRASettings, seed: int, usual: Sequenc
     for parameter in lora_parameters(transformer).values():
         # Adam's small steps vanish in bf16 weights.
         parameter.data = parameter.data.float()
+    quicken(transformer, ADAPTER)
 
 
 def has_lora(transformer: Any) -> bool:
