@@ -1,7 +1,8 @@
 """Where the parts of a pipeline are, and in what form: 8-bit or offloaded base, encoders away, compiled blocks.
 
-Only what a CPU can do is tested: encoders that go and come, the refusals, and compiled blocks with the eager backend.
-"8bit" and "offload" need a GPU; they call diffusers' own quantisation and group offloading.
+Only what a CPU can do is tested: encoders that go and come, the refusals, compiled blocks without code generation, and
+offloading from the CPU to the CPU. "8bit" and "offload" call diffusers' own quantisation and group offloading, and have
+not been run on a GPU.
 """
 
 from __future__ import annotations
