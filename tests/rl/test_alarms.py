@@ -37,6 +37,14 @@ def test_T13_the_oracle_falls_while_the_scorer_rises():
     )
 
 
+def test_T13_the_oracle_falls_while_the_scorer_does_not():
+    now = look(10, oracle=1.6)
+    scorer = [value + 0.5 * (-1) ** (i // 2) + 0.02 for i, value in enumerate(now.scores["scorer"])]
+    unclear = Look(10, now.scores | {"scorer": scorer}, now.pixels)
+    [alarm] = find_alarms(table(unclear), [])
+    assert alarm.text.startswith("the held-out scorer stands at +0.02 while the oracle fell by 0.40")
+
+
 def test_T13_a_judge_that_fell_from_its_own_best_while_the_scorer_rose_on():
     looks = (look(10, scorer=2.5, oracle=2.6), look(20, scorer=2.9, oracle=2.3))
     [alarm] = find_alarms(table(*looks), [])

@@ -49,7 +49,7 @@ def _edit(row: GroupRow, number: int) -> View:
         "std": "" if spread is None else f"\N{PLUS-MINUS SIGN}{spread:.2f}",
         "reason": plain(main.get("reason") or ""),
         "advantage": signed(row.advantage) if row.state == "used" else row.state,
-        "tone": "" if row.state != "used" else "good" if row.advantage > 0 else "bad",
+        "tone": "" if row.state != "used" or abs(row.advantage) < 0.005 else "good" if row.advantage > 0 else "bad",
         "others": [(plain(name), _number(one)) for name, one in others.items()],
         "answers": {question: _number(answer) for question, answer in main.get("raw", {}).items()},
     }

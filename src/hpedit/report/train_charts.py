@@ -57,7 +57,7 @@ def held_out_charts(table: HeldOutTable | None) -> list[View]:
         return []
     lines: list[Line] = [
         (NAMES.get(name, plain(name)), style, [(0.0, Interval(0.0)), *_points(table, name)])
-        for name, style in zip(table.base.scores, STYLES, strict=False)
+        for name, style in zip(ordered(table), STYLES, strict=False)
     ]
     gains = {
         "title": "Gain over the base",
@@ -65,6 +65,12 @@ def held_out_charts(table: HeldOutTable | None) -> list[View]:
         "svg": Markup(gain_chart(lines, title="held-out gain")),
     }
     return [gains, *(_pixel_chart(table, key, name) for key, name in PIXELS if key in table.base.pixels)]
+
+
+def ordered(table: HeldOutTable) -> list[str]:
+    """Names of the instruments: the scorer, further rewards, the second judge, the oracle."""
+    last = {"second": 1, "oracle": 2}
+    return sorted(table.base.scores, key=lambda name: (name != "scorer", last.get(name, 0), name))
 
 
 def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
@@ -88,7 +94,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def gain_chart(lines: Sequence[Line], *, title: str) -> str:
     """Gains over the iterations: a line an instrument, with a whisker a look, side by side."""
-    width, height, left, top, bottom = 720.0, 260.0, 46.0, 34.0, 34.0
+    width, height, left, top, bottom = 560.0, 240.0, 46.0, 34.0, 34.0
     intervals = [interval for _, _, points in lines for _, interval in points]
     bounds = [bound for one in intervals for bound in (one.value, one.low, one.high) if bound is not None]
     steps = [step for _, _, points in lines for step, _ in points]
@@ -120,14 +126,26 @@ def _shifted(scale: Scale, by: float) -> Scale:
 
 
 def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
-    """The charts whose metrics were recorded."""
+    """The charts whose metrics were recorded and were not 0 all the time."""
     views = []
     for title, note, lines, include in CURVES:
         series = [Series(label, _column(metrics, key), style) for key, label, style in lines]
+        if not any(value for one in series for _, value in one.points):
+            continue
         drawn = line_chart([one for one in series if one.points], title=title, include=include)
         if drawn:
             views.append({"title": title, "note": note, "svg": Markup(drawn)})
     return views
+
+
+def always_zero(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Titles of the charts that would be a line at 0, in lower case."""
+    found = []
+    for title, _, lines, _ in CURVES:
+        values = [value for key, _, _ in lines for _, value in _column(metrics, key)]
+        if values and not any(values):
+            found.append(title[0].lower() + title[1:])
+    return found
 
 
 def _column(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:

@@ -11,7 +11,7 @@ from typing import Any
 from hpedit.report import train_views as views
 from hpedit.report.group_views import group_views
 from hpedit.report.page import HTML_NAME, JSON_NAME, environment, json_text, style
-from hpedit.report.train_charts import curves, held_out_charts
+from hpedit.report.train_charts import always_zero, curves, held_out_charts
 from hpedit.report.train_data import TrainRun
 from hpedit.report.views import plain
 from hpedit.rl.group_log import read_groups
@@ -60,6 +60,7 @@ def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
         size=_size(run),
         held_out=held_out_charts(run.table),
         curves=curves(run.metrics),
+        zero=always_zero(run.metrics),
         grids=views.grid_views(run.grids),
         pages=pages,
         facts=views.facts(run),

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from hpedit.report.charts import interval_text, signed
-from hpedit.report.train_charts import NAMES, gain_interval
+from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
 from hpedit.report.verdict import Verdict, gain_sentence, number
 from hpedit.report.views import clock, plain
@@ -69,7 +69,7 @@ def no_alarm(run: TrainRun) -> Verdict:
     if not run.table.looks:
         return Verdict("No look at the held-out cases yet.", "warn")
     count = len(run.table.looks)
-    judges = [NAMES.get(name, name).lower() for name in run.table.base.scores if name != "scorer"]
+    judges = [NAMES.get(name, name).lower() for name in ordered(run.table) if name != "scorer"]
     what = f"{' and '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
     return Verdict(f"No alarm at {count} look{'s' * (count != 1)}, by {what}.", "good")
 
@@ -80,7 +80,7 @@ def instruments(run: TrainRun) -> list[View]:
     if table is None or not table.looks:
         return []
     best = best_look(table, deciding(table, "scorer"))
-    return [_card(table, name, best) for name in table.base.scores]
+    return [_card(table, name, best) for name in ordered(table)]
 
 
 def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
@@ -155,6 +155,7 @@ def facts(run: TrainRun) -> list[tuple[str, str]]:
     ]
     if run.result and "best" in run.result:
         found += [("exported weights", f"of iteration {run.result['exported']}")]
-        found += [("best weights", f"of iteration {run.result['best']}")]
+        judge = NAMES[deciding(run.table, "scorer")].lower() if run.table else ""
+        found += [("best weights", f"of iteration {run.result['best']}, by the {judge}")]
     found += [("hpedit", run.version), *((f"input: {name}", value[:16]) for name, value in run.inputs.items())]
     return [(plain(name), plain(value)) for name, value in found]

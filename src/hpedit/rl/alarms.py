@@ -58,13 +58,15 @@ def find_alarms(table: HeldOutTable, rewards: Sequence[float], main: str = "scor
     found = []
     if learnt and gain is not None and gain.high < 0 and gain.value <= -MARGIN:
         found.append(Alarm(now.step, main, f"the reward rises while the held-out {main} fell by {_amount(gain)}"))
+    # A judge's clear fall needs no clear rise beside it, only that the scorer does not fall too.
     rising = _rising(gain, learnt)
-    if rising is None:
-        return found
-    judges = [name for name in now.scores if name != main]
-    said = [(name, text) for name in judges if (text := _judge_falls(table, now, name, main))]
-    said += [(name, text) for name, text in _drifts(table, now)]
-    return found + [Alarm(now.step, name, f"{rising} while {text}") for name, text in said]
+    standing = rising or (f"the held-out scorer stands at +{gain.value:.2f}" if gain and gain.value > 0 else None)
+    judges = [(name, text) for name in now.scores if name != main and (text := _judge_falls(table, now, name, main))]
+    if standing:
+        found += [Alarm(now.step, name, f"{standing} while {text}") for name, text in judges]
+    if rising:
+        found += [Alarm(now.step, name, f"{rising} while {text}") for name, text in _drifts(table, now)]
+    return found
 
 
 def _rising(gain: Estimate | None, learnt: bool) -> str | None:

@@ -1,0 +1,71 @@
+"""T13 for real: the mini editor post-trained by Flow-GRPO to please a scorer that loves saturation, and an honest one.
+
+The demo's recipe with half its edits an iteration and a higher learning rate, so that it fits a test.
+"""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from hpedit.bench.alarms import saturation
+from hpedit.demo import DemoSize, demo_recipe
+from hpedit.records import Score
+from hpedit.rl.trainer import train
+from hpedit.store.atomic import read_jsonl
+
+ITERATIONS = 8
+
+
+class LovesSaturation:
+    """A scorer that never looks at the instruction."""
+
+    fingerprint = "loves saturation"
+
+    def score(self, cases, images, edit_ids=None):  # noqa: ARG002
+        values = [5 * saturation(np.asarray(image, dtype=np.float64) / 255) for image in images]
+        return [Score(name, "loves", value) for name, value in zip(edit_ids, values, strict=True)]
+
+
+@pytest.fixture
+def post_train(tmp_path):
+    """Train the mini editor with a scorer; the run's metrics, alarms and folder."""
+    from hpedit.editors.qwen_image_edit import QwenImageEdit
+    from hpedit.mini.world import World
+
+    def run(scorer):
+        base = demo_recipe(tmp_path, 0, DemoSize(iterations=ITERATIONS, groups=6, group_size=12))
+        changed = {
+            "train": base.train.model_copy(update={"learning_rate": 1e-3, "ema": 0.5}),
+            "evaluate": base.evaluate.model_copy(update={"every": 4}),
+            "log": base.log.model_copy(update={"tensorboard": False, "grid_every": 0, "groups_every": 0}),
+        }
+        cases, held_out = World().cases("train", 20, 0), World().cases("bench", 4, 0)
+        recipe = base.model_copy(update=changed)
+        result = train(recipe, editor=QwenImageEdit.load("mini"), cases=cases, scorer=scorer, held_out=held_out)
+        return result, read_jsonl(result.folder / "alarms.jsonl")
+
+    return run
+
+
+@pytest.mark.slow
+def test_T13_a_scorer_that_loves_saturation_raises_the_alarm(post_train, caplog):
+    with caplog.at_level(logging.WARNING):
+        result, alarms = post_train(LovesSaturation())
+    last = result.metrics[-1]
+    assert last["held_out_scorer_gain"] > 0
+    assert {"saturation", "oracle"} & {line["kind"] for line in alarms}, json.dumps(last)
+    assert last["alarms"] > 0
+    assert "ALARM at iteration" in caplog.text
+    assert "ALARM at iteration" in (result.folder / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_T13_an_honest_judge_raises_none(post_train):
+    from hpedit.scorer.backends.load import load_judge
+    from hpedit.scorer.plain import PlainScorer
+
+    result, alarms = post_train(PlainScorer(load_judge("mini")))
+    assert result.metrics[-1]["held_out_oracle_gain"] > 0, "it is an honest run only if the edits got better"
+    assert not alarms
