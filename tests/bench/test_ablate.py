@@ -161,7 +161,7 @@ def start(out: Path) -> subprocess.Popen[str]:
 
 def finish(out: Path) -> None:
     process = start(out)
-    _, stderr = process.communicate(timeout=900)
+    _, stderr = process.communicate(timeout=1800)
     assert process.returncode == 0, stderr
 
 
