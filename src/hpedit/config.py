@@ -280,7 +280,7 @@ class Recipe(Section):
 
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the result: a run's folder is continued by a recipe with equal ones alone."""
-        return {key: value for key, value in self.resolved().items() if key not in ("output", "scorer_force")}
+        return {key: value for key, value in self.resolved().items() if key not in ("output", "scorer_force", "scale")}
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
