@@ -50,9 +50,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "nft": {"train": {"algorithm": "nft", "learning_rate": 6e-4, "kl": 1e-4}},
     "online_dpo": {"train": {"algorithm": "online_dpo", "learning_rate": 6e-4}, "dpo": {"beta": 200.0}},
     "offline_dpo": {
-        "train": {"algorithm": "offline_dpo", "learning_rate": 6e-4},
+        "train": {"algorithm": "offline_dpo", "learning_rate": 2e-4},
         "rollout": {"groups": 48},
-        "dpo": {"beta": 200.0},
     },
 }
 """Name of a row -> what differs from the defaults."""
@@ -151,7 +150,7 @@ class Study:
             ratings = self.demo / "ratings"
             edits = [ratings / turn / "edits.parquet" for turn in ("first", "second")]
             responses = list(read_responses(ratings / "ratings.csv"))
-            build_pairs(responses, [self.out / "rated_cases.parquet"], edits, file, PairRules())
+            build_pairs(responses, [self.out / "rated_cases.parquet"], edits, file, PairRules(margin=0.5, floor=1.0))
         return file
 
     def _measure(self, folder: Path, lora: Path | None) -> None:

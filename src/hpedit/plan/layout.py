@@ -54,8 +54,16 @@ class Layout:
 
 
 def layout_of(recipe: Recipe, gpus: int, *, accelerator: bool, recomputes: bool) -> Layout:
-    """Read a recipe; a setting that it does not have means a whole base on every GPU."""
+    """Read a recipe; a setting that it does not have means a whole base in its own dtype on every GPU.
+
+    Args:
+        recipe: What is to be run.
+        gpus: Processes, one a GPU.
+        accelerator: Whether it runs on one.
+        recomputes: Whether activations are recomputed where the recipe leaves it open.
+    """
     said: Mapping[str, Any] = recipe.resolved()
+    told = {"on": True, "off": False}.get(said["train"].get("checkpointing", "auto"))
     editor, shard = said["editor"], (said.get("scale") or {}).get("shard", "none")
     by_accelerate = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     return Layout(
@@ -64,5 +72,5 @@ def layout_of(recipe: Recipe, gpus: int, *, accelerator: bool, recomputes: bool)
         dtype=editor["dtype"],
         base=editor.get("base", "full"),
         shard=shard == "fsdp2" or (shard == "auto" and by_accelerate),
-        recomputes=recomputes,
+        recomputes=recomputes if told is None else told,
     )
