@@ -58,6 +58,7 @@ def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
     """The training recipe of the demo; `hpedit train` takes the same as recipes/mini.yaml."""
     from hpedit.config import Recipe
 
+    half = max(1, size.iterations // 2)
     return Recipe.model_validate(
         {
             "seed": seed,
@@ -67,7 +68,8 @@ def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
             "scorer": str(out / "scorer"),
             "rollout": {"steps": STEPS, "group_size": size.group_size, "groups": size.groups},
             "train": {"iterations": size.iterations, "learning_rate": LEARNING_RATE},
-            "log": {"tensorboard": True, "grid_every": max(1, size.iterations // 2)},
+            "log": {"tensorboard": True, "grid_every": half, "groups_every": half},
+            "evaluate": {"every": max(1, size.iterations // 6), "count": 32},
         }
     )
 
@@ -241,7 +243,9 @@ class _Demo:
         from hpedit.demo_report import DemoFacts, demo_report
         from hpedit.demo_scorer import probe_note
         from hpedit.report.page import write_report
+        from hpedit.report.train_page import watch_note, write_train_page
 
+        write_train_page(self.out / "train", command=self._command())
         with self.editor.lora_disabled():
             base = self.editor.fingerprint
         facts = DemoFacts(
@@ -253,6 +257,7 @@ class _Demo:
             seconds=self._seconds(),
             cases_kept=read_json(self.out / "cases" / "result.json"),
             probe=probe_note(self.out / "scorer"),
+            watch=watch_note(self.out / "train"),
         )
         summary = {**compare(folders, self.seed), "agreement": agreement}
         write_report(self.out, demo_report(facts, summary, agreement, points, cases, folders, metrics))

@@ -38,6 +38,8 @@ class DemoFacts:
     """result.json of the cases stage: candidates, kept, counts by task."""
     probe: str
     """What the scorer's probe found, in a sentence."""
+    watch: str
+    """What was seen at the held-out looks of the training, in a sentence."""
 
 
 def demo_report(
@@ -81,6 +83,7 @@ def demo_report(
             "Everything here happened at miniature scale, at 32 px on a CPU, through the classes that run "
             "Qwen-Image-Edit-2509.",
             facts.probe,
+            facts.watch,
         ],
     )
 

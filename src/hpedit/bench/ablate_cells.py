@@ -193,7 +193,9 @@ def _recipe(job: Job) -> Recipe:
             "scorer": job.scorer,
             "rollout": {"steps": STEPS, "group_size": size.group_size, "groups": size.groups},
             "train": {"iterations": size.iterations, "learning_rate": LEARNING_RATE},
-            "log": {"tensorboard": False, "grid_every": 0},
+            "log": {"tensorboard": False, "grid_every": 0, "groups_every": 0},
+            # Held-out cases of their own judge the cells; all training cases are trained on.
+            "evaluate": {"every": 0},
         }
     )
 

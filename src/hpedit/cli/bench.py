@@ -220,6 +220,26 @@ def bench_ablate(
     typer.echo((out / "ablate.md").read_text(encoding="utf-8"), nl=False)
 
 
+@bench.command("seeds")
+def bench_seeds(
+    folders: Annotated[
+        list[Path], typer.Argument(help="One a seed: base/, post/ and control/ of a benchmark, or a training run.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a recipe gains over several seeds, against base and control.
+
+    Intervals are over seeds and source photographs.
+    """
+    from hpedit.bench.seed_runs import aggregate, render
+
+    result = aggregate(folders)
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(render(result))
+
+
 @bench.command("published")
 def bench_published(
     name: Annotated[Literal["gedit", "imgedit"], typer.Argument(help="Which published benchmark.")],

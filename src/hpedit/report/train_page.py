@@ -49,6 +49,17 @@ def write_train_page(path: Path | str, out: Path | None = None, *, command: str 
     return out / HTML_NAME
 
 
+def watch_note(path: Path | str) -> str:
+    """What the held-out looks of a run saw, in a sentence for another page."""
+    run = TrainRun.open(path)
+    found = views.alarm_views(run)
+    where = f"see {run.path.name}/{PAGES}/{HTML_NAME}"
+    if not found:
+        return f"Training: {views.no_alarm(run).text} More of it: {where}."
+    told = "; ".join(f"{alarm['text']} (iteration {alarm['last']})" for alarm in found)
+    return f"Training raised {'an alarm' if len(found) == 1 else f'{len(found)} alarms'}, {where}: {told}."
+
+
 def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
     return environment().get_template("train.html.jinja").render(
         style=style(),

@@ -36,7 +36,11 @@ CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...
     (
         "Held-out",
         "cases that training never sees, 0-5",
-        (("eval_score", "HP-Scorer", "post"), ("eval_oracle", "oracle", "control")),
+        (
+            ("held_out_scorer", "HP-Scorer", "post"),
+            ("held_out_second", "second judge", "third"),
+            ("held_out_oracle", "oracle", "control"),
+        ),
         (),
     ),
     ("KL to the base", "how far the policy has moved", (("kl", "KL", "post"),), (0.0,)),
