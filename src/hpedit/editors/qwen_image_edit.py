@@ -318,9 +318,12 @@ class QwenImageEdit:
     def add_lora(self, settings: LoRASettings, seed: int) -> None:
         """Attach a fresh LoRA in place of one that may be there; HPEditError if a target matches no layer."""
         lora.add_lora(self.pipeline.transformer, settings, seed)
-        if self.device.type == "cuda":
-            # The activations of 60 blocks do not fit; recomputing them costs one more forward.
-            self.pipeline.transformer.enable_gradient_checkpointing()
+        self.set_checkpointing(self.device.type == "cuda")  # the activations of 60 blocks do not fit
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Whether the backward pass computes activations again, which costs one more forward."""
+        transformer = self.pipeline.transformer
+        transformer.enable_gradient_checkpointing() if on else transformer.disable_gradient_checkpointing()
 
     def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
         """The LoRA's parameters by name; empty without a LoRA."""

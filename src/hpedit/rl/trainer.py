@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.pairs.table import read_pairs
+from hpedit.cases.lazy import lazy_cases
+from hpedit.cases.pairs.table import lazy_pairs
 from hpedit.config import Recipe
 from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
@@ -47,7 +48,11 @@ from hpedit.rl.world import Alone, World
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import read_jsonl
+from hpedit.store.lazy import LazyRows
 from hpedit.store.run_folder import METRICS, RunFolder, hash_path
+
+CASES_INDEX = "cases_index.json"
+"""In the run's folder: which rows of the tables are trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def train(
             if recipe.offline:
                 cases = []
             elif cases is None:
-                cases = _load_cases(recipe.cases)
+                cases = lazy_cases(CasesFolder(recipe.cases), run.path / CASES_INDEX)
             _Training(recipe, run, editor, cases, scorer).run()
         elif editor is not None:
             editor.load_lora(run.path / "lora")
@@ -106,12 +111,15 @@ class _Training:
     ) -> None:
         self.recipe, self.folder, self.editor = recipe, run, editor
         self.world: World = Alone()
-        self.cases = list({case.group_key: case for case in cases}.values())
-        pairs = list(read_pairs(recipe.dpo.pairs)) if recipe.dpo.pairs and recipe.offline else []
+        # Of lazy cases equal ones are left out already.
+        self.cases = cases if isinstance(cases, LazyRows) else list({case.group_key: case for case in cases}.values())
+        pairs = lazy_pairs(recipe.dpo.pairs) if recipe.dpo.pairs and recipe.offline else []
         _check_enough(len(pairs) if recipe.offline else len(self.cases), recipe)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
         self.policy = Policy(editor, recipe.train)
-        setting = Setting(recipe, editor, self.policy, recomputes=editor.device.type == "cuda")
+        recomputes = _recomputes(recipe, editor)
+        editor.set_checkpointing(recomputes)
+        setting = Setting(recipe, editor, self.policy, recomputes)
         self.sampler = CaseSampler(len(pairs) if recipe.offline else len(self.cases), recipe.seed)
         self.learner: Online | Offline
         if recipe.offline:
@@ -167,6 +175,12 @@ def _inputs(
     return inputs | {reward.name: hash_path(reward.scorer, PROBE_FILES) for reward in recipe.rewards}
 
 
+def _recomputes(recipe: Recipe, editor: TrainableEditor) -> bool:
+    """Whether activations are computed again in the backward pass: on a GPU those of 60 blocks do not fit."""
+    asked = recipe.train.checkpointing
+    return editor.device.type == "cuda" if asked == "auto" else asked == "on"
+
+
 def _check_enough(count: int, recipe: Recipe) -> None:
     if count < recipe.rollout.groups:
         what = "pairs" if recipe.offline else "different training cases"
@@ -193,10 +207,6 @@ def _load_editor(recipe: Recipe) -> TrainableEditor:
     return QwenImageEdit.load(
         wanted.model, wanted.revision, wanted.dtype, wanted.resolution, wanted.device, cache=cache
     )
-
-
-def _load_cases(path: str) -> list[Case]:
-    return list(CasesFolder(path).kept())
 
 
 def _load_rewards(recipe: Recipe, scorer: Scorer | None) -> Rewards:
