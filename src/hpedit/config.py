@@ -99,6 +99,9 @@ class RolloutSection(Section):
     trainer collapses with 4.5 and is stable without."""
     shared_noise: bool = False
     """All edits of a group start from the same noise, and share the steps before the window."""
+    overlap: bool = True
+    """Edits are judged in a thread of its own while the next are sampled; false takes turns, for a machine whose cores
+    are all busy with either."""
     refill: Annotated[int, Field(ge=0, le=20)] = 0
     """Rounds in which groups without signal are replaced by groups of further cases; 0 only skips them."""
 
@@ -167,6 +170,8 @@ class TrainSection(Section):
     max_grad_norm: Positive = 1.0
     micro_batch: Count = 48
     """Edits a forward pass; changes memory and speed, not the result."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Gradient checkpointing: keeps less in memory and costs one more forward; auto is on for a GPU alone."""
     inner_updates: Annotated[int, Field(ge=1, le=100)] = 1
     """Optimiser steps an iteration; with 1 every update is on-policy."""
     ema: Fraction = 0.9

@@ -177,9 +177,12 @@ class DiffusersEditor:
         if is_group_offloaded(transformer):
             raise HPEditError("a base that is offloaded can't be trained", hint="take base 8bit or full")
         lora.add_lora(transformer, settings, seed, self.adapter.TARGETS)
-        if self.device.type == "cuda":
-            # The activations of 60 blocks do not fit; recomputing them costs one more forward.
-            transformer.enable_gradient_checkpointing()
+        self.set_checkpointing(self.device.type == "cuda")  # the activations of 60 blocks do not fit
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Whether the backward pass computes activations again, which costs one more forward."""
+        transformer = self.pipeline.transformer
+        transformer.enable_gradient_checkpointing() if on else transformer.disable_gradient_checkpointing()
 
     def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
         """The LoRA's parameters by name; empty without a LoRA."""

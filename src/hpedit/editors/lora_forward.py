@@ -27,7 +27,8 @@ def quicken(transformer: nn.Module, adapter: str) -> None:
     """Give the LoRA layers of a transformer, which have one plain adapter of this name, the leaner forward."""
     for module in transformer.modules():
         if isinstance(module, Linear) and adapter in module.lora_A:
-            assert not module.lora_variant and not module.fan_in_fan_out, "a plain LoRA on a linear layer"
+            assert not module.lora_variant, "a plain LoRA"
+            assert not module.fan_in_fan_out, "on a plain linear layer"
             module.forward = partial(_forward, module, adapter)
 
 

@@ -226,6 +226,10 @@ class TrainableEditor(Editor, Protocol):
         """All that is trained, by name."""
         ...
 
+    def set_checkpointing(self, on: bool) -> None:
+        """Whether the backward pass computes activations again instead of keeping them; gradients are the same."""
+        ...
+
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
         """(B, N, C) float32: clean latents of images of one size, at the editor's output size."""
         ...

@@ -7,7 +7,6 @@ that picture at the same size, and so `condition_area` follows `source_area` by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
@@ -21,7 +20,7 @@ from hpedit.editors.sizes import ImageAreas, dimensions
 from hpedit.records import Case
 
 if TYPE_CHECKING:
-    from hpedit.editors.editor import DiffusersEditor
+    pass
 
 
 class QwenEdit:
@@ -65,22 +64,3 @@ class QwenEdit:
     def decode(self, latents: Tensor, grid: Grid) -> list[Image.Image]:
         """RGB images of clean latents (B, N, C), lossless."""
         return qwen_image.decode(self.pipeline, latents, grid)
-
-
-class QwenImageEdit:
-    """`load.wrap` and `load.load_editor` under the name of the first editor that was here."""
-
-    def __new__(  # type: ignore[misc]
-        cls, pipeline: Any, areas: ImageAreas, *, fingerprint: str | None = None, cache: Path | None = None
-    ) -> DiffusersEditor:
-        """Wrap a pipeline."""
-        from hpedit.editors.load import wrap
-
-        return wrap(pipeline, areas, fingerprint=fingerprint, cache=cache)
-
-    @staticmethod
-    def load(*args: Any, **settings: Any) -> DiffusersEditor:
-        """Load an editor."""
-        from hpedit.editors.load import load_editor
-
-        return load_editor(*args, **settings)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpedit.cases.folder import CasesFolder
+from hpedit.cases.lazy import lazy_cases
 from hpedit.config import Recipe
 from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
@@ -15,7 +16,11 @@ from hpedit.records import Case
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
+from hpedit.store.lazy import LazyRows
 from hpedit.store.run_folder import hash_path
+
+CASES_INDEX = "cases_index.json"
+"""In the run's folder: which rows of the tables are trained on."""
 
 
 def run_inputs(
@@ -64,9 +69,25 @@ def load_base(recipe: Recipe) -> TrainableEditor:
     )
 
 
-def load_cases(path: str) -> list[Case]:
-    """The training cases of a folder or table."""
-    return list(CasesFolder(path).kept())
+def load_cases(path: str, run: Path | None) -> Sequence[Case]:
+    """The training cases of a folder or table, read when they are drawn; where they stand is kept in the run's folder.
+
+    Args:
+        path: Of the cases.
+        run: Folder of the run, in the process that writes there.
+    """
+    return lazy_cases(CasesFolder(path), run / CASES_INDEX if run else None)
+
+
+def different_cases(cases: Sequence[Case]) -> Sequence[Case]:
+    """Without those whose sources and instruction were there before; of lazy ones they are left out already."""
+    return cases if isinstance(cases, LazyRows) else list({case.group_key: case for case in cases}.values())
+
+
+def recomputes(recipe: Recipe, editor: TrainableEditor) -> bool:
+    """Whether activations are computed again in the backward pass: on a GPU those of 60 blocks do not fit."""
+    asked = recipe.train.checkpointing
+    return editor.device.type == "cuda" if asked == "auto" else asked == "on"
 
 
 def load_rewards(recipe: Recipe, scorer: Scorer | None) -> Rewards:

@@ -40,11 +40,13 @@ class Offline:
         policy, tally = self.setting.policy, Tally()
         policy.zero_grad()
         chosen = mine(self.world, self.sampler.draw(self.recipe.rollout.groups))
-        self.ids = [self.pairs[index].case.id for index in chosen]
-        conditionings = [self.setting.editor.encode([self.pairs[index].case]) for index in chosen]
+        pairs = {index: self.pairs[index] for index in chosen}  # each read once, if they are lazy
+        self.ids = [pairs[index].case.id for index in chosen]
+        conditionings = [self.setting.editor.encode([pairs[index].case]) for index in chosen]
         for bucket in group_by_size(conditionings):
             conditioning = Conditioning.cat([conditionings[place] for place in bucket])
-            tally.merge(self._accumulate([chosen[place] for place in bucket], conditioning, iteration))
+            named = {chosen[place]: pairs[chosen[place]] for place in bucket}
+            tally.merge(self._accumulate(named, conditioning, iteration))
         update = finish_step(policy, tally, self.world)
         return {
             **update,
@@ -53,11 +55,12 @@ class Offline:
             "seconds_train": time.perf_counter() - began,
         }
 
-    def _accumulate(self, indices: Sequence[int], conditioning: Conditioning, iteration: int) -> Tally:
-        """Pairs of one size, each at a few noise levels."""
+    def _accumulate(self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int) -> Tally:
+        """Pairs of one size, by their numbers, each at a few noise levels."""
         recipe, editor, tally = self.recipe, self.setting.editor, Tally()
-        winners = editor.latents([self.pairs[index].chosen for index in indices])
-        losers = editor.latents([self.pairs[index].rejected for index in indices])
+        indices, chosen_pairs = list(named), list(named.values())
+        winners = editor.latents([pair.chosen for pair in chosen_pairs])
+        losers = editor.latents([pair.rejected for pair in chosen_pairs])
         levels = editor.schedule(recipe.rollout.steps, conditioning)
         terms = [
             (row, float(t), number)
@@ -78,7 +81,7 @@ class Offline:
                 loser=losers[place],
                 noise=torch.stack(noise).to(winners.device),
                 t=torch.tensor([t for _, t, _ in chosen]),
-                weight=torch.tensor([self.pairs[indices[row]].preference.weight for row, _, _ in chosen]),
+                weight=torch.tensor([chosen_pairs[row].preference.weight for row, _, _ in chosen]),
             )
             tally.merge(accumulate_pairs(self.setting, pairs))
         return tally

@@ -22,7 +22,7 @@ from hpedit.rl.advantage import Advantages, combined_advantages
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.rewards import MAIN, Judging, Rewards, Scores, check_scorable, rewards_of
-from hpedit.rl.rollout import Batch, Draws, collect
+from hpedit.rl.rollout import Batch, Draws, collect, join
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.tally import Tally
 from hpedit.rl.update import DEVIATION, finish_step
@@ -76,7 +76,7 @@ class Online:
         """Sample, judge, update; returns the iteration's record, the same in all processes."""
         clock = _Clock()
         self.setting.policy.zero_grad()
-        with Judging(self.rewards) as judging:
+        with Judging(self.rewards, overlap=self.recipe.rollout.overlap) as judging:
             made = self.last = self._sample(iteration, judging, clock)
             tally = self._first_pass(made, judging, iteration, clock)
             clock.seconds["judge"] = judging.seconds
@@ -156,6 +156,7 @@ class Online:
             made.scores = judging.scores(range(len(made.images)))
             clock.lap("score")
             self._set_advantages(made)
+            made.batches = join(made.batches)
         else:
             made.scores = [{}] * len(made.images)
         for batch in made.batches:
@@ -177,7 +178,7 @@ class Online:
         for inner in range(self.recipe.train.inner_updates):
             if inner:
                 policy.zero_grad()
-                tally = Tally()
+                tally, made.batches = Tally(), join(made.batches)
                 for batch in made.batches:
                     tally.merge(self._accumulate(batch, made, iteration))
             dtype = self.setting.editor.dtype if inner == 0 else None

@@ -73,8 +73,9 @@ def check_scorable(scores: Sequence[Scores], iteration: int) -> None:
 class Judging:
     """One thread that scores edits in the order in which they come."""
 
-    def __init__(self, rewards: Rewards) -> None:
-        self.rewards = rewards
+    def __init__(self, rewards: Rewards, *, overlap: bool = True) -> None:
+        """Without `overlap` the caller waits for the scores of what it submits."""
+        self.rewards, self.overlap = rewards, overlap
         self.seconds = 0.0
         """Time spent judging so far, whether or not anybody waited for it."""
         self._worker = Worker("judge")
@@ -86,6 +87,8 @@ class Judging:
         """Have edits judged; `edits` are their numbers."""
         future = self._worker.submit(self._score, list(cases), list(images), list(ids))
         self._futures |= {edit: (future, place) for place, edit in enumerate(edits)}
+        if not self.overlap:
+            future.exception()  # waits; what it was is raised where scores are asked for
 
     def scores(self, edits: Sequence[int]) -> list[Scores]:
         """Wait for the scores of these edits; what the scorer raised is raised here."""

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hpedit.cases.pairs.table import read_pairs
+from hpedit.cases.pairs.table import lazy_pairs
 from hpedit.config import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.progress import stage
@@ -34,7 +34,7 @@ from hpedit.rl.faulty import FaultyStepError, keep_batch
 from hpedit.rl.group_log import GroupLog
 from hpedit.rl.held_out import HeldOut
 from hpedit.rl.held_out_cases import Watching, held_out_inputs, split_cases
-from hpedit.rl.inputs import check_enough, load_base, load_cases, load_rewards, run_inputs
+from hpedit.rl.inputs import check_enough, different_cases, load_base, load_cases, load_rewards, recomputes, run_inputs
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.policy import Policy
@@ -109,7 +109,7 @@ def train(
             if recipe.offline:
                 cases = []
             elif cases is None:
-                cases = load_cases(recipe.cases)
+                cases = load_cases(recipe.cases, run.path if run else None)
             _Training(recipe, world, run, editor, cases, scorer, Watching(held_out, second_judge)).run(resume)
         elif editor is not None:
             editor.load_lora(Path(recipe.output) / "lora")
@@ -134,16 +134,15 @@ class _Training:
     ) -> None:
         self.recipe, self.world, self.folder, self.editor = recipe, world, run, editor
         self.scorer, self.watching = scorer, watching
-        self.split = split_cases(
-            list({case.group_key: case for case in cases}.values()), watching.cases(recipe), recipe
-        )
+        self.split = split_cases(different_cases(cases), watching.cases(recipe), recipe)
         self.cases = self.split.training
-        pairs = list(read_pairs(recipe.dpo.pairs)) if recipe.dpo.pairs and recipe.offline else []
+        pairs = lazy_pairs(recipe.dpo.pairs) if recipe.dpo.pairs and recipe.offline else []
         count = len(pairs) if recipe.offline else len(self.cases)
         check_enough(count, recipe)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
         self.policy = Policy(editor, recipe.train)
-        setting = Setting(recipe, editor, self.policy, recomputes=editor.device.type == "cuda")
+        editor.set_checkpointing(recomputes(recipe, editor))
+        setting = Setting(recipe, editor, self.policy, recomputes(recipe, editor))
         if wants_shards(recipe):
             lockstep = shard(editor, pairs[0].case if pairs else self.cases[0], world)
             setting = replace(setting, backward=lockstep.backward) if lockstep else setting
