@@ -28,9 +28,9 @@ from PIL import Image
 from torch import Tensor
 
 from hpedit.config import Recipe
+from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.lora import ADAPTER
 from hpedit.editors.protocol import Conditioning
-from hpedit.editors.qwen_image_edit import QwenImageEdit
 from hpedit.records import Case
 from hpedit.rl.advantage import group_advantages, reward_from_score
 from hpedit.rl.flow_sde import sde_step
@@ -83,7 +83,7 @@ class PublicTrainer:
     """One trainer with its own editor, whose LoRA is `editor`'s own."""
 
     kind: Kind
-    editor: QwenImageEdit
+    editor: DiffusersEditor
     cases: Sequence[Case]
     scorer: Scorer
     recipe: Recipe

@@ -24,7 +24,7 @@ from hpedit.bench.run import run_bench
 from hpedit.bench.summary import compare
 from hpedit.cases.folder import CasesFolder
 from hpedit.demo import STEPS
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import load_editor
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.scorer.hp_scorer import HPScorer
@@ -65,7 +65,7 @@ def train(name: str, demo: Path, out: Path, iterations: int, every: int, seed: i
 def bench(demo: Path, out: Path, iterations: int, per_task: int, seed: int) -> None:
     """Gains of all arms that have been trained so far."""
     cases = make_cases(embedded_tiles("bench"), per_task, 0, "bench")
-    scorer, editor = HPScorer.load(demo / "scorer"), QwenImageEdit.load("mini", device="cpu")
+    scorer, editor = HPScorer.load(demo / "scorer"), load_editor("mini", device="cpu")
     asked = {"seed": 0, "steps": STEPS, "batch": 48}
     base = run_bench(editor, cases, scorer, out / "bench" / "base", label="base", **asked)
     for name in (*KINDS, *OURS):

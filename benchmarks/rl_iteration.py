@@ -30,7 +30,8 @@ from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
 from hpedit.config import Recipe
 from hpedit.demo import demo_recipe
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.load import load_editor
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Case
@@ -62,7 +63,7 @@ class Arm:
     """One way to spend an iteration."""
 
     name: str
-    editor: QwenImageEdit
+    editor: DiffusersEditor
     iterate: Callable[[int], dict[str, float]]
     """Seconds by phase, waiting for the judge under "judge"."""
     images: int
@@ -127,7 +128,7 @@ def our_arm(name: str, editor: Any, cases: list[Case], scorer: Scorer, recipe: R
     return Arm(name, editor, iterate, images, policy.parameters, policy.average)
 
 
-def public_arm(name: str, editor: QwenImageEdit, cases: list[Case], scorer: Scorer, recipe: Recipe) -> Arm:
+def public_arm(name: str, editor: DiffusersEditor, cases: list[Case], scorer: Scorer, recipe: Recipe) -> Arm:
     """A public trainer's iteration."""
     trainer = PublicTrainer(KINDS[name], editor, cases, scorer, recipe)
     images = recipe.rollout.groups * recipe.rollout.group_size
@@ -136,7 +137,7 @@ def public_arm(name: str, editor: QwenImageEdit, cases: list[Case], scorer: Scor
 
 def make_arm(name: str, cases: list[Case], scorer: Scorer, groups: int, size: int, seed: int = 0) -> Arm:
     """An arm by name, with an editor of its own."""
-    editor = QwenImageEdit.load("mini", device="cpu")
+    editor = load_editor("mini", device="cpu")
     make = public_arm if name in KINDS else our_arm
     return make(name, editor, cases, scorer, recipe_of(OURS.get(name, {}), groups=groups, size=size, seed=seed))
 
@@ -259,7 +260,7 @@ def ready_scorer(folder: Path) -> HPScorer:
 
     if not (folder / "scorer.json").is_file():
         cases = make_cases(embedded_tiles("calibration"), 24, 0, "calibration")
-        rated = rate_edits(folder.parent / f"{folder.name}-ratings", QwenImageEdit.load("mini"), cases, 0, 8)
+        rated = rate_edits(folder.parent / f"{folder.name}-ratings", load_editor("mini"), cases, 0, 8)
         return prepare_scorer(folder, rated, 0)
     return HPScorer.load(folder)
 

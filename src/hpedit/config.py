@@ -47,6 +47,9 @@ class EditorSection(Section):
     """The frozen weights as they are, or in 8 bits by bitsandbytes (on a GPU): half the memory of bfloat16."""
     compile: bool = False
     """Compile the transformer's blocks, the same graph in rollout and replay: worth it for hundreds of forwards."""
+    offload_encoders: bool = False
+    """Encode all cases before the first iteration and then move text encoders and the VAE's encoder to the CPU: some
+    16 GB less on the GPU for Qwen-Image-Edit-2509. Encoded cases stay in the run's folder."""
     device: Text = "auto"
     """auto, cpu, mps, cuda or cuda:N; auto takes the first accelerator there is."""
 
@@ -75,6 +78,8 @@ class LoraSection(Section):
         "to_add_out",
     )
     """Ends of module names; each must match at least one module of the transformer."""
+    comfyui: bool = False
+    """Write lora/comfyui/lora.safetensors too, under the names that ComfyUI reads."""
 
 
 class RolloutSection(Section):

@@ -67,7 +67,7 @@ def test_tokens_are_those_of_an_encoded_case(tiny_editor, make_case):
     tokens = shape_of_folder("mini", editor_path(), {"resolution": 32}).tokens()
     height, width = encoded.grids[0]
     assert (tokens.target, tokens.source) == (height * width, encoded.source_latents.shape[1])
-    assert abs(tokens.text - encoded.prompt_embeds.shape[1]) < 8
+    assert abs(tokens.text - encoded.prompt.embeds.shape[1]) < 8
 
 
 def test_tokens_of_2509_at_512_px():
@@ -110,7 +110,7 @@ def test_the_shipped_mini_is_known_whole():
 
 def test_C9_targets_are_those_of_the_real_lora(tiny_editor, recipe):
     settings = recipe().lora
-    add_lora(tiny_editor.pipeline.transformer, settings, 0)
+    add_lora(tiny_editor.pipeline.transformer, settings, 0, settings.targets)
     parameters = lora_parameters(tiny_editor.pipeline.transformer)
     layers = Architecture(config_of(editor_path() / "transformer")).adapted(settings.targets)
     assert 2 * len(layers) == len(parameters)

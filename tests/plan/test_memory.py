@@ -71,7 +71,7 @@ def test_activations_of_a_training_forward_are_within_15_percent(kind, dtype):
         inputs |= {"img_ids": torch.zeros(128, 3), "txt_ids": torch.zeros(20, 3)}
         architecture = Architecture(TINY_FLUX)
     model.eval().requires_grad_(False)
-    add_lora(model, lora, 0)
+    add_lora(model, lora, 0, lora.targets)
     inputs |= {
         "hidden_states": torch.randn(rows, 128, 64, dtype=dtype),
         "encoder_hidden_states": torch.randn(rows, 20, 96, dtype=dtype),

@@ -126,6 +126,31 @@ def test_too_few_different_cases_are_refused(start, make_case):
         start(cases=[make_case("a"), make_case("same source and words")])
 
 
+def test_guidance_trains_and_is_paid_for(start, make_recipe, tiny_editor, tmp_path):
+    plain = start(train={"iterations": 1}).metrics[0]
+    guided = wrap(tiny_editor.pipeline, tiny_editor.areas, fingerprint="tiny", cfg=3.0)
+    recipe = make_recipe(tmp_path / "guided", train={"iterations": 1}, rollout={"cfg": 3.0})
+    record = start(recipe, editor=guided).metrics[0]
+    assert record["forwards"] == 2 * plain["forwards"]
+    assert record["ratio_deviation"] < 1e-6
+    assert record["score_mean"] != plain["score_mean"]
+
+
+def test_encoders_leave_before_the_first_iteration_and_nothing_changes(start, make_recipe, tiny_editor, tmp_path):
+    gone = []
+    offload, collected = tiny_editor.offload_encoders, start(make_recipe(tmp_path / "a"))
+    tiny_editor.offload_encoders = lambda: (gone.append(True), offload())
+    recipe = make_recipe(tmp_path / "b")
+    recipe = recipe.model_copy(update={"editor": EditorSection(offload_encoders=True)})
+    assert weights(start(recipe)) == weights(collected)
+    assert gone == [True]
+
+
+def test_O1_comfyuis_names_are_written_where_they_are_wanted(start):
+    result = start(lora={"comfyui": True})
+    assert (result.lora / "comfyui" / "lora.safetensors").is_file()
+
+
 def test_C9_a_target_that_matches_nothing_is_refused(start):
     with pytest.raises(HPEditError, match=r"lora\.targets match no linear layer: to_qkv"):
         start(lora={"targets": ("to_q", "to_qkv")})

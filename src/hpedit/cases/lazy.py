@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,41 @@ def lazy_cases(folder: CasesFolder, index: Path | None = None) -> LazyRows[Case]
             index.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(index, json.dumps({"tables": _state(files), "places": places}))
     return LazyRows(files, iter_cases, places)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a case is called and where it is from, without its pictures."""
+
+    id: str
+    task: str
+    source_id: str
+
+
+def labels_of(cases: Sequence[Case]) -> list[Label]:
+    """Each case's label, in order; of lazy cases no picture is decoded.
+
+    Raises:
+        HPEditError: a table is damaged or has changed.
+    """
+    if not isinstance(cases, LazyRows):
+        return [Label(case.id, case.task, case.source_id) for case in cases]
+    columns = [field.name for field in fields(Label)]
+    found: dict[int, list[Label]] = {}
+    for number in {file for file, _ in cases.places}:
+        try:
+            rows = pq.read_table(cases.files[number], columns=columns).to_pylist()
+        except (OSError, *PARQUET_DAMAGE) as error:
+            raise HPEditError(f"{cases.files[number]} cannot be read: {error}", hint="write it again") from error
+        found[number] = [Label(*(row[name] or "" for name in columns)) for row in rows]
+    return [found[file][row] for file, row in cases.places]
+
+
+def chosen(cases: Sequence[Case], numbers: Sequence[int]) -> Sequence[Case]:
+    """The cases of these numbers; lazy ones stay lazy."""
+    if isinstance(cases, LazyRows):
+        return cases.select(numbers)
+    return [cases[number] for number in numbers]
 
 
 def _state(files: Sequence[Path]) -> list[list[Any]]:

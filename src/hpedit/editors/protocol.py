@@ -238,7 +238,7 @@ class TrainableEditor(Editor, Protocol):
         """Within it the editor is its base: the reference of the KL."""
         ...
 
-    def save_lora(self, folder: Path) -> None:
+    def save_lora(self, folder: Path, *, comfyui: bool = False) -> None:
         """Write the LoRA so that diffusers' load_lora_weights gives the same pixels."""
         ...
 

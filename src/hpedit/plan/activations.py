@@ -68,10 +68,10 @@ def _single_token(architecture: Architecture, element: int) -> int:
 
 
 def _lora(layers: Sequence[Linear], tokens: Tokens, rank: int, element: int) -> int:
-    """What the adapters keep: their inputs in float32, and what lies between A and B."""
+    """What the adapters keep, in the base's dtype: their inputs, and what lies between A and B."""
     total = 0
     for layer in layers:
-        # In float32 nothing is cast: k and v share q's input, which is counted once.
-        shared = element == FLOAT and layer.name.endswith(("to_k", "to_v", "add_k_proj", "add_v_proj"))
-        total += tokens.of(layer.stream) * FLOAT * ((0 if shared else layer.inputs) + rank)
+        # Nothing is cast: k and v share q's input, which is counted once.
+        shared = layer.name.endswith(("to_k", "to_v", "add_k_proj", "add_v_proj"))
+        total += tokens.of(layer.stream) * element * ((0 if shared else layer.inputs) + rank)
     return total

@@ -66,8 +66,13 @@ def of_iteration(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> For
         return Forwards(0.0, 2.0 * terms * cost, 2.0 * terms)
     total = Forwards(0.0)
     for rank in range(processes):
-        for wave in _waves(recipe, len(range(rank, recipe.rollout.groups, processes))):
-            total += _wave(recipe, wave, cost)
+        waves = _waves(recipe, len(range(rank, recipe.rollout.groups, processes)))
+        for groups in waves:
+            total += _sampled(recipe, groups)
+        for update in range(recipe.train.inner_updates):
+            at_once = recipe.train.advantage_std == "batch" or update > 0
+            for groups, chunk in _joined(recipe, waves) if at_once else [(g, _chunk(recipe, g)) for g in waves]:
+                total += _trained(recipe, groups, chunk, cost)
     return total
 
 
@@ -104,10 +109,24 @@ def _waves(recipe: Recipe, groups: int) -> list[int]:
     return [min(most, groups - first) for first in range(0, groups, most)]
 
 
-def _wave(recipe: Recipe, groups: int, cost: int) -> Forwards:
+def _joined(recipe: Recipe, waves: list[int]) -> list[tuple[int, int]]:
+    """(groups, chunk) of what is trained on together: waves whose forwards have one shape."""
+    together: dict[int, int] = {}
+    for groups in waves:
+        chunk = _chunk(recipe, groups)
+        together[chunk] = together.get(chunk, 0) + groups
+    return [(groups, chunk) for chunk, groups in together.items()]
+
+
+def _chunk(recipe: Recipe, groups: int) -> int:
+    """Rows of a wave's forwards."""
+    return min(recipe.train.micro_batch, groups * recipe.rollout.group_size)
+
+
+def _sampled(recipe: Recipe, groups: int) -> Forwards:
+    """The rollout of one wave."""
     settings, kind = recipe.rollout, ALGORITHMS[recipe.train.algorithm]
-    rows, factor = groups * settings.group_size, guided(recipe)
-    chunk = min(recipe.train.micro_batch, rows)
+    rows, factor, chunk = groups * settings.group_size, guided(recipe), _chunk(recipe, groups)
     window = settings.window if kind.stochastic else 0
     low, high = settings.window_start
     before = (low + high) / 2
@@ -116,9 +135,14 @@ def _wave(recipe: Recipe, groups: int, cost: int) -> Forwards:
         rollout = groups * alone * before + rows * (settings.steps - window - before) + window * _filled(rows, chunk)
     else:
         rollout = rows * settings.steps
-    train, reference, old = kind.train(recipe, groups, chunk, cost)
-    times = recipe.train.inner_updates * factor
-    return Forwards(rollout * factor, float(train * times), float(reference * times), float(old * times))
+    return Forwards(rollout * factor)
+
+
+def _trained(recipe: Recipe, groups: int, chunk: int, cost: int) -> Forwards:
+    """One optimizer step's part for the groups of one shape."""
+    train, reference, old = ALGORITHMS[recipe.train.algorithm].train(recipe, groups, chunk, cost)
+    factor = guided(recipe)
+    return Forwards(0.0, float(train * factor), float(reference * factor), float(old * factor))
 
 
 def _filled(rows: int, chunk: int) -> int:

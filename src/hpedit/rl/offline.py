@@ -15,6 +15,7 @@ from hpedit.editors.sampling import group_by_size
 from hpedit.rl.algorithms.noised import draw_levels, draw_noise
 from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.cost import passes
 from hpedit.rl.rollout import parts
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.tally import Tally
@@ -51,7 +52,7 @@ class Offline:
         return {
             **update,
             "optimizer_steps": int(tally.terms > 0),
-            "forwards": tally.forwards,
+            "forwards": tally.forwards * passes(self.recipe.rollout.cfg),
             "seconds_train": time.perf_counter() - began,
         }
 

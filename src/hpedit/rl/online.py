@@ -21,6 +21,7 @@ from hpedit.records import Case
 from hpedit.rl.advantage import Advantages, combined_advantages
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.cost import passes
 from hpedit.rl.rewards import MAIN, Judging, Rewards, Scores, check_scorable, rewards_of
 from hpedit.rl.rollout import Batch, Draws, collect, join
 from hpedit.rl.sampler import CaseSampler
@@ -89,7 +90,7 @@ class Online:
             **self._summary(everybody),
             **update,
             "groups_replaced": sum(replaced for replaced, _ in counts),
-            "forwards": sum(rolled for _, rolled in counts) + update["forwards"],
+            "forwards": (sum(rolled for _, rolled in counts) + update["forwards"]) * passes(self.recipe.rollout.cfg),
             **{f"seconds_{name}": seconds for name, seconds in clock.seconds.items()},
         }
 

@@ -48,7 +48,7 @@ from hpedit.rl.sharding import denoiser, forwards_marked, shard, wants_shards
 from hpedit.rl.stopping import StopAsked
 from hpedit.rl.tracking import Tracker, open_tracker
 from hpedit.rl.watch import Observer
-from hpedit.rl.world import World, check_equal, check_shares
+from hpedit.rl.world import World, check_equal, check_shares, mine
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import naming_disk, read_jsonl
 from hpedit.store.run_folder import METRICS, RunFolder
@@ -175,6 +175,8 @@ class _Training:
                 self.folder.drop_iterations_after(done)
                 tracker = open_tracker(recipe.log, self.folder.path, done)
                 stack.callback(tracker.close)
+            if recipe.editor.offload_encoders:
+                self._encode_all()
             self.held_out = self._look_at_base(done)
             observers = self._observers()
             advance = stack.enter_context(stage("post-train", total, done=done)) if self.folder else None
@@ -226,6 +228,17 @@ class _Training:
             self.folder.log(stop.advice)
         raise stop
 
+    def _encode_all(self) -> None:
+        """Encode every case that is still to be encoded, each process its share; then the encoders leave the device."""
+        cases = mine(self.world, range(len(self.cases)))
+        with stage("encode", len(cases)) as advance:
+            for number in cases:
+                stopping.progress("encoding")
+                self.editor.encode([self.cases[number]])
+                advance(1)
+        self.world.gather(None)
+        self.editor.offload_encoders()
+
     def _early(self) -> str | None:
         """Why the run ends before its last iteration; None while it should go on."""
         return self.held_out.stop_reason if self.held_out else None
@@ -238,7 +251,7 @@ class _Training:
         if self.folder:
             if early:
                 self.folder.log(f"stopped early after iteration {done}: {early}")
-            self.editor.save_lora(self.folder.path / "lora")
+            self.editor.save_lora(self.folder.path / "lora", comfyui=self.recipe.lora.comfyui)
             facts = {"lora": "lora", "editor": self.editor.fingerprint, "stopped": early, **which}
             self.folder.finish({"iterations": done, **facts})
 

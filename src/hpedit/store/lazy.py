@@ -62,6 +62,10 @@ class LazyRows(Sequence[R], Generic[R]):
         self._memory.move_to_end(number)
         return self._memory[number]
 
+    def select(self, numbers: Sequence[int]) -> LazyRows[R]:
+        """The items of these numbers, in that order, as lazy."""
+        return LazyRows(self.files, self._read, [self.places[number] for number in numbers], self._kept)
+
     def _fetch(self, file: int, row: int) -> R:
         for item in self._read(self.files[file], range(row, row + 1)):
             return item
