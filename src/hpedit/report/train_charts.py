@@ -94,7 +94,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def gain_chart(lines: Sequence[Line], *, title: str) -> str:
     """Gains over the iterations: a line an instrument, with a whisker a look, side by side."""
-    width, height, left, top, bottom = 560.0, 240.0, 46.0, 34.0, 34.0
+    width, height, left, top, bottom = 440.0, 230.0, 46.0, 34.0, 34.0
     intervals = [interval for _, _, points in lines for _, interval in points]
     bounds = [bound for one in intervals for bound in (one.value, one.low, one.high) if bound is not None]
     steps = [step for _, _, points in lines for step, _ in points]
@@ -103,7 +103,7 @@ def gain_chart(lines: Sequence[Line], *, title: str) -> str:
     body = [*svg.axes(x, y, xs, ys, (left, right, height - bottom)), svg.line(left, y(0), right, y(0), "zero")]
     at = left
     for place, (name, style, points) in enumerate(lines):
-        body += _gain_line(name, style, points, _shifted(x, (place - (len(lines) - 1) / 2) * 4), y)
+        body += _gain_line(name, style, points, _shifted(x, (place - (len(lines) - 1) / 2) * 3), y)
         body += [svg.line(at, 10, at + 14, 10, f"curve c-{style}"), svg.text(at + 18, 14, name, "legend")]
         at += 36 + 6.6 * len(name)
     body.append(svg.text((left + width) / 2, height - 4, "iteration", "tick", "middle"))

@@ -69,8 +69,8 @@ def no_alarm(run: TrainRun) -> Verdict:
     if not run.table.looks:
         return Verdict("No look at the held-out cases yet.", "warn")
     count = len(run.table.looks)
-    judges = [NAMES.get(name, name).lower() for name in ordered(run.table) if name != "scorer"]
-    what = f"{' and '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
+    judges = [f"the {NAMES.get(name, name).lower()}" for name in ordered(run.table) if name != "scorer"]
+    what = f"{', '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
     return Verdict(f"No alarm at {count} look{'s' * (count != 1)}, by {what}.", "good")
 
 
