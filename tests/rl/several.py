@@ -191,3 +191,27 @@ def write_pairs(folder):
     votes = [Response((f"{case.id}-1", f"{case.id}-2"), "p", "A") for case in cases]
     build_pairs(votes, [folder / "cases.parquet"], [folder / "edits.parquet"], folder / "pairs.parquet", PairRules())
     return folder / "pairs.parquet"
+
+
+def recipe_file(folder, iterations):
+    """A recipe that needs no scorer, in a file; the run's folder is `folder`/run."""
+    (folder / "recipe.yaml").write_text(f"""
+output: {folder / "run"}
+cases: none
+scorer: none
+editor: {{device: cpu}}
+lora: {{rank: 4, alpha: 8}}
+rollout: {{groups: 4}}
+train: {{algorithm: offline_dpo, iterations: {iterations}, micro_batch: 8}}
+dpo: {{pairs: {write_pairs(folder)}}}
+log: {{tensorboard: false, grid_every: 0}}
+""")
+    return folder / "recipe.yaml"
+
+
+def wait_for(path, timeout=300.0):
+    """Wait until a file is there."""
+    end = time.monotonic() + timeout
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert path.exists(), path

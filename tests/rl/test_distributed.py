@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tests.rl import several
 
@@ -70,3 +71,15 @@ def test_T7_fsdp2_is_replicated_though_the_processes_do_unequal_work(outcome):
     expected = outcome("one", 1, **changes)
     assert_same(outcome("replicated", 2, **changes), expected)
     assert_same(outcome("sharded", 2, **changes, scale={"shard": "fsdp2"}), expected)
+
+
+@pytest.mark.slow
+def test_K6_two_processes_that_were_killed_end_like_two_that_were_not(start_several, make_recipe, tmp_path):
+    def of(name):
+        return make_recipe(tmp_path / name, train={"iterations": 3, "algorithm": "nft"}, scale={"shard": "fsdp2"})
+
+    assert start_several(of("whole")).codes() == [0, 0]
+    assert 0 not in start_several(of("killed"), faults={("score", 1, 3): "kill"}).codes()
+    assert start_several(of("killed")).codes() == [0, 0]
+    whole, killed = (load_file(tmp_path / name / "lora" / WEIGHTS_NAME) for name in ("whole", "killed"))
+    assert all(torch.equal(tensor, killed[name]) for name, tensor in whole.items())

@@ -120,36 +120,17 @@ def test_a_launcher_that_tells_only_half_is_refused(monkeypatch):
 # The launchers themselves
 
 
-@pytest.fixture
-def launched(tmp_path):
-    """A recipe in a file that needs no scorer, and the command that follows a launcher."""
-    pairs = several.write_pairs(tmp_path)
-    text = f"""
-output: {tmp_path / "run"}
-cases: none
-scorer: none
-editor: {{device: cpu}}
-lora: {{rank: 4, alpha: 8}}
-rollout: {{groups: 4}}
-train: {{algorithm: offline_dpo, iterations: ITERATIONS, micro_batch: 8}}
-dpo: {{pairs: {pairs}}}
-log: {{tensorboard: false, grid_every: 0}}
-"""
-
-    def command(*launcher, iterations):
-        (tmp_path / "recipe.yaml").write_text(text.replace("ITERATIONS", str(iterations)))
-        return [sys.executable, "-m", *launcher, "-m", "hpedit", "train", str(tmp_path / "recipe.yaml")]
-
-    return command
+def command(folder, *launcher, iterations):
+    recipe = several.recipe_file(folder, iterations)
+    return [sys.executable, "-m", *launcher, "-m", "hpedit", "train", str(recipe)]
 
 
 @pytest.mark.slow
-def test_accelerate_launch_trains(launched, tmp_path):
+def test_accelerate_launch_trains(tmp_path):
     # On a machine with GPUs --multi_gpu is what accelerate takes by itself.
-    command = launched(
-        "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", iterations=2
-    )
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
+    asked = command(tmp_path, *launcher, iterations=2)
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'run'}\n", "rank 0 alone speaks"
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
@@ -170,14 +151,12 @@ def children(pid):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_X4_when_the_launcher_is_killed_its_children_go_too(launched, tmp_path):
-    command = launched("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", iterations=100000)
+def test_X4_when_the_launcher_is_killed_its_children_go_too(tmp_path):
+    asked = command(tmp_path, "torch.distributed.run", "--nproc_per_node", "2", "--standalone", iterations=100000)
     with (tmp_path / "stderr").open("w") as errors:
-        launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, cwd=tmp_path)
+        launcher = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=errors, cwd=tmp_path)
     try:
-        end = time.monotonic() + 300
-        while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < end:
-            time.sleep(0.2)
+        several.wait_for(tmp_path / "run" / "metrics.jsonl")
         workers = children(launcher.pid)
         assert len(workers) == 2, (tmp_path / "stderr").read_text()
         launcher.kill()

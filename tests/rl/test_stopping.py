@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -88,6 +90,20 @@ def test_K8_a_second_signal_leaves_at_once(start_several, recipe):
     os.kill(pid, signal.SIGINT)
     assert ran.codes(10.0) == [130]
     assert "left at once" in ran.stderr(0)
+
+
+@pytest.mark.slow
+def test_K8_the_command_says_in_one_line_how_to_go_on(tmp_path):
+    recipe = several.recipe_file(tmp_path, iterations=100000)
+    asked = [sys.executable, "-m", "hpedit", "train", str(recipe)]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        several.wait_for(tmp_path / "run" / "metrics.jsonl")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert out == ""
+    done = load_latest(tmp_path / "run" / "checkpoints").step
+    assert err.splitlines()[-1] == f"stopped by SIGTERM after iteration {done} of 100000: the same command continues"
 
 
 def test_K8_what_is_committed_is_finished():

@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,16 +25,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from hpedit.config import Recipe
 from hpedit.errors import HPEditError
 from hpedit.rl import stopping
-from hpedit.rl.watchdog import Watchdog
+from hpedit.rl.watchdog import Watchdog, end_with_launcher
 from hpedit.rl.world import Alone, World
 
 T = TypeVar("T")
 PATIENCE: Final = 0.5
 """Seconds of one wait in the store between two looks at who has left."""
+MEETING: Final = timedelta(minutes=5)
+"""For processes that are still to be started, or import their libraries."""
 SAVING: Final = 120.0
 """Seconds for which the others wait, after a signal, for rank 0's checkpoint: the first to exit makes the launcher end
 all."""
@@ -152,10 +155,10 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
         yield Alone()
         return
     device = _device(place, given.type if given else recipe.editor.device)
+    end_with_launcher()
     ours = not dist.is_initialized()
     if ours:
-        timeout = timedelta(seconds=recipe.scale.stall_timeout + 60)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+        _join(place, device, timedelta(seconds=recipe.scale.stall_timeout + 60))
     default: Any = dist.distributed_c10d._get_default_store()
     store, another = (PrefixStore("hpedit", one) for one in (default, default.clone()))
     with Watchdog(place.rank, place.size, another, recipe.scale.stall_timeout, Path(recipe.output)) as watchdog:
@@ -163,17 +166,30 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
         try:
             yield world
         except stopping.StopAsked as stop:
-            world.leave(stop)
-            watchdog.at_end()
+            with suppress(dist.DistError):  # the store went with the launcher, which was told to stop too
+                world.leave(stop)
+            watchdog.part()
             raise
         except BaseException as error:
             watchdog.report(error)
             raise
-        watchdog.at_end()
-        if place.rank == 0:  # the store may end with this process, and others still read it
-            watchdog.wait_for_ends()
+        watchdog.part()
     if ours:
         dist.destroy_process_group()
+
+
+def _join(place: Place, device: torch.device, timeout: timedelta) -> None:
+    """Meet the others, for which there is less time than for a sum."""
+    try:
+        store, _, _ = next(iter(rendezvous("env://", timeout=MEETING)))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=timeout)
+    except (dist.DistError, ValueError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise HPEditError(
+            f"rank {place.rank} can't meet the other processes at {where}: {error}",
+            hint="look whether all were started, and whether that port of the first machine can be reached",
+        ) from error
 
 
 def _device(place: Place, wanted: str) -> torch.device:

@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,8 @@ SILENCE: Final = 30.0
 """Seconds without a beat after which a process counts as gone."""
 LOADING: Final = 6.0
 """Times `stall_timeout` that loading the models may take before the first sign of progress."""
+PARTING: Final = 10.0
+"""Seconds for which rank 0 waits at most until the others have ended too."""
 TOLD: Final = 3.0
 """Seconds in which the others can read why this process ends, before it does; the store may end with it."""
 
@@ -62,7 +65,7 @@ class Watchdog:
     def __init__(self, rank: int, size: int, store: Any, stall_timeout: float, folder: Path) -> None:
         """`store` is a client of its own, for one waits while it is used; `folder` is the run's."""
         self.rank, self.size, self.folder, self.stall_timeout = rank, size, folder, stall_timeout
-        self._store, self._parent = store, os.getppid()
+        self._store = store
         self._peers = {other: _Peer() for other in range(size) if other != rank}
         self._beats, self._last, self._ending = 0, time.monotonic(), threading.Event()
         self._lock = threading.Lock()
@@ -78,23 +81,17 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.at_end()
+        self._ending.set()
         faulthandler.cancel_dump_traceback_later()
 
-    def at_end(self) -> None:
-        """From here on processes may go without a word."""
+    def part(self) -> None:
+        """From here on processes may go without a word; rank 0, with which the store may end, goes last."""
         self._ending.set()
-        try:
-            with self._lock:
-                self._store.set(f"ended/{self.rank}", "")
-        except RuntimeError:  # the store has gone already
-            return
-
-    def wait_for_ends(self) -> None:
-        """Wait until the others have ended, or `SILENCE` at most."""
-        keys, end = [f"ended/{other}" for other in self._peers], time.monotonic() + SILENCE
-        while not self._store.check(keys) and time.monotonic() < end:
-            time.sleep(BEAT / 10)
+        with suppress(dist.DistError), self._lock:  # the store may have gone already
+            self._store.set(f"ended/{self.rank}", "")
+            keys, end = [f"ended/{other}" for other in self._peers], time.monotonic() + PARTING
+            while self.rank == 0 and not self._store.check(keys) and time.monotonic() < end:
+                time.sleep(BEAT / 10)
 
     def report(self, error: BaseException) -> None:
         """Tell everybody that this process fails, unless another failed first and this is but what came of it."""
@@ -140,8 +137,6 @@ class Watchdog:
     def _look(self) -> None:
         # A thread of C writes the stacks if this one gets no turn, since somebody keeps Python's lock.
         faulthandler.dump_traceback_later(SILENCE, exit=False)
-        if os.getppid() != self._parent:
-            self._end(f"[rank {self.rank}] ends, for its launcher has")
         self._beats += 1
         self._store.set(f"beat/{self.rank}", str(self._beats))
         self._pass_on_signals()
@@ -223,6 +218,19 @@ class Watchdog:
         if line:
             _say(line)
         os._exit(1)
+
+
+def end_with_launcher() -> None:
+    """From here on this process ends when the one that started it does, be it by SIGKILL."""
+    parent = os.getppid()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(BEAT)
+        _say(f"process {os.getpid()} ends, for its launcher has")
+        os._exit(1)
+
+    threading.Thread(target=follow, name="follow the launcher", daemon=True).start()
 
 
 def _watch(who: dict[str, Any]) -> int | None:
