@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PRELOAD = ["hpedit.rl.trainer", "hpedit.mini.architecture", "hpedit.editors.qwen_image_edit", "tests.rl.redness"]
+PRELOAD = ["hpedit.rl.trainer", "hpedit.mini.architecture", "hpedit.editors.load", "tests.rl.redness"]
 
 
 def parts():

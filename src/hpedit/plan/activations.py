@@ -58,7 +58,7 @@ def trained(
 
 def _double_token(architecture: Architecture, element: int) -> int:
     """Of a token in a double block: 2 layer norms, q and k before their norm, q, k, v, out, and GELU's 4 d."""
-    copies = 2 * FLOAT if element < FLOAT and architecture.kind != FLUX else 0
+    copies = 2 * FLOAT if element < FLOAT else 0
     return architecture.width * (12 * element + copies)
 
 
