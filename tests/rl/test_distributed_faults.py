@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.rl import several
 
+from hpedit.config import ScaleSection
 from hpedit.errors import HPEditError
 from hpedit.rl.distributed import Place
 from hpedit.rl.world import Alone, check_shares
@@ -22,7 +23,7 @@ LIMIT = 60.0
 
 @pytest.fixture
 def recipe(make_recipe, tmp_path):
-    return make_recipe(tmp_path / "run", train={"iterations": 3}, rollout={"groups": 4}, scale={"stall_timeout": 5.0})
+    return make_recipe(tmp_path / "run", train={"iterations": 3}, rollout={"groups": 4})
 
 
 def errors(tmp_path, rank):
@@ -44,6 +45,7 @@ def test_X1_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, 
 
 @pytest.mark.slow
 def test_X2_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_path):
+    recipe = recipe.model_copy(update={"scale": ScaleSection(stall_timeout=8.0)})
     ran = start_several(recipe, faults={("score", 1, 3): "deadlock"})
     codes = ran.codes(LIMIT)
     assert codes == [1, 1]
@@ -54,7 +56,7 @@ def test_X2_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_pa
 
 @pytest.mark.slow
 def test_X2_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_path):
-    ran = start_several(recipe, faults={("score", 1, 3): "freeze"}, silence=4.0)
+    ran = start_several(recipe, faults={("score", 1, 3): "freeze"}, silence=8.0)
     ran.processes[0].join(LIMIT)
     assert ran.processes[0].exitcode == 1
     assert "no sign of life" in errors(tmp_path, 1)
