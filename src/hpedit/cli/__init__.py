@@ -136,7 +136,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of a training run, finished or not.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the pages; none takes report/ in the run.")] = None,
 ) -> None:
-    """Write the pages of a training run: alarms, held-out gains, curves, groups."""
+    """Write the pages of a training run: alarms, gains, groups."""
     from hpedit.report.train_page import write_train_page
 
     typer.echo(str(write_train_page(run, out, command=typed_command())))
