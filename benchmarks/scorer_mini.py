@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import load_editor
 from hpedit.editors.sampling import edit_cases
 from hpedit.mini.oracle import score_edit
 from hpedit.mini.photos import embedded_tiles
@@ -43,7 +43,7 @@ MOST = 110
 def make(split: str, per_task: int, seed: int) -> tuple[dict[str, Case], list[Edit]]:
     """Cases of a split by id, and the base editor's edit of each."""
     cases = make_cases(embedded_tiles(split), per_task, seed, split)
-    images = edit_cases(QwenImageEdit.load("mini"), cases, list(range(len(cases))), STEPS, batch_size=BATCH)
+    images = edit_cases(load_editor("mini"), cases, list(range(len(cases))), STEPS, batch_size=BATCH)
     edits = [
         Edit(f"{case.id}-e", case.id, "base", n, image)
         for n, (case, image) in enumerate(zip(cases, images, strict=True))

@@ -30,8 +30,9 @@ def make_case():
 
 @pytest.fixture
 def tiny_editor():
-    """A QwenImageEdit of the miniature's architecture with random weights, fresh for every test."""
-    from hpedit.editors.qwen_image_edit import ImageAreas, QwenImageEdit
+    """An editor of the miniature's architecture with random weights, fresh for every test."""
+    from hpedit.editors.load import wrap
+    from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
 
-    return QwenImageEdit(build_pipeline(0), ImageAreas(32, 32 * 32, 32 * 32), fingerprint="tiny")
+    return wrap(build_pipeline(0), ImageAreas(32, 32 * 32, 32 * 32), fingerprint="tiny")

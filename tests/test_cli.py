@@ -23,6 +23,7 @@ COMMANDS = [
     ["cases", "build"],
     ["edit"],
     ["train"],
+    ["plan"],
     ["bench", "run"],
     ["bench", "score"],
     ["bench", "compare"],

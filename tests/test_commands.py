@@ -28,6 +28,9 @@ def test_one_picture_is_edited_the_same_each_time(model: Path, tmp_path: Path) -
         edit_file(tmp_path / "in.png", "make it blue", out, model=str(model), lora=None, steps=2, seed=seed)
     assert outs[0].read_bytes() == outs[1].read_bytes()
     assert outs[0].read_bytes() != outs[2].read_bytes()
+    guided = tmp_path / "guided.png"
+    edit_file(tmp_path / "in.png", "make it blue", guided, model=str(model), lora=None, steps=2, seed=0, cfg=8.0)
+    assert guided.read_bytes() != outs[0].read_bytes()
     with Image.open(outs[0]) as edited:
         assert edited.format == "PNG"
 

@@ -259,7 +259,7 @@ def test_an_override_that_is_none_is_named(recipe: Path, override: str) -> None:
 def test_C10_every_shipped_recipe_loads() -> None:
     assert len(RECIPES) >= 3, "no recipes found: the test looks in the wrong place"
     models = {load_recipe(path).editor.model for path in RECIPES}
-    assert models == {"mini", "Qwen/Qwen-Image-Edit-2509"}
+    assert models == {"mini", "Qwen/Qwen-Image-Edit-2509", "black-forest-labs/FLUX.1-Kontext-dev"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

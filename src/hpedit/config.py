@@ -22,6 +22,10 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
+NO_PART_OF_THE_RESULT = ("output", "scorer_force", "scale")
+"""Keys of a recipe with which a run may be continued otherwise than it was begun."""
+
+
 class EditorSection(Section):
     """The editor that is trained."""
 
@@ -33,6 +37,19 @@ class EditorSection(Section):
     """Of the frozen weights; sampling mathematics and LoRA stay in float32."""
     resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 32
     """Side of a square edit in pixels; other aspects keep about this area. VAE and packing need multiples of 32."""
+    source_area: Annotated[int, Field(ge=1024)] | None = None
+    """px^2 of a source as the VAE encodes it; left out, as many as the edit has, not the pipeline's 1024^2."""
+    condition_area: Annotated[int, Field(ge=1024)] | None = None
+    """px^2 of a source as the text encoder sees it; left out, the model family's own."""
+    guidance: Annotated[float, Field(ge=0.0, le=20.0)] | None = None
+    """Embedded guidance of a distilled transformer (Kontext); left out, its usual 2.5."""
+    base: Literal["full", "8bit"] = "full"
+    """The frozen weights as they are, or in 8 bits by bitsandbytes (on a GPU): half the memory of bfloat16."""
+    compile: bool = False
+    """Compile the transformer's blocks, the same graph in rollout and replay: worth it for hundreds of forwards."""
+    offload_encoders: bool = False
+    """Encode all cases before the first iteration and then move text encoders and the VAE's encoder to the CPU: some
+    16 GB less on the GPU for Qwen-Image-Edit-2509. Encoded cases stay in the run's folder."""
     device: Text = "auto"
     """auto, cpu, mps, cuda or cuda:N; auto takes the first accelerator there is."""
 
@@ -61,6 +78,8 @@ class LoraSection(Section):
         "to_add_out",
     )
     """Ends of module names; each must match at least one module of the transformer."""
+    comfyui: bool = False
+    """Write lora/comfyui/lora.safetensors too, under the names that ComfyUI reads."""
 
 
 class RolloutSection(Section):
@@ -81,9 +100,13 @@ class RolloutSection(Section):
     groups: Count = 12
     """Cases an iteration."""
     cfg: Annotated[float, Field(ge=1.0, le=20.0)] = 1.0
-    """Classifier-free guidance; 1 is off. One public trainer collapses with 4.5 and is stable without."""
+    """Classifier-free guidance in training, rollout and replay alike; 1 is off and saves the second forward. One public
+    trainer collapses with 4.5 and is stable without."""
     shared_noise: bool = False
     """All edits of a group start from the same noise, and share the steps before the window."""
+    overlap: bool = True
+    """Edits are judged in a thread of its own while the next are sampled; false takes turns, for a machine whose cores
+    are all busy with either."""
     refill: Annotated[int, Field(ge=0, le=20)] = 0
     """Rounds in which groups without signal are replaced by groups of further cases; 0 only skips them."""
 
@@ -152,6 +175,8 @@ class TrainSection(Section):
     max_grad_norm: Positive = 1.0
     micro_batch: Count = 48
     """Edits a forward pass; changes memory and speed, not the result."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Gradient checkpointing: keeps less in memory and costs one more forward; auto is on for a GPU alone."""
     inner_updates: Annotated[int, Field(ge=1, le=100)] = 1
     """Optimiser steps an iteration; with 1 every update is on-policy."""
     ema: Fraction = 0.9
@@ -204,6 +229,15 @@ class CheckpointSection(Section):
     """Iterations between two checkpoints."""
     keep: Count = 3
     """Checkpoints kept; at least one good one always stays."""
+
+
+class ScaleSection(Section):
+    """Several processes, started by `accelerate launch` or torchrun. Nothing here changes the result."""
+
+    shard: Literal["auto", "none", "fsdp2"] = "auto"
+    """Whether each process holds the whole frozen base, or FSDP2 spreads it; auto asks accelerate's configuration."""
+    stall_timeout: Annotated[float, Field(ge=1.0, le=1e6)] = 900.0
+    """Seconds without a forward or a judge's answer after which a process counts as stalled and all end."""
 
 
 class LogSection(Section):
@@ -270,6 +304,7 @@ class Recipe(Section):
     nft: NFTSection = NFTSection()
     dpo: DPOSection = DPOSection()
     checkpoint: CheckpointSection = CheckpointSection()
+    scale: ScaleSection = ScaleSection()
     log: LogSection = LogSection()
     evaluate: EvaluateSection = EvaluateSection()
 
@@ -315,6 +350,10 @@ class Recipe(Section):
     def resolved(self) -> dict[str, Any]:
         """All settings, defaults included, as plain JSON."""
         return self.model_dump(mode="json")
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings that shape the result: a run's folder is continued by a recipe with equal ones alone."""
+        return {key: value for key, value in self.resolved().items() if key not in NO_PART_OF_THE_RESULT}
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hpedit.cases.recipe import CasesRecipe
     from hpedit.config import Recipe
     from hpedit.demo_scorer import RatedEdits
-    from hpedit.editors.qwen_image_edit import QwenImageEdit
+    from hpedit.editors.editor import DiffusersEditor
     from hpedit.scorer.hp_scorer import HPScorer
 
 SECONDS = "seconds.jsonl"
@@ -138,11 +138,11 @@ class _Demo:
         return totals
 
     @cached_property
-    def editor(self) -> QwenImageEdit:
+    def editor(self) -> DiffusersEditor:
         """The base editor; training and benchmark attach and detach their LoRAs."""
-        from hpedit.editors.qwen_image_edit import QwenImageEdit
+        from hpedit.editors.load import load_editor
 
-        return QwenImageEdit.load("mini")
+        return load_editor("mini")
 
     @cached_property
     def scorer(self) -> HPScorer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -64,14 +65,18 @@ def test_O6_killed_anywhere_and_repeated_is_as_if_undisturbed(given: SimpleNames
         lambda: len(list((tmp_path / "torn" / PARTS).glob("0*.parquet"))) >= 1,
         lambda: any(len(read_jsonl(file)) >= 2 for file in (tmp_path / "torn" / SCORES).glob("*.jsonl")),
     )
+    ended = []
     for ready in kill_when:
         child = subprocess.Popen([*command, *torn], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 300
-        while not ready() and child.poll() is None:
-            assert time.monotonic() < deadline, "the child made no progress"
-            time.sleep(0.002)
-        child.kill()
-        child.wait()
+        try:
+            deadline = time.monotonic() + 300
+            while not ready() and child.poll() is None:
+                assert time.monotonic() < deadline, "the child made no progress"
+                time.sleep(0.002)
+        finally:
+            child.kill()
+            ended.append(child.wait())
+    assert -signal.SIGKILL in ended, "each run was over before it could be killed"
     assert "Cases a second" in run("run", *torn)
     run("run", *words(given, tmp_path / "whole", "--label", "m", "--scorer", str(given.scorer)))
     assert content(tmp_path / "torn") == content(tmp_path / "whole")

@@ -40,3 +40,9 @@ def test_the_page_and_the_tables_name_it_before_its_figures(tmp_path):
     page = render_bench_page(result, [])
     assert page.index("has no signal, so its figures say nothing") < page.index('id="overall"')
     assert 'class="num gain good"' not in page
+    assert 'class="chart outcome"' not in page
+    heard = [
+        planted(tmp_path / f"heard-{label}", label, rows(label, 16, shift, exact=False), ((SCORER, shift),))
+        for label, shift in (("base", 0.0), ("post", 0.5))
+    ]
+    assert 'class="chart outcome"' in render_bench_page(compare_models(heard), [])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import load_editor
 from hpedit.editors.sampling import edit_image
 from hpedit.errors import HPEditError
 from hpedit.mini.build import build, stages
@@ -33,7 +33,7 @@ def test_all_stages_leave_weights_that_load(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(stages, name, value)
     build(tmp_path, "all", 0)
     picture = Image.new("RGB", (32, 32), "teal")
-    edited = edit_image(QwenImageEdit.load(str(tmp_path / "editor")), picture, "make it sepia style", steps=2)
+    edited = edit_image(load_editor(str(tmp_path / "editor")), picture, "make it sepia style", steps=2)
     assert edited.size == (32, 32)
     judge = TransformersJudge.load(str(tmp_path / "judge"))
     case = Case("c", "style", "make it sepia style", (picture,), "c")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import QwenImageEditPlusPipeline
 
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import load_editor
 from hpedit.editors.sampling import edit_cases
 from hpedit.mini.oracle import score_edit
 from hpedit.mini.photos import embedded_tiles
@@ -69,7 +69,7 @@ def test_vae_reaches_30_db_on_scenes_it_never_saw() -> None:
 @pytest.mark.slow
 def test_base_is_decent_but_imperfect_and_above_the_copy_on_every_task() -> None:
     cases = make_cases(embedded_tiles("bench"), 20, 123, "w")
-    images = edit_cases(QwenImageEdit.load("mini"), cases, list(range(len(cases))), 8, batch_size=40)
+    images = edit_cases(load_editor("mini"), cases, list(range(len(cases))), 8, batch_size=40)
     scores = np.array([score_edit(case, image) for case, image in zip(cases, images, strict=True)])
     copies = np.array([score_edit(case, case.source) for case in cases])
     assert 2.0 <= scores.mean() <= 3.8

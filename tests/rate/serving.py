@@ -163,7 +163,7 @@ class Child:
         assert self.process.stdout is not None
         self.base = self.process.stdout.readline().strip().rstrip("/")
 
-    def wait_ready(self, seconds: float = 10.0) -> None:
+    def wait_ready(self, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -175,7 +175,7 @@ class Child:
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
-        code = self.process.wait(timeout=15)
+        code = self.process.wait(timeout=60)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code

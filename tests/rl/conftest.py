@@ -3,15 +3,19 @@
 from types import SimpleNamespace
 
 import pytest
+from tests.rl import several
 from tests.rl.redness import RednessScorer
 
 from hpedit.config import (
     CheckpointSection,
+    DPOSection,
     EvaluateSection,
     LogSection,
     LoraSection,
+    NFTSection,
     Recipe,
     RolloutSection,
+    ScaleSection,
     TrainSection,
 )
 
@@ -38,6 +42,9 @@ def make_recipe(tmp_path):
             "checkpoint": {"every": 1},
             "log": {"tensorboard": False, "grid_every": 0, "groups_every": 0},
             "evaluate": {"every": 0},
+            "scale": {},
+            "nft": {},
+            "dpo": {},
         }
         for section, changed in changes.items():
             values[section] |= changed
@@ -50,7 +57,10 @@ def make_recipe(tmp_path):
             lora=LoraSection(**values["lora"]),
             checkpoint=CheckpointSection(**values["checkpoint"]),
             log=LogSection(**values["log"]),
+            dpo=DPOSection(**values["dpo"]),
             evaluate=EvaluateSection(**values["evaluate"]),
+            scale=ScaleSection(**values["scale"]),
+            nft=NFTSection(**values["nft"]),
         )
 
     return make
@@ -71,3 +81,23 @@ def make_rollout_settings():
         return SimpleNamespace(**values | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def processes():
+    return several.context()
+
+
+@pytest.fixture
+def start_several(processes, tmp_path):
+    """Start processes that train; those that are still there at the end of the test are killed."""
+    started = []
+
+    def start(recipe, size=2, **how):
+        folder = tmp_path / f"processes-{len(started)}"
+        started.append(several.start(processes, folder, recipe.resolved(), size, **how))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()

@@ -42,7 +42,7 @@ class KnowsTheTarget:
 @pytest.fixture
 def post_train(tmp_path):
     """Train the mini editor with a scorer; the run's metrics, alarms and folder."""
-    from hpedit.editors.qwen_image_edit import QwenImageEdit
+    from hpedit.editors.load import load_editor
     from hpedit.mini.world import World
 
     def run(scorer):
@@ -54,7 +54,7 @@ def post_train(tmp_path):
         }
         cases, held_out = World().cases("train", 20, 0), World().cases("bench", 4, 0)
         recipe = base.model_copy(update=changed)
-        result = train(recipe, editor=QwenImageEdit.load("mini"), cases=cases, scorer=scorer, held_out=held_out)
+        result = train(recipe, editor=load_editor("mini"), cases=cases, scorer=scorer, held_out=held_out)
         return result, read_jsonl(result.folder / "alarms.jsonl")
 
     return run

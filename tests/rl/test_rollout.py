@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import wrap
 from hpedit.editors.sampling import edit_cases
 from hpedit.rl import rollout as module
 from hpedit.rl.flow_sde import sde_step
@@ -42,7 +42,7 @@ def test_identity_4_T4_replay_with_unchanged_weights_repeats_every_bit(tiny_edit
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_identity_4_T4_holds_when_some_edits_are_left_out(tiny_editor, make_case, make_rollout_settings, dtype):
-    editor = QwenImageEdit(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
+    editor = wrap(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
     settings = make_rollout_settings()
     rollout = collect(editor, [make_case("a"), make_case("b", seed=5)], settings, seed=0, iteration=0, chunk=4)
     new, old = replayed(editor, rollout, settings, lambda n: torch.arange(1, n, 2))

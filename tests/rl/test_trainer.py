@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hpedit.config import EditorSection
+from hpedit.editors.load import wrap
 from hpedit.editors.lora import WEIGHTS_NAME
-from hpedit.editors.qwen_image_edit import QwenImageEdit
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 from hpedit.mini.architecture import build_pipeline
@@ -44,7 +44,7 @@ def test_a_run_leaves_metrics_grids_checkpoints_and_a_lora(start, tiny_editor, t
     assert list((result.folder / "tensorboard").iterdir())
     assert load_latest(result.folder / "checkpoints").step == 2
     trained = np.asarray(edit_cases(tiny_editor, training_cases[:1], [1], 2)[0])
-    fresh = QwenImageEdit(build_pipeline(0), tiny_editor.areas, fingerprint="tiny")
+    fresh = wrap(build_pipeline(0), tiny_editor.areas, fingerprint="tiny")
     base = np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0])
     fresh.load_lora(result.lora)
     assert (np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0]) == trained).all()
@@ -126,9 +126,29 @@ def test_too_few_different_cases_are_refused(start, make_case):
         start(cases=[make_case("a"), make_case("same source and words")])
 
 
-def test_guidance_is_refused(start):
-    with pytest.raises(HPEditError, match=r"rollout\.cfg"):
-        start(rollout={"cfg": 4.0})
+def test_guidance_trains_and_is_paid_for(start, make_recipe, tiny_editor, tmp_path):
+    plain = start(train={"iterations": 1}).metrics[0]
+    guided = wrap(tiny_editor.pipeline, tiny_editor.areas, fingerprint="tiny", cfg=3.0)
+    recipe = make_recipe(tmp_path / "guided", train={"iterations": 1}, rollout={"cfg": 3.0})
+    record = start(recipe, editor=guided).metrics[0]
+    assert record["forwards"] == 2 * plain["forwards"]
+    assert record["ratio_deviation"] < 1e-6
+    assert record["score_mean"] != plain["score_mean"]
+
+
+def test_encoders_leave_before_the_first_iteration_and_nothing_changes(start, make_recipe, tiny_editor, tmp_path):
+    gone = []
+    offload, collected = tiny_editor.offload_encoders, start(make_recipe(tmp_path / "a"))
+    tiny_editor.offload_encoders = lambda: (gone.append(True), offload())
+    recipe = make_recipe(tmp_path / "b")
+    recipe = recipe.model_copy(update={"editor": EditorSection(offload_encoders=True)})
+    assert weights(start(recipe)) == weights(collected)
+    assert gone == [True]
+
+
+def test_O1_comfyuis_names_are_written_where_they_are_wanted(start):
+    result = start(lora={"comfyui": True})
+    assert (result.lora / "comfyui" / "lora.safetensors").is_file()
 
 
 def test_C9_a_target_that_matches_nothing_is_refused(start):

@@ -5,7 +5,6 @@ removal) and every call of the scorer, and kills itself at a given count, just b
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 ITERATIONS = 4
-PRELOAD = ["hpedit.rl.trainer", "hpedit.mini.architecture", "hpedit.editors.qwen_image_edit"]
 WATCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
 
 
@@ -25,7 +23,8 @@ def run_child(output, recipe, kill_at):
     from tests.rl.redness import RednessScorer
 
     from hpedit.config import Recipe
-    from hpedit.editors.qwen_image_edit import ImageAreas, QwenImageEdit
+    from hpedit.editors.load import wrap
+    from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
     from hpedit.records import Case
     from hpedit.rl.trainer import train
@@ -46,11 +45,13 @@ def run_child(output, recipe, kill_at):
             count()
 
     class Scorer(RednessScorer):
-        def score(self, *args):
+        def score(self, cases, *args):
             count()
-            return super().score(*args)
+            # One case gives no signal, so that with refilling others take its place.
+            self.answer = lambda number, value: 3.0 if cases[number].id == "navy" else value
+            return super().score(cases, *args)
 
-    editor = QwenImageEdit(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
+    editor = wrap(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
     colours = ["teal", "olive", "navy", "gray"]
     cases = [Case(c, "color", "make it red", (Image.new("RGB", (32, 32), c),), c) for c in colours]
     sys.addaudithook(hook)
@@ -58,18 +59,15 @@ def run_child(output, recipe, kill_at):
     Path(f"{output}.count").write_text(str(deeds))
 
 
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    return context
-
-
 @pytest.fixture
 def spawn(processes, make_recipe, tmp_path):
-    def run(name, kill_at=0):
+    def run(name, kill_at=0, algorithm="flow_grpo", refill=0):
         recipe = make_recipe(
-            tmp_path / name, train={"iterations": ITERATIONS}, checkpoint={"every": 2}, log={"grid_every": 2}
+            tmp_path / name,
+            train={"iterations": ITERATIONS, "algorithm": algorithm},
+            rollout={"refill": refill},
+            checkpoint={"every": 2},
+            log={"grid_every": 2},
         )
         child = processes.Process(target=run_child, args=(tmp_path / name, recipe.resolved(), kill_at))
         child.start()
@@ -103,3 +101,17 @@ def test_K1_K6_K10_killed_anywhere_and_started_again_ends_in_the_same_weights(sp
         assert spawn(name) == 0
         assert outcome(tmp_path / name) == expected, name
         assert not list((tmp_path / name).rglob("*.tmp-*"))
+
+
+@pytest.mark.slow
+def test_K1_K6_the_old_policy_and_the_cursor_after_refilling_survive_a_kill(spawn, tmp_path):
+    how = {"algorithm": "nft", "refill": 1}
+    assert spawn("whole", **how) == 0
+    deeds = int((tmp_path / "whole.count").read_text())
+    expected = outcome(tmp_path / "whole")
+    assert sum(record["groups_replaced"] for record in expected[2]) > 0
+    # In the third and fourth iteration, which need what the checkpoint of the second holds, and in between.
+    for kill_at in (deeds * 5 // 8, deeds * 6 // 8, deeds * 7 // 8):
+        assert spawn("killed", kill_at, **how) in (-signal.SIGKILL, 0)
+    assert spawn("killed", **how) == 0
+    assert outcome(tmp_path / "killed") == expected

@@ -17,7 +17,8 @@ from hpedit.cases.recipe import FilterSection
 from hpedit.config import Recipe
 from hpedit.demo import LEARNING_RATE, STEPS
 from hpedit.demo_scorer import prepare_scorer, rate_edits
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import load_editor
+from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.mini.world import World
 from hpedit.records import Case
@@ -94,7 +95,7 @@ def do(job: Job) -> None:
 def _calibrate(job: Job) -> None:
     """The one calibrated scorer of all seeds: reward of two cells, filter, and an instrument."""
     cases = job.world.cases("calibration", job.size.rated_per_task, job.seed)
-    rated = rate_edits(job.out / "ratings", QwenImageEdit.load("mini"), cases, job.seed, STEPS)
+    rated = rate_edits(job.out / "ratings", load_editor("mini"), cases, job.seed, STEPS)
     prepare_scorer(job.folder, rated, job.seed)
 
 
@@ -108,7 +109,7 @@ def _pool(job: Job) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / CHOICE).exists():
         return
-    editor, scorer = QwenImageEdit.load("mini"), HPScorer.load(job.out / SCORER)
+    editor, scorer = load_editor("mini"), HPScorer.load(job.out / SCORER)
     values: dict[str, list[float | None]] = {}
     for start in range(0, len(cases), POOL_CHUNK):
         part, file = cases[start : start + POOL_CHUNK], folder / f"scores-{start:05d}.json"
@@ -167,11 +168,11 @@ def _described(fates: Sequence[Fate]) -> dict[str, float]:
 
 
 def _base(job: Job) -> None:
-    _measure(job, QwenImageEdit.load("mini"))
+    _measure(job, load_editor("mini"))
 
 
 def _cell(job: Job) -> None:
-    editor = QwenImageEdit.load("mini")
+    editor = load_editor("mini")
     choice = read_json(seed_folder(job.out, job.seed) / "pool" / CHOICE)
     by_id = {case.id: case for case in _candidates(job)}
     cases = [by_id[name] for name in choice[job.cases]]
@@ -199,7 +200,7 @@ def _recipe(job: Job) -> Recipe:
     )
 
 
-def _measure(job: Job, editor: QwenImageEdit) -> None:
+def _measure(job: Job, editor: Editor) -> None:
     """Edit the held-out cases; score them by oracle and calibrated scorer, and by the plain one."""
     cases = job.world.cases("bench", job.size.bench_per_task, job.seed)
     scorer = HPScorer.load(job.out / SCORER)

@@ -72,6 +72,8 @@ class EditorChoice:
     lora: Path | None = None
     dtype: str = "float32"
     device: str = "auto"
+    cfg: float = 1.0
+    """Scale of classifier-free guidance; 1 is off."""
 
 
 def _known_judges(out: Path) -> set[str]:
@@ -128,12 +130,14 @@ def bench_editor(
     Raises:
         HPEditError: a case was trained on, or anything that `run_bench` refuses.
     """
-    from hpedit.editors.qwen_image_edit import QwenImageEdit
+    from hpedit.editors.load import load_editor
 
     held_out = load_cases(cases)
     _check_leakage(held_out, choice.lora, trained_on)
     instruments = judging.load(out)
-    editor = QwenImageEdit.load(choice.model, choice.revision, choice.dtype, device=choice.device, lora=choice.lora)
+    editor = load_editor(
+        choice.model, choice.revision, choice.dtype, device=choice.device, lora=choice.lora, cfg=choice.cfg
+    )
     folder = run_bench(
         editor, held_out, None, out, seed=seed, steps=steps, label=label or out.resolve().name, batch=batch,
         instruments=instruments,

@@ -70,15 +70,18 @@ class CasesFolder:
 
     def kept(self) -> Iterator[Case]:
         """The cases that the filter left; all, where there was none."""
+        for file, kept in zip(self.case_files(), self.kept_ids(), strict=True):
+            if kept is None or kept:
+                yield from (case for case in iter_cases(file) if kept is None or case.id in kept)
+
+    def kept_ids(self) -> list[set[str] | None]:
+        """For each of `case_files`, the ids of the cases that the filter left; None where there was none."""
+        files = self.case_files()
         if not self.built:
-            yield from self.candidates()
-            return
+            return [None] * len(files)
         self._require(FILTER)
         fates = parts.read_groups(self.path / FILTER / FATES, ("case_id", "kept"))
-        for file, rows in zip(self.case_files(), fates, strict=True):
-            kept = {row["case_id"] for row in rows if row["kept"]}
-            if kept:
-                yield from (case for case in iter_cases(file) if case.id in kept)
+        return [{row["case_id"] for row in rows if row["kept"]} for _, rows in zip(files, fates, strict=True)]
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the content of what `kept` gives; of a build's other files nothing counts."""

@@ -251,10 +251,10 @@ class EditCandidates:
 
 
 def _load_editor(section: EditsSection) -> Editor:
-    from hpedit.editors.qwen_image_edit import QwenImageEdit
+    from hpedit.editors.load import load_editor
 
     lora = Path(section.lora) if section.lora else None
-    editor: Editor = QwenImageEdit.load(str(section.editor), section.revision, lora=lora)
+    editor: Editor = load_editor(str(section.editor), section.revision, lora=lora)
     return editor
 
 

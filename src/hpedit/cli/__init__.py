@@ -15,16 +15,19 @@ import typer
 from hpedit import __version__
 from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
-from hpedit.cli.common import PLAIN, Seed, typed_command
+from hpedit.cli.common import PLAIN, Cfg, Seed, typed_command
+from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
+from hpedit.cli.plan import plan
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
 from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
 app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
-for group in (mini, rate, ratings, scorer, cases, bench):
+for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
     app.add_typer(group, name=group.info.name)
+app.command()(plan)
 
 
 EXTRAS = {
@@ -92,12 +95,13 @@ def edit(
     lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA.")] = None,
     out: Annotated[Path, typer.Option(help="Where to write the edit, as PNG.")] = Path("edit.png"),
     steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
+    cfg: Cfg = 1.0,
     seed: Seed = 0,
 ) -> None:
     """Edit one picture."""
     from hpedit.commands import edit_file
 
-    edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed)
+    edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed, cfg=cfg)
     typer.echo(str(out))
 
 
@@ -114,7 +118,7 @@ def train(
 ) -> None:
     """Post-train an editor by Flow-GRPO.
 
-    The same command continues a run that was stopped.
+    The same command continues a run that was stopped. SIGINT and SIGTERM save first; a second one leaves at once.
     """
     from hpedit.config import load_recipe
     from hpedit.recipe_files import recipe_text
@@ -125,10 +129,18 @@ def train(
         return
     if resume and not (Path(resolved.output) / "recipe.json").exists():
         raise HPEditError(f"{resolved.output} holds no run to continue", hint="leave out --resume to start one")
+    from hpedit.rl.stopping import StopAsked
     from hpedit.rl.trainer import train as run_training
 
-    run_training(resolved)
-    typer.echo(resolved.output)
+    try:
+        result = run_training(resolved, resume=resume)
+    except StopAsked as stop:
+        sys.stderr.write(f"{stop.advice}: the same command continues\n")
+        sys.stderr.flush()
+        # All is saved. A judge's thread that still computes would upset the interpreter's own way out.
+        os._exit(stop.code)
+    if result.metrics:  # in rank 0 alone, where several processes train together
+        typer.echo(resolved.output)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hpedit.cli.common import PLAIN, Seed, print_json, typed_command
+from hpedit.cli.common import PLAIN, Cfg, Seed, print_json, typed_command
 from hpedit.errors import HPEditError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def bench_run(
     revision: Annotated[str | None, typer.Option(help="Of an editor from the hub.")] = None,
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the editor's weights.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    cfg: Cfg = 1.0,
     trained_on: TrainedOn = None,
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +56,7 @@ def bench_run(
     """
     from hpedit.bench.commands import EditorChoice, Judging, bench_editor
 
-    choice = EditorChoice(editor, revision, lora, dtype, device)
+    choice = EditorChoice(editor, revision, lora, dtype, device, cfg)
     judging = Judging(scorer, second_judge, same_judge)
     folder = bench_editor(
         choice, cases, out, judging, label=label, steps=steps, seed=seed, batch=batch,

@@ -18,6 +18,9 @@ PLAIN: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
+Cfg = Annotated[
+    float, typer.Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance; 1 is off, and twice as fast.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all randomness.")]
 
 

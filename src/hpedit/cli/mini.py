@@ -22,3 +22,20 @@ def mini_build(
     from hpedit.mini.build import build
 
     build(out, stage, seed)
+
+
+@mini.command("editor")
+def mini_editor(
+    kind: Annotated[
+        Literal["qwen-image-edit-plus", "qwen-image-edit", "flux-kontext"], typer.Argument(help="The pipeline's kind.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+) -> None:
+    """Write a mini editor of one kind, to try code for that kind on.
+
+    Only qwen-image-edit-plus, which is what `mini` stands for, edits well; flux-kontext has random weights.
+    """
+    from hpedit.mini.weights import make_editor
+
+    make_editor(kind, out)
+    typer.echo(str(out))

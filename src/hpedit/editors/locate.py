@@ -35,7 +35,7 @@ def resolve_model(model: str, revision: str | None) -> tuple[Path, str]:
     from diffusers import DiffusionPipeline
 
     try:
-        folder = Path(DiffusionPipeline.download(model, revision=revision))
+        folder = Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
     except (OSError, ValueError) as error:
         raise HPEditError(
             f"{model} is neither a folder nor to be had from the hub: {error}",

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -31,30 +31,85 @@ Grid = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Conditioning:
-    """All that a velocity depends on besides the latent: encoded instruction and sources of B edits of one size."""
+class Prompt:
+    """An encoded instruction of B edits."""
 
-    prompt_embeds: Tensor
+    embeds: Tensor
     """(B, T, D) in the model's dtype; zeros behind a prompt's end."""
-    prompt_mask: Tensor
+    mask: Tensor
     """(B, T) bool, False behind a prompt's end."""
-    source_latents: Tensor
-    """(B, M, C) packed, in the model's dtype; several sources one after the other."""
-    grids: tuple[Grid, ...]
-    """The target's grid, then one for each source; the same for the whole batch, since the positions are."""
+    pooled: Tensor | None = None
+    """(B, P) in the model's dtype, where the model takes a summary of the whole prompt too."""
     padded: bool = False
     """Whether any prompt of the batch that this was selected from is padded. It is kept by `select`, so that a part of
     a batch takes the same path through the attention as the whole, and gives the same numbers."""
 
+    def select(self, rows: Tensor) -> Prompt:
+        """The rows (n,), which may repeat; T stays."""
+        return replace(self, embeds=self.embeds[rows], mask=self.mask[rows], pooled=_each(self.pooled, rows))
+
+    @staticmethod
+    def cat(parts: Sequence[Prompt]) -> Prompt:
+        """One batch; shorter prompts are padded."""
+        length = max(part.embeds.shape[1] for part in parts)
+        missing = [length - part.embeds.shape[1] for part in parts]
+        pad = torch.nn.functional.pad
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        assert len(pooled) in (0, len(parts)), "all prompts are of one model"
+        return Prompt(
+            torch.cat([pad(part.embeds, (0, 0, 0, m)) for part, m in zip(parts, missing, strict=True)]),
+            torch.cat([pad(part.mask, (0, m)) for part, m in zip(parts, missing, strict=True)]),
+            torch.cat(pooled) if pooled else None,
+            any(missing) or any(part.padded for part in parts),
+        )
+
+    def to(self, device: torch.device | str) -> Prompt:
+        """The same on another device."""
+        pooled = None if self.pooled is None else self.pooled.to(device)
+        return replace(self, embeds=self.embeds.to(device), mask=self.mask.to(device), pooled=pooled)
+
+    def to_tensors(self, prefix: str) -> dict[str, Tensor]:
+        """As tensors for safetensors, under names that begin with `prefix`."""
+        tensors = {"embeds": self.embeds, "mask": self.mask, "padded": torch.tensor(self.padded)}
+        if self.pooled is not None:
+            tensors["pooled"] = self.pooled
+        return {f"{prefix}_{name}": tensor.contiguous() for name, tensor in tensors.items()}
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> Prompt:
+        """Read what `to_tensors` wrote; a missing tensor is a KeyError."""
+        return Prompt(
+            tensors[f"{prefix}_embeds"],
+            tensors[f"{prefix}_mask"],
+            tensors.get(f"{prefix}_pooled"),
+            bool(tensors[f"{prefix}_padded"]),
+        )
+
+
+def _each(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if tensor is None else tensor[rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """All that a velocity depends on besides the latent: encoded instruction and sources of B edits of one size."""
+
+    prompt: Prompt
+    source_latents: Tensor
+    """(B, M, C) packed, in the model's dtype; several sources one after the other."""
+    grids: tuple[Grid, ...]
+    """The target's grid, then one for each source; the same for the whole batch, since the positions are."""
+    negative: Prompt | None = None
+    """The empty instruction, for an editor with guidance."""
+
     def __len__(self) -> int:
-        return self.prompt_embeds.shape[0]
+        return self.source_latents.shape[0]
 
     def select(self, index: Tensor | Sequence[int]) -> Conditioning:
-        """The rows `index` (n,), which may repeat; T stays."""
-        rows = torch.as_tensor(index, dtype=torch.long, device=self.prompt_embeds.device)
-        return Conditioning(
-            self.prompt_embeds[rows], self.prompt_mask[rows], self.source_latents[rows], self.grids, self.padded
-        )
+        """The rows `index` (n,), which may repeat."""
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.source_latents.device)
+        negative = self.negative.select(rows) if self.negative else None
+        return Conditioning(self.prompt.select(rows), self.source_latents[rows], self.grids, negative)
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
@@ -65,46 +120,37 @@ class Conditioning:
                 "images of different sizes in one batch",
                 hint="batch within one size: the model's positions are shared by the batch",
             )
-        length = max(part.prompt_embeds.shape[1] for part in parts)
-        missing = [length - part.prompt_embeds.shape[1] for part in parts]
-        pad = torch.nn.functional.pad
+        negatives = [part.negative for part in parts if part.negative is not None]
+        assert len(negatives) in (0, len(parts)), "all parts are of one editor"
         return Conditioning(
-            torch.cat([pad(part.prompt_embeds, (0, 0, 0, m)) for part, m in zip(parts, missing, strict=True)]),
-            torch.cat([pad(part.prompt_mask, (0, m)) for part, m in zip(parts, missing, strict=True)]),
+            Prompt.cat([part.prompt for part in parts]),
             torch.cat([part.source_latents for part in parts]),
             grids,
-            any(missing) or any(part.padded for part in parts),
+            Prompt.cat(negatives) if negatives else None,
         )
 
     def to(self, device: torch.device | str) -> Conditioning:
         """The same on another device."""
-        return Conditioning(
-            self.prompt_embeds.to(device),
-            self.prompt_mask.to(device),
-            self.source_latents.to(device),
-            self.grids,
-            self.padded,
-        )
+        negative = self.negative.to(device) if self.negative else None
+        return Conditioning(self.prompt.to(device), self.source_latents.to(device), self.grids, negative)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """As tensors for safetensors; `from_tensors` gives the same back."""
         return {
-            "prompt_embeds": self.prompt_embeds.contiguous(),
-            "prompt_mask": self.prompt_mask.contiguous(),
+            **self.prompt.to_tensors("prompt"),
+            **(self.negative.to_tensors("negative") if self.negative else {}),
             "source_latents": self.source_latents.contiguous(),
             "grids": torch.tensor(self.grids, dtype=torch.long),
-            "padded": torch.tensor(self.padded),
         }
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor]) -> Conditioning:
         """Read what `to_tensors` wrote; a missing tensor is a KeyError."""
         return Conditioning(
-            tensors["prompt_embeds"],
-            tensors["prompt_mask"],
+            Prompt.from_tensors(tensors, "prompt"),
             tensors["source_latents"],
             tuple((int(height), int(width)) for height, width in tensors["grids"].tolist()),
-            bool(tensors["padded"]),
+            Prompt.from_tensors(tensors, "negative") if "negative_embeds" in tensors else None,
         )
 
 
@@ -139,7 +185,10 @@ class Editor(Protocol):
         ...
 
     def velocity(self, latents: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
-        """(B, N, C) float32 at latents of the same shape and level s, () or (B,); the gradient flows to the LoRA."""
+        """(B, N, C) float32 at latents of the same shape and level s, () or (B,); the gradient flows to the LoRA.
+
+        An editor that was made with guidance gives the guided velocity, so that nobody else needs to know of it.
+        """
         ...
 
     def decode(self, latents: Tensor, conditioning: Conditioning) -> list[Image.Image]:
@@ -161,8 +210,8 @@ class LoRASettings(Protocol):
         ...
 
     @property
-    def targets(self) -> Sequence[str]:
-        """Endings of the names of the linear layers to be adapted."""
+    def targets(self) -> Sequence[str] | None:
+        """Endings of the names of the linear layers to be adapted; None takes the model family's own."""
         ...
 
 
@@ -177,6 +226,10 @@ class TrainableEditor(Editor, Protocol):
         """All that is trained, by name."""
         ...
 
+    def set_checkpointing(self, on: bool) -> None:
+        """Whether the backward pass computes activations again instead of keeping them; gradients are the same."""
+        ...
+
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
         """(B, N, C) float32: clean latents of images of one size, at the editor's output size."""
         ...
@@ -185,10 +238,14 @@ class TrainableEditor(Editor, Protocol):
         """Within it the editor is its base: the reference of the KL."""
         ...
 
-    def save_lora(self, folder: Path) -> None:
+    def save_lora(self, folder: Path, *, comfyui: bool = False) -> None:
         """Write the LoRA so that diffusers' load_lora_weights gives the same pixels."""
         ...
 
     def load_lora(self, folder: Path) -> None:
         """Attach a LoRA from a folder, in place of one that may be there."""
+        ...
+
+    def offload_encoders(self) -> None:
+        """Free the device of what only encoding needs; it comes back by itself when a new case is encoded."""
         ...

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from hpedit.config import Recipe
+from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.protocol import Conditioning
-from hpedit.editors.qwen_image_edit import QwenImageEdit
 from hpedit.errors import HPEditError
 from hpedit.mini.flaws import flawed_picture
 from hpedit.mini.oracle import to_array
@@ -32,7 +32,7 @@ DRAWS = 3
 """Target draws a case."""
 
 
-def train_control(out: Path, editor: QwenImageEdit, cases: Sequence[Case], recipe: Recipe) -> Path:
+def train_control(out: Path, editor: DiffusersEditor, cases: Sequence[Case], recipe: Recipe) -> Path:
     """Train the control's LoRA on mini cases and return its folder.
 
     A finished one is returned at once; a killed one starts again, since it takes half a minute.
@@ -54,7 +54,7 @@ def train_control(out: Path, editor: QwenImageEdit, cases: Sequence[Case], recip
     return out / "lora"
 
 
-def _targets(editor: QwenImageEdit, cases: Sequence[Case], seed: int) -> Tensor:
+def _targets(editor: DiffusersEditor, cases: Sequence[Case], seed: int) -> Tensor:
     """Latents (cases, DRAWS, N, C) of flawed or exact targets, in the base's own share and mixture."""
     rng = np.random.default_rng((seed, 31))
     found = []
@@ -70,7 +70,7 @@ def _targets(editor: QwenImageEdit, cases: Sequence[Case], seed: int) -> Tensor:
     return torch.stack(found)
 
 
-def _train(editor: QwenImageEdit, cases: Sequence[Case], targets: Tensor, recipe: Recipe, updates: int) -> float:
+def _train(editor: DiffusersEditor, cases: Sequence[Case], targets: Tensor, recipe: Recipe, updates: int) -> float:
     """Flow matching with the base's distribution of noise levels; returns the last loss."""
     everything = Conditioning.cat([editor.encode([case]) for case in cases])
     optimizer = torch.optim.AdamW(

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
-import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,13 +24,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hpedit.errors import HPEditError
+from hpedit.rate.refusing import LINGER_SECONDS, Incoming, refuse
 
 MAX_BODY = 64 * 1024
 """Bytes; an answer has some 300."""
 BODY_SECONDS = 10.0
 """A body must be there by then."""
-LINGER_SECONDS = 2.0
-"""So long a client that was refused may go on sending before its connection is closed."""
+LATE_SECONDS = 1.0
+"""So long one that was not may go on before its connection is closed: long enough to read why."""
 HEADER_SECONDS = 10.0
 """So must the headers of a request, and the first byte of a connection."""
 MAX_CONNECTIONS = 512
@@ -204,16 +204,18 @@ class Guard:
             await send(message)
 
         objection = self._policy.objection(scope)
+        incoming = Incoming(receive)
         body = b""
         if objection is None:
-            read = await _read_body(scope, receive)
+            read = await _read_body(scope, incoming)
             if isinstance(read, bytes):
                 body = read
             else:
                 objection = read
         if objection is not None:
             status, error, hint = objection
-            await refuse(receive, send_with_headers, status, {"error": error, "hint": hint})
+            linger = LATE_SECONDS if status == 408 else LINGER_SECONDS
+            await refuse(incoming, send_with_headers, status, {"error": error, "hint": hint}, linger)
             return
         await self._app(scope, _once(body, receive), send_with_headers)
 
@@ -255,28 +257,6 @@ def _once(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-async def refuse(receive: Receive, send: Send, status: int, answer: dict[str, Any]) -> None:
-    """Answer a request whose body is not wanted, and close its connection when the client has read that.
-
-    A connection closed on a client that is still sending is reset, and the answer is lost with it: so what comes is
-    thrown away for up to LINGER_SECONDS after the answer.
-    """
-    body = json.dumps(answer).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while (await receive()).get("more_body", False):
-                pass
-    await send({"type": "http.response.body", "body": b""})
 
 
 class TimedProtocol(H11Protocol):

@@ -35,6 +35,8 @@ def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
     if model is None or gain is None:
         return None
     counts = model["win_tie_loss"]
+    # Green and red would draw the conclusion that a scorer without signal does not allow.
+    bar = "" if one.get("doubt") else charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])
     return {
         "name": plain(one["title"]),
         "note": plain(one["note"]),
@@ -42,7 +44,7 @@ def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
         "bounds": _bounds(gain),
         "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)],
         "p": figures.p_value(model["p"]),
-        "svg": Markup(charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])),
+        "svg": Markup(bar),
         "tally": figures.tally(model, " / "),
     }
 

@@ -12,6 +12,11 @@ RECOMPUTED = 4
 """The same with gradient checkpointing."""
 
 
+def passes(cfg: float) -> int:
+    """Forwards of the network for one velocity: guidance takes another, of the negative prompt."""
+    return 1 if cfg == 1.0 else 2
+
+
 def trained(recomputes: bool) -> int:
     """Forward-equivalents of one row that is trained on."""
     return RECOMPUTED if recomputes else TRAINED

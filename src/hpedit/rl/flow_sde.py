@@ -37,7 +37,9 @@ class Step:
     mu: Tensor
     """(B, ...) mean of the step's distribution; carries the gradient of v."""
     std: Tensor | None
-    """(B, 1, ...) its standard deviation S; None where the step is deterministic."""
+    """(B, 1, ...) its standard deviation S, or (1, 1, ...) if the levels are numbers; None where the step is
+    deterministic.
+    """
     _log_prob: Tensor | None
 
     @property
@@ -161,9 +163,8 @@ DYNAMICS: Final = (*STOCHASTIC, "ode")
 
 
 def _as_level(level: Level, x: Tensor) -> Tensor:
-    """A level as a tensor that broadcasts over x: () or (B, 1, ...)."""
-    tensor = torch.as_tensor(level, dtype=x.dtype).to(x.device)
-    return tensor.reshape(-1, *(1,) * (x.ndim - 1)) if tensor.ndim else tensor
+    """A level as a tensor that broadcasts over x: (B, 1, ...), or (1, 1, ...) of one number."""
+    return torch.as_tensor(level, dtype=x.dtype).to(x.device).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def _above_zero(level: Level) -> bool:

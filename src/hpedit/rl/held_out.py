@@ -50,7 +50,7 @@ class HeldOut:
     def __init__(
         self,
         recipe: Recipe,
-        run: RunFolder,
+        run: RunFolder | None,
         policy: Policy,
         editor: TrainableEditor,
         cases: Sequence[Case],
@@ -62,7 +62,7 @@ class HeldOut:
 
         Args:
             recipe: Its section `evaluate`.
-            run: The run's folder; what it holds of iterations after `start` is dropped.
+            run: The run's folder, in process 0; what it holds of iterations after `start` is dropped.
             policy: Whose average is looked at.
             editor: Carries the policy.
             cases: Held-out cases.
@@ -71,11 +71,12 @@ class HeldOut:
             start: Iterations done.
         """
         self.recipe, self.run, self.policy, self.editor = recipe, run, policy, editor
+        self.path = Path(recipe.output)
         self.cases, self.scorers, self.world = list(cases), dict(scorers), world
         self.with_oracle = recipe.evaluate.oracle == "auto" and all(case.oracle for case in cases)
         self.table = self._resume(start)
         self.decides = deciding(self.table, MAIN)
-        self.standing = {line["kind"] for line in read_jsonl(run.path / ALARMS) if self._is_newest(line["step"])}
+        self.standing = {line["kind"] for line in read_jsonl(self.path / ALARMS) if self._is_newest(line["step"])}
 
     @property
     def stop_reason(self) -> str | None:
@@ -94,7 +95,7 @@ class HeldOut:
         alarms = find_alarms(self.table, self._rewards(), MAIN) if self.world.rank == 0 else []
         alarms = self.world.gather(alarms)[0]
         if self.world.rank == 0:
-            append_jsonl(self.run.path / FOLDER / LOOKS, asdict(look))
+            append_jsonl(self.path / FOLDER / LOOKS, asdict(look))
             self._keep_best(done)
             self._raise(alarms)
         record = figures(self.table, look)
@@ -112,14 +113,15 @@ class HeldOut:
             return {"exported": best, "best": best}
         on_device = {name: weights[name].to(average.device) for name, average in self.policy.average.items()}
         with self.policy.swapped(on_device):
-            self.editor.save_lora(self.run.path / "lora_best")
+            if self.run:
+                self.editor.save_lora(self.path / "lora_best")
         return {"exported": last, "best": best}
 
     def _resume(self, start: int) -> HeldOutTable:
         for name in (f"{FOLDER}/{LOOKS}", ALARMS):
-            if self.world.rank == 0:
+            if self.run:
                 self.run.drop_metrics_after(start, name)
-        table = read_looks(self.run.path)
+        table = read_looks(self.path)
         if table is not None:
             table.looks[:] = [look for look in table.looks if look.step <= start]
             return table
@@ -128,8 +130,8 @@ class HeldOut:
         cases = [{"id": case.id, "task": case.task, "source_id": case.source_id} for case in self.cases]
         table = HeldOutTable(cases, _columns([measure(case.source) | {CLOSENESS: 1.0} for case in self.cases]), base)
         if self.world.rank == 0:
-            (self.run.path / FOLDER).mkdir(exist_ok=True)
-            atomic_write(self.run.path / FOLDER / BASE, dump_json(table.base_json()))
+            (self.path / FOLDER).mkdir(exist_ok=True)
+            atomic_write(self.path / FOLDER / BASE, dump_json(table.base_json()))
         return table
 
     def _look(self, done: int) -> Look:
@@ -155,17 +157,18 @@ class HeldOut:
 
     def _rewards(self) -> list[float]:
         """Mean reward of each iteration whose record is written."""
-        records = read_jsonl(self.run.path / METRICS)
+        records = read_jsonl(self.path / METRICS)
         return [reward for record in records if (reward := record.get("reward_mean")) is not None]
 
     def _raise(self, alarms: Sequence[Alarm]) -> None:
         """Write all to alarms.jsonl, and say those that did not stand at the look before."""
         for alarm in alarms:
-            append_jsonl(self.run.path / ALARMS, alarm.as_dict())
+            append_jsonl(self.path / ALARMS, alarm.as_dict())
             if alarm.kind not in self.standing:
                 line = f"ALARM at iteration {alarm.step}: {alarm.text}"
                 logger.warning("%s", line)
-                self.run.log(line)
+                if self.run:
+                    self.run.log(line)
         self.standing = {alarm.kind for alarm in alarms}
 
     def _is_newest(self, step: int) -> bool:
@@ -176,7 +179,7 @@ class HeldOut:
         best = best_look(self.table, self.decides)
         if best is None or best.step != done:
             return
-        (self.run.path / BEST).mkdir(exist_ok=True)
+        (self.path / BEST).mkdir(exist_ok=True)
         with replacing(self._best_file(done)) as temporary:
             save_file({name: value.cpu().contiguous() for name, value in self.policy.average.items()}, temporary)
         every = self.recipe.checkpoint.every
@@ -195,10 +198,10 @@ class HeldOut:
         return best.step if best else None
 
     def _best_steps(self) -> list[int]:
-        return sorted(int(file.stem.removeprefix("step_")) for file in (self.run.path / BEST).glob("step_*"))
+        return sorted(int(file.stem.removeprefix("step_")) for file in (self.path / BEST).glob("step_*"))
 
     def _best_file(self, step: int) -> Path:
-        return self.run.path / BEST / f"step_{step:06d}.safetensors"
+        return self.path / BEST / f"step_{step:06d}.safetensors"
 
 
 def _values(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image], done: int) -> list[float | None]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hpedit.bench.run import cases_fingerprint
 from hpedit.cases.folder import CasesFolder
+from hpedit.cases.lazy import Label, chosen, labels_of
 from hpedit.config import Recipe
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -22,6 +23,7 @@ from hpedit.rl.seeds import derive_seed
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.probes.gate import PROBE_FILES
 from hpedit.scorer.protocol import Scorer
+from hpedit.store.lazy import LazyRows
 from hpedit.store.run_folder import hash_path
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Split:
     """Cases to train on and cases to look at."""
 
-    training: list[Case]
+    training: Sequence[Case]
     held_out: list[Case]
     """Empty where nothing is looked at."""
     note: str
@@ -51,15 +53,16 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
     """
     settings = recipe.evaluate
     if not settings.every:
-        return Split(list(cases), [], "")
+        return Split(cases, [], "")
     if given is None and recipe.offline:
         return Split([], [], "no held-out evaluation: offline training has no cases of its own to hold back")
     if given is not None:
         _refuse_shared(cases, given)
-        chosen = _choose(given, settings.count, recipe.seed)
-        return Split(list(cases), chosen, f"held-out evaluation on {_counted(chosen)} of their own")
-    sources = sorted({case.source_id for case in cases}, key=lambda name: derive_seed(recipe.seed, "held out", name))
-    sizes = Counter(case.source_id for case in cases)
+        looked_at = _choose(given, settings.count, recipe.seed)
+        return Split(cases, looked_at, f"held-out evaluation on {_counted(looked_at)} of their own")
+    labels = labels_of(cases)
+    sources = sorted({label.source_id for label in labels}, key=lambda name: derive_seed(recipe.seed, "held out", name))
+    sizes = Counter(label.source_id for label in labels)
     smallest = min(sizes.values(), default=0)
     allowed = min(max(settings.share * len(cases), smallest), len(cases) - recipe.rollout.groups)
     kept_out: set[str] = set()
@@ -67,13 +70,14 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
         if sizes[name] + sum(sizes[other] for other in kept_out) <= allowed:
             kept_out.add(name)
     if not kept_out:
-        note = f"no held-out evaluation: {_counted(cases)} are too few to hold some back"
+        note = f"no held-out evaluation: {_counted(labels)} are too few to hold some back"
         logger.warning("%s", note)
-        return Split(list(cases), [], note)
-    training = [case for case in cases if case.source_id not in kept_out]
-    chosen = _choose([case for case in cases if case.source_id in kept_out], settings.count, recipe.seed)
-    taken = len(cases) - len(training)
-    return Split(training, chosen, f"{taken} of {_counted(cases)} held out of training, {_counted(chosen)} looked at")
+        return Split(cases, [], note)
+    taken = [number for number, label in enumerate(labels) if label.source_id in kept_out]
+    training = chosen(cases, [number for number, label in enumerate(labels) if label.source_id not in kept_out])
+    looked_at = _choose(chosen(cases, taken), settings.count, recipe.seed)
+    note = f"{len(taken)} of {_counted(labels)} held out of training, {_counted(looked_at)} looked at"
+    return Split(training, looked_at, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,10 @@ def _check_other(second: Scorer, name: str, reward: Scorer) -> None:
 
 
 def _refuse_shared(cases: Sequence[Case], given: Sequence[Case]) -> None:
-    trained = {case.source_id for case in cases} | {case.group_key for case in cases}
+    """By the photograph's name; where the training cases are in memory, by their pictures too."""
+    trained = {label.source_id for label in labels_of(cases)}
+    if not isinstance(cases, LazyRows):
+        trained |= {case.group_key for case in cases}
     shared = [case for case in given if case.source_id in trained or case.group_key in trained]
     if shared:
         raise HPEditError(
@@ -159,15 +166,16 @@ def _refuse_shared(cases: Sequence[Case], given: Sequence[Case]) -> None:
 
 def _choose(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
     """At most `count` cases, the tasks in turn, in an order that nobody chose."""
-    ordered = sorted(cases, key=lambda case: derive_seed(seed, "held out case", case.id))
+    labels = labels_of(cases)
+    ordered = sorted(range(len(labels)), key=lambda number: derive_seed(seed, "held out case", labels[number].id))
     turn: Counter[str] = Counter()
-    placed: list[tuple[int, int, Case]] = []
-    for case in ordered:
-        placed.append((turn[case.task], len(placed), case))
-        turn[case.task] += 1
-    return [case for _, _, case in sorted(placed, key=lambda entry: entry[:2])][:count]
+    placed: list[tuple[int, int, int]] = []
+    for number in ordered:
+        placed.append((turn[labels[number].task], len(placed), number))
+        turn[labels[number].task] += 1
+    return [cases[number] for _, _, number in sorted(placed)[:count]]
 
 
-def _counted(cases: Sequence[Case]) -> str:
+def _counted(cases: Sequence[Case] | Sequence[Label]) -> str:
     sources = len({case.source_id for case in cases})
     return f"{len(cases)} case{'s' * (len(cases) != 1)} on {sources} photograph{'s' * (sources != 1)}"

@@ -15,6 +15,7 @@ from hpedit.editors.sampling import group_by_size
 from hpedit.rl.algorithms.noised import draw_levels, draw_noise
 from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.cost import passes
 from hpedit.rl.rollout import parts
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.tally import Tally
@@ -31,6 +32,8 @@ class Offline:
         self.recipe, self.setting, self.world = setting.recipe, setting, world
         self.pairs, self.sampler = pairs, sampler
         self.state: Mapping[str, Tensor] = {}
+        self.ids: Sequence[str] = ()
+        """Of the pairs that this process learns from in the iteration."""
 
     def iterate(self, iteration: int) -> dict[str, Any]:
         """One optimizer step; returns the iteration's record, the same in all processes."""
@@ -38,23 +41,27 @@ class Offline:
         policy, tally = self.setting.policy, Tally()
         policy.zero_grad()
         chosen = mine(self.world, self.sampler.draw(self.recipe.rollout.groups))
-        conditionings = [self.setting.editor.encode([self.pairs[index].case]) for index in chosen]
+        pairs = {index: self.pairs[index] for index in chosen}  # each read once, if they are lazy
+        self.ids = [pairs[index].case.id for index in chosen]
+        conditionings = [self.setting.editor.encode([pairs[index].case]) for index in chosen]
         for bucket in group_by_size(conditionings):
             conditioning = Conditioning.cat([conditionings[place] for place in bucket])
-            tally.merge(self._accumulate([chosen[place] for place in bucket], conditioning, iteration))
+            named = {chosen[place]: pairs[chosen[place]] for place in bucket}
+            tally.merge(self._accumulate(named, conditioning, iteration))
         update = finish_step(policy, tally, self.world)
         return {
             **update,
             "optimizer_steps": int(tally.terms > 0),
-            "forwards": tally.forwards,
+            "forwards": tally.forwards * passes(self.recipe.rollout.cfg),
             "seconds_train": time.perf_counter() - began,
         }
 
-    def _accumulate(self, indices: Sequence[int], conditioning: Conditioning, iteration: int) -> Tally:
-        """Pairs of one size, each at a few noise levels."""
+    def _accumulate(self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int) -> Tally:
+        """Pairs of one size, by their numbers, each at a few noise levels."""
         recipe, editor, tally = self.recipe, self.setting.editor, Tally()
-        winners = editor.latents([self.pairs[index].chosen for index in indices])
-        losers = editor.latents([self.pairs[index].rejected for index in indices])
+        indices, chosen_pairs = list(named), list(named.values())
+        winners = editor.latents([pair.chosen for pair in chosen_pairs])
+        losers = editor.latents([pair.rejected for pair in chosen_pairs])
         levels = editor.schedule(recipe.rollout.steps, conditioning)
         terms = [
             (row, float(t), number)
@@ -75,7 +82,7 @@ class Offline:
                 loser=losers[place],
                 noise=torch.stack(noise).to(winners.device),
                 t=torch.tensor([t for _, t, _ in chosen]),
-                weight=torch.tensor([self.pairs[indices[row]].preference.weight for row, _, _ in chosen]),
+                weight=torch.tensor([chosen_pairs[row].preference.weight for row, _, _ in chosen]),
             )
             tally.merge(accumulate_pairs(self.setting, pairs))
         return tally

@@ -21,8 +21,9 @@ from hpedit.records import Case
 from hpedit.rl.advantage import Advantages, combined_advantages
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.cost import passes
 from hpedit.rl.rewards import MAIN, Judging, Rewards, Scores, check_scorable, rewards_of
-from hpedit.rl.rollout import Batch, Draws, collect
+from hpedit.rl.rollout import Batch, Draws, collect, join
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.tally import Tally
 from hpedit.rl.update import DEVIATION, finish_step
@@ -76,8 +77,8 @@ class Online:
         """Sample, judge, update; returns the iteration's record, the same in all processes."""
         clock = _Clock()
         self.setting.policy.zero_grad()
-        with Judging(self.rewards) as judging:
-            made = self._sample(iteration, judging, clock)
+        with Judging(self.rewards, overlap=self.recipe.rollout.overlap) as judging:
+            made = self.last = self._sample(iteration, judging, clock)
             tally = self._first_pass(made, judging, iteration, clock)
             clock.seconds["judge"] = judging.seconds
         everybody = sorted(group for part in self.world.gather(self._by_group(made)) for group in part)
@@ -85,12 +86,11 @@ class Online:
         update = self._steps(made, tally, iteration)
         self.algorithm.after_iteration(iteration)
         clock.lap("train")
-        self.last = made
         return {
             **self._summary(everybody),
             **update,
             "groups_replaced": sum(replaced for replaced, _ in counts),
-            "forwards": sum(rolled for _, rolled in counts) + update["forwards"],
+            "forwards": (sum(rolled for _, rolled in counts) + update["forwards"]) * passes(self.recipe.rollout.cfg),
             **{f"seconds_{name}": seconds for name, seconds in clock.seconds.items()},
         }
 
@@ -157,6 +157,7 @@ class Online:
             made.scores = judging.scores(range(len(made.images)))
             clock.lap("score")
             self._set_advantages(made)
+            made.batches = join(made.batches)
         else:
             made.scores = [{}] * len(made.images)
         for batch in made.batches:
@@ -178,11 +179,11 @@ class Online:
         for inner in range(self.recipe.train.inner_updates):
             if inner:
                 policy.zero_grad()
-                tally = Tally()
+                tally, made.batches = Tally(), join(made.batches)
                 for batch in made.batches:
                     tally.merge(self._accumulate(batch, made, iteration))
             dtype = self.setting.editor.dtype if inner == 0 else None
-            update = dict(finish_step(policy, tally, self.world, first_ratio_in=dtype))
+            update = dict(finish_step(policy, tally, self.world, first_ratio_in=dtype, clip=self.recipe.train.clip))
             forwards += tally.forwards
             first = update.get(DEVIATION) if inner == 0 else first
             if not tally.terms:

@@ -17,6 +17,8 @@ from torch import Tensor
 from hpedit.config import TrainSection
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.errors import HPEditError
+from hpedit.rl import stopping
+from hpedit.rl.faulty import FaultyStepError
 from hpedit.rl.world import World
 
 
@@ -48,8 +50,10 @@ class Policy:
             The gradient's norm before clipping.
 
         Raises:
-            HPEditError: loss or gradient are not finite; the weights are as they were.
+            FaultyStepError: loss or gradient are not finite; the weights are as they were.
         """
+        # All processes have just met: from here on none of them abandons the iteration.
+        stopping.commit()
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters.values()]
         if world.size > 1:
             world.sum_(gradients)
@@ -57,7 +61,7 @@ class Policy:
             parameter.grad = gradient.div_(terms)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.train.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise HPEditError(
+            raise FaultyStepError(
                 f"the loss ({loss}) or its gradient's norm ({norm}) is not finite",
                 hint="lower train.learning_rate or rollout.noise; the checkpoints are from before it happened",
             )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -21,6 +21,7 @@ from PIL import Image
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Score
 from hpedit.rl.advantage import reward_from_score
+from hpedit.rl.background import GRACE, Worker, result_of
 from hpedit.scorer.protocol import Scorer
 
 MAIN = "scorer"
@@ -72,23 +73,26 @@ def check_scorable(scores: Sequence[Scores], iteration: int) -> None:
 class Judging:
     """One thread that scores edits in the order in which they come."""
 
-    def __init__(self, rewards: Rewards) -> None:
-        self.rewards = rewards
+    def __init__(self, rewards: Rewards, *, overlap: bool = True) -> None:
+        """Without `overlap` the caller waits for the scores of what it submits."""
+        self.rewards, self.overlap = rewards, overlap
         self.seconds = 0.0
         """Time spent judging so far, whether or not anybody waited for it."""
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._worker = Worker("judge")
         self._futures: dict[int, tuple[Future[list[Scores]], int]] = {}
 
     def submit(
         self, edits: Sequence[int], cases: Sequence[Case], images: Sequence[Image.Image], ids: Sequence[str]
     ) -> None:
         """Have edits judged; `edits` are their numbers."""
-        future = self._pool.submit(self._score, list(cases), list(images), list(ids))
+        future = self._worker.submit(self._score, list(cases), list(images), list(ids))
         self._futures |= {edit: (future, place) for place, edit in enumerate(edits)}
+        if not self.overlap:
+            future.exception()  # waits; what it was is raised where scores are asked for
 
     def scores(self, edits: Sequence[int]) -> list[Scores]:
         """Wait for the scores of these edits; what the scorer raised is raised here."""
-        return [self._futures[edit][0].result()[self._futures[edit][1]] for edit in edits]
+        return [result_of(self._futures[edit][0])[self._futures[edit][1]] for edit in edits]
 
     def _score(self, cases: list[Case], images: list[Image.Image], ids: list[str]) -> list[Scores]:
         began = time.perf_counter()
@@ -103,4 +107,4 @@ class Judging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # After an error nobody waits for what is still to be judged.
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._worker.close(GRACE if error is None else 1.0)

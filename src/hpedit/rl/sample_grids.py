@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from hpedit.store.atomic import atomic_write
 
 GRID_CASES = 6
 """Rows of a sample grid."""
+SEEN = 256
+"""Cases among which they are chosen: each that is looked at has to be decoded."""
 
 
 class SampleGrids:
@@ -28,10 +31,7 @@ class SampleGrids:
     def __init__(self, folder: Path, editor: TrainableEditor, cases: Sequence[Case], recipe: Recipe) -> None:
         """Choose the cases, as many tasks as there are, and make the base's edits."""
         self.folder, self.editor, self.recipe = folder, editor, recipe
-        by_task: dict[str, Case] = {}
-        for case in cases:
-            by_task.setdefault(case.task, case)
-        self.cases = [*by_task.values(), *(case for case in cases if case not in by_task.values())][:GRID_CASES]
+        self.cases = _varied(cases)
         with editor.lora_disabled():
             self.before = self._edits()
 
@@ -56,3 +56,17 @@ class SampleGrids:
         make_grid(rows).save(buffer, "PNG")
         self.folder.mkdir(exist_ok=True)
         atomic_write(self.folder / f"iteration_{done:06d}.png", buffer.getvalue())
+
+
+def _varied(cases: Sequence[Case]) -> list[Case]:
+    """A few cases of as many tasks as there are among the first."""
+    first: dict[str, Case] = {}
+    others: list[Case] = []
+    for case in islice(cases, SEEN):
+        if case.task not in first:
+            first[case.task] = case
+        elif len(others) < GRID_CASES:
+            others.append(case)
+        if len(first) == GRID_CASES:
+            break
+    return [*first.values(), *others][:GRID_CASES]

@@ -15,43 +15,43 @@ ends in the same weights, bit for bit, as one that never was. What is exported i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import torch
-
-from hpedit.cases.folder import CasesFolder
-from hpedit.cases.pairs.table import read_pairs
+from hpedit.cases.pairs.table import lazy_pairs
 from hpedit.config import Recipe
-from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
-from hpedit.errors import HPEditError
 from hpedit.progress import stage
 from hpedit.records import Case
+from hpedit.rl import stopping
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.distributed import open_world
+from hpedit.rl.faulty import FaultyStepError, keep_batch
 from hpedit.rl.group_log import GroupLog
 from hpedit.rl.held_out import HeldOut
 from hpedit.rl.held_out_cases import Watching, held_out_inputs, split_cases
+from hpedit.rl.inputs import check_enough, different_cases, load_base, load_cases, load_rewards, recomputes, run_inputs
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.policy import Policy
-from hpedit.rl.rewards import MAIN, Rewards
+from hpedit.rl.rewards import Rewards
+from hpedit.rl.rng import forked, restore_rng, rng_tensors
 from hpedit.rl.sample_grids import SampleGrids
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.saves import Saves
 from hpedit.rl.seeds import derive_seed
-from hpedit.rl.tracking import open_tracker
+from hpedit.rl.sharding import denoiser, forwards_marked, shard, wants_shards
+from hpedit.rl.stopping import StopAsked
+from hpedit.rl.tracking import Tracker, open_tracker
 from hpedit.rl.watch import Observer
-from hpedit.rl.world import Alone, World
-from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
+from hpedit.rl.world import World, check_equal, check_shares, mine
 from hpedit.scorer.protocol import Scorer
-from hpedit.store.atomic import read_jsonl
-from hpedit.store.run_folder import METRICS, RunFolder, hash_path
+from hpedit.store.atomic import naming_disk, read_jsonl
+from hpedit.store.run_folder import METRICS, RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class TrainResult:
     folder: Path
     """The run's folder: recipe, metrics.jsonl, grids, checkpoints."""
     lora: Path
-    """Folder for `pipe.load_lora_weights` and `QwenImageEdit.load(lora=...)`."""
+    """Folder for `pipe.load_lora_weights` and `load_editor(lora=...)`."""
     iterations: int
     metrics: list[dict[str, Any]]
-    """One record an iteration, as in metrics.jsonl."""
+    """One record an iteration, as in metrics.jsonl; empty in all processes but rank 0."""
 
 
 def train(
@@ -75,6 +75,7 @@ def train(
     scorer: Scorer | None = None,
     held_out: Sequence[Case] | None = None,
     second_judge: Scorer | None = None,
+    resume: bool = False,
 ) -> TrainResult:
     """Run, or continue, the training that `recipe` describes; a finished one returns its result at once.
 
@@ -85,26 +86,37 @@ def train(
         scorer: The main reward.
         held_out: Cases that are looked at and never trained on; see the recipe's section `evaluate`.
         second_judge: Scores the held-out cases and gives no reward.
+        resume: Fail if there is no checkpoint to continue from.
 
     Raises:
-        HPEditError: the recipe does not fit the cases, the folder holds another run, a scorer failed its probe, a
-            first ratio is off 1, a loss is not finite, or too many edits can't be scored.
+        HPEditError: the recipe does not fit the cases or the number of processes, the folder holds another run, a
+            scorer failed its probe, a first ratio is off 1, a loss is not finite, or too many edits can't be scored.
+        StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
-    if recipe.rollout.cfg != 1.0:
-        raise HPEditError("rollout.cfg is not 1", hint="guidance is not supported here: it makes the training collapse")
-    asked = {key: value for key, value in recipe.resolved().items() if key not in ("output", "scorer_force")}
-    inputs = _inputs(recipe, editor, cases, scorer) | held_out_inputs(recipe, held_out, scorer, second_judge)
-    with RunFolder.open(recipe.output, "train", asked, inputs) as run:
-        if not run.done:
-            editor = editor or _load_editor(recipe)
+    with open_world(recipe, editor.device if editor else None) as world, ExitStack() as stack:
+        uneven = check_shares(world, recipe.rollout.groups)
+        # Rank 0 alone has the folder; where it fails, the watchdog ends the others.
+        run = None
+        if world.rank == 0:
+            inputs = run_inputs(recipe, editor, cases, scorer) | held_out_inputs(recipe, held_out, scorer, second_judge)
+            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs))
+        if run and uneven:
+            run.log(uneven)
+        done = world.gather(run.done if run else None)[0]
+        if not done:
+            stopping.progress("loading")
+            editor = editor or load_base(recipe)
             if recipe.offline:
                 cases = []
             elif cases is None:
-                cases = _load_cases(recipe.cases)
-            _Training(recipe, run, editor, cases, scorer, Watching(held_out, second_judge)).run()
+                cases = load_cases(recipe.cases, run.path if run else None)
+            _Training(recipe, world, run, editor, cases, scorer, Watching(held_out, second_judge)).run(resume)
         elif editor is not None:
-            editor.load_lora(run.path / "lora")
-        return TrainResult(run.path, run.path / "lora", int(run.result()["iterations"]), read_jsonl(run.path / METRICS))
+            editor.load_lora(Path(recipe.output) / "lora")
+        iterations = world.gather(run.result()["iterations"] if run else None)[0]
+        assert iterations is not None
+        folder = Path(recipe.output)
+        return TrainResult(folder, folder / "lora", int(iterations), read_jsonl(folder / METRICS) if run else [])
 
 
 class _Training:
@@ -113,73 +125,139 @@ class _Training:
     def __init__(
         self,
         recipe: Recipe,
-        run: RunFolder,
+        world: World,
+        run: RunFolder | None,
         editor: TrainableEditor,
         cases: Sequence[Case],
         scorer: Scorer | None,
         watching: Watching,
     ) -> None:
-        self.recipe, self.folder, self.editor, self.watching = recipe, run, editor, watching
-        self.world: World = Alone()
-        self.scorer = scorer
-        self.split = split_cases(
-            list({case.group_key: case for case in cases}.values()), watching.cases(recipe), recipe
-        )
+        self.recipe, self.world, self.folder, self.editor = recipe, world, run, editor
+        self.scorer, self.watching = scorer, watching
+        self.split = split_cases(different_cases(cases), watching.cases(recipe), recipe)
         self.cases = self.split.training
-        pairs = list(read_pairs(recipe.dpo.pairs)) if recipe.dpo.pairs and recipe.offline else []
-        _check_enough(len(pairs) if recipe.offline else len(self.cases), recipe)
+        pairs = lazy_pairs(recipe.dpo.pairs) if recipe.dpo.pairs and recipe.offline else []
+        count = len(pairs) if recipe.offline else len(self.cases)
+        check_enough(count, recipe)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
         self.policy = Policy(editor, recipe.train)
-        setting = Setting(recipe, editor, self.policy, recomputes=editor.device.type == "cuda")
-        self.sampler = CaseSampler(len(pairs) if recipe.offline else len(self.cases), recipe.seed)
+        editor.set_checkpointing(recomputes(recipe, editor))
+        setting = Setting(recipe, editor, self.policy, recomputes(recipe, editor))
+        if wants_shards(recipe):
+            lockstep = shard(editor, pairs[0].case if pairs else self.cases[0], world)
+            setting = replace(setting, backward=lockstep.backward) if lockstep else setting
+        self.sampler = CaseSampler(count, recipe.seed)
         self.learner: Online | Offline
         if recipe.offline:
-            self.learner = Offline(setting, pairs, self.sampler, self.world)
+            self.learner = Offline(setting, pairs, self.sampler, world)
         else:
-            self.learner = Online(setting, self.cases, self.rewards, self.sampler, self.world)
-        self.saves = Saves(run, recipe.checkpoint, recipe.seed)
-
-    def run(self) -> None:
-        """Train to the end and export."""
-        recipe, total = self.recipe, self.recipe.train.iterations
-        with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng())
-            start = self.saves.resume(self.policy, self.learner, self.sampler)
-            self.folder.drop_metrics_after(start)
-            tracker = open_tracker(recipe.log, self.folder.path, start)
-            stack.callback(tracker.close)
-            held_out = self._held_out(start)
-            observers = [*([held_out] if held_out else []), *self._observers()]
-            advance = stack.enter_context(stage("post-train", total, done=start))
-            done, stopping = start, held_out.stop_reason if held_out else None
-            while done < total and not stopping:
-                iteration = done
-                record = {"step": iteration + 1, **self.learner.iterate(iteration)}
-                self.policy.update_average(iteration)
-                for observer in observers:
-                    record |= observer.after(iteration, self.learner.last)
-                self.folder.metrics(record)
-                tracker.log(iteration + 1, record)
-                done, stopping = iteration + 1, held_out.stop_reason if held_out else None
-                if done % recipe.checkpoint.every == 0 or done == total or stopping:
-                    self.saves.save(done, self.policy, self.learner, self.sampler)
-                advance(1)
-        if stopping:
-            self.folder.log(f"stopped early after iteration {done}: {stopping}")
-        which = held_out.finish() if held_out else {}
-        self.policy.take_average()
-        self.editor.save_lora(self.folder.path / "lora")
-        facts = {"lora": "lora", "editor": self.editor.fingerprint, "stopped": stopping, **which}
-        self.folder.finish({"iterations": done, **facts})
+            self.learner = Online(setting, self.cases, self.rewards, self.sampler, world)
+        self.saves = Saves(run, recipe.checkpoint, recipe.seed, world)
+        self.held_out: HeldOut | None = None
 
     @cached_property
     def rewards(self) -> Rewards:
         """The scorers that give the reward; loaded where something is scored."""
-        return _load_rewards(self.recipe, self.scorer)
+        return load_rewards(self.recipe, self.scorer)
 
-    def _held_out(self, start: int) -> HeldOut | None:
+    def run(self, resume: bool = False) -> None:
+        """Train to the end and export; disk and signals are dealt with here."""
+        recipe, total = self.recipe, self.recipe.train.iterations
+        with ExitStack() as stack:
+            stack.enter_context(naming_disk(recipe.output))
+            stack.enter_context(forked())
+            stack.enter_context(stopping.listening())
+            stack.enter_context(forwards_marked(denoiser(self.editor)))
+            done = self.saves.resume(self.policy, self.learner, self.sampler, required=resume)
+            tracker: Tracker | None = None
+            if self.folder:
+                self.folder.drop_metrics_after(done)
+                self.folder.drop_iterations_after(done)
+                tracker = open_tracker(recipe.log, self.folder.path, done)
+                stack.callback(tracker.close)
+            if recipe.editor.offload_encoders:
+                self._encode_all()
+            self.held_out = self._look_at_base(done)
+            observers = self._observers()
+            advance = stack.enter_context(stage("post-train", total, done=done)) if self.folder else None
+            while done < total and not self._early():
+                record = {"step": done + 1, **self._iterate(done)}
+                self.policy.update_average(done)
+                for observer in observers:
+                    record |= observer.after(done, self.learner.last)
+                if self.folder and tracker and advance:
+                    self.folder.metrics(record)
+                    tracker.log(done + 1, record)
+                    advance(1)
+                done += 1
+                self._finish(done)
+            self._export(done)
+
+    def _iterate(self, iteration: int) -> dict[str, Any]:
+        """One iteration's record; where it is abandoned, a checkpoint of the state before it."""
+        cursor, rng = self.sampler.cursor, rng_tensors()
+        try:
+            record = self.learner.iterate(iteration)
+        except StopAsked as stop:
+            self.sampler.cursor = cursor
+            restore_rng(rng)
+            self._stop(iteration, stop)
+        except FaultyStepError as error:
+            made, pairs = self.learner.last, getattr(self.learner, "ids", ())
+            kept = keep_batch(Path(self.recipe.output), iteration, self.world.rank, error, made, pairs)
+            self.world.gather(None)  # the first to fail ends all: let them write
+            raise FaultyStepError(f"{error.message}; the batch is kept in {kept}", hint=error.hint) from error
+        stopping.commit()
+        return record
+
+    def _finish(self, done: int) -> None:
+        """Save where it is time, and stop where that was asked."""
+        signum, total = stopping.asked(), self.recipe.train.iterations
+        if done % self.recipe.checkpoint.every == 0 or done == total or self._early():
+            check_equal(self.world, self.policy.parameters)
+            self.saves.save(done, self.policy, self.learner, self.sampler)
+        stopping.release()
+        if signum is not None and done < total:
+            self._stop(done, StopAsked(signum))
+
+    def _stop(self, done: int, stop: StopAsked) -> NoReturn:
+        if done:
+            self.saves.save(done, self.policy, self.learner, self.sampler)
+        stop.advice = f"stopped by {stop} after iteration {done} of {self.recipe.train.iterations}"
+        if self.folder:
+            self.folder.log(stop.advice)
+        raise stop
+
+    def _encode_all(self) -> None:
+        """Encode every case that is still to be encoded, each process its share; then the encoders leave the device."""
+        cases = mine(self.world, range(len(self.cases)))
+        with stage("encode", len(cases)) as advance:
+            for number in cases:
+                stopping.progress("encoding")
+                self.editor.encode([self.cases[number]])
+                advance(1)
+        self.world.gather(None)
+        self.editor.offload_encoders()
+
+    def _early(self) -> str | None:
+        """Why the run ends before its last iteration; None while it should go on."""
+        return self.held_out.stop_reason if self.held_out else None
+
+    def _export(self, done: int) -> None:
+        """Make the editor what is exported, and write it."""
+        early = self._early()
+        which = self.held_out.finish() if self.held_out else {}
+        self.policy.take_average()
+        if self.folder:
+            if early:
+                self.folder.log(f"stopped early after iteration {done}: {early}")
+            self.editor.save_lora(self.folder.path / "lora", comfyui=self.recipe.lora.comfyui)
+            facts = {"lora": "lora", "editor": self.editor.fingerprint, "stopped": early, **which}
+            self.folder.finish({"iterations": done, **facts})
+
+    def _look_at_base(self, start: int) -> HeldOut | None:
         """Who looks at the held-out cases; None where there are none."""
-        if self.split.note and not start:
+        if self.folder and self.split.note and not start:
             self.folder.log(self.split.note)
         if not self.split.held_out:
             return None
@@ -189,77 +267,11 @@ class _Training:
         )
 
     def _observers(self) -> list[Observer]:
-        found: list[Observer] = []
+        """Those who gather come before the one that looks in rank 0 alone."""
+        out = Path(self.recipe.output)
+        found: list[Observer] = [self.held_out] if self.held_out else []
         if self.recipe.log.groups_every and not self.recipe.offline:
-            found.append(GroupLog(self.folder.path, self.recipe, self.world))
-        if self.recipe.log.grid_every and self.cases:
-            found.append(SampleGrids(self.folder.path / "grids", self.editor, self.cases, self.recipe))
+            found.append(GroupLog(out, self.recipe, self.world))
+        if self.folder and self.recipe.log.grid_every and self.cases:
+            found.append(SampleGrids(out / "grids", self.editor, self.cases, self.recipe))
         return found
-
-
-def _inputs(
-    recipe: Recipe, editor: TrainableEditor | None, cases: Sequence[Case] | None, scorer: Scorer | None
-) -> dict[str, str]:
-    """What a run reads, by content."""
-    inputs = {
-        "editor": _base_fingerprint(editor) if editor else model_name(recipe.editor.model, recipe.editor.revision)
-    }
-    if recipe.offline:
-        assert recipe.dpo.pairs is not None
-        return inputs | {"pairs": hash_path(recipe.dpo.pairs)}
-    inputs["cases"] = _cases_hash(cases) if cases is not None else CasesFolder(recipe.cases).fingerprint()
-    inputs[MAIN] = scorer.fingerprint if scorer else hash_path(recipe.scorer, PROBE_FILES)
-    return inputs | {reward.name: hash_path(reward.scorer, PROBE_FILES) for reward in recipe.rewards}
-
-
-def _check_enough(count: int, recipe: Recipe) -> None:
-    if count < recipe.rollout.groups:
-        what = "pairs" if recipe.offline else "different training cases"
-        raise HPEditError(
-            f"{count} {what} are too few for {recipe.rollout.groups} groups",
-            hint=f"set rollout.groups to at most {count}, or build more",
-        )
-
-
-def _base_fingerprint(editor: TrainableEditor) -> str:
-    with editor.lora_disabled():
-        return editor.fingerprint
-
-
-def _cases_hash(cases: Sequence[Case]) -> str:
-    return hashlib.sha256("\n".join(f"{case.id} {case.group_key}" for case in cases).encode()).hexdigest()
-
-
-def _load_editor(recipe: Recipe) -> TrainableEditor:
-    from hpedit.editors.qwen_image_edit import QwenImageEdit
-
-    wanted = recipe.editor
-    cache = Path(recipe.output) / "conditioning"
-    return QwenImageEdit.load(
-        wanted.model, wanted.revision, wanted.dtype, wanted.resolution, wanted.device, cache=cache
-    )
-
-
-def _load_cases(path: str) -> list[Case]:
-    return list(CasesFolder(path).kept())
-
-
-def _load_rewards(recipe: Recipe, scorer: Scorer | None) -> Rewards:
-    """The recipe's scorer, or the one passed in, and its further rewards."""
-    scorers = {MAIN: scorer or _load_scorer(recipe.scorer, recipe.scorer_force)}
-    scorers |= {reward.name: _load_scorer(reward.scorer, recipe.scorer_force) for reward in recipe.rewards}
-    return Rewards(scorers, {MAIN: 1.0, **{reward.name: reward.weight for reward in recipe.rewards}})
-
-
-def _load_scorer(path: str, force: bool) -> Scorer:
-    from hpedit.scorer.hp_scorer import HPScorer
-
-    fitted = HPScorer.load(path)
-    if fitted.calibration.verdict != "ok" and not force:
-        raise HPEditError(
-            f"the scorer {path} has no signal and is refused as a reward: {fitted.calibration.reason}",
-            hint="rate more edits or take another judge, or set scorer_force: true",
-        )
-    admit_reward(path, fitted.fingerprint, force=force)
-    scorer: Scorer = fitted
-    return scorer

@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from hpedit.errors import HPEditError
+from hpedit.rl.faulty import FaultyStepError
 from hpedit.rl.policy import Policy
 from hpedit.rl.tally import Tally
 from hpedit.rl.world import World
@@ -20,7 +20,7 @@ DEVIATION: Final = "ratio_deviation"
 
 
 def finish_step(
-    policy: Policy, tally: Tally, world: World, *, first_ratio_in: torch.dtype | None = None
+    policy: Policy, tally: Tally, world: World, *, first_ratio_in: torch.dtype | None = None, clip: float = 1.0
 ) -> dict[str, float | None]:
     """Take the step whose gradients have been summed; without a single term nothing is touched.
 
@@ -29,12 +29,13 @@ def finish_step(
         tally: Of this process.
         world: All processes.
         first_ratio_in: The model's dtype, at the first step after a rollout: then a ratio must be 1.
+        clip: Half-width of the ratio's free range: rounding may take up half of it at most.
 
     Returns:
         Means over the terms, "loss" among them, and "grad_norm"; None where there was no term.
 
     Raises:
-        HPEditError: a first ratio is off 1, or loss or gradient are not finite.
+        FaultyStepError: a first ratio is off 1, or loss or gradient are not finite.
     """
     numbers: dict[str, float | None] = dict(tally.reduce(world))
     if not tally.terms:
@@ -42,15 +43,14 @@ def finish_step(
     deviation, loss = numbers.get(DEVIATION), numbers["loss"]
     assert loss is not None
     if first_ratio_in is not None and deviation is not None:
-        _check_first_ratio(deviation, first_ratio_in)
+        _check_first_ratio(deviation, first_ratio_in, min(RATIO_TOLERANCE[first_ratio_in], clip / 2))
     numbers["grad_norm"] = policy.step(tally.terms, loss, world)
     return numbers
 
 
-def _check_first_ratio(deviation: float, dtype: torch.dtype) -> None:
-    tolerance = RATIO_TOLERANCE[dtype]
+def _check_first_ratio(deviation: float, dtype: torch.dtype, tolerance: float) -> None:
     if not deviation <= tolerance:
-        raise HPEditError(
+        raise FaultyStepError(
             f"before the first update a ratio is off 1 by {deviation:.2g} (tolerance {tolerance:.0e} in {dtype})",
             hint="the replay does not repeat the rollout: look for dropout, another precision, state between forwards",
         )

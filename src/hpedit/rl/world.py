@@ -8,10 +8,15 @@ rewards = world.gather(my_rewards)              # everybody's, in the order of r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
+
+from hpedit.errors import HPEditError
+from hpedit.rl import stopping
 
 T = TypeVar("T")
 
@@ -34,7 +39,7 @@ class World(Protocol):
         ...
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's value, by rank; plain Python data."""
+        """Everybody's value, by rank; JSON's data, so that tuples may come back as lists."""
         ...
 
 
@@ -49,9 +54,72 @@ class Alone:
 
     def gather(self, value: T) -> list[T]:
         """Only one's own."""
+        stopping.check()
         return [value]
 
 
 def mine(world: World, items: Sequence[T]) -> list[T]:
     """Every `size`-th item, beginning at this process's rank: an even share, whatever the number."""
     return list(items[world.rank :: world.size])
+
+
+def check_shares(world: World, groups: int) -> str:
+    """A sentence if the processes get unequal numbers of groups; "" if all is even.
+
+    Raises:
+        HPEditError: some process would have none.
+    """
+    even = [groups - groups % world.size, groups + -groups % world.size]
+    if groups < world.size:
+        raise HPEditError(
+            f"{world.size} processes, but rollout.groups is {groups}: some would have nothing to do",
+            hint=f"set rollout.groups to {even[1]}, or start at most {groups} processes",
+        )
+    if even[0] == even[1]:
+        return ""
+    return (
+        f"rollout.groups is {groups} for {world.size} processes: some make one group more than others, who wait; "
+        f"{even[0]} or {even[1]} would be even"
+    )
+
+
+def shared(world: World, tensors: Mapping[str, Mapping[str, Tensor]] | None) -> dict[str, dict[str, Tensor]]:
+    """What rank 0 has, everywhere, on the CPU; the others give None."""
+    if world.size == 1:
+        assert tensors is not None
+        return {group: dict(named) for group, named in tensors.items()}
+    mine_ = tensors or {}
+    shapes: list[Any] = world.gather(
+        [
+            [group, name, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
+            for group, named in mine_.items()
+            for name, tensor in named.items()
+        ]
+    )[0]
+    found: dict[str, dict[str, Tensor]] = {}
+    for group, name, shape, dtype in shapes:
+        empty = torch.zeros(shape, dtype=getattr(torch, dtype))
+        tensor = mine_[group][name].cpu().clone() if world.rank == 0 else empty
+        world.sum_([tensor])  # the others add nothing
+        found.setdefault(group, {})[name] = tensor
+    return found
+
+
+def check_equal(world: World, parameters: Mapping[str, Tensor]) -> None:
+    """Make sure that all processes hold the same weights, bit for bit.
+
+    Raises:
+        HPEditError: they do not; then what they learn is not one policy.
+    """
+    if world.size == 1:
+        return
+    digest = hashlib.sha256()
+    for tensor in parameters.values():
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    found = world.gather(digest.hexdigest())
+    if len(set(found)) > 1:
+        odd = [rank for rank, one in enumerate(found) if one != found[0]]
+        raise HPEditError(
+            f"the weights of rank {', '.join(map(str, odd))} are not those of rank 0",
+            hint="a GPU, its memory or the network between them computes wrongly; continue on other machines",
+        )

@@ -7,6 +7,7 @@ the next append removes.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 TEMPORARY = ".tmp-"
 """How the names of files begin that are still being written, or that a kill has left half written."""
+
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM})
 
 
 def fsync_path(path: Path) -> None:
@@ -60,6 +63,20 @@ def atomic_write(path: Path | str, data: bytes | str) -> None:
     """Replace `path` by `data` (text as UTF-8), as `replacing` does. OSError of the file system is passed on."""
     with replacing(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def naming_disk(folder: Path | str) -> Iterator[None]:
+    """Turn a disk's own errors (full, broken, read-only, over quota) within it into one HPEditError; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise HPEditError(
+            f"{error.filename or folder} can't be written: {error.strerror}",
+            hint="make room or mend the disk; the same command continues from the last checkpoint",
+        ) from error
 
 
 def _mode_of(path: Path) -> int:

@@ -57,6 +57,7 @@ def save_checkpoint(
 
     Raises:
         HPEditError: A good checkpoint of this step with other content is there; it is left as it is.
+        OSError, SafetensorError: The disk does not take it; the others are as they were.
     """
     assert keep >= 1
     assert step >= 0
@@ -65,7 +66,12 @@ def save_checkpoint(
     _remove_leftovers(root)
     final = root / f"step_{step:06d}"
     building = Path(tempfile.mkdtemp(dir=root, prefix=f"{final.name}.tmp-"))
-    _write_files(building, step, tensors, state)
+    try:
+        _write_files(building, step, tensors, state)
+    except BaseException:
+        # Half a checkpoint on a full disk takes the room that would mend it.
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     if final.exists() and not _step_aside(final, building):
         return final
     building.rename(final)
@@ -89,6 +95,11 @@ def load_latest(root: Path | str) -> Checkpoint | None:
     if steps:
         logger.warning("%s: none of the %d checkpoints is whole", root, len(steps))
     return None
+
+
+def list_checkpoints(root: Path | str) -> list[Path]:
+    """The folders of all checkpoints under `root`, oldest first, whole or not."""
+    return [path for _, path in _steps(Path(root))]
 
 
 def find_damage(path: Path) -> str:

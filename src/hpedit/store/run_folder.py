@@ -11,6 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,9 @@ RECIPE = "recipe.json"
 RESULT = "result.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
+FAULTY = "faulty"
+"""Folder of batches whose update failed."""
+_ITERATION = re.compile(r"iteration_(\d+)")
 _LOCK = ".lock"
 _SHOWN_DIFFERENCES = 3
 
@@ -102,6 +107,19 @@ class RunFolder:
             text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
             atomic_write(self.path / file, text)
 
+    def drop_iterations_after(self, step: int) -> None:
+        """Remove iteration_NNNNNN* of iterations after `step` from the run's folders: a resumed run makes them again.
+
+        What is kept of failures stays.
+        """
+        for path in sorted(self.path.glob("*/iteration_*")):
+            number = _ITERATION.match(path.name)
+            if number and int(number[1]) > step and path.parent.name != FAULTY:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+
     def log(self, message: str) -> None:
         """Append one line with the time (UTC) to log.txt."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -119,6 +137,26 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any]) -> None:
+    """Whether `RunFolder.open` would take the folder, told without making or changing anything; inputs do not count.
+
+    HPEditError as `RunFolder.open`.
+    """
+    path = Path(path)
+    try:
+        _refuse_foreign(path)
+        if (path / _LOCK).exists():
+            _take_lock(path).close()
+        if (path / RECIPE).exists():
+            there = read_json(path / RECIPE)
+            inputs = there.get("inputs") if isinstance(there, dict) else None
+            _claim(path, json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs})))
+    except OSError as error:
+        raise HPEditError(
+            f"{path} cannot be used as an output folder: {error.strerror}", hint="choose another one"
+        ) from error
 
 
 def hash_path(path: Path | str, ignore: Collection[str] = ()) -> str:

@@ -102,7 +102,7 @@ class Rater:
     @classmethod
     def at(cls, context: BrowserContext, server: Server, name: str) -> Rater:
         rater = cls(context.new_page(), server, name)
-        rater.page.set_default_timeout(15_000)
+        rater.page.set_default_timeout(60_000)
         rater.page.on("pageerror", lambda error: rater.faults.append(str(error)))
         rater.page.on("console", lambda message: rater._note(message.type, message.text))
         return rater
@@ -161,6 +161,13 @@ class Rater:
         self.page.locator("#status.saved").wait_for()
         return self
 
+    def loaded(self, pictures: int) -> Rater:
+        """Wait until so many pictures have come, those of the next items included."""
+        came = "count => new Set(performance.getEntriesByType('resource').map((one) => one.name)" \
+               ".filter((name) => name.includes('/picture/'))).size >= count"  # fmt: skip
+        self.page.wait_for_function(came, arg=pictures)
+        return self
+
     def notice(self, words: str) -> str:
         """The text of the notice that contains `words`."""
         bar = self.page.locator(".notice", has_text=words)
@@ -169,7 +176,7 @@ class Rater:
 
     def stored(self, count: int) -> list[Any]:
         """Standing answers, once there are `count`; a few more moments show that none follows."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while len(self.server.answers(self.name)) < count and time.monotonic() < deadline:
             self.page.wait_for_timeout(50)
         self.page.wait_for_timeout(150)

@@ -152,8 +152,7 @@ def test_R7_a_browser_that_cannot_keep_things_still_rates(visit: Visit, scoring:
 
 def test_R6_offline_answers_wait_and_are_sent_later(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
-    rater.press("1").saved()
-    rater.page.wait_for_timeout(300)  # What comes next is loaded ahead.
+    rater.press("1").saved().loaded(8)  # Of this item, the one before and the two to come.
     rater.page.context.set_offline(True)
     rater.press("2").press("3")
     rater.page.keyboard.press("4")
@@ -191,8 +190,7 @@ def test_R6_browser_closed_with_a_queue(chromium: Any, new_server: Callable[...,
 def test_R1_kill_9_of_the_server_between_answers(visit: Visit, new_server: Callable[..., Server]) -> None:
     server = new_server("--practice", "0", "--retest", "0", cases=4)
     rater = visit(server).begin()
-    rater.press("1").saved()
-    rater.page.wait_for_timeout(300)
+    rater.press("1").saved().loaded(8)
     server.kill()
     rater.press("2")
     rater.page.keyboard.press("3")

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from tests.scorer.backends.questions import edit_questions, noise
 from tests.scorer.backends.servers import serving, status
 
 from hpedit.errors import HPEditError
+from hpedit.rate import refusing
 from hpedit.records import Case
 from hpedit.scorer.backends import load_judge
 from hpedit.scorer.backends import server as server_module
@@ -176,11 +178,11 @@ def test_the_openai_client_gets_a_whole_chat_completion(mini_url: str) -> None:
 
 
 def test_requests_that_arrive_together_run_together() -> None:
-    judge = Plain(seconds=0.05)
+    judge = Plain(seconds=0.1)
     with served(judge) as url:
         OpenAIJudge("mini", [url], concurrency=8).ask([q for edit in range(10) for q in edit_questions(edit)])
     assert sum(len(batch) for batch in judge.batches) == 40
-    assert len(judge.batches) <= 15
+    assert len(judge.batches) <= 20
     assert all(question.stem[-1] == IMAGE for batch in judge.batches for question in batch)
 
 
@@ -322,12 +324,12 @@ def test_S9_a_body_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_S9_the_refusal_reaches_a_client_that_is_still_sending() -> None:
     def slowly() -> Iterator[bytes]:
-        for _ in range(40):
+        for _ in range(20):
             yield b"x" * 4_000_000
             time.sleep(0.005)
 
     with served(Plain()) as url:
-        for body in (slowly(), b"x" * 160_000_000):
+        for body in (slowly(), b"x" * 80_000_000):
             client = urllib.request.Request(
                 url + "/chat/completions", body, {"content-type": "application/json"}, method="POST"
             )
@@ -335,6 +337,52 @@ def test_S9_the_refusal_reaches_a_client_that_is_still_sending() -> None:
                 urllib.request.urlopen(client)
             assert caught.value.code == 413
             assert "a request has at most" in json.load(caught.value)["error"]["message"]
+
+
+CHUNKED = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+
+
+def chunk(length: int) -> bytes:
+    return b"%x\r\n%s\r\n" % (length, b"x" * length)
+
+
+def connect(url: str) -> socket.socket:
+    at = httpx.URL(url)
+    return socket.create_connection((at.host, at.port), timeout=20)
+
+
+def test_S9_the_refusal_reaches_a_client_that_takes_long_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(refusing, "SILENT_SECONDS", 0.2)
+    began = time.monotonic()
+    with served(Plain()) as url, connect(url) as client:
+        client.sendall(CHUNKED + chunk(1001))
+        assert client.recv(12) == b"HTTP/1.1 413", "at once"
+        for _ in range(8):
+            time.sleep(0.3)
+            client.sendall(chunk(600))
+        assert time.monotonic() - began > refusing.SILENT_SECONDS * refusing.SILENCES
+        client.sendall(chunk(0))
+        assert b"at most 1,000 bytes" in b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_S9_a_refused_body_that_is_all_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(refusing, "SILENT_SECONDS", 60.0)
+    with served(Plain()) as url, connect(url) as client:
+        client.sendall(CHUNKED + chunk(600) * 5 + chunk(0))
+        assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 413")
+
+
+def test_S9_a_refused_client_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(refusing, "SILENT_SECONDS", 0.01)
+    with served(Plain()) as url, connect(url) as client:
+        client.sendall(CHUNKED + chunk(1001))
+        assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 413")
 
 
 def test_S2_another_host_name_is_refused(plain: tuple[Plain, str]) -> None:
@@ -408,14 +456,14 @@ def test_load_judge_gives_every_kind(mini_url: str, tmp_path: Any) -> None:
 
 
 @contextmanager
-def command(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def command(*options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`hpedit scorer serve` on a free port; yields the process and what to give as --judge."""
     child = subprocess.Popen(
         [sys.executable, "-m", "hpedit", "scorer", "serve", "--port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )
     try:
         assert child.stdout is not None
@@ -438,24 +486,27 @@ def test_X3_our_server_killed_mid_run_stops_the_run_and_ctrl_c_ends_it(mini: Tra
         started = time.monotonic()
         with pytest.raises(HPEditError, match="no server of the judge answers any more"):
             judge.ask(asked * 1000)
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 60
     with command() as (child, spec):
         # Its address is printed before it listens to signals; where SIGINT is ignored, as in jobs, it would be lost.
-        assert httpx.get(spec.split("/v1#")[0] + "/healthz", timeout=20).status_code == 200
+        assert httpx.get(spec.split("/v1#")[0] + "/healthz", timeout=60).status_code == 200
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=20) in (0, -signal.SIGINT, 130)
+        assert child.wait(timeout=60) in (0, -signal.SIGINT, 130)
 
 
 @pytest.mark.slow
 def test_S1_the_command_refuses_an_open_address_before_it_loads_anything() -> None:
-    started = time.monotonic()
-    with command("--host", "0.0.0.0") as (child, line):
-        _, errors = child.communicate()
+    with command("--host", "0.0.0.0", PYTHONPROFILEIMPORTTIME="1") as (child, line):
+        _, written = child.communicate()
+    lines = written.splitlines(keepends=True)
+    imports = [line.split("|")[-1].strip() for line in lines if line.startswith("import time:")]
+    errors = "".join(line for line in lines if not line.startswith("import time:"))
     assert not line
     assert child.returncode == 2
     assert errors.startswith("error: 0.0.0.0 can be reached by others")
     assert "HPEDIT_SERVE_TOKEN" in errors
-    assert time.monotonic() - started < 20
+    assert "hpedit" in imports
+    assert not {"torch", "transformers"} & set(imports)
 
 
 def test_yes_and_no_go_over_HTTP_too() -> None:

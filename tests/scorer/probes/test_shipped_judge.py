@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hpedit.cli.scorer import scorer as command
-from hpedit.editors.qwen_image_edit import QwenImageEdit
+from hpedit.editors.load import load_editor
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 from hpedit.mini.photos import embedded_tiles
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def edited(split: str, per_task: int) -> tuple[list[Case], list[Edit], list[Rating]]:
     """What the base editor makes of cases of a split, and what the simulated raters say of it."""
     cases = make_cases(embedded_tiles(split), per_task, 0, split)
-    images = edit_cases(QwenImageEdit.load("mini"), cases, list(range(len(cases))), 8, batch_size=48)
+    images = edit_cases(load_editor("mini"), cases, list(range(len(cases))), 8, batch_size=48)
     edits = [Edit(f"{case.id}-e", case.id, "base", 0, image) for case, image in zip(cases, images, strict=True)]
     return cases, edits, simulate_ratings(cases, edits, 0)
 

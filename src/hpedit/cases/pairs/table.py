@@ -1,7 +1,7 @@
 """Preference pairs on disk: one row a pair, with the source, the instruction and both edits as Hugging Face images.
 
     report = build_pairs(responses, cases, edits, out, PairRules())        # `hpedit ratings pairs`
-    for pair in read_pairs(out): ...                                       # offline DPO
+    pairs = lazy_pairs(out); pairs[17]                                     # offline DPO
 
 Pictures go from table to table as they are, over a temporary file beside the result: memory holds ids alone.
 """
@@ -27,6 +27,7 @@ from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import Response
 from hpedit.records import Case
 from hpedit.scorer.tables.csv_rows import index_rows, is_number, read_rows
+from hpedit.store.lazy import LazyRows
 from hpedit.store.tables import IMAGE, decode_cell, read_table, write_table
 from hpedit.tasks import TASK_IDS
 
@@ -99,9 +100,21 @@ def build_pairs(
     return report | {"tasks": {task: counts[task] for task in order if counts[task]}, "file": str(out)}
 
 
-def read_pairs(path: Path | str) -> Iterator[PreferencePair]:
-    """The pairs of a file that `build_pairs` wrote, one row group in memory at a time; HPEditError for another one."""
-    yield from read_table(Path(path), _COLUMNS, _pair_of)
+def read_pairs(path: Path | str, rows: range | None = None) -> Iterator[PreferencePair]:
+    """The pairs of a file that `build_pairs` wrote, or of these rows of it, one row group in memory at a time.
+
+    HPEditError for another file.
+    """
+    yield from read_table(Path(path), _COLUMNS, _pair_of, rows)
+
+
+def lazy_pairs(path: Path | str) -> LazyRows[PreferencePair]:
+    """The same as a sequence that decodes a pair when it is asked for; HPEditError for another file."""
+    path = Path(path)
+    for _ in read_pairs(path, range(1)):
+        break  # a file of another kind is told now, and not when training asks for its first pair
+    with pq.ParquetFile(path) as file:
+        return LazyRows([path], read_pairs, [(0, row) for row in range(file.metadata.num_rows)])
 
 
 def read_weights(path: Path) -> dict[str, float]:

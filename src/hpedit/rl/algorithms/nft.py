@@ -7,7 +7,7 @@ advantage. The KL to the base (`train.kl`) is that of velocities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -20,6 +20,9 @@ from hpedit.rl.losses.kl import velocity_kl
 from hpedit.rl.losses.nft import nft_loss, nft_reward
 from hpedit.rl.rollout import Batch, parts, velocity_of
 from hpedit.rl.tally import Tally
+
+Chunk = tuple[Tensor, Tensor, Tensor]
+"""(rows (j,), levels (j,), noise (j, N, C))."""
 
 
 class NFT:
@@ -43,12 +46,11 @@ class NFT:
         setting, tally = self.setting, Tally()
         recipe, editor = setting.recipe, setting.editor
         device = batch.clean.device
-        for rows, t, noise in self._chunks(batch, active, iteration):
-            clean = batch.clean[rows.to(device)]
-            x, eps = mix(clean, noise.to(device), t), noise.to(device)
-            inputs = (editor, batch.conditioning, x, t, batch.group[rows], batch.chunk)
-            with torch.no_grad(), setting.policy.swapped(self.state):
-                v_old = velocity_of(*inputs)
+        chunks = list(self._chunks(batch, active, iteration))
+        old = self._old_velocities(batch, chunks)
+        for (rows, t, noise), v_old in zip(chunks, old, strict=True):
+            clean, eps = batch.clean[rows.to(device)], noise.to(device)
+            inputs = (editor, batch.conditioning, mix(clean, eps, t), t, batch.group[rows], batch.chunk)
             v = velocity_of(*inputs)
             found = nft_loss(
                 v, v_old, clean, eps, t.to(v), nft_reward(advantage[rows].to(v), recipe.nft.advantage_clip),
@@ -60,10 +62,20 @@ class NFT:
                     v_ref = velocity_of(*inputs)
                 kl = velocity_kl(v, v_ref).sum()
                 loss, sums["kl"] = loss + recipe.train.kl * kl, kl
-            loss.backward()  # type: ignore[no-untyped-call]
+            setting.backward(loss)
             cost = FORWARD + trained(setting.recomputes) + (FORWARD if recipe.train.kl else 0)
             tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums})
         return tally
+
+    @torch.no_grad()
+    def _old_velocities(self, batch: Batch, chunks: Sequence[Chunk]) -> list[Tensor]:
+        """(j, N, C) of each chunk; weights are exchanged once for all of them."""
+        device, found = batch.clean.device, []
+        with self.setting.policy.swapped(self.state):
+            for rows, t, noise in chunks:
+                x = mix(batch.clean[rows.to(device)], noise.to(device), t)
+                found.append(velocity_of(self.setting.editor, batch.conditioning, x, t, batch.group[rows], batch.chunk))
+        return found
 
     def after_iteration(self, iteration: int) -> None:
         """Let the old policy follow: old = d old + (1 - d) current, d = min(rate iteration, limit)."""
@@ -73,8 +85,8 @@ class NFT:
             for name, parameter in self.setting.policy.parameters.items():
                 self.state[name].lerp_(parameter, 1 - decay)
 
-    def _chunks(self, batch: Batch, active: Tensor, iteration: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(rows (j,), levels (j,), noise (j, N, C)) of all levels of active edits, at most a chunk at once."""
+    def _chunks(self, batch: Batch, active: Tensor, iteration: int) -> Iterator[Chunk]:
+        """All levels of active edits, at most a chunk at once."""
         recipe = self.setting.recipe
         pairs = [
             (row, float(t), number)

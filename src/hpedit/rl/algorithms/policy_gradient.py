@@ -36,7 +36,7 @@ def accumulate_steps(setting: Setting, batch: Batch, advantage: Tensor, active: 
             kl = _kl(setting, batch, rows, slots, step.mu)
             loss = loss + kl_weight * kl.sum()
             sums["kl"] = kl.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        setting.backward(loss)
         cost = trained(setting.recomputes) + (FORWARD if kl_weight else 0)
         tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums}, {DEVIATION: (terms.ratio - 1).abs().max()})
     return tally

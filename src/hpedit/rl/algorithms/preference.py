@@ -51,12 +51,17 @@ def accumulate_pairs(setting: Setting, pairs: Pairs) -> Tally:
         beta=setting.recipe.dpo.beta,
     )  # fmt: skip
     loss = (found.loss * pairs.weight.to(found.loss)).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    setting.backward(loss)
     tally = Tally()
     right = (found.margin > 0).sum()
     tally.add(
         count,
         2 * count * (FORWARD + trained(setting.recomputes)),
-        {"loss": loss, "margin": found.margin.sum(), "pair_accuracy": right},
+        {
+            "loss": loss,
+            "margin": found.margin.sum(),
+            "winner_change": found.winner_change.sum(),
+            "pair_accuracy": right,
+        },
     )
     return tally

@@ -10,7 +10,7 @@ algorithm.after_iteration(iteration)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +33,8 @@ class Setting:
     policy: Policy
     recomputes: bool
     """Whether the backward pass computes activations again: it costs one more forward."""
+    backward: Callable[[Tensor], None] = Tensor.backward
+    """loss.backward(), or what does it in step with other processes."""
 
 
 class Algorithm(Protocol):

@@ -74,7 +74,8 @@ def nft_loss(
         noise: (B, ...) the eps that x_t was made with.
         t: (B,) noise level in (0, 1].
         r: (B,) in [0, 1], of `nft_reward`.
-        beta: b > 0, how strongly the two branches lean on v: 1 makes v+ = v; a small b follows the old policy closely.
+        beta: b > 0, the restraint: it leaves the gradient at v_old as it is; without w, the optimum lies 2 / b times
+            the paper's improvement direction away from v_old. 1 makes v+ = v.
         advantage_clip: c, the same that made r: so that c (1 - 2r) = -A, whatever c.
         floor: Smallest w: keeps the loss bounded where the estimate is exact.
     """

@@ -35,7 +35,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hpedit.errors import HPEditError
-from hpedit.rate.security import MIN_TOKEN, TimedProtocol, is_loopback, refuse
+from hpedit.rate.refusing import Incoming, refuse
+from hpedit.rate.security import MIN_TOKEN, TimedProtocol, is_loopback
 from hpedit.scorer.backends.batching import Batcher, Full
 from hpedit.scorer.backends.protocol import IMAGE, Question
 from hpedit.scorer.backends.server_schema import TOP, ChatRequest, ImagePart, TextPart, UserMessage
@@ -87,16 +88,17 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        incoming = Incoming(receive)
         told = dict(scope["headers"]).get(b"content-length", b"0")
         refusal = _error_body(413, f"a request has at most {self.most:,} bytes")
         if not told.isdigit() or int(told) > self.most:
-            await refuse(receive, send, 413, refusal)
+            await refuse(incoming, send, 413, refusal)
             return
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
-            message = await receive()
+            message = await incoming()
             seen += len(message.get("body", b""))
             # To the application it looks as if the client had gone; what it says then is not passed on.
             return message if seen <= self.most else {"type": "http.disconnect"}
@@ -107,7 +109,7 @@ class BodyLimit:
 
         await self.app(scope, counted, passed_on)
         if seen > self.most:
-            await refuse(receive, send, 413, refusal)
+            await refuse(incoming, send, 413, refusal)
 
 
 def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Sequence[str] = ("*",)) -> FastAPI:

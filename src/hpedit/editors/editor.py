@@ -1,0 +1,221 @@
+"""One editor for every pipeline: caching, schedule, guidance and LoRA around an adapter.
+
+The adapter knows the pipeline; this knows what is the same for all of them. `hpedit.editors.load` makes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hpedit.editors import lora, lora_files
+from hpedit.editors.adapter import Adapter, initial_noise
+from hpedit.editors.cache import ConditioningCache
+from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
+from hpedit.editors.guidance import guide
+from hpedit.editors.lora_files import Base
+from hpedit.editors.placement import Encoders, is_compiled, is_group_offloaded
+from hpedit.editors.protocol import Conditioning, LoRASettings, Prompt
+from hpedit.editors.schedule import noise_levels
+from hpedit.editors.sizes import ImageAreas
+from hpedit.errors import HPEditError
+from hpedit.records import Case
+
+MOST_CFG = 20.0
+"""Guidance beyond this is a mistyped number: 4 is usual for Qwen-Image."""
+
+
+class DiffusersEditor:
+    """A pipeline of diffusers behind the `TrainableEditor` protocol."""
+
+    def __init__(
+        self, adapter: Adapter, *, fingerprint: str | None = None, cache: Path | None = None, cfg: float = 1.0
+    ) -> None:
+        """Take a pipeline that is already on its device; its weights are frozen here.
+
+        Args:
+            adapter: The pipeline and the image sizes.
+            fingerprint: Names the weights; None hashes them.
+            cache: Folder of encoded cases, shared by any number of models; None keeps them in memory alone.
+            cfg: Scale of classifier-free guidance, 1 to 20. 1 is off: no negative is encoded and no second forward
+                made.
+
+        Raises:
+            HPEditError: a scale below 1 or absurdly large.
+        """
+        if not 1.0 <= cfg <= MOST_CFG:
+            raise HPEditError(f"cfg is {cfg}", hint=f"1 (off) to {MOST_CFG:g}; 4 is usual for Qwen-Image-Edit")
+        self.adapter, self.cfg = adapter, cfg
+        self._lora_off = False
+        parts = [getattr(self.pipeline, name) for name in ("transformer", "vae", *adapter.ENCODERS)]
+        for module in parts:
+            module.eval().requires_grad_(False)
+        weights = fingerprint or tensors_fingerprint(*(module.state_dict() for module in parts))
+        hub = weights if "@" in weights else ""
+        self._base = Base(type(self.pipeline).__name__, weights_fingerprint(self.pipeline.transformer), hub)
+        areas, dtype = adapter.areas, str(self.dtype).removeprefix("torch.")
+        encoded = f"{weights}/{dtype}/{areas.resolution}.{areas.condition_area}.{areas.source_area}"
+        told = adapter.embedded_guidance
+        self._base_fingerprint = (
+            encoded + (f"/guidance{told:g}" if told is not None else "") + (f"/cfg{cfg:g}" if self._guided else "")
+        )
+        self._encoders = Encoders(self.pipeline, adapter.ENCODERS, self.device)
+        self._cache = ConditioningCache(encoded + ("/negative" if self._guided else ""), cache, self.device)
+
+    @property
+    def pipeline(self) -> Any:
+        """The pipeline of diffusers."""
+        return self.adapter.pipeline
+
+    @property
+    def areas(self) -> ImageAreas:
+        """The image sizes."""
+        return self.adapter.areas
+
+    @property
+    def _guided(self) -> bool:
+        return self.cfg != 1.0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the transformer's input and of its frozen weights, but for those of an 8-bit base."""
+        weight: Tensor = self.pipeline.transformer.proj_out.weight
+        # An 8-bit base has integers in its linear layers; the rest of it has the dtype that it computes in.
+        found: torch.dtype = weight.dtype if weight.dtype.is_floating_point else self.pipeline.transformer.dtype
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer computes."""
+        found: torch.device = self.pipeline.transformer.device
+        return found
+
+    @property
+    def fingerprint(self) -> str:
+        """Weights, dtype, sizes and guidance, and the LoRA unless it is off or there is none."""
+        parameters = self.lora_parameters()
+        if self._lora_off or not parameters:
+            return self._base_fingerprint
+        alpha = self.pipeline.transformer.peft_config[lora.ADAPTER].lora_alpha
+        return f"{self._base_fingerprint}+lora:{tensors_fingerprint(parameters)}:{alpha}"
+
+    def output_size(self, image: Image.Image) -> tuple[int, int]:
+        """(width, height) px of an edit of `image`."""
+        return self.adapter.output_size(image)
+
+    @torch.no_grad()
+    def encode(self, cases: Sequence[Case]) -> Conditioning:
+        """Encode cases of one size (else HPEditError), each once: later calls read memory or the cache folder."""
+        return Conditioning.cat([self._cache.get(case, self._encode_one) for case in cases])
+
+    def _encode_one(self, case: Case) -> Conditioning:
+        self._encoders.bring_back()
+        return self.adapter.encode(case, negative=self._guided)
+
+    def offload_encoders(self) -> None:
+        """Move what only encoding needs, text encoders and the VAE's encoder, to the CPU.
+
+        It comes back by itself when a case is encoded that is in no cache, and stays until the next call. Calling again
+        costs nothing. Decoding is not touched.
+        """
+        self._encoders.send_away()
+
+    @torch.no_grad()
+    def latents(self, images: Sequence[Image.Image]) -> Tensor:
+        """(B, N, C) float32: the x0 of supervised training, from images of one size, at the editor's output size."""
+        self._encoders.bring_back()
+        return self.adapter.latents(images)
+
+    def schedule(self, steps: int, conditioning: Conditioning) -> Tensor:
+        """The pipeline's noise levels for this many steps and this size; HPEditError for fewer than two steps."""
+        height, width = conditioning.grids[0]
+        return noise_levels(self.pipeline.scheduler, steps, height * width)
+
+    def initial_noise(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
+        """(B, N, C) float32: what `pipe(generator=torch.Generator("cpu").manual_seed(seed))` starts from."""
+        return initial_noise(self.pipeline, conditioning.grids[0], seeds, self.device, conditioning.prompt.embeds.dtype)
+
+    def velocity(self, latents: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
+        """(B, N, C) float32 in and out: one forward of the transformer, with guidance two."""
+        batch, tokens = latents.shape[:2]
+        x = torch.cat([latents.to(self.dtype), conditioning.source_latents], dim=1)
+        # Multiplied and divided as the pipeline does: in floating point that is not the identity.
+        timestep = (s * 1000).to(latents.device).expand(batch).to(self.dtype) / 1000
+        positive = self._forward(x, timestep, conditioning.prompt, conditioning)[:, :tokens].float()
+        if not self._guided:
+            return positive
+        assert conditioning.negative is not None, "encoded by this editor"
+        negative = self._forward(x, timestep, conditioning.negative, conditioning)[:, :tokens].float()
+        return guide(positive, negative, self.cfg, self.adapter.RULE)
+
+    def _forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, conditioning: Conditioning) -> Tensor:
+        if torch.is_grad_enabled() or not is_compiled(self.pipeline.transformer):
+            return self.adapter.forward(x, timestep, prompt, conditioning.grids)
+        # Compiled code is another one with and without gradients, and rounds differently: a replay must repeat the
+        # rollout's numbers, so both run the one with.
+        with torch.enable_grad():
+            return self.adapter.forward(x, timestep, prompt, conditioning.grids).detach()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, conditioning: Conditioning) -> list[Image.Image]:
+        """RGB images of clean latents, lossless."""
+        return self.adapter.decode(latents.to(self.dtype), conditioning.grids[0])
+
+    def add_lora(self, settings: LoRASettings, seed: int) -> None:
+        """Attach a fresh LoRA in place of one that may be there; HPEditError if a target misses layers it is meant for.
+
+        An offloaded base is refused too: the backward pass needs the weights that offloading has taken away.
+        """
+        transformer = self.pipeline.transformer
+        if is_group_offloaded(transformer):
+            raise HPEditError("a base that is offloaded can't be trained", hint="take base 8bit or full")
+        lora.add_lora(transformer, settings, seed, self.adapter.TARGETS)
+        self.set_checkpointing(self.device.type == "cuda")  # the activations of 60 blocks do not fit
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Whether the backward pass computes activations again, which costs one more forward."""
+        transformer = self.pipeline.transformer
+        transformer.enable_gradient_checkpointing() if on else transformer.disable_gradient_checkpointing()
+
+    def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The LoRA's parameters by name; empty without a LoRA."""
+        return lora.lora_parameters(self.pipeline.transformer)
+
+    @contextmanager
+    def lora_disabled(self) -> Iterator[None]:
+        """Within it this editor is its base, fingerprint included."""
+        with lora.lora_disabled(self.pipeline.transformer):
+            before, self._lora_off = self._lora_off, True
+            try:
+                yield
+            finally:
+                self._lora_off = before
+
+    def save_lora(self, folder: Path, *, comfyui: bool = False) -> None:
+        """Write the LoRA for diffusers' `load_lora_weights`, with the name of this base in it.
+
+        With `comfyui` also for ComfyUI: <folder>/comfyui/lora.safetensors.
+        """
+        lora_files.save_lora(self.pipeline.transformer, folder, self._base)
+        if comfyui:
+            lora_files.export_lora(folder, folder / lora_files.COMFYUI_NAME, "comfyui")
+
+    def load_lora(self, folder: Path) -> None:
+        """Attach a LoRA from a folder or a safetensors file; HPEditError if there is none, or it is another base's."""
+        lora_files.load_lora(self.pipeline.transformer, folder, self._base)
+        self.pipeline.transformer.requires_grad_(False)
+
+    def remove_lora(self) -> None:
+        """Be the base again; nothing happens without a LoRA."""
+        lora.remove_lora(self.pipeline.transformer)
+
+    def settings(self) -> dict[str, int]:
+        """The image areas, for a run folder or a report."""
+        return asdict(self.areas)

@@ -1,0 +1,150 @@
+"""Loading an editor by its name: "mini", a folder, or a hub id. Which adapter it gets, its model_index.json says.
+
+    editor = load_editor("Qwen/Qwen-Image-Edit-2509", dtype="bfloat16", resolution=512, lora="runs/qwen/lora")
+    image = edit_image(editor, picture, "make it dusk", steps=20)
+
+Weights are read from safetensors alone; a folder that has pickles instead is refused, for a pickle can run anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
+
+from hpedit.editors.adapter import Adapter
+from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.flux_kontext import FluxKontext
+from hpedit.editors.locate import resolve_model
+from hpedit.editors.placement import check_base, compile_blocks, place, quantization
+from hpedit.editors.qwen_image_edit import QwenEdit
+from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
+from hpedit.editors.sizes import ImageAreas
+from hpedit.errors import HPEditError
+from hpedit.quiet import quiet_loading
+from hpedit.store.atomic import read_json
+
+ADAPTERS: Final[dict[str, type[Adapter]]] = {
+    "QwenImageEditPipeline": QwenEdit,
+    "QwenImageEditPlusPipeline": QwenEditPlus,
+    "FluxKontextPipeline": FluxKontext,
+}
+"""The pipeline's class in model_index.json -> who speaks to it."""
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_editor(
+    model: str,
+    revision: str | None = None,
+    dtype: str = "float32",
+    resolution: int | None = None,
+    device: str = "auto",
+    lora: Path | str | None = None,
+    cache: Path | None = None,
+    *,
+    source_area: int | None = None,
+    condition_area: int | None = None,
+    cfg: float = 1.0,
+    guidance: float | None = None,
+    base: str = "full",
+    compile: bool = False,
+) -> DiffusersEditor:
+    """Load an editor.
+
+    Args:
+        model: Folder or hub id of a diffusers pipeline, or "mini" (the weights inside the package).
+        revision: Commit or tag on the hub; ignored for a folder.
+        dtype: Key of `DTYPES`: of the frozen weights; latents, noise and the LoRA are float32 always.
+        resolution: px, None = the checkpoint's own, else 512.
+        device: "auto" (the first accelerator there is, else cpu) or a torch device.
+        lora: Folder written by `save_lora`, or a safetensors file, to edit with a post-trained model.
+        cache: Folder of encoded cases; None keeps them in memory alone.
+        source_area: px^2 of a source as the VAE encodes it; None = as many as the edit has.
+        condition_area: px^2 of a source as the text encoder sees it; None = the model family's own.
+        cfg: Scale of classifier-free guidance; 1 is off.
+        guidance: Embedded guidance of a distilled transformer (Kontext); None = its usual 2.5.
+        base: "full", "8bit" or "offload"; see `placement.BASES`.
+        compile: Compile the transformer's blocks: worth it where hundreds of forwards follow.
+
+    Raises:
+        HPEditError: no such model, one of a kind that is not known here, or settings that don't fit it.
+    """
+    if dtype not in DTYPES:
+        raise HPEditError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(DTYPES)}")
+    device = _device(device)
+    check_base(base, dtype, device)
+    folder, name = resolve_model(model, revision)
+    adapter = adapter_of(folder, model)
+    areas = ImageAreas.of(folder, resolution, source_area, condition_area, usual_condition=adapter.CONDITION_AREA)
+    pipeline = place(_read(folder, model, dtype, base), base, device)
+    editor = DiffusersEditor(adapter(pipeline, areas, guidance), fingerprint=name, cache=cache, cfg=cfg)
+    if lora is not None:
+        editor.load_lora(Path(lora))
+    if compile:
+        compile_blocks(pipeline.transformer)
+    return editor
+
+
+def wrap(
+    pipeline: Any,
+    areas: ImageAreas,
+    *,
+    fingerprint: str | None = None,
+    cache: Path | None = None,
+    cfg: float = 1.0,
+    guidance: float | None = None,
+) -> DiffusersEditor:
+    """An editor of a pipeline that is in memory, on its device; see `DiffusersEditor` and `load_editor`.
+
+    Raises:
+        HPEditError: a pipeline of a kind that is not known here.
+    """
+    adapter = _known(type(pipeline).__name__, "this pipeline")
+    return DiffusersEditor(adapter(pipeline, areas, guidance), fingerprint=fingerprint, cache=cache, cfg=cfg)
+
+
+def adapter_of(folder: Path, model: str) -> type[Adapter]:
+    """The adapter for a model's folder; HPEditError if it holds no pipeline, or one of another kind."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise HPEditError(
+            f"{model} cannot be loaded: there is no {index}",
+            hint="give the folder or hub id of a complete pipeline (it has a model_index.json)",
+        )
+    return _known(str(read_json(index).get("_class_name")), model)
+
+
+def _known(kind: str, model: str) -> type[Adapter]:
+    if kind not in ADAPTERS:
+        raise HPEditError(f"{model} is a {kind}, which is not known here", hint=f"known are {', '.join(ADAPTERS)}")
+    return ADAPTERS[kind]
+
+
+def _device(device: str) -> str:
+    """The device by name, auto resolved; HPEditError if there is none of it, before anything is fetched for it."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if device == "auto":
+        return found.type if found else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise HPEditError(f"unknown device {device!r}", hint="auto, cpu, mps, cuda or cuda:N") from error
+    if kind != "cpu" and (found is None or found.type != kind):
+        raise HPEditError(f"there is no {kind} here", hint="take device auto or cpu")
+    return device
+
+
+def _read(folder: Path, model: str, dtype: str, base: str) -> Any:
+    try:
+        with quiet_loading():
+            return DiffusionPipeline.from_pretrained(
+                folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, **quantization(base)
+            )
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise HPEditError(
+            f"{model} cannot be loaded: {error}",
+            hint="give the folder or hub id of a complete pipeline (model_index.json, weights as safetensors)",
+        ) from error

@@ -1,0 +1,228 @@
+"""LoRA files: written so that diffusers loads them with equal pixels, read without trusting them.
+
+peft drops the alpha from what it exports; without it diffusers takes alpha = rank and every edit differs, so the file
+carries the adapter's configuration as metadata, where `load_lora_weights` looks for it. Beside it stands the base that
+the LoRA was trained on: on another one of the same shapes it would load, and do something else.
+
+Only safetensors are read. A pickle (.bin, .pt, or one that is named otherwise) is refused before it could run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from hpedit.editors.comfyui import from_comfyui, is_comfyui, to_comfyui
+from hpedit.editors.lora import ADAPTER, WEIGHTS_NAME, has_lora, remove_lora
+from hpedit.errors import HPEditError
+from hpedit.store.atomic import atomic_write
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+FORMS = ("diffusers", "comfyui")
+COMFYUI_NAME = "comfyui/lora.safetensors"
+"""In a folder of its own: diffusers guesses the file of a LoRA's folder, and must find one alone."""
+BASE_KEY = "hpedit.base"
+"""Of the base's name in the metadata; diffusers passes over keys that don't begin with a part of the pipeline."""
+PREFIX = "transformer."
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a LoRA belongs to."""
+
+    pipeline: str
+    """Class of the pipeline."""
+    weights: str
+    """`fingerprint.weights_fingerprint` of the transformer."""
+    name: str = ""
+    """Its id and commit on the hub; empty where it was a folder, so that a file says nothing of somebody's disk."""
+
+    def __str__(self) -> str:
+        return f"{self.name or 'a local model'} ({self.pipeline}, weights {self.weights})"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFile:
+    """A file that was read."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    """"transformer.<layer>.lora_A.weight" (r, in) and lora_B (out, r)."""
+    config: Mapping[str, Any] | None
+    """peft's, with keys "transformer.r" and so on; None = the file has none, and alpha = rank."""
+    base: Base | None
+    """None = the file does not say."""
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that are adapted, by name in the transformer."""
+        return sorted(key.removeprefix(PREFIX).partition(".lora_A")[0] for key in self.tensors if ".lora_A" in key)
+
+    def updates(self) -> dict[str, tuple[Tensor, Tensor, float]]:
+        """Name of each layer -> A, B and the scale of the update B A: alpha / rank, 1 where the file does not say.
+
+        Raises:
+            HPEditError: a LoRA with other tricks, whose scale is another.
+        """
+        config = self.config or {}
+        tricks = [t for t in ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern") if config.get(PREFIX + t)]
+        if tricks:
+            raise HPEditError(f"{self.path} uses {', '.join(tricks)}, which can't be converted")
+        found = {}
+        for layer in self.layers:
+            down, up = (self.tensors[f"{PREFIX}{layer}.lora_{side}.weight"] for side in "AB")
+            found[layer] = (down, up, float(config.get(f"{PREFIX}lora_alpha", len(down))) / len(down))
+        return found
+
+
+def save_lora(transformer: Any, folder: Path, base: Base) -> None:
+    """Write `folder`/pytorch_lora_weights.safetensors atomically; the same weights give the same bytes.
+
+    Raises:
+        HPEditError: no LoRA is attached.
+    """
+    if not has_lora(transformer):
+        raise HPEditError("there is no LoRA to save")
+    state = get_peft_model_state_dict(transformer, adapter_name=ADAPTER)
+    tensors = {f"{PREFIX}{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    config = {f"{PREFIX}{key}": value for key, value in transformer.peft_config[ADAPTER].to_dict().items()}
+    config[BASE_KEY] = asdict(base)
+    # The one key, for the order of several is not fixed in the file. Sets are sorted for the same reason.
+    metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True, default=sorted)}
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder / WEIGHTS_NAME, save(tensors, metadata))
+
+
+def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -> None:
+    """Write the LoRA of a folder or file to the file `out`, in the names of diffusers or ComfyUI.
+
+    Args:
+        path: Of the LoRA.
+        out: A .safetensors file.
+        form: One of `FORMS`.
+        pipeline: Class of its base's pipeline, for a LoRA that does not say.
+
+    Raises:
+        HPEditError: whatever `read_lora` refuses, a LoRA whose base is not known, or one with other tricks than alpha.
+    """
+    if form not in FORMS:
+        raise HPEditError(f"unknown form {form!r}", hint=f"one of {', '.join(FORMS)}")
+    if out.suffix != ".safetensors":
+        raise HPEditError(f"{out} does not end in .safetensors", hint="LoRAs are written as safetensors alone")
+    found = read_lora(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if form == "diffusers":
+        config = None if found.config is None else dict(found.config)
+        if config is not None and found.base is not None:
+            config[BASE_KEY] = asdict(found.base)
+        metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)} if config is not None else {}
+        atomic_write(out, save(dict(found.tensors), metadata))
+        return
+    told = found.base.pipeline if found.base else _guessed(found)
+    if (pipeline or told) is None:
+        raise HPEditError(f"{found.path} does not say what model it is of", hint="name the class of its pipeline")
+    atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or told)), {"format": "pt"}))
+
+
+def _guessed(found: LoraFile) -> str | None:
+    """The pipeline, where the layers' names leave no doubt."""
+    return "FluxKontextPipeline" if any(name.startswith("single_") for name in found.layers) else None
+
+
+def read_lora(path: Path) -> LoraFile:
+    """Read a LoRA from a folder or a file, in diffusers' names or in ComfyUI's.
+
+    Raises:
+        HPEditError: no such file, a pickle, a damaged file, or one that holds something else.
+    """
+    file = path / WEIGHTS_NAME if path.is_dir() or not path.suffix else path
+    _check_kind(path, file)
+    try:
+        with safe_open(file, "pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            metadata = opened.metadata() or {}
+        config = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY, "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise HPEditError(f"{file} cannot be read: {error}", hint="it must be a whole safetensors file") from error
+    if is_comfyui(tensors):
+        tensors, config = from_comfyui(tensors), None
+    unknown = [n for n in tensors if not (n.startswith(PREFIX) and n.endswith((".lora_A.weight", ".lora_B.weight")))]
+    if unknown or not tensors:
+        held = f"it holds {unknown[0]}" if unknown else "it is empty"
+        raise HPEditError(f"{file} is not a LoRA of a transformer: {held}", hint="in the names of diffusers or ComfyUI")
+    told = dict(config) if isinstance(config, dict) else None
+    base = told.pop(BASE_KEY, None) if told else None
+    return LoraFile(file, tensors, told, Base(**base) if base else None)
+
+
+def _check_kind(path: Path, file: Path) -> None:
+    pickled = [p for p in path.glob("*") if p.suffix in PICKLES] if path.is_dir() else [file]
+    if not file.is_file():
+        if path.is_dir() and pickled:
+            raise HPEditError(
+                f"{path} holds {pickled[0].name}, a pickle, and no {WEIGHTS_NAME}",
+                hint="pickles are not read, since they can run anything; convert it to safetensors",
+            )
+        raise HPEditError(f"{file} does not exist", hint="give the folder that `hpedit train` wrote: <output>/lora")
+    if file.suffix in PICKLES:
+        raise HPEditError(
+            f"{file} is a pickle", hint="pickles are not read, since they can run anything; convert it to safetensors"
+        )
+
+
+def load_lora(transformer: Any, path: Path, base: Base) -> None:
+    """Attach the LoRA of a folder or file, in place of one that may be there.
+
+    Args:
+        transformer: Of the pipeline.
+        path: Of the LoRA.
+        base: What the transformer is; a LoRA that names another one is refused.
+
+    Raises:
+        HPEditError: whatever `read_lora` refuses, or a LoRA of another base; then no LoRA is attached.
+    """
+    remove_lora(transformer)
+    found = read_lora(path)
+    if found.base and found.base.weights != base.weights:
+        raise HPEditError(
+            f"{found.path} was trained on {found.base}, and this is {base}", hint="load the base that it was trained on"
+        )
+    _check_shapes(transformer, found, base)
+    config = None if found.config is None else dict(found.config)
+    try:
+        transformer.load_lora_adapter(dict(found.tensors), metadata=config, adapter_name=ADAPTER)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        remove_lora(transformer)
+        raise HPEditError(
+            f"{found.path} does not fit {base}: {error}", hint="it was trained on another base"
+        ) from error
+
+
+def _check_shapes(transformer: nn.Module, found: LoraFile, base: Base) -> None:
+    """HPEditError if a layer is missing or of another width; diffusers would widen Flux's layers instead."""
+    linear = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
+    whose = str(found.base) if found.base else "another base"
+    for layer in found.layers:
+        if layer not in linear:
+            raise HPEditError(
+                f"{found.path} has the layer {layer}, which {base} has not", hint=f"it was trained on {whose}"
+            )
+        down, up = (found.tensors.get(f"{PREFIX}{layer}.lora_{side}.weight") for side in "AB")
+        if down is None or up is None:
+            raise HPEditError(f"{found.path} has half of the layer {layer}")
+        wide = (up.shape[0], down.shape[-1])
+        if wide != (linear[layer].out_features, linear[layer].in_features):
+            has = f"{linear[layer].out_features} x {linear[layer].in_features}"
+            raise HPEditError(
+                f"{found.path} does not fit {base}: {layer} is {wide[0]} x {wide[1]} there and {has} here",
+                hint=f"it was trained on {whose}",
+            )

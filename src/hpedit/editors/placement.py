@@ -1,0 +1,118 @@
+"""Where the parts of a pipeline are, and in what form: 8-bit or offloaded base, encoders away, compiled blocks.
+
+Only what a CPU can do is tested: encoders that go and come, the refusals, compiled blocks without code generation, and
+offloading from the CPU to the CPU. "8bit" and "offload" call diffusers' own quantisation and group offloading, and have
+not been run on a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import torch
+from torch import nn
+
+from hpedit.errors import HPEditError
+
+BaseForm = Literal["full", "8bit", "offload"]
+BASES: Final = ("full", "8bit", "offload")
+"""full: the base's weights as they are; 8bit: by bitsandbytes, half the memory of bfloat16; offload: the transformer's
+weights stay in the CPU's memory and come block by block, for editing alone."""
+
+
+class Encoders:
+    """What only encoding needs: text encoders, and the half of the VAE that encodes."""
+
+    def __init__(self, pipeline: Any, names: Sequence[str], device: torch.device) -> None:
+        """Take the parts of a pipeline that are on `device` now."""
+        vae = pipeline.vae
+        found = [getattr(pipeline, name) for name in names]
+        found += [getattr(vae, name, None) for name in ("encoder", "quant_conv")]
+        self._parts: list[nn.Module] = [part for part in found if part is not None]
+        self._device = device
+        self._away = False
+
+    def send_away(self) -> None:
+        """Move them to the CPU."""
+        if not self._away and self._device.type != "cpu":
+            self._move(torch.device("cpu"))
+            if torch.accelerator.is_available():
+                torch.accelerator.empty_cache()
+        self._away = True
+
+    def bring_back(self) -> None:
+        """Move them to where they were."""
+        if self._away and self._device.type != "cpu":
+            self._move(self._device)
+        self._away = False
+
+    def _move(self, device: torch.device) -> None:
+        for part in self._parts:
+            part.to(device)
+
+
+def check_base(base: str, dtype: str, device: str) -> None:
+    """HPEditError if a base can't be had in this form here."""
+    if base not in BASES:
+        raise HPEditError(f"unknown base {base!r}", hint=f"one of {', '.join(BASES)}")
+    if base == "full":
+        return
+    if torch.device(device).type == "cpu":
+        raise HPEditError(f"base {base} saves memory of an accelerator, and the device is the cpu", hint="take full")
+    if base == "8bit":
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise HPEditError("base 8bit needs bitsandbytes, which is not installed", hint="pip install bitsandbytes")
+        if dtype != "bfloat16":
+            raise HPEditError(f"base 8bit computes in bfloat16, and dtype is {dtype}", hint="set dtype to bfloat16")
+
+
+def quantization(base: str) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for a base in this form; only the transformer is quantised."""
+    if base != "8bit":
+        return {}
+    from diffusers import PipelineQuantizationConfig
+
+    return {
+        "quantization_config": PipelineQuantizationConfig(
+            quant_backend="bitsandbytes_8bit",
+            quant_kwargs={"load_in_8bit": True},
+            components_to_quantize=["transformer"],
+        )
+    }
+
+
+def place(pipeline: Any, base: str, device: str) -> Any:
+    """Move a pipeline to its device; an offloaded transformer's weights stay behind. Returns the pipeline."""
+    if base != "offload":
+        return pipeline.to(device)
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module) and name != "transformer":
+            part.to(device)
+    pipeline.transformer.enable_group_offload(
+        onload_device=torch.device(device),
+        offload_device=torch.device("cpu"),
+        offload_type="block_level",
+        num_blocks_per_group=1,
+        use_stream=torch.device(device).type == "cuda",
+    )
+    return pipeline
+
+
+def is_group_offloaded(transformer: nn.Module) -> bool:
+    """Whether the weights come and go block by block."""
+    from diffusers.hooks.group_offloading import _is_group_offload_enabled
+
+    return bool(_is_group_offload_enabled(transformer))
+
+
+def compile_blocks(transformer: Any, backend: str = "inductor") -> None:
+    """Compile the repeated blocks, each kind once, for all sizes and prompt lengths (dynamic shapes)."""
+    transformer.compile_repeated_blocks(backend=backend, dynamic=True)
+
+
+def is_compiled(transformer: nn.Module) -> bool:
+    """Whether `compile_blocks` was here."""
+    blocks = getattr(transformer, "transformer_blocks", None)
+    return bool(blocks) and blocks[0]._compiled_call_impl is not None  # type: ignore[index]

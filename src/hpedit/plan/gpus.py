@@ -1,0 +1,120 @@
+"""GPUs: what their makers' data sheets say, and which of them are here. No torch.
+
+bf16 is the dense tensor-core rate with float32 accumulation: where a sheet gives it with sparsity, half of that. Memory
+is what the driver reports, which is a little less than the name says.
+Sheets: NVIDIA H100, H200, A100, L40S, L4, A6000 data sheets; the Ada and Blackwell architecture white papers for the
+GeForce and RTX PRO cards; the Blackwell (HGX B200) data sheet.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hpedit.errors import HPEditError
+
+MIB: Final = 2**20
+ASKING: Final = 3.0
+"""Seconds that nvidia-smi gets; a driver in trouble never answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class GPU:
+    """A kind of GPU."""
+
+    name: str
+    memory: int
+    """bytes."""
+    flops: float
+    """bf16 a second, dense."""
+    bandwidth: float
+    """bytes a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundGPU:
+    """A GPU of this machine."""
+
+    name: str
+    memory: int
+    """bytes."""
+    used: int
+    """bytes that others hold."""
+    driver_cuda: str = ""
+    """Newest CUDA of the driver; empty where it was not told."""
+
+
+GPUS: Final[Mapping[str, GPU]] = {
+    "H100": GPU("H100 SXM 80 GB", 81_559 * MIB, 989e12, 3.35e12),
+    "H100-PCIe": GPU("H100 PCIe 80 GB", 81_559 * MIB, 756e12, 2.0e12),
+    "H100-NVL": GPU("H100 NVL 94 GB", 95_830 * MIB, 835e12, 3.9e12),
+    "H200": GPU("H200 SXM 141 GB", 143_771 * MIB, 989e12, 4.8e12),
+    "B200": GPU("B200 180 GB", 183_359 * MIB, 2250e12, 8.0e12),
+    "A100": GPU("A100 SXM 80 GB", 81_920 * MIB, 312e12, 2.039e12),
+    "A100-40": GPU("A100 40 GB", 40_960 * MIB, 312e12, 1.555e12),
+    "L40S": GPU("L40S 48 GB", 46_068 * MIB, 362e12, 0.864e12),
+    "L4": GPU("L4 24 GB", 23_034 * MIB, 121e12, 0.3e12),
+    "A6000": GPU("RTX A6000 48 GB", 49_140 * MIB, 154.8e12, 0.768e12),
+    "RTX-PRO-6000": GPU("RTX PRO 6000 96 GB", 97_887 * MIB, 503.8e12, 1.792e12),
+    "RTX-4090": GPU("RTX 4090 24 GB", 24_564 * MIB, 165.2e12, 1.008e12),
+    "RTX-5090": GPU("RTX 5090 32 GB", 32_607 * MIB, 209.5e12, 1.792e12),
+}
+
+
+def named_gpu(name: str) -> GPU:
+    """A kind of GPU by its name, however it is written; HPEditError if it is not in the table."""
+    wanted = _plain(name)
+    for key, gpu in GPUS.items():
+        if wanted in (_plain(key), _plain(gpu.name)):
+            return gpu
+    raise HPEditError(f"the GPU {name!r} is not in the table", hint=f"one of {', '.join(GPUS)}")
+
+
+def known_gpu(driver_name: str, memory: int) -> GPU | None:
+    """The kind of a GPU that the driver calls so; None for one that is not in the table."""
+    plain = _plain(driver_name)
+    fitting = [
+        (key, gpu) for key, gpu in GPUS.items() if _plain(key.partition("-")[0]) in plain and _same(gpu.memory, memory)
+    ]
+    fitting += [(key, gpu) for key, gpu in GPUS.items() if _plain(key) in plain and _same(gpu.memory, memory)]
+    # The longest key that the name holds: "H100 PCIe" is both an H100 and an H100-PCIe.
+    fitting = [
+        pair for pair in fitting if all(_plain(part) in plain for part in pair[0].split("-")[:3] if part != "40")
+    ]
+    return max(fitting, key=lambda pair: len(pair[0]))[1] if fitting else None
+
+
+def _same(one: int, other: int) -> bool:
+    return abs(one - other) < 0.06 * one
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def found_gpus() -> list[FoundGPU]:
+    """The NVIDIA GPUs of this machine by its driver; [] without a driver, or with one that does not answer."""
+    rows = _ask("--query-gpu=name,memory.total,memory.used", "--format=csv,noheader,nounits")
+    cuda = _newest_cuda() if rows else ""
+    found = []
+    for row in rows.splitlines():
+        parts = [part.strip() for part in row.split(",")]
+        if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+            found.append(FoundGPU(parts[0], int(parts[1]) * MIB, int(parts[2]) * MIB, cuda))
+    return found
+
+
+def _newest_cuda() -> str:
+    words = _ask().replace("|", " ").split()
+    places = [i for i, word in enumerate(words) if word == "Version:" and words[i - 1] == "CUDA"]
+    return words[places[0] + 1] if places and places[0] + 1 < len(words) else ""
+
+
+def _ask(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=ASKING, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
