@@ -303,3 +303,9 @@ def test_any_value_of_any_key_loads_or_is_named(
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_text(HEAD + yaml.safe_dump({key: value}, allow_unicode=False) if key != "output" else HEAD)
     assert "fuzz.yaml" in message_of(lambda: load_recipe(path), default="fuzz.yaml")
+
+
+@pytest.mark.parametrize("setting", ["base: 8bit", "compile: true"])
+def test_what_fsdp2_can_not_shard_is_refused(recipe: Path, setting: str) -> None:
+    [said] = mistakes(recipe, HEAD + f"editor: {{{setting}}}\nscale: {{shard: fsdp2}}\n")
+    assert said.endswith(f"fsdp2 does not go with editor.{setting}")

@@ -53,6 +53,11 @@ class EditorSection(Section):
     device: Text = "auto"
     """auto, cpu, mps, cuda or cuda:N; auto takes the first accelerator there is."""
 
+    @property
+    def unshardable(self) -> str:
+        """The setting that FSDP2 has not been made to work with, if there is one."""
+        return "base: 8bit" if self.base == "8bit" else "compile: true" if self.compile else ""
+
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, value: str) -> str:
@@ -333,6 +338,14 @@ class Recipe(Section):
                 f"{train.algorithm} samples by ODE: with rollout.shared_noise all edits of a group would be the same"
             )
         return train
+
+    @field_validator("scale")
+    @classmethod
+    def _can_be_sharded(cls, scale: ScaleSection, info: ValidationInfo) -> ScaleSection:
+        editor: EditorSection | None = info.data.get("editor")
+        if scale.shard == "fsdp2" and editor is not None and editor.unshardable:
+            raise ValueError(f"shard: fsdp2 does not go with editor.{editor.unshardable}")
+        return scale
 
     @field_validator("dpo")
     @classmethod

@@ -34,8 +34,11 @@ from hpedit.rl.watchdog import Watchdog, end_with_launcher
 from hpedit.rl.world import Alone, World
 
 T = TypeVar("T")
+FIRST_PAUSE: Final = 0.0005
+LAST_PAUSE: Final = 0.05
+"""Seconds between two looks into the store, of a wait that begins and of a long one."""
 PATIENCE: Final = 0.5
-"""Seconds of one wait in the store between two looks at who has left."""
+"""Seconds between two looks at who has left."""
 MEETING: Final = timedelta(minutes=5)
 """For processes that are still to be started, or import their libraries."""
 SAVING: Final = 120.0
@@ -117,17 +120,21 @@ class Distributed:
         return [one for _, one in told]
 
     def _await(self, keys: Sequence[str]) -> None:
-        while True:
-            try:
-                self._store.wait(list(keys), timedelta(seconds=PATIENCE))
-                return
-            except dist.DistStoreError:
+        # By looks that become rarer: the store's own wait writes a warning whenever its time is up.
+        pause, looked = FIRST_PAUSE, time.monotonic()
+        while not self._store.check(list(keys)):
+            time.sleep(pause)
+            pause = min(1.3 * pause, LAST_PAUSE)
+            if time.monotonic() - looked > PATIENCE:
+                looked = time.monotonic()
                 stopping.waiting()
-                missing = [rank for rank, key in enumerate(keys) if not self._store.check([key])]
-                if any(self._store.check([f"left/{rank}"]) for rank in missing):
-                    # They will never come, so this round can be complete for nobody.
-                    stopping.ask(int(self._store.get("stop")))
-                    stopping.check()
+                self._check_left([rank for rank, key in enumerate(keys) if not self._store.check([key])])
+
+    def _check_left(self, missing: Sequence[int]) -> None:
+        """Stop too if one that is still missing has left: this round can be complete for nobody."""
+        if any(self._store.check([f"left/{rank}"]) for rank in missing):
+            stopping.ask(int(self._store.get("stop")))
+            stopping.check()
 
     def leave(self, stop: stopping.StopAsked) -> None:
         """Tell that this process stops; all but rank 0, which has saved by now, wait for that."""

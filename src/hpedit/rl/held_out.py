@@ -25,6 +25,7 @@ from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case
+from hpedit.rl import stopping
 from hpedit.rl.alarms import Alarm, find_alarms
 from hpedit.rl.early_stop import best_look, deciding, stop_reason
 from hpedit.rl.looks import ALARMS, BASE, FOLDER, LOOKS, HeldOutTable, Look, Values, figures, read_looks
@@ -207,6 +208,7 @@ class HeldOut:
 def _values(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image], done: int) -> list[float | None]:
     if not cases:
         return []
+    stopping.progress("held-out judge")
     scores = scorer.score(cases, images, [f"held-out-{done:06d}-{case.id}" for case in cases])
     return [score.value for score in scores]
 

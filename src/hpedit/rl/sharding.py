@@ -59,7 +59,7 @@ def forwards_marked(network: nn.Module | None) -> Iterator[None]:
 def wants_shards(recipe: Recipe) -> bool:
     """Whether the recipe, or where it leaves that open accelerate's configuration, asks for FSDP2."""
     if recipe.scale.shard != "auto":
-        return recipe.scale.shard == "fsdp2"
+        return recipe.scale.shard == "fsdp2"  # the recipe was checked where it was read
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
         return False
     version = os.environ.get("FSDP_VERSION", "1")
@@ -67,6 +67,11 @@ def wants_shards(recipe: Recipe) -> bool:
         raise HPEditError(
             f"accelerate's configuration asks for FSDP version {version}",
             hint="set fsdp_version to 2, or scale.shard in the recipe",
+        )
+    if recipe.editor.unshardable:
+        raise HPEditError(
+            f"accelerate's configuration asks for FSDP, but editor.{recipe.editor.unshardable} can't be sharded",
+            hint="set scale.shard to none",
         )
     return True
 

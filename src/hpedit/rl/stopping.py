@@ -35,8 +35,8 @@ class StopAsked(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
-        self.advice = ""
-        """One line for the user: how far the run is and how to continue it."""
+        self.advice = f"stopped by {self}"
+        """For the user, in a few words: by what, and how far the run is."""
 
     @property
     def code(self) -> int:

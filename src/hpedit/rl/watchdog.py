@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn
 
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from hpedit.rl import stopping
 from hpedit.store.atomic import atomic_write
@@ -105,6 +106,7 @@ class Watchdog:
             text += f"It could not be told to the others: {gone}\n"
         self._ending.set()
         _say(f"[rank {self.rank}] {text}")
+        _tell_launcher(error)
         time.sleep(TOLD)
         # Nothing may keep the process from ending, a judge that still answers or a group that can't be dissolved.
         timer = threading.Timer(5 * TOLD, os._exit, args=(1,))
@@ -231,6 +233,13 @@ def end_with_launcher() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, name="follow the launcher", daemon=True).start()
+
+
+def _tell_launcher(error: BaseException) -> None:
+    """Have torchrun's own summary show the error."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        with suppress(OSError):
+            get_error_handler().record_exception(error)
 
 
 def _watch(who: dict[str, Any]) -> int | None:
