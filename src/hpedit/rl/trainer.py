@@ -233,7 +233,7 @@ class _Training:
         cases = mine(self.world, range(len(self.cases)))
         with stage("encode", len(cases)) as advance:
             for number in cases:
-                stopping.progress("encoding")
+                stopping.safe_point("encoding")
                 self.editor.encode([self.cases[number]])
                 advance(1)
         self.world.gather(None)
