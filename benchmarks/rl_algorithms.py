@@ -31,6 +31,8 @@ from hpedit.mini.control import BATCH, train_control
 from hpedit.mini.world import World
 from hpedit.rate.exchange.files import read_responses
 from hpedit.records import Case
+from hpedit.report import charts
+from hpedit.report.charts import ForestRow, Interval, forest
 from hpedit.rl.cost import TRAINED
 from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[*SETTINGS, CONTROL], action="append")
     parser.add_argument("--set", action="append", default=[], help="train.learning_rate=1e-3, for trials")
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
+    parser.add_argument("--plot", type=Path, help="HTML file for a picture of the table")
     parser.add_argument("--write", action="store_true", help="keep the figures as the baseline")
     asked = parser.parse_args()
     rows = asked.only or [*SETTINGS, CONTROL]
@@ -78,6 +81,8 @@ def main() -> None:
                 study.do(name, seed)
     table = study.table(rows, asked.seeds)
     print(as_text(table))
+    if asked.plot:
+        atomic_write(asked.plot, as_page(table))
     if asked.write:
         atomic_write(BASELINE, dump_json(table))
 
@@ -222,6 +227,18 @@ def as_text(table: Mapping[str, Any]) -> str:
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         lines.append(f"| {name} | {' | '.join(cells)} | {row['iterations']:.0f} | {row['forwards']:,.0f} | {seconds} |")
     return "\n".join(lines)
+
+
+def as_page(table: Mapping[str, Any]) -> str:
+    """The gains as one picture, by the oracle and by the scorer."""
+    rows = [
+        ForestRow(name, Interval(row[key]["mean"], *(row[key]["ci95"] or (None, None))), group=words)
+        for key, words in (("oracle", "by the oracle"), ("score", "by the scorer, which gave the reward"))
+        for name, row in table["rows"].items()
+    ]
+    style = (Path(charts.__file__).parent / "style.css").read_text(encoding="utf-8")
+    picture = forest(rows, label="gains", axis="gain over the base, in points of 0-5")
+    return f"<!doctype html><meta charset=utf-8><style>{style}</style><main style='width:560px'>{picture}</main>"
 
 
 def interval(gain: Mapping[str, Any]) -> str:

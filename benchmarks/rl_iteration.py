@@ -271,12 +271,25 @@ def main() -> None:
     parser.add_argument("--scorer", type=Path, default=Path("runs/rl_iteration/scorer"))
     parser.add_argument("--arms", default=",".join((*KINDS, *OURS)))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--groups", type=int, default=12)
+    parser.add_argument("--groups", type=int, help="12 unless given")
     parser.add_argument("--group-size", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where to leave the figures")
     parser.add_argument("--write", action="store_true", help="keep them as the baseline")
+    full = parser.add_argument_group("the real architecture", "groups are 2 unless given")
+    full.add_argument("--full-architecture", action="store_true")
+    full.add_argument("--smoke", action="store_true", help="one narrow layer on the CPU")
+    full.add_argument("--layers", type=int, default=60)
+    full.add_argument("--micro-batch", type=int, default=8)
+    full.add_argument("--shared-noise", action="store_true")
+    full.add_argument("--compile", action="store_true", help="compile the repeated block")
     asked = parser.parse_args()
+    if asked.full_architecture:
+        import full_architecture
+
+        asked.groups = asked.groups or 2
+        return full_architecture.run(asked)
+    asked.groups = asked.groups or 12
     torch.set_num_threads(asked.threads)
     result = measure(
         asked.arms.split(","), ready_scorer(asked.scorer),
@@ -287,6 +300,7 @@ def main() -> None:
         atomic_write(asked.json, json.dumps(result, indent=1))
     if asked.write:
         atomic_write(BASELINE, dump_json({key: value for key, value in result.items() if key != "turns"}))
+    return None
 
 
 if __name__ == "__main__":

@@ -30,13 +30,12 @@ SERVE, STORE = "hpedit rate serve", "votes.sqlite"
 def blocks() -> tuple[dict[str, str], list[str]]:
     """Files that the page gives, by name, and the commands that it gives, in its order."""
     files, commands = {}, []
-    for block in re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", PAGE.read_text(), flags=re.MULTILINE):
-        text = re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip("\n")
-        for part in re.split(r"\n(?=# [a-z]+\.(?:py|yaml)\n|hpedit )", text):
-            if named := re.match(r"# ([a-z]+\.(?:py|yaml))\n", part):
-                files[named[1]] = part
-            elif part.startswith("hpedit "):
-                commands.append(part)
+    for text in re.findall(r"^```[a-z]*\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL):
+        if named := re.match(r"# ([a-z]+\.(?:py|yaml))\n", text):
+            files[named[1]] = text
+        else:
+            parts = re.split(r"\n(?=hpedit |python )", text.strip("\n"))
+            commands += [part for part in parts if part.startswith("hpedit ")]
     return files, commands
 
 

@@ -11,7 +11,7 @@ from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import edit_cases, group_by_size
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
-from hpedit.rl.rollout import collect, parts, replay
+from hpedit.rl.rollout import Draws, collect, parts, replay
 
 WORDS = "Replace the sky with a red one."
 SHAPES = {
@@ -147,12 +147,12 @@ def test_identity_4_T4_a_replay_with_the_same_chunk_repeats_every_bit(tiny, make
     editor = tiny(family, cfg)
     settings = RolloutSection(steps=3, window=1, window_start=(0, 1), group_size=3)
     cases = [make_case("a"), make_case("b", "add a very large green hat", seed=5)]
-    rollout = collect(editor, cases, settings, seed=0, iteration=0, chunk=4)
-    (batch,) = rollout.batches
-    for rows in parts(torch.arange(len(batch.edits)), batch.chunk):
-        with torch.no_grad():
-            again = replay(editor, batch, settings, 0, rows).log_prob
-        assert torch.equal(again, batch.log_prob[rows, 0])
+    rollout = collect(editor, cases, settings, Draws(0, 0, (0, 1)), chunk=2)
+    for batch in rollout.batches:
+        for rows in parts(torch.arange(len(batch.edits)), batch.chunk):
+            with torch.no_grad():
+                again = replay(editor, batch, settings, rows, torch.zeros_like(rows)).log_prob
+            assert torch.equal(again, batch.log_prob[rows, 0])
 
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0], ids=["unguided", "cfg"])
@@ -160,12 +160,13 @@ def test_identity_4_T4_holds_in_bfloat16(make_case, cfg):
     pipeline = KONTEXT.build().to(torch.bfloat16)
     editor = wrap(pipeline, KONTEXT.areas, fingerprint="half", cfg=cfg)
     settings = RolloutSection(steps=3, window=1, window_start=(0, 1), group_size=3)
-    (batch,) = collect(editor, [make_case()], settings, seed=0, iteration=0, chunk=2).batches
+    (batch,) = collect(editor, [make_case()], settings, Draws(0, 0, (0,)), chunk=2).batches
     assert editor.dtype == torch.bfloat16
     assert batch.path.dtype == torch.float32
     for rows in parts(torch.arange(3), batch.chunk):
         with torch.no_grad():
-            assert torch.equal(replay(editor, batch, settings, 0, rows).log_prob, batch.log_prob[rows, 0])
+            again = replay(editor, batch, settings, rows, torch.zeros_like(rows)).log_prob
+        assert torch.equal(again, batch.log_prob[rows, 0])
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

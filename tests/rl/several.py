@@ -95,6 +95,8 @@ def child(rank, size, port, recipe, faults, folder, silence):
     from hpedit.rl import watchdog
     from hpedit.rl.stopping import StopAsked
 
+    # A job in the background ignores SIGINT, and so would the processes that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     errors = os.open(folder / f"stderr-{rank}", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
     os.dup2(errors, 2)
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)

@@ -5,9 +5,13 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import picture
 from tests.rl import several
 
 from hpedit.editors.lora import WEIGHTS_NAME
+from hpedit.records import Case
+from hpedit.rl.group_log import read_groups
+from hpedit.store.tables import write_cases
 
 ALGORITHMS = {
     "flow_grpo": {"kl": 0.1, "inner_updates": 2},
@@ -58,6 +62,27 @@ def test_T7_two_processes_are_one_for_the_same_global_batch(outcome, tmp_path, a
         changes["dpo"] = {"pairs": str(several.write_pairs(tmp_path))}
     expected = outcome("one", 1, **changes)
     assert_same(outcome("two", 2, **changes), expected)
+
+
+@pytest.mark.slow
+def test_T7_two_processes_look_at_held_out_cases_and_record_groups_as_one_does(outcome, tmp_path):
+    held_out = [Case(f"held-{i}", "color", "make it red", (picture(seed=900 + i),), f"away-{i}") for i in range(3)]
+    write_cases(tmp_path / "held.parquet", held_out)
+    changes = {
+        "train": {"algorithm": "flow_grpo", "learning_rate": 2e-2, "ema": 0.0, "iterations": 4},
+        "evaluate": {"every": 2, "cases": str(tmp_path / "held.parquet")},
+        "log": {"groups_every": 1},
+    }
+    expected, found = outcome("one", 1, **changes)[0], outcome("two", 2, **changes)[0]
+    looks = [record for record in found if "held_out_n" in record]
+    assert [look["step"] for look in looks] == [2, 4]
+    first = next(record for record in expected if "held_out_n" in record)
+    for key in ("held_out_scorer", "held_out_scorer_gain", "held_out_saturation"):
+        assert looks[0][key] == pytest.approx(first[key], abs=0.02)
+    both = [read_groups(tmp_path / name / "groups" / "iteration_000001.parquet") for name in ("one", "two")]
+    one, two = ([row for rows in groups for row in rows] for groups in both)
+    assert [(row.id, row.case_id, row.sources) for row in one] == [(row.id, row.case_id, row.sources) for row in two]
+    assert [row.advantage for row in two] == pytest.approx([row.advantage for row in one], abs=1e-2)
 
 
 @pytest.mark.slow

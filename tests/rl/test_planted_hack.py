@@ -11,6 +11,7 @@ import pytest
 
 from hpedit.bench.alarms import saturation
 from hpedit.demo import DemoSize, demo_recipe
+from hpedit.mini.oracle import score_edit
 from hpedit.records import Score
 from hpedit.rl.trainer import train
 from hpedit.store.atomic import read_jsonl
@@ -26,6 +27,16 @@ class LovesSaturation:
     def score(self, cases, images, edit_ids=None):  # noqa: ARG002
         values = [5 * saturation(np.asarray(image, dtype=np.float64) / 255) for image in images]
         return [Score(name, "loves", value) for name, value in zip(edit_ids, values, strict=True)]
+
+
+class KnowsTheTarget:
+    """The oracle as a reward: whatever it likes is better."""
+
+    fingerprint = "oracle"
+
+    def score(self, cases, images, edit_ids=None):
+        values = [score_edit(case, image) for case, image in zip(cases, images, strict=True)]
+        return [Score(name, "oracle", value) for name, value in zip(edit_ids, values, strict=True)]
 
 
 @pytest.fixture
@@ -55,17 +66,17 @@ def test_T13_a_scorer_that_loves_saturation_raises_the_alarm(post_train, caplog)
         result, alarms = post_train(LovesSaturation())
     last = result.metrics[-1]
     assert last["held_out_scorer_gain"] > 0
-    assert {"saturation", "oracle"} & {line["kind"] for line in alarms}, json.dumps(last)
+    assert {"saturation", "oracle"} <= {line["kind"] for line in alarms}, json.dumps(last)
     assert last["alarms"] > 0
     assert "ALARM at iteration" in caplog.text
     assert "ALARM at iteration" in (result.folder / "log.txt").read_text()
 
 
 @pytest.mark.slow
-def test_T13_an_honest_judge_raises_none(post_train):
-    from hpedit.scorer.backends.load import load_judge
-    from hpedit.scorer.plain import PlainScorer
-
-    result, alarms = post_train(PlainScorer(load_judge("mini")))
-    assert result.metrics[-1]["held_out_oracle_gain"] > 0, "it is an honest run only if the edits got better"
+def test_T13_a_reward_that_knows_the_right_edit_raises_none(post_train):
+    """So short a run learns hardly anything from it: that all may drift a little is what must stay quiet."""
+    result, alarms = post_train(KnowsTheTarget())
+    looks = [record for record in result.metrics if "held_out_n" in record]
+    assert [look["step"] for look in looks] == [4, 8]
+    assert all(look["held_out_oracle_gain"] != 0 for look in looks)
     assert not alarms

@@ -116,7 +116,7 @@ def train(
         bool, typer.Option("--resume", help="Refuse to start anew if there is nothing to continue.")
     ] = False,
 ) -> None:
-    """Post-train an editor by Flow-GRPO.
+    """Post-train an editor.
 
     The same command continues a run that was stopped. SIGINT and SIGTERM save first; a second one leaves at once.
     """
@@ -148,7 +148,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of a training run, finished or not.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the pages; none takes report/ in the run.")] = None,
 ) -> None:
-    """Write the pages of a training run: alarms, held-out gains, curves, groups."""
+    """Write the pages of a training run."""
     from hpedit.report.train_page import write_train_page
 
     typer.echo(str(write_train_page(run, out, command=typed_command())))

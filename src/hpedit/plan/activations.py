@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpedit.plan.architecture import FLUX, Architecture, Linear, Tokens
+from hpedit.plan.architecture import Architecture, Linear, Tokens
 
 FLOAT = 4
 """bytes of float32."""

@@ -8,6 +8,7 @@ Pictures above 384 px are reduced, and only the first and the newest records are
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
@@ -78,10 +79,12 @@ class GroupLog:
         if done % every and done not in (1, self.recipe.train.iterations):
             return {}
         rows = list(_rows(made, self.recipe.rollout.group_size)) if made is not None else []
-        everybody = sorted((row for part in self.world.gather(rows) for row in part), key=lambda row: row["group"])
+        everybody = [row for part in self.world.gather(rows) for row in part]
         if everybody and self.world.rank == 0:
+            everybody.sort(key=lambda row: str(row["id"]))
             self.folder.mkdir(exist_ok=True)
-            write_table(self.folder / f"iteration_{done:06d}.parquet", COLUMNS, ((row["id"], row) for row in everybody))
+            keyed = ((row["id"], _with_pictures(row)) for row in everybody)
+            write_table(self.folder / f"iteration_{done:06d}.parquet", COLUMNS, keyed)
             self._retire()
         return {}
 
@@ -112,7 +115,7 @@ def _rows(made: Experience, size: int) -> Iterator[dict[str, Any]]:
                 "task": case.task,
                 "instruction": case.instruction,
                 **(_sources(case) if member == 0 else {}),
-                "image": _cell(made.images[edit]),
+                "image": _encoded(made.images[edit]),
                 "scores": _scores_text(made.scores[edit]),
                 "advantage": float(made.values[edit]),
                 "state": state,
@@ -120,7 +123,7 @@ def _rows(made: Experience, size: int) -> Iterator[dict[str, Any]]:
 
 
 def _sources(case: Case) -> dict[str, Any]:
-    return {name: _cell(image) for name, image in zip(SOURCES, case.sources, strict=False)}
+    return {name: _encoded(image) for name, image in zip(SOURCES, case.sources, strict=False)}
 
 
 def _scores_text(scores: Scores) -> str:
@@ -138,7 +141,14 @@ def _scores_text(scores: Scores) -> str:
     return json.dumps(said, ensure_ascii=False, allow_nan=False)
 
 
-def _cell(image: Image.Image) -> dict[str, bytes | None]:
+def _with_pictures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its pictures as cells."""
+    pictures = {name: base64.b64decode(row[name]) for name in (*SOURCES, "image") if name in row}
+    return {**row, **{name: {"bytes": data, "path": None} for name, data in pictures.items()}}
+
+
+def _encoded(image: Image.Image) -> str:
+    """The picture, reduced if it is large, as text: what is gathered from other processes travels as JSON."""
     buffer = io.BytesIO()
     if max(image.size) <= LOSSLESS_UP_TO:
         image.save(buffer, "PNG")
@@ -146,7 +156,7 @@ def _cell(image: Image.Image) -> dict[str, bytes | None]:
         small = image.convert("RGB")
         small.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         small.save(buffer, "JPEG", quality=88)
-    return {"bytes": buffer.getvalue(), "path": None}
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _row_of(row: Mapping[str, Any]) -> GroupRow:

@@ -94,13 +94,13 @@ class HeldOut:
             look = self._look(done)
         self.table.looks.append(look)
         alarms = find_alarms(self.table, self._rewards(), MAIN) if self.world.rank == 0 else []
-        alarms = self.world.gather(alarms)[0]
+        standing = self.world.gather(len(alarms))[0]
         if self.world.rank == 0:
             append_jsonl(self.path / FOLDER / LOOKS, asdict(look))
             self._keep_best(done)
             self._raise(alarms)
         record = figures(self.table, look)
-        return record | {"alarms": float(len(alarms)), "seconds_evaluate": time.perf_counter() - began}
+        return record | {"alarms": float(standing), "seconds_evaluate": time.perf_counter() - began}
 
     def finish(self) -> dict[str, int]:
         """Make the policy's average what is to be exported; says which iterations were best and are exported."""

@@ -22,8 +22,9 @@ from hpedit.rl.advantage import Advantages, combined_advantages
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.cost import passes
+from hpedit.rl.joining import join
 from hpedit.rl.rewards import MAIN, Judging, Rewards, Scores, check_scorable, rewards_of
-from hpedit.rl.rollout import Batch, Draws, collect, join
+from hpedit.rl.rollout import Batch, Draws, collect
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.tally import Tally
 from hpedit.rl.update import DEVIATION, finish_step

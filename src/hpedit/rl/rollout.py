@@ -4,20 +4,20 @@ Of the sampling steps a window of w is stochastic, the rest are ODE steps; the l
 by a group and drawn from (seed, iteration, group): windows drawn per edit have collapsed public runs, a window fixed
 for the run sees only a part of the schedule. With w = 0 all is ODE, as DiffusionNFT and DPO want it.
 
-A wave of whole groups goes through three phases, each row at its own step: the ODE steps before its window (one row a
-group where a group shares its noise), the window, the rest. Waves are decoded one after the other, so that judging can
-begin while the next is sampled.
+The rows of a wave of whole groups take their steps together, so that forwards are full: some in their window, others
+before or behind it. Where a group shares its noise, the steps before its window are computed once, for one row; all
+rows then begin at their windows. Waves are decoded one after the other, so that judging can begin while the next is
+sampled.
 
-Every forward inside a window has the same shape: a short one is filled up with repeats of its last row, which are
-thrown away. Matrix kernels choose their order of summation by shape, so replaying under unchanged weights repeats the
-same floating-point sums.
+Every forward with a row in its window has the same shape: a short one is filled up with repeats of its last row, which
+are thrown away. Matrix kernels choose their order of summation by shape, so replaying under unchanged weights repeats
+the same floating-point sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -27,46 +27,8 @@ from hpedit.editors.protocol import Conditioning, Editor
 from hpedit.editors.sampling import group_by_size
 from hpedit.records import Case
 from hpedit.rl.flow_sde import Step, sde_step
+from hpedit.rl.rollout_settings import RolloutSettings
 from hpedit.rl.seeds import derive_seed, generator
-
-
-class RolloutSettings(Protocol):
-    """The `rollout` section of a recipe, as far as it is needed here."""
-
-    @property
-    def steps(self) -> int:
-        """Sampling steps."""
-        ...
-
-    @property
-    def dynamics(self) -> str:
-        """A key of `hpedit.rl.flow_sde.STOCHASTIC`."""
-        ...
-
-    @property
-    def noise(self) -> float:
-        """Noise level a."""
-        ...
-
-    @property
-    def window(self) -> int:
-        """Stochastic steps."""
-        ...
-
-    @property
-    def window_start(self) -> tuple[int, int]:
-        """First and last step at which the window may start."""
-        ...
-
-    @property
-    def group_size(self) -> int:
-        """Edits of one case."""
-        ...
-
-    @property
-    def shared_noise(self) -> bool:
-        """Whether a group starts from one noise; its ODE steps before the window are then computed once."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +154,16 @@ class _Plan:
     keep_mu: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """See `Batch`; `noise` (n, w, N, C) is what the stochastic steps are drawn with."""
+
+    noise: Tensor
+    path: Tensor
+    log_prob: Tensor
+    mu: Tensor | None
+
+
 class _Wave:
     """A few whole groups from noise to clean latents; it lives for one call of `run`."""
 
@@ -219,30 +191,51 @@ class _Wave:
     def run(self) -> Batch:
         """Sample, and keep what the update needs."""
         x = self._before_window(self._initial_noise())
-        n, w, shape = len(self.edits), self.window, x.shape[1:]
-        noise = torch.stack([self._window_noise(*key, shape=(w, *shape)) for key in self.keys]).to(x.device)
-        path, log_prob = x.new_empty((n, w + 1, *shape)), x.new_empty((n, w))
-        mu = x.new_empty((n, w, *shape)) if self.plan.keep_mu else None
-        path[:, 0] = x
-        for slot in range(w):
-            s, s_next = self.levels[self.start + slot], self.levels[self.start + slot + 1]
-            v = self._velocity(x, s, torch.arange(n), filled=True)
-            step = sde_step(x, v, s, s_next, self.settings.noise, kind=self.settings.dynamics, z=noise[:, slot])
-            path[:, slot + 1], log_prob[:, slot], x = step.x_next, step.log_prob, step.x_next
-            if mu is not None:
-                mu[:, slot] = step.mu
-        x = self._ode(x, self.start + w, torch.full_like(self.start, self.settings.steps), torch.arange(n))
+        begin = self.start if self.shared else torch.zeros_like(self.start)
+        kept = self._storage(x)
+        for k in range(self.settings.steps - int(begin.min())):
+            rows = (begin + k < self.settings.steps).nonzero()[:, 0]
+            self._step(x, rows, begin[rows] + k, kept)
         plan = self.plan
         return Batch(
-            self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, path, log_prob, mu, x,
-            self.chunk,
+            self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, kept.path, kept.log_prob,
+            kept.mu, x, self.chunk,
         )  # fmt: skip
 
+    def _storage(self, x: Tensor) -> _Kept:
+        n, w, shape = len(self.edits), self.window, x.shape[1:]
+        return _Kept(
+            noise=torch.stack([self._window_noise(*key, shape=(w, *shape)) for key in self.keys]).to(x.device),
+            path=x.new_empty((n, w + 1, *shape)),
+            log_prob=x.new_empty((n, w)),
+            mu=x.new_empty((n, w, *shape)) if self.plan.keep_mu else None,
+        )
+
+    def _step(self, x: Tensor, rows: Tensor, step: Tensor, kept: _Kept) -> None:
+        """Move the rows `rows` (j,) of x, which are at the steps `step` (j,), by one step: stochastic in the window."""
+        slot = step - self.start[rows]
+        inside = ((slot >= 0) & (slot < self.window)).nonzero()[:, 0]
+        place, s, s_next = rows.to(x.device), self.levels[step], self.levels[step + 1]
+        before = x[place]
+        v = self._velocity(before, s, rows, filled=len(inside) > 0)
+        if len(inside) < len(rows):
+            x[place] = sde_step(before, v, s, s_next, 0.0, kind="ode").x_next
+        if len(inside):
+            here, row, at = (index.to(x.device) for index in (inside, rows[inside], slot[inside]))
+            drawn = sde_step(
+                before[here], v[here], s[inside], s_next[inside], self.settings.noise,
+                kind=self.settings.dynamics, z=kept.noise[row, at],
+            )  # fmt: skip
+            kept.path[row, at], kept.path[row, at + 1], x[row] = before[here], drawn.x_next, drawn.x_next
+            kept.log_prob[row, at] = drawn.log_prob
+            if kept.mu is not None:
+                kept.mu[row, at] = drawn.mu
+
     def _before_window(self, x: Tensor) -> Tensor:
-        """The ODE steps up to each row's window; of a group that shares its noise only the first row is computed."""
-        rows = torch.arange(len(self.edits))
+        """Where a group shares its noise, the ODE steps up to its window, computed for its first row alone."""
         if not self.shared:
-            return self._ode(x, torch.zeros_like(self.start), self.start, rows)
+            return x
+        rows = torch.arange(len(self.edits))
         x = self._ode(x, torch.zeros_like(self.start), self.start, rows[self.member == 0])
         return x[(rows - self.member).to(x.device)]
 
@@ -278,31 +271,6 @@ class _Wave:
     def _window_noise(self, group: int, member: int, shape: tuple[int, ...]) -> Tensor:
         draws = self.plan.draws
         return torch.randn(shape, generator=generator(draws.seed, "window noise", draws.iteration, group, member))
-
-
-def join(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches of one bucket and one shape of forwards as one: their rows then fill each other's last forwards."""
-    alike: dict[tuple[int, int], list[Batch]] = {}
-    for batch in batches:
-        alike.setdefault((id(batch.conditioning), batch.chunk), []).append(batch)
-    return [several[0] if len(several) == 1 else _joined(several) for several in alike.values()]
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    def together(name: str) -> Tensor:
-        return torch.cat([getattr(batch, name) for batch in batches])
-
-    return replace(
-        batches[0],
-        edits=together("edits"),
-        keys=tuple(key for batch in batches for key in batch.keys),
-        group=together("group"),
-        start=together("start"),
-        path=together("path"),
-        log_prob=together("log_prob"),
-        mu=None if batches[0].mu is None else together("mu"),
-        clean=together("clean"),
-    )
 
 
 def parts(rows: Tensor, chunk: int) -> list[Tensor]:

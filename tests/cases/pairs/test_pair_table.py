@@ -11,8 +11,9 @@ from tests.conftest import picture
 from tests.rate.answered_store import answer, undo
 from typer.testing import CliRunner
 
+from hpedit.cases.pairs import table
 from hpedit.cases.pairs.decide import PairRules
-from hpedit.cases.pairs.table import build_pairs, read_pairs, read_weights
+from hpedit.cases.pairs.table import build_pairs, lazy_pairs, read_pairs, read_weights
 from hpedit.cli import app
 from hpedit.errors import HPEditError
 from hpedit.rate.exchange.records import Response
@@ -54,6 +55,21 @@ def test_what_is_written_is_read_back_pixel_by_pixel(tmp_path):
     assert second.rejected.tobytes() == EDITS[2].image.tobytes()
     assert [image.tobytes() for image in second.case.sources] == [image.tobytes() for image in CASES[1].sources]
     assert (second.case.category, second.case.licence, second.case.source_id) == ("cup", "cc0", "photo-1")
+
+
+def test_lazy_pairs_are_the_same_and_are_decoded_when_they_are_asked_for(tmp_path, monkeypatch):
+    _, out = build(tmp_path)
+    told = [(pair.case.id, pair.preference, pair.chosen.tobytes()) for pair in read_pairs(out)]
+    pairs = lazy_pairs(out)
+    decoded = []
+    decode = table.decode_cell
+    monkeypatch.setattr(table, "decode_cell", lambda cell, name: (decoded.append(name), decode(cell, name))[1])
+    assert len(pairs) == 3
+    assert not decoded
+    assert (pairs[2].case.id, pairs[2].preference, pairs[2].chosen.tobytes()) == told[2]
+    assert len(decoded) == 4, "two sources and two edits of one pair"
+    with pytest.raises(HPEditError, match="lacks the columns"):
+        lazy_pairs(tmp_path / "cases.parquet")
 
 
 def test_hugging_face_datasets_shows_the_pictures(tmp_path):
