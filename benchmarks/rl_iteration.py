@@ -142,14 +142,19 @@ def make_arm(name: str, cases: list[Case], scorer: Scorer, groups: int, size: in
     return make(name, editor, cases, scorer, recipe_of(OURS.get(name, {}), groups=groups, size=size, seed=seed))
 
 
+def clocks() -> dict[str, float]:
+    """Seconds: on the wall, of all threads at work, and of this one, in which all but the judge runs."""
+    return {"wall": time.perf_counter(), "cpu": time.process_time(), "own": time.thread_time()}
+
+
 def turn(arm: Arm) -> dict[str, Any]:
     """One iteration of an arm, measured."""
     with counted_rows(arm.editor.pipeline.transformer) as rows:
-        wall, cpu = time.perf_counter(), time.process_time()
+        began = clocks()
         phases = arm.iterate(arm.done)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        spent = {name: now - began[name] for name, now in clocks().items()}
     arm.done += 1
-    return {"wall": wall, "cpu": cpu, "plain": rows.plain, "trained": rows.trained, **phases}
+    return {**spent, "plain": rows.plain, "trained": rows.trained, **phases}
 
 
 def flops_per_row(arm: Arm, cases: list[Case], rows: int = 12) -> tuple[float, float]:
@@ -185,11 +190,12 @@ def summary(turns: list[dict[str, Any]], arm: Arm, flops: tuple[float, float], c
     return {
         "seconds_per_image": middle("wall") / n,
         "cpu_seconds_per_image": middle("cpu") / n,
+        "own_cpu_seconds_per_image": middle("own") / n,
         "forwards_per_image": (plain + 3 * trained) / len(turns) / n,
         "shares": {phase: seconds / wall for phase, seconds in spent.items()},
         "judge_thread_seconds": middle("judge_thread"),
-        # Of all CPU seconds, the judge's and the encoders' included: nothing is taken out in our favour.
-        "mfu": work / sum(turn["cpu"] for turn in turns) / ceiling,
+        # Of all that this thread did, encoding and decoding included.
+        "mfu": work / sum(turn["own"] for turn in turns) / ceiling,
         "gflop_per_image": work / len(turns) / n / 1e9,
     }
 
@@ -229,25 +235,25 @@ def measure(names: list[str], scorer: Scorer, *, repeats: int, groups: int, size
     for arm in arms:
         result["arms"][arm.name]["peak_mb"] = memory[arm.name] / 2**20
     for ours in (name for name in names if name in OURS):
-        result["arms"][ours]["times_slower"] = {key: ratios(turns, ours, key) for key in ("wall", "cpu")}
+        result["arms"][ours]["times_slower"] = {key: ratios(turns, ours, key) for key in ("wall", "cpu", "own")}
     return result
 
 
 def table(result: dict[str, Any]) -> str:
     """80 columns at most."""
     lines = [
-        f"{'':14}{'s/image':>8}{'cpu s':>8}{'forwards':>9}{'encode':>7}{'rollout':>8}{'judge':>6}{'train':>6}"
-        f"{'MFU':>6}{'MB':>6}"
+        f"{'':14}{'s/image':>8}{'cpu s':>7}{'own':>7}{'forwards':>9}{'enc':>5}{'roll':>5}{'judg':>5}{'trn':>5}"
+        f"{'MFU':>5}{'MB':>5}"
     ]
     for name, arm in result["arms"].items():
         shares = [f"{arm['shares'][phase]:.0%}" for phase in PHASES]
         lines.append(
-            f"{name:14}{arm['seconds_per_image']:8.4f}{arm['cpu_seconds_per_image']:8.4f}"
-            f"{arm['forwards_per_image']:9.1f}{shares[0]:>7}{shares[1]:>8}{shares[2]:>6}{shares[3]:>6}"
-            f"{arm['mfu']:6.2f}{arm['peak_mb']:6.0f}"
+            f"{name:14}{arm['seconds_per_image']:8.4f}{arm['cpu_seconds_per_image']:7.4f}"
+            f"{arm['own_cpu_seconds_per_image']:7.4f}{arm['forwards_per_image']:9.1f}{shares[0]:>5}{shares[1]:>5}{shares[2]:>5}{shares[3]:>5}"
+            f"{arm['mfu']:5.2f}{arm['peak_mb']:5.0f}"
         )
     for name, arm in result["arms"].items():
-        for key in ("wall", "cpu") if "times_slower" in arm else ():
+        for key in ("wall", "cpu", "own") if "times_slower" in arm else ():
             said = ", ".join(f"{other} {x:.2f}" for other, x in arm["times_slower"][key].items() if other in KINDS)
             if said:
                 lines.append(f"{name} is faster ({key}): {said}")
