@@ -25,8 +25,11 @@ from PIL import Image
 from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
 from hpedit.config import Recipe
-from hpedit.editors.protocol import Conditioning
-from hpedit.editors.qwen_image_edit import ImageAreas, QwenImageEdit
+from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.load import wrap
+from hpedit.editors.placement import compile_blocks
+from hpedit.editors.protocol import Conditioning, Prompt
+from hpedit.editors.sizes import ImageAreas
 from hpedit.mini import architecture as mini
 from hpedit.mini.tokenizer import build_tokenizer
 from hpedit.records import Case, Score
@@ -94,7 +97,7 @@ def random_transformer(shape: Shape, device: torch.device, dtype: torch.dtype) -
     return transformer
 
 
-def build_editor(shape: Shape, device: torch.device, dtype: torch.dtype) -> QwenImageEdit:
+def build_editor(shape: Shape, device: torch.device, dtype: torch.dtype) -> DiffusersEditor:
     """The editor around it, with the real VAE's architecture; the miniature's text encoder only fills its place."""
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
@@ -107,7 +110,7 @@ def build_editor(shape: Shape, device: torch.device, dtype: torch.dtype) -> Qwen
         transformer=random_transformer(shape, device, dtype),
     )
     side = shape.resolution
-    editor = QwenImageEdit(pipeline, ImageAreas(side, side * side, side * side), fingerprint="random")
+    editor = wrap(pipeline, ImageAreas(side, side * side, side * side), fingerprint="random")
     grid, channels = side // (pipeline.vae_scale_factor * 2), pipeline.transformer.config.in_channels
 
     def encode(cases: Sequence[Case]) -> Conditioning:
@@ -115,7 +118,7 @@ def build_editor(shape: Shape, device: torch.device, dtype: torch.dtype) -> Qwen
         text = torch.stack([torch.randn(TEXT_TOKENS, shape.joint, generator=draw) for draw in draws])
         source = torch.stack([torch.randn(grid * grid, channels, generator=draw) for draw in draws])
         mask = torch.ones(len(cases), TEXT_TOKENS, dtype=torch.bool, device=device)
-        return Conditioning(text.to(device, dtype), mask, source.to(device, dtype), ((grid, grid),) * 2)
+        return Conditioning(Prompt(text.to(device, dtype), mask), source.to(device, dtype), ((grid, grid),) * 2)
 
     editor.encode = encode  # type: ignore[method-assign]
     return editor
@@ -164,7 +167,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     editor.add_lora(recipe.lora, 0)
     editor.set_checkpointing(True)
     if asked.compile:
-        editor.pipeline.transformer.compile_repeated_blocks(dynamic=True)
+        compile_blocks(editor.pipeline.transformer)
     policy = Policy(editor, recipe.train)
     picture = Image.new("RGB", (shape.resolution,) * 2)
     cases = [Case(f"case-{i}", "color", "make it red", (picture,), f"photo-{i}") for i in range(2 * asked.groups)]
