@@ -47,9 +47,9 @@ class EditorSection(Section):
     """The frozen weights as they are, or in 8 bits by bitsandbytes (on a GPU): half the memory of bfloat16."""
     compile: bool = False
     """Compile the transformer's blocks, the same graph in rollout and replay: worth it for hundreds of forwards."""
-    offload_encoders: bool = False
-    """Encode all cases before the first iteration and then move text encoders and the VAE's encoder to the CPU: some
-    16 GB less on the GPU for Qwen-Image-Edit-2509. Encoded cases stay in the run's folder."""
+    offload_encoders: Literal["auto", "on", "off"] = "auto"
+    """Encode the cases of the run before its first iteration and then move text encoders and the VAE's encoder to the
+    CPU: some 16 GB less on the GPU for Qwen-Image-Edit-2509; auto is on for a GPU alone. offline_dpo keeps them."""
     device: Text = "auto"
     """auto, cpu, mps, cuda or cuda:N; auto takes the first accelerator there is."""
 
@@ -57,6 +57,11 @@ class EditorSection(Section):
     def unshardable(self) -> str:
         """The setting that FSDP2 has not been made to work with, if there is one."""
         return "base: 8bit" if self.base == "8bit" else "compile: true" if self.compile else ""
+
+    @field_validator("offload_encoders", mode="before")
+    @classmethod
+    def _takes_true_and_false(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     @field_validator("device")
     @classmethod

@@ -17,6 +17,7 @@ from hpedit.rate.exchange.records import Response
 from hpedit.records import Edit
 from hpedit.rl import inputs
 from hpedit.rl.algorithms import ALGORITHMS
+from hpedit.rl.rollout import Draws, collect
 from hpedit.rl.trainer import train
 from hpedit.store.tables import write_cases, write_edits
 
@@ -97,22 +98,31 @@ def test_nfts_old_policy_follows_the_current_one_slowly(start):
         old = now
 
 
-def test_nft_makes_its_edits_with_the_old_policy(start, tiny_editor):
-    """The old policy never moves: every iteration samples with the base, whatever the policy has become."""
+def test_nft_makes_its_edits_with_the_old_policy(start, make_recipe, tiny_editor, training_cases, tmp_path):
+    """The old policy never moves: the second iteration samples with the base, whatever the policy has become."""
     seen = []
 
     class Spy(RednessScorer):
         def score(self, cases, images, edit_ids=None):
-            seen.append([np.asarray(image) for image in images])
+            seen.append(([case.id for case in cases], images))
             return super().score(cases, images, edit_ids)
 
     nft = NFTSection(old_decay_rate=1e9, old_decay=1.0 - 1e-12)
-    train = {"algorithm": "nft", "iterations": 2, "learning_rate": 0.5}
-    start(scorer=Spy(), train=train, update={"nft": nft})
+    recipe = make_recipe(tmp_path / "run", train={"algorithm": "nft", "iterations": 2, "learning_rate": 0.5})
+    start(recipe, scorer=Spy(), update={"nft": nft})
+    ids, images = seen[1]
+    by_id = {case.id: case for case in training_cases}
+    cases = [by_id[name] for name in ids[::4]]
+
+    def edits():
+        draws = Draws(recipe.seed, 1, (0, 1))
+        made = collect(tiny_editor, cases, recipe.rollout, draws, chunk=8, stochastic=False)
+        return [np.asarray(image) for image in made.images]
+
     with tiny_editor.lora_disabled():
-        base = tiny_editor.fingerprint
-    assert tiny_editor.fingerprint != base
-    assert seen[0][0].shape == seen[1][0].shape
+        base = edits()
+    assert all((np.asarray(image) == edit).all() for image, edit in zip(images, base, strict=True))
+    assert any((one != other).any() for one, other in zip(edits(), base, strict=True)), "the policy has moved"
 
 
 def test_silent_groups_are_replaced_by_others(make_recipe, tiny_editor, make_case, tmp_path):

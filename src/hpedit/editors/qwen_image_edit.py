@@ -7,7 +7,7 @@ that picture at the same size, and so `condition_area` follows `source_area` by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
@@ -18,9 +18,6 @@ from hpedit.editors.guidance import Rule
 from hpedit.editors.protocol import Conditioning, Grid, Prompt
 from hpedit.editors.sizes import ImageAreas, dimensions
 from hpedit.records import Case
-
-if TYPE_CHECKING:
-    pass
 
 
 class QwenEdit:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from hpedit.config import Recipe
 from hpedit.plan.architecture import Architecture
@@ -28,6 +27,8 @@ class Layout:
     """Whether the base is cut into as many parts as there are GPUs (FSDP)."""
     recomputes: bool = True
     """Whether activations are computed again in the backward pass: the editor does so on CUDA."""
+    encoders_leave: bool = True
+    """Whether text encoders are on the accelerator only while cases are encoded."""
 
     @property
     def element(self) -> int:
@@ -62,15 +63,15 @@ def layout_of(recipe: Recipe, gpus: int, *, accelerator: bool, recomputes: bool)
         accelerator: Whether it runs on one.
         recomputes: Whether activations are recomputed where the recipe leaves it open.
     """
-    said: Mapping[str, Any] = recipe.resolved()
-    told = {"on": True, "off": False}.get(said["train"].get("checkpointing", "auto"))
-    editor, shard = said["editor"], (said.get("scale") or {}).get("shard", "none")
+    told = {"on": True, "off": False}
+    shard = recipe.scale.shard
     by_accelerate = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     return Layout(
         gpus=gpus,
         accelerator=accelerator,
-        dtype=editor["dtype"],
-        base=editor.get("base", "full"),
+        dtype=recipe.editor.dtype,
+        base=recipe.editor.base,
         shard=shard == "fsdp2" or (shard == "auto" and by_accelerate),
-        recomputes=recomputes if told is None else told,
+        recomputes=told.get(recipe.train.checkpointing, recomputes),
+        encoders_leave=not recipe.offline and told.get(recipe.editor.offload_encoders, accelerator),
     )

@@ -117,9 +117,15 @@ def account(
 def _weights(shape: EditorShape, layout: Layout) -> list[Item]:
     base, vae = layout.base_bytes(shape.architecture), shape.vae * layout.element
     encoders = shape.encoders * layout.element
+    later = 0 if layout.accelerator and layout.encoders_leave else encoders
     return [
         Item(f"base, {layout.describe()}", base, base, base),
-        Item("text encoders", encoders, *([0, 0] if layout.accelerator else [encoders, encoders])),
+        Item(
+            "text encoders",
+            encoders,
+            later,
+            later,
+        ),
         Item("VAE", vae, vae, vae),
     ]
 

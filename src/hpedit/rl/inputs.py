@@ -14,6 +14,7 @@ from hpedit.editors.protocol import TrainableEditor
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.rl.rewards import MAIN, Rewards
+from hpedit.rl.world import World
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.lazy import LazyRows
@@ -69,14 +70,17 @@ def load_base(recipe: Recipe) -> TrainableEditor:
     )
 
 
-def load_cases(path: str, run: Path | None) -> Sequence[Case]:
-    """The training cases of a folder or table, read when they are drawn; where they stand is kept in the run's folder.
+def load_cases(recipe: Recipe, world: World) -> Sequence[Case]:
+    """The recipe's training cases, read when they are drawn; where they stand is kept in the run's folder.
 
-    Args:
-        path: Of the cases.
-        run: Folder of the run, in the process that writes there.
+    Rank 0 goes through the tables first, which are many GB, and the others read what it found.
     """
-    return lazy_cases(CasesFolder(path), run / CASES_INDEX if run else None)
+    if world.rank:
+        world.gather(None)
+    found = lazy_cases(CasesFolder(recipe.cases), Path(recipe.output) / CASES_INDEX)
+    if not world.rank:
+        world.gather(None)
+    return found
 
 
 def different_cases(cases: Sequence[Case]) -> Sequence[Case]:
@@ -88,6 +92,12 @@ def recomputes(recipe: Recipe, editor: TrainableEditor) -> bool:
     """Whether activations are computed again in the backward pass: on a GPU those of 60 blocks do not fit."""
     asked = recipe.train.checkpointing
     return editor.device.type == "cuda" if asked == "auto" else asked == "on"
+
+
+def encoders_leave(recipe: Recipe, editor: TrainableEditor) -> bool:
+    """Whether what only encoding needs goes to the CPU; offline DPO encodes pictures in every iteration."""
+    asked = recipe.editor.offload_encoders
+    return not recipe.offline and (editor.device.type == "cuda" if asked == "auto" else asked == "on")
 
 
 def load_rewards(recipe: Recipe, scorer: Scorer | None) -> Rewards:

@@ -12,11 +12,10 @@ from torch import Tensor
 from hpedit.cases.pairs.table import PreferencePair
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import group_by_size
-from hpedit.rl.algorithms.noised import draw_levels, draw_noise
+from hpedit.rl.algorithms.noised import draw_terms
 from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.cost import passes
-from hpedit.rl.rollout import parts
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.tally import Tally
 from hpedit.rl.update import finish_step
@@ -59,30 +58,21 @@ class Offline:
     def _accumulate(self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int) -> Tally:
         """Pairs of one size, by their numbers, each at a few noise levels."""
         recipe, editor, tally = self.recipe, self.setting.editor, Tally()
-        indices, chosen_pairs = list(named), list(named.values())
-        winners = editor.latents([pair.chosen for pair in chosen_pairs])
-        losers = editor.latents([pair.rejected for pair in chosen_pairs])
-        levels = editor.schedule(recipe.rollout.steps, conditioning)
-        terms = [
-            (row, float(t), number)
-            for row, index in enumerate(indices)
-            for number, t in enumerate(draw_levels(levels, recipe.dpo.levels, recipe.seed, iteration, index))
-        ]
-        for part in parts(torch.arange(len(terms)), max(1, recipe.train.micro_batch // 2)):
-            chosen = [terms[i] for i in part.tolist()]
-            rows = torch.tensor([row for row, _, _ in chosen])
-            place = rows.to(winners.device)
-            noise = [
-                draw_noise(winners.shape[1:], recipe.seed, iteration, indices[row], number) for row, _, number in chosen
-            ]
+        winners = editor.latents([pair.chosen for pair in named.values()])
+        losers = editor.latents([pair.rejected for pair in named.values()])
+        schedule, keys = editor.schedule(recipe.rollout.steps, conditioning), [(index,) for index in named]
+        weight = torch.tensor([pair.preference.weight for pair in named.values()])
+        shape, chunk = winners.shape[1:], max(1, recipe.train.micro_batch // 2)
+        for terms in draw_terms(schedule, recipe.dpo.levels, keys, shape, recipe.seed, iteration, chunk=chunk):
+            place = terms.items.to(winners.device)
             pairs = Pairs(
                 conditioning=conditioning,
-                group=rows,
+                group=terms.items,
                 winner=winners[place],
                 loser=losers[place],
-                noise=torch.stack(noise).to(winners.device),
-                t=torch.tensor([t for _, t, _ in chosen]),
-                weight=torch.tensor([chosen_pairs[row].preference.weight for row, _, _ in chosen]),
+                noise=terms.noise.to(winners.device),
+                t=terms.t,
+                weight=weight[terms.items],
             )
             tally.merge(accumulate_pairs(self.setting, pairs))
         return tally

@@ -82,7 +82,7 @@ class Online:
             made = self.last = self._sample(iteration, judging, clock)
             tally = self._first_pass(made, judging, iteration, clock)
             clock.seconds["judge"] = judging.seconds
-        everybody = sorted(group for part in self.world.gather(self._by_group(made)) for group in part)
+        everybody = self._everybody(made)
         counts = self.world.gather((len(made.replaced), made.forwards))
         update = self._steps(made, tally, iteration)
         self.algorithm.after_iteration(iteration)
@@ -201,7 +201,7 @@ class Online:
 
     def _set_advantages(self, made: Experience) -> None:
         """By the deviation of the whole batch, over all processes."""
-        everybody = sorted(group for part in self.world.gather(self._by_group(made)) for group in part)
+        everybody = self._everybody(made)
         found = self._advantages(everybody, "batch")
         size, place = self.recipe.rollout.group_size, {number: i for i, (number, *_) in enumerate(everybody)}
         for position in made.positions():
@@ -226,6 +226,10 @@ class Online:
             for p in made.positions()
             for scores in [made.scores[p * size : (p + 1) * size]]
         ]
+
+    def _everybody(self, made: Experience) -> list[Group]:
+        """The groups of all processes that count, in the order of their numbers."""
+        return sorted(group for part in self.world.gather(self._by_group(made)) for group in part)
 
     def _advantages(self, groups: Sequence[Group], std: str) -> Advantages:
         columns = {name: [r for _, rewards, _ in groups for r in rewards[name]] for name in self.rewards.weights}

@@ -9,7 +9,6 @@ An edit that one of the scorers can't score has no reward: it is left out and co
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -49,12 +48,9 @@ class Rewards:
 
 
 def rewards_of(scores: Sequence[Scores]) -> dict[str, list[float | None]]:
-    """Each reward's column: r = sigmoid(2 score - 5), None where there is no score or one that is no number."""
+    """Each reward's column: r = sigmoid(2 score - 5), None where there is no score."""
     return {
-        name: [
-            reward_from_score(value) if (value := one[name].value) is not None and math.isfinite(value) else None
-            for one in scores
-        ]
+        name: [None if (value := one[name].value) is None else reward_from_score(value) for one in scores]
         for name in scores[0]
     }
 
@@ -88,7 +84,7 @@ class Judging:
         future = self._worker.submit(self._score, list(cases), list(images), list(ids))
         self._futures |= {edit: (future, place) for place, edit in enumerate(edits)}
         if not self.overlap:
-            future.exception()  # waits; what it was is raised where scores are asked for
+            result_of(future)
 
     def scores(self, edits: Sequence[int]) -> list[Scores]:
         """Wait for the scores of these edits; what the scorer raised is raised here."""

@@ -190,9 +190,10 @@ class _Wave:
 
     def run(self) -> Batch:
         """Sample, and keep what the update needs."""
-        x = self._before_window(self._initial_noise())
-        begin = self.start if self.shared else torch.zeros_like(self.start)
-        kept = self._storage(x)
+        x = self._initial_noise()
+        kept, begin = self._storage(x), torch.zeros_like(self.start)
+        if self.shared:
+            x, begin = self._before_window(x, kept), self.start
         for k in range(self.settings.steps - int(begin.min())):
             rows = (begin + k < self.settings.steps).nonzero()[:, 0]
             self._step(x, rows, begin[rows] + k, kept)
@@ -231,25 +232,14 @@ class _Wave:
             if kept.mu is not None:
                 kept.mu[row, at] = drawn.mu
 
-    def _before_window(self, x: Tensor) -> Tensor:
+    def _before_window(self, x: Tensor, kept: _Kept) -> Tensor:
         """Where a group shares its noise, the ODE steps up to its window, computed for its first row alone."""
-        if not self.shared:
-            return x
         rows = torch.arange(len(self.edits))
-        x = self._ode(x, torch.zeros_like(self.start), self.start, rows[self.member == 0])
+        firsts = rows[self.member == 0]
+        for step in range(int(self.start.max())):
+            before = firsts[self.start[firsts] > step]
+            self._step(x, before, torch.full_like(before, step), kept)
         return x[(rows - self.member).to(x.device)]
-
-    def _ode(self, x: Tensor, begin: Tensor, end: Tensor, rows: Tensor) -> Tensor:
-        """Take the rows `rows` of x from step `begin` to step `end`, both (n,), by Euler steps."""
-        x = x.clone()
-        step = begin.clone()
-        while len(rows := rows[step[rows] < end[rows]]):
-            s, s_next = self.levels[step[rows]], self.levels[step[rows] + 1]
-            place = rows.to(x.device)
-            before = x[place]
-            x[place] = sde_step(before, self._velocity(before, s, rows), s, s_next, 0.0, kind="ode").x_next
-            step[rows] += 1
-        return x
 
     def _velocity(self, x: Tensor, s: Tensor, rows: Tensor, *, filled: bool = False) -> Tensor:
         """Velocities (j, N, C) of x (j, N, C), the rows `rows` of the wave."""

@@ -34,7 +34,16 @@ from hpedit.rl.faulty import FaultyStepError, keep_batch
 from hpedit.rl.group_log import GroupLog
 from hpedit.rl.held_out import HeldOut
 from hpedit.rl.held_out_cases import Watching, held_out_inputs, split_cases
-from hpedit.rl.inputs import check_enough, different_cases, load_base, load_cases, load_rewards, recomputes, run_inputs
+from hpedit.rl.inputs import (
+    check_enough,
+    different_cases,
+    encoders_leave,
+    load_base,
+    load_cases,
+    load_rewards,
+    recomputes,
+    run_inputs,
+)
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.policy import Policy
@@ -109,7 +118,7 @@ def train(
             if recipe.offline:
                 cases = []
             elif cases is None:
-                cases = load_cases(recipe.cases, run.path if run else None)
+                cases = load_cases(recipe, world)
             _Training(recipe, world, run, editor, cases, scorer, Watching(held_out, second_judge)).run(resume)
         elif editor is not None:
             editor.load_lora(Path(recipe.output) / "lora")
@@ -141,8 +150,9 @@ class _Training:
         check_enough(count, recipe)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
         self.policy = Policy(editor, recipe.train)
-        editor.set_checkpointing(recomputes(recipe, editor))
-        setting = Setting(recipe, editor, self.policy, recomputes(recipe, editor))
+        again = recomputes(recipe, editor)
+        editor.set_checkpointing(again)
+        setting = Setting(recipe, editor, self.policy, again)
         if wants_shards(recipe):
             lockstep = shard(editor, pairs[0].case if pairs else self.cases[0], world)
             setting = replace(setting, backward=lockstep.backward) if lockstep else setting
@@ -175,12 +185,15 @@ class _Training:
                 self.folder.drop_iterations_after(done)
                 tracker = open_tracker(recipe.log, self.folder.path, done)
                 stack.callback(tracker.close)
-            if recipe.editor.offload_encoders:
-                self._encode_all()
             self.held_out = self._look_at_base(done)
             observers = self._observers()
+            leaving = encoders_leave(recipe, self.editor)
+            if leaving:
+                self._encode_ahead(total - done)
             advance = stack.enter_context(stage("post-train", total, done=done)) if self.folder else None
             while done < total and not self._early():
+                if leaving:  # cases of a refill may have brought them back
+                    self.editor.offload_encoders()
                 record = {"step": done + 1, **self._iterate(done)}
                 self.policy.update_average(done)
                 for observer in observers:
@@ -228,16 +241,17 @@ class _Training:
             self.folder.log(stop.advice)
         raise stop
 
-    def _encode_all(self) -> None:
-        """Encode every case that is still to be encoded, each process its share; then the encoders leave the device."""
-        cases = mine(self.world, range(len(self.cases)))
+    def _encode_ahead(self, iterations: int) -> None:
+        """Encode the cases that so many iterations will draw, each process its share."""
+        ahead = CaseSampler(len(self.cases), self.recipe.seed, self.sampler.cursor)
+        drawn = {number for _ in range(iterations) for number in ahead.draw(self.recipe.rollout.groups)}
+        cases = mine(self.world, sorted(drawn))
         with stage("encode", len(cases)) as advance:
             for number in cases:
                 stopping.safe_point("encoding")
                 self.editor.encode([self.cases[number]])
                 advance(1)
         self.world.gather(None)
-        self.editor.offload_encoders()
 
     def _early(self) -> str | None:
         """Why the run ends before its last iteration; None while it should go on."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from hpedit.rl.algorithms.flow_grpo import FlowGRPO
 from hpedit.rl.algorithms.grpo_guard import GRPOGuard
 from hpedit.rl.algorithms.nft import NFT
 from hpedit.rl.algorithms.online_dpo import OnlineDPO
-from hpedit.rl.algorithms.protocol import Algorithm, Setting
+from hpedit.rl.algorithms.protocol import Algorithm
 
-ALGORITHMS: Final[Mapping[str, Callable[[Setting], Algorithm]]] = {
+ALGORITHMS: Final[Mapping[str, type[Algorithm]]] = {
     "flow_grpo": FlowGRPO,
     "grpo_guard": GRPOGuard,
     "nft": NFT,

@@ -7,33 +7,32 @@ advantage. The KL to the base (`train.kl`) is that of velocities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
-from hpedit.rl.algorithms.noised import draw_levels, draw_noise, mix
-from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.algorithms.noised import draw_terms, mix
+from hpedit.rl.algorithms.protocol import Algorithm, Setting
 from hpedit.rl.cost import FORWARD, trained
 from hpedit.rl.losses.kl import velocity_kl
 from hpedit.rl.losses.nft import nft_loss, nft_reward
-from hpedit.rl.rollout import Batch, parts, velocity_of
+from hpedit.rl.rollout import Batch, velocity_of
 from hpedit.rl.tally import Tally
 
 Chunk = tuple[Tensor, Tensor, Tensor]
 """(rows (j,), levels (j,), noise (j, N, C))."""
 
 
-class NFT:
-    """See the module; `algorithms.protocol.Algorithm` says when what is called."""
+class NFT(Algorithm):
+    """See the module."""
 
     stochastic = False
-    keep_mu = False
 
     def __init__(self, setting: Setting) -> None:
         """The old policy starts as the current one."""
-        self.setting = setting
+        super().__init__(setting)
         self.state = {name: p.detach().clone() for name, p in setting.policy.parameters.items()}
         """The old policy's weights."""
 
@@ -46,7 +45,12 @@ class NFT:
         setting, tally = self.setting, Tally()
         recipe, editor = setting.recipe, setting.editor
         device = batch.clean.device
-        chunks = list(self._chunks(batch, active, iteration))
+        edits = active.nonzero()[:, 0]
+        drawn = draw_terms(
+            batch.levels, recipe.nft.levels, [batch.keys[row] for row in edits.tolist()], batch.clean.shape[1:],
+            recipe.seed, iteration, chunk=batch.chunk,
+        )  # fmt: skip
+        chunks = [(edits[terms.items], terms.t, terms.noise) for terms in drawn]
         old = self._old_velocities(batch, chunks)
         for (rows, t, noise), v_old in zip(chunks, old, strict=True):
             clean, eps = batch.clean[rows.to(device)], noise.to(device)
@@ -84,21 +88,3 @@ class NFT:
         with torch.no_grad():
             for name, parameter in self.setting.policy.parameters.items():
                 self.state[name].lerp_(parameter, 1 - decay)
-
-    def _chunks(self, batch: Batch, active: Tensor, iteration: int) -> Iterator[Chunk]:
-        """All levels of active edits, at most a chunk at once."""
-        recipe = self.setting.recipe
-        pairs = [
-            (row, float(t), number)
-            for row in active.nonzero()[:, 0].tolist()
-            for number, t in enumerate(
-                draw_levels(batch.levels, recipe.nft.levels, recipe.seed, iteration, *batch.keys[row])
-            )
-        ]
-        for part in parts(torch.arange(len(pairs)), batch.chunk):
-            chosen = [pairs[i] for i in part.tolist()]
-            noise = [
-                draw_noise(batch.clean.shape[1:], recipe.seed, iteration, *batch.keys[row], number)
-                for row, _, number in chosen
-            ]
-            yield torch.tensor([c[0] for c in chosen]), torch.tensor([c[1] for c in chosen]), torch.stack(noise)

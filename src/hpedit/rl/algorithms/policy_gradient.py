@@ -6,12 +6,12 @@ reference is the editor with its LoRA switched off; at weight 0 no reference is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.algorithms.protocol import Algorithm, Setting
 from hpedit.rl.cost import FORWARD, trained
 from hpedit.rl.flow_sde import Step
 from hpedit.rl.losses.grpo import GRPOLoss
@@ -20,26 +20,38 @@ from hpedit.rl.rollout import Batch, parts, replay
 from hpedit.rl.tally import Tally
 from hpedit.rl.update import DEVIATION
 
-StepLoss = Callable[[Batch, Tensor, Tensor, Step, Tensor], GRPOLoss]
-"""(batch, rows, slots, replayed step, advantage) -> loss per step; rows and slots (j,) on the CPU."""
 
+class PolicyGradient(Algorithm):
+    """Replays stochastic steps of the policy itself; a subclass says what the loss of a step is."""
 
-def accumulate_steps(setting: Setting, batch: Batch, advantage: Tensor, active: Tensor, loss_of: StepLoss) -> Tally:
-    """Add the gradient of the summed loss over the stochastic steps of the batch's active edits."""
-    tally, kl_weight = Tally(), setting.recipe.train.kl
-    for rows, slots in _chunks(batch, active):
-        step = replay(setting.editor, batch, setting.recipe.rollout, rows, slots)
-        terms = loss_of(batch, rows, slots, step, advantage[rows].to(step.log_prob))
-        loss = terms.loss.sum()
-        sums = {"ratio_mean": terms.ratio.sum(), "clip_fraction": terms.clipped.sum()}
-        if kl_weight:
-            kl = _kl(setting, batch, rows, slots, step.mu)
-            loss = loss + kl_weight * kl.sum()
-            sums["kl"] = kl.sum()
-        setting.backward(loss)
-        cost = trained(setting.recomputes) + (FORWARD if kl_weight else 0)
-        tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums}, {DEVIATION: (terms.ratio - 1).abs().max()})
-    return tally
+    def step_loss(self, batch: Batch, rows: Tensor, slots: Tensor, step: Step, advantage: Tensor) -> GRPOLoss:
+        """Loss of each replayed step.
+
+        Args:
+            batch: Edits of the rollout.
+            rows: (j,) on the CPU, edit of each step.
+            slots: (j,) on the CPU, its place in the window.
+            step: The step under the policy as it is now.
+            advantage: (j,)
+        """
+        raise NotImplementedError
+
+    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> Tally:  # noqa: ARG002
+        """Replay the stochastic steps of active edits and add the gradient of their summed loss."""
+        setting, tally, kl_weight = self.setting, Tally(), self.setting.recipe.train.kl
+        for rows, slots in _chunks(batch, active):
+            step = replay(setting.editor, batch, setting.recipe.rollout, rows, slots)
+            terms = self.step_loss(batch, rows, slots, step, advantage[rows].to(step.log_prob))
+            loss = terms.loss.sum()
+            sums = {"ratio_mean": terms.ratio.sum(), "clip_fraction": terms.clipped.sum()}
+            if kl_weight:
+                kl = _kl(setting, batch, rows, slots, step.mu)
+                loss = loss + kl_weight * kl.sum()
+                sums["kl"] = kl.sum()
+            setting.backward(loss)
+            cost = trained(setting.recomputes) + (FORWARD if kl_weight else 0)
+            tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums}, {DEVIATION: (terms.ratio - 1).abs().max()})
+        return tally
 
 
 def at(batch: Batch, stored: Tensor, rows: Tensor, slots: Tensor) -> Tensor:

@@ -10,10 +10,9 @@ algorithm.after_iteration(iteration)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
@@ -37,27 +36,23 @@ class Setting:
     """loss.backward(), or what does it in step with other processes."""
 
 
-class Algorithm(Protocol):
-    """One way to turn scored edits into gradients."""
+class Algorithm:
+    """One way to turn scored edits into gradients. What most have in common is the default."""
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether rollouts have a window of stochastic steps."""
-        ...
+    stochastic = True
+    """Whether rollouts have a window of stochastic steps."""
+    keep_mu = False
+    """Whether rollouts keep the means of these steps."""
 
-    @property
-    def keep_mu(self) -> bool:
-        """Whether rollouts keep the means of these steps."""
-        ...
-
-    @property
-    def state(self) -> Mapping[str, Tensor]:
+    def __init__(self, setting: Setting) -> None:
+        """Keeps no state beside the policy's."""
+        self.setting = setting
+        self.state: dict[str, Tensor] = {}
         """Tensors beside LoRA and optimizer that belong into a checkpoint; restored in place."""
-        ...
 
     def behaviour(self) -> AbstractContextManager[None]:
         """Within it the editor is the policy that makes the edits."""
-        ...
+        return nullcontext()
 
     def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> Tally:
         """Add the gradient of the sum, not the mean, over active edits.
@@ -68,8 +63,7 @@ class Algorithm(Protocol):
             active: (n,) bool, on the CPU: whether an edit takes part.
             iteration: Names the draws.
         """
-        ...
+        raise NotImplementedError
 
     def after_iteration(self, iteration: int) -> None:
         """Called after the last optimizer step of an iteration."""
-        ...
