@@ -37,10 +37,11 @@ demo: setup  ## run the whole loop in the mini world; prints the path of a repor
 test: setup  ## run all tests
 	$(PYTEST)
 
-check: setup  ## lint, format, types and the fast tests
+check: setup  ## lint, format, types, floors of imports and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(PYTEST) -q -m "not slow"
 
 bench: setup  ## base against the demo's post-trained mini editor, on its held-out cases

@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.scorer.calibration.blend import fit_blend
+from hpedit.scorer.calibration.ensemble import fit_blend
 from hpedit.scorer.calibration.parts import JudgeTable, make_table
 from hpedit.scorer.calibration.selection import FOLDS, folds
-from hpedit.scorer.evaluation.agreement import mean_rating
 from hpedit.scorer.evaluation.evaluation import agreement_report
-from hpedit.scorer.evaluation.measures import Draws
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray, source_index
 from hpedit.scorer.tables.ratings_import import import_ratings
 from hpedit.scorer.tables.tabular import Table, load_table
+from hpedit.stats.agreement import mean_rating
+from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
+from hpedit.stats.correlation import Draws
 
 COMBINATIONS = (
     ("gpt4o_0shot",),

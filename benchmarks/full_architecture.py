@@ -24,7 +24,7 @@ from diffusers import AutoencoderKLQwenImage, QwenImageEditPlusPipeline, QwenIma
 from PIL import Image
 from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.load import wrap
 from hpedit.editors.placement import compile_blocks
@@ -35,11 +35,11 @@ from hpedit.mini.tokenizer import build_tokenizer
 from hpedit.records import Case, Score
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.online import Online
+from hpedit.rl.parallel.processes import Alone
 from hpedit.rl.policy import Policy
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.seeds import generator
-from hpedit.rl.world import Alone
+from hpedit.seeds import generator
 
 TEXT_TOKENS = 230
 STD = 0.02

@@ -25,13 +25,13 @@ import psutil
 import torch
 from PIL import Image
 
+from hpedit.judges.cache import CachedJudge
+from hpedit.judges.openai_judge import OpenAIJudge
+from hpedit.judges.prefix import encode_group
+from hpedit.judges.protocol import DIGITS, Question
+from hpedit.judges.transformers_judge import TransformersJudge
 from hpedit.mini.drawing import SIZE
 from hpedit.records import Case
-from hpedit.scorer.backends.cache import CachedJudge
-from hpedit.scorer.backends.openai_judge import OpenAIJudge
-from hpedit.scorer.backends.prefix import encode_group
-from hpedit.scorer.backends.protocol import DIGITS, Question
-from hpedit.scorer.backends.transformers_judge import TransformersJudge
 from hpedit.scorer.prompts import stem
 from hpedit.scorer.questions import LIBRARY
 from hpedit.tasks import TASK_IDS

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.lora import ADAPTER
 from hpedit.editors.protocol import Conditioning, Prompt

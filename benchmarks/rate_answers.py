@@ -27,11 +27,11 @@ from typing import Any
 
 from PIL import Image
 
-from hpedit.rate.desk import RunSettings
 from hpedit.rate.run import prepare
-from hpedit.rate.security import Policy
 from hpedit.rate.server import bind, serve
-from hpedit.rate.store import RatingStore
+from hpedit.rate.sessions import RunSettings
+from hpedit.ratings.store import RatingStore
+from hpedit.web.security import Policy
 
 BASELINE = Path(__file__).parent / "baselines" / "rate_answers.json"
 CLIENTS = 20

@@ -20,16 +20,16 @@ import torch
 
 from hpedit.bench.folder import BenchFolder
 from hpedit.bench.run import run_bench
-from hpedit.bench.seeds import seed_gain
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.pairs.decide import PairRules
 from hpedit.cases.pairs.table import build_pairs
-from hpedit.config import Recipe
-from hpedit.demo import STEPS
+from hpedit.config.recipe import Recipe
 from hpedit.editors.load import load_editor
+from hpedit.experiments.demo import STEPS
+from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.mini.control import BATCH, train_control
 from hpedit.mini.world import World
-from hpedit.rate.exchange.files import read_responses
+from hpedit.ratings.files import read_responses
 from hpedit.records import Case
 from hpedit.report import charts
 from hpedit.report.charts import ForestRow, Interval, forest

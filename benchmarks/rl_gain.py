@@ -23,8 +23,8 @@ from rl_iteration import OURS, Arm, make_arm
 from hpedit.bench.run import run_bench
 from hpedit.bench.summary import compare
 from hpedit.cases.folder import CasesFolder
-from hpedit.demo import STEPS
 from hpedit.editors.load import load_editor
+from hpedit.experiments.demo import STEPS
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.scorer.hp_scorer import HPScorer

@@ -28,22 +28,22 @@ import torch
 from public_schedules import KINDS, PublicTrainer
 from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
-from hpedit.config import Recipe
-from hpedit.demo import demo_recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.load import load_editor
+from hpedit.experiments.demo import demo_recipe
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Case
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.online import Online
+from hpedit.rl.parallel.processes import Alone
 from hpedit.rl.policy import Policy
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.seeds import derive_seed
-from hpedit.rl.world import Alone
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.protocol import Scorer
+from hpedit.seeds import derive_seed
 from hpedit.store.atomic import atomic_write, dump_json
 
 BASELINE = Path(__file__).parent / "baselines" / "rl_iteration.json"
@@ -84,7 +84,7 @@ def recipe_of(changes: dict[str, Any], *, groups: int, size: int, seed: int = 0)
 
 
 def _size(groups: int, size: int) -> Any:
-    from hpedit.demo import DemoSize
+    from hpedit.experiments.demo import DemoSize
 
     return DemoSize(groups=groups, group_size=size)
 
@@ -262,7 +262,7 @@ def table(result: dict[str, Any]) -> str:
 
 def ready_scorer(folder: Path) -> HPScorer:
     """The scorer in `folder`; a small one is fitted if there is none."""
-    from hpedit.demo_scorer import prepare_scorer, rate_edits
+    from hpedit.experiments.demo_scorer import prepare_scorer, rate_edits
 
     if not (folder / "scorer.json").is_file():
         cases = make_cases(embedded_tiles("calibration"), 24, 0, "calibration")

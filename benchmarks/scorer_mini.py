@@ -25,12 +25,12 @@ from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.raters import simulate_ratings
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.evaluation.agreement import mean_rating
 from hpedit.scorer.evaluation.curve import learning_curve
 from hpedit.scorer.evaluation.evaluation import score_agreement
 from hpedit.scorer.evaluation.held_out import evaluate_table, fit_of
-from hpedit.scorer.judged import answered_table, load_judges, rated_pictures
+from hpedit.scorer.fitting import answered_table, load_judges, rated_pictures
 from hpedit.scorer.tables.tabular import Table, fit_report, fit_table
+from hpedit.stats.agreement import mean_rating
 from hpedit.store.atomic import atomic_write, dump_json
 
 BASELINE = Path(__file__).parent / "baselines" / "scorer_mini.json"

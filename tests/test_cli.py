@@ -61,7 +61,7 @@ def test_help_answers_in_half_a_second() -> None:
 
 def test_checking_a_recipe_needs_no_torch() -> None:
     code = (
-        "import sys, hpedit.config, hpedit.records, hpedit.tasks, hpedit.progress, hpedit.store.run_folder\n"
+        "import sys, hpedit.config.recipe, hpedit.records, hpedit.tasks, hpedit.progress, hpedit.store.run_folder\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -131,7 +131,7 @@ def test_a_broken_invariant_keeps_its_traceback() -> None:
     """Only what a user can mend is made short; a bug is shown whole."""
     code = (
         "import hpedit.cli as cli\n"
-        "import hpedit.config as config\n"
+        "import hpedit.config.recipe as config\n"
         "def broken(*_): raise KeyError('bug')\n"
         "config.load_recipe = broken\n"
         "import sys; sys.argv = ['hpedit', 'train', 'x']; cli.main()"

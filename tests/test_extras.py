@@ -14,16 +14,16 @@ LIGHT = (
     "hpedit.store.images",
     "hpedit.store.tables",
     "hpedit.rate.server",
-    "hpedit.rate.agreement",
+    "hpedit.ratings.agreement",
     "hpedit.scorer.tables.tabular",
     "hpedit.scorer.evaluation.curve",
     "hpedit.scorer.votes.votes",
     "hpedit.scorer.probes.probes",
-    "hpedit.scorer.asking",
+    "hpedit.scorer.features",
     "hpedit.scorer.hp_scorer",
-    "hpedit.scorer.backends.openai_judge",
-    "hpedit.scorer.backends.cache",
-    "hpedit.config",
+    "hpedit.judges.openai_judge",
+    "hpedit.judges.cache",
+    "hpedit.config.recipe",
 )
 
 

@@ -92,3 +92,26 @@ def _clock(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, remainder = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{remainder:02d}" if hours else f"{minutes}:{remainder:02d}"
+
+
+def note(line: str) -> None:
+    """One line to stderr that a person should read, such as what was left out."""
+    sys.stderr.write(f"note: {line}\n")
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Within it diffusers and transformers draw no progress bars and log errors alone; afterwards all is as before."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    levels = [(library, library.get_verbosity()) for library in (of_diffusers, of_transformers)]
+    try:
+        for library, _ in levels:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, level in levels:
+            library.set_verbosity(level)
+            library.enable_progress_bar()

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Held-out cases, and a scorer of the mini judge fitted on a few edits."""
-    from hpedit.scorer.judged import fit_judged, load_judges, rated_pictures
+    from hpedit.scorer.fitting import fit_judged, load_judges, rated_pictures
 
     folder = tmp_path_factory.mktemp("bench")
     write_cases(folder / "cases.parquet", make_cases(embedded_tiles("bench"), 1, 0, "bench"))

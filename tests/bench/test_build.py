@@ -13,9 +13,9 @@ from tests.rate.serving import make_edits, photo, serving
 from hpedit.bench.build import CASES, CHECKS, PROPOSED, Entry, Wanted, build_bench, choose
 from hpedit.bench.check import Verdict, read_checks, verdict_of
 from hpedit.errors import HPEditError
-from hpedit.rate.store import MEND, Answer, RatingStore
+from hpedit.ratings.store import MEND, Answer, RatingStore
 from hpedit.records import Case
-from hpedit.scorer.tables.csv_rows import read_rows
+from hpedit.store.csv_rows import read_rows
 from hpedit.store.tables import iter_cases, read_cases, write_cases
 
 

@@ -12,11 +12,12 @@ from tests.conftest import picture
 
 from hpedit.bench import run as bench
 from hpedit.bench.folder import BenchFolder, Instrument
-from hpedit.bench.run import edit_seed, run_bench
+from hpedit.bench.run import run_bench
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case, OracleKey, Score
 from hpedit.report.collect import collect_pictures
+from hpedit.seeds import edit_seed
 
 ROOT = Path(__file__).parents[2]
 STEPS = 2

@@ -22,12 +22,12 @@ from hpedit.cases.build import run_build
 from hpedit.cases.decisions import case_id
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.instructions import templates
-from hpedit.cases.outcome import NO_ROOM, OTHER_WORDING
 from hpedit.cases.plan import placed
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources.ready import case_files
+from hpedit.cases.summary import NO_ROOM, OTHER_WORDING
+from hpedit.config.reading import read_recipe, recipe_text
 from hpedit.errors import HPEditError
-from hpedit.recipe_files import read_recipe, recipe_text
 from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
 from hpedit.store.tables import iter_cases, write_cases
 

@@ -15,7 +15,8 @@ from tests.cases.build_world import Brightness, contents, photographs, recipe
 
 from hpedit.cases import steps
 from hpedit.cases.build import run_build
-from hpedit.cases.engine import Counts, engine_of
+from hpedit.cases.engine import engine_of
+from hpedit.cases.engine.protocol import Counts
 from hpedit.cases.photos import Chunk
 from hpedit.errors import HPEditError
 

@@ -8,12 +8,11 @@ import pytest
 from tests.cases.build_world import Brightness, photographs, recipe
 
 from hpedit.cases.build import run_build
-from hpedit.cases.folder import CasesFolder
-from hpedit.commands import load_cases
+from hpedit.cases.folder import CasesFolder, load_cases
 from hpedit.errors import HPEditError
 from hpedit.rate.items import count_edits, load_exhibits
 from hpedit.rate.pictures import PictureShelf
-from hpedit.scorer.judged import read_edited, read_pictures
+from hpedit.scorer.fitting import read_edited, read_pictures
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.run_folder import hash_path
 from hpedit.store.tables import read_cases, write_cases
@@ -56,12 +55,14 @@ def test_rating_and_fitting_take_all_that_were_edited(build: Path, tmp_path: Pat
     # So does one file of edits within the build.
     (file,) = (build / "6-edits").glob("*.parquet")
     assert len(load_exhibits(file, shelf)) == 32
-    cases, edits = read_edited(build, None)
+    cases, edits = read_edited(CasesFolder(build), None)
     assert len(cases) == 16
     names = [edit.id for edit in edits]
     assert len(names) == 32
     atomic_write(tmp_path / "ratings.csv", "edit_id,rater,score\n" + "".join(f"{n},ada,3\n" for n in names[:5]))
-    assert [edit.id for edit in read_pictures(build, None, tmp_path / "ratings.csv").edits] == sorted(names[:5])
+    assert [edit.id for edit in read_pictures(CasesFolder(build), None, tmp_path / "ratings.csv").edits] == sorted(
+        names[:5]
+    )
 
 
 @pytest.mark.slow

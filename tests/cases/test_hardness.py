@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpedit.bench.run import edit_seed
 from hpedit.cases.hardness import DROPPED, KEPT, MEANING, Fate, count_fates, decide, edit_chunk, score_chunk
 from hpedit.cases.recipe import FilterSection
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Score
+from hpedit.seeds import edit_seed
 
 SOLVED_OUT = FilterSection(by="drop-solved", scorer="scorer")
 INFORMATIVE = FilterSection(by="informative", scorer="scorer", low=0.5, high=4.5, min_std=0.2)

@@ -14,8 +14,8 @@ from diffusers import QwenImageEditPipeline, QwenImageEditPlusPipeline
 from hpedit.editors.load import wrap
 from hpedit.editors.sizes import ImageAreas
 from hpedit.mini.kontext import build_kontext
-from hpedit.mini.weights import editor_path
-from hpedit.quiet import quiet_loading
+from hpedit.progress import quiet_loading
+from hpedit.store.shipped import editor_path
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.editors.families import EDIT, FAMILIES, KONTEXT, PLUS, UNDISTILLED, pipeline_edit, pixel_difference
 
-from hpedit.config import RolloutSection
+from hpedit.config.recipe import RolloutSection
 from hpedit.editors.load import wrap
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import edit_cases, group_by_size

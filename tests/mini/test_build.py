@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hpedit.judges.protocol import DIGITS, Question
+from hpedit.judges.transformers_judge import TransformersJudge
 from hpedit.mini.architecture import build_judge_model, build_judge_processor, build_pipeline, build_vae
 from hpedit.mini.build.answers import TRUTHS, truth
 from hpedit.mini.build.editor import Codec, EditorTrainer, pack, unpack
@@ -21,8 +23,6 @@ from hpedit.mini.build.vae import decode_raw, encode_mean, two_dimensional
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_scene, to_case, to_image
 from hpedit.mini.tokenizer import SPECIAL_TOKENS, TEMPLATE, TEMPLATE_TOKENS, build_tokenizer
-from hpedit.scorer.backends.protocol import DIGITS, Question
-from hpedit.scorer.backends.transformers_judge import TransformersJudge
 from hpedit.scorer.prompts import Order, reasoning_question, score_question
 from hpedit.scorer.questions import LIBRARY
 

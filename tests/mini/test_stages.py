@@ -10,9 +10,9 @@ from PIL import Image
 from hpedit.editors.load import load_editor
 from hpedit.editors.sampling import edit_image
 from hpedit.errors import HPEditError
+from hpedit.judges.transformers_judge import TransformersJudge
 from hpedit.mini.build import build, stages
 from hpedit.records import Case
-from hpedit.scorer.backends.transformers_judge import TransformersJudge
 from hpedit.scorer.prompts import score_question
 from hpedit.store.atomic import read_jsonl
 

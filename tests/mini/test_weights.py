@@ -16,7 +16,7 @@ from hpedit.editors.sampling import edit_cases
 from hpedit.mini.oracle import score_edit
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
-from hpedit.mini.weights import editor_path, judge_path
+from hpedit.store.shipped import editor_path, judge_path
 from hpedit.tasks import TASK_IDS
 
 MEGABYTE = 10**6

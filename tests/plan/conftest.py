@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpedit.config import load_recipe
+from hpedit.config.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -7,12 +7,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hpedit.editors.lora import add_lora, lora_parameters
 from hpedit.errors import HPEditError
-from hpedit.mini.weights import editor_path
 from hpedit.plan.architecture import FLUX, QWEN, Architecture, Tokens
 from hpedit.plan.folders import config_of, parameters_of
 from hpedit.plan.memory import lora_numbers
 from hpedit.plan.models import EDITORS
 from hpedit.plan.shape import shape_of_folder
+from hpedit.store.shipped import editor_path
 
 TINY_FLUX = {
     "_class_name": FLUX,

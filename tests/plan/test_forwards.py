@@ -3,7 +3,7 @@
 import pytest
 from tests.rl.redness import RednessScorer
 
-from hpedit.config import (
+from hpedit.config.recipe import (
     CheckpointSection,
     DPOSection,
     LogSection,

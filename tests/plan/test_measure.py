@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 from tests.plan.test_architecture import TINY_FLUX
 
-from hpedit.mini.weights import editor_path
 from hpedit.plan.architecture import Architecture
 from hpedit.plan.estimate import plan_run
 from hpedit.plan.layout import Layout
 from hpedit.plan.measure import measured
 from hpedit.plan.shape import shape_of_folder
 from hpedit.plan.text import render
+from hpedit.store.shipped import editor_path
 
 CPU = Layout(1, False, "float32", recomputes=False)
 

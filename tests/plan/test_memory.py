@@ -5,17 +5,17 @@ import pytest
 import torch
 from tests.plan.test_architecture import TINY_FLUX
 
-from hpedit.config import LoraSection
+from hpedit.config.recipe import LoraSection
 from hpedit.editors.lora import add_lora
-from hpedit.mini.weights import editor_path
 from hpedit.plan import activations
 from hpedit.plan.architecture import QWEN, Architecture, Tokens
 from hpedit.plan.judges import shape_of_judge
 from hpedit.plan.layout import Layout
 from hpedit.plan.memory import account
 from hpedit.plan.shape import shape_of_folder, shape_of_hub
+from hpedit.rl.parallel.processes import Alone
 from hpedit.rl.policy import Policy
-from hpedit.rl.world import Alone
+from hpedit.store.shipped import editor_path
 
 CPU = Layout(gpus=1, accelerator=False, dtype="float32", recomputes=False)
 GPU = Layout(gpus=1, accelerator=True, dtype="bfloat16")
@@ -116,7 +116,7 @@ def test_what_makes_the_base_smaller():
 
 
 def test_a_judge_in_process_by_table_and_by_folder():
-    from hpedit.mini.weights import judge_path
+    from hpedit.store.shipped import judge_path
 
     known = shape_of_judge("Qwen/Qwen3-VL-8B-Instruct", accelerator=True, folder=None)
     assert known.weights == 2 * 8_767_123_696

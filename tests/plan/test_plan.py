@@ -9,12 +9,12 @@ import pytest
 from tests.plan.conftest import RECIPES
 
 from hpedit.errors import HPEditError
-from hpedit.mini.weights import editor_path
 from hpedit.plan.advice import advise
 from hpedit.plan.estimate import plan_run
 from hpedit.plan.gpus import GPUS, known_gpu, named_gpu
 from hpedit.plan.text import render
 from hpedit.rl.trainer import train
+from hpedit.store.shipped import editor_path
 
 HUB = "qwen_image_edit_2509_1x80gb"
 H100 = ("NVIDIA H100 80GB HBM3", 81559, 4)

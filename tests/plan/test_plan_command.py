@@ -60,7 +60,7 @@ def test_an_unknown_gpu_is_named_with_those_there_are():
 
 def test_C12_no_torch_is_imported():
     code = (
-        "import sys\nfrom hpedit.config import load_recipe\nfrom hpedit.plan.estimate import plan_run\n"
+        "import sys\nfrom hpedit.config.recipe import load_recipe\nfrom hpedit.plan.estimate import plan_run\n"
         f"plan_run(load_recipe({HUB!r}), 'x', gpu='H100')\nplan_run(load_recipe({MINI!r}), 'x')\n"
         "assert not {'torch', 'diffusers', 'transformers', 'numpy'} & sys.modules.keys()"
     )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hpedit.rate.store import RatingStore, dump_value, utc_now
+from hpedit.ratings.store import RatingStore, dump_value, utc_now
 
 
 def answer(

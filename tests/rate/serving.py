@@ -20,13 +20,13 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from hpedit.rate.desk import Desk, RunSettings
 from hpedit.rate.pictures import PictureShelf
 from hpedit.rate.run import prepare, prepare_check
-from hpedit.rate.security import Policy
 from hpedit.rate.server import RatingApp, bind, make_server
-from hpedit.rate.store import RatingStore
+from hpedit.rate.sessions import Desk, RunSettings
 from hpedit.rate.writer import Writer
+from hpedit.ratings.store import RatingStore
+from hpedit.web.security import Policy
 
 COLUMNS = ("edit_id", "case_id", "photo_id", "editor", "task", "instruction", "source_file", "edited_file")
 

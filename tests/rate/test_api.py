@@ -18,11 +18,11 @@ import pytest
 from tests.rate.serving import Serving, error_of, make_edits, serving
 
 from hpedit.errors import HPEditError
-from hpedit.rate.desk import RunSettings
 from hpedit.rate.requests import NewAnswer
 from hpedit.rate.run import prepare
-from hpedit.rate.store import RatingStore, utc_now
+from hpedit.rate.sessions import RunSettings
 from hpedit.rate.writer import Writer
+from hpedit.ratings.store import RatingStore, utc_now
 
 
 def test_a_rater_scores_all_edits_once_each(app: Serving) -> None:
@@ -236,7 +236,7 @@ def test_R13_leases_ignore_the_wall_clock(app: Serving, monkeypatch: pytest.Monk
     item = anna.next()
     assert item is not None
     times = iter(["2031-03-30T03:30:00.000+00:00", "1999-01-01T00:00:00.000+00:00"])
-    monkeypatch.setattr("hpedit.rate.desk.utc_now", lambda: next(times, "1999-01-01T00:00:00.000+00:00"))
+    monkeypatch.setattr("hpedit.rate.sessions.utc_now", lambda: next(times, "1999-01-01T00:00:00.000+00:00"))
     anna.answer(item, 1)
     second = anna.next()
     assert second is not None

@@ -9,7 +9,7 @@ import pytest
 
 from hpedit.rate.assignment import BLOCK, RETEST_GAP, Choice, Holding, Plan
 from hpedit.rate.items import Exhibit, Item
-from hpedit.rate.store import Shown
+from hpedit.ratings.store import Shown
 
 
 def exhibit(name: str) -> Exhibit:

@@ -9,9 +9,9 @@ import pytest
 from tests.rate.serving import Serving, error_of, make_edits, photo, serving
 
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.files import export_store
 from hpedit.rate.requests import MAX_INSTRUCTION
-from hpedit.rate.store import MEND, RatingStore
+from hpedit.ratings.files import export_store
+from hpedit.ratings.store import MEND, RatingStore
 from hpedit.records import Case
 from hpedit.store.tables import write_cases
 

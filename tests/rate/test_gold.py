@@ -8,11 +8,11 @@ import pytest
 from tests.rate.serving import make_edits, serving
 
 from hpedit.errors import HPEditError
-from hpedit.rate.agreement import agreement_of_file
 from hpedit.rate.gold import split_gold, swapped
 from hpedit.rate.items import compare_items, load_exhibits, score_items
 from hpedit.rate.pictures import PictureShelf
 from hpedit.rate.practice import COUNT, is_right, practice_items
+from hpedit.ratings.agreement import agreement_of_file
 
 
 def gold_file(folder: Path, text: str) -> Path:

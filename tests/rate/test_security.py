@@ -15,8 +15,8 @@ import pytest
 from tests.rate.serving import Rater, Serving, error_of, make_edits, serving, write_table
 
 from hpedit.errors import HPEditError
-from hpedit.rate import security
-from hpedit.rate.security import MAX_BODY, Policy
+from hpedit.web import security
+from hpedit.web.security import MAX_BODY, Policy
 
 TOKEN = "correct-horse-battery-staple"
 

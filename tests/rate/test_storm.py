@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from tests.rate.serving import Child, make_edits
 
-from hpedit.rate.store import RatingStore
+from hpedit.ratings.store import RatingStore
 
 RATERS, PER_SECOND, KILLS = 20, 5, 3
 UPTIME = 1.5

@@ -8,7 +8,7 @@ from tests.rl.redness import RednessScorer
 from typer.testing import CliRunner
 
 from hpedit.cli import app
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.report.train_page import watch_note, write_train_page
 from hpedit.rl.trainer import train

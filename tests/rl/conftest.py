@@ -6,7 +6,7 @@ import pytest
 from tests.rl import several
 from tests.rl.redness import RednessScorer
 
-from hpedit.config import (
+from hpedit.config.recipe import (
     CheckpointSection,
     DPOSection,
     EvaluateSection,

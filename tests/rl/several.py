@@ -60,8 +60,8 @@ def misbehave(how, folder):
 
 def train_here(recipe, faults, folder):
     """Train, and do what `faults` say: {(where, rank, n): how} at the n-th "score", "forward" or "save" of a rank."""
-    from hpedit.config import Recipe
-    from hpedit.rl import saves
+    from hpedit.config.recipe import Recipe
+    from hpedit.rl import checkpoints
     from hpedit.rl.trainer import train
 
     editor, cases, base = parts()
@@ -81,19 +81,19 @@ def train_here(recipe, faults, folder):
         arrive("save")
         return save_checkpoint(*args, **kwargs)
 
-    save_checkpoint, saves.save_checkpoint = saves.save_checkpoint, save
+    save_checkpoint, checkpoints.save_checkpoint = checkpoints.save_checkpoint, save
     editor.pipeline.transformer.register_forward_pre_hook(lambda *_: arrive("forward"))
     try:
         return train(Recipe.model_validate(recipe, strict=False), editor=editor, cases=cases, scorer=Scorer())
     finally:
-        saves.save_checkpoint = save_checkpoint
+        checkpoints.save_checkpoint = save_checkpoint
 
 
 def child(rank, size, port, recipe, faults, folder, silence):
     """One of several processes, with stderr in a file; one that is silent for so many seconds counts as gone."""
     from hpedit.errors import HPEditError
-    from hpedit.rl import watchdog
-    from hpedit.rl.stopping import StopAsked
+    from hpedit.rl.parallel import watchdog
+    from hpedit.rl.parallel.stopping import StopAsked
 
     # A job in the background ignores SIGINT, and so would the processes that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -180,7 +180,7 @@ def write_pairs(folder):
 
     from hpedit.cases.pairs.decide import PairRules
     from hpedit.cases.pairs.table import build_pairs
-    from hpedit.rate.exchange.records import Response
+    from hpedit.ratings.responses import Response
     from hpedit.records import Case, Edit
     from hpedit.store.tables import write_cases, write_edits
 

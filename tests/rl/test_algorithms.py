@@ -11,9 +11,9 @@ from tests.rl.redness import RednessScorer
 
 from hpedit.cases.pairs.decide import PairRules
 from hpedit.cases.pairs.table import build_pairs
-from hpedit.config import DPOSection, NFTSection, RewardSection
+from hpedit.config.recipe import DPOSection, NFTSection, RewardSection
 from hpedit.editors.sampling import edit_cases
-from hpedit.rate.exchange.records import Response
+from hpedit.ratings.responses import Response
 from hpedit.records import Edit
 from hpedit.rl import inputs
 from hpedit.rl.algorithms import ALGORITHMS

@@ -3,14 +3,14 @@
 import time
 
 import pytest
-from tests.scorer.backends.servers import GOOD, reset, serving
+from tests.judges.servers import GOOD, reset, serving
 
 from hpedit.errors import HPEditError
+from hpedit.judges.endpoints import Endpoints
+from hpedit.judges.openai_judge import OpenAIJudge
+from hpedit.judges.protocol import IMAGE, Question
 from hpedit.records import Score
 from hpedit.rl.trainer import train
-from hpedit.scorer.backends.endpoints import Endpoints
-from hpedit.scorer.backends.openai_judge import OpenAIJudge
-from hpedit.scorer.backends.protocol import IMAGE, Question
 from hpedit.store.checkpoint import load_latest
 
 

@@ -6,15 +6,15 @@ import time
 import pytest
 import torch
 
-from hpedit.config import LoraSection
+from hpedit.config.recipe import LoraSection
 from hpedit.editors.load import wrap
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.online import Online
+from hpedit.rl.parallel.processes import Alone
 from hpedit.rl.policy import Policy
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.update import RATIO_TOLERANCE
-from hpedit.rl.world import Alone
 
 GROUPS, SIZE, STEPS = 3, 4, 3
 EDITS = GROUPS * SIZE

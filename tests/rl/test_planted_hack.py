@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hpedit.bench.alarms import saturation
-from hpedit.demo import DemoSize, demo_recipe
+from hpedit.experiments.demo import DemoSize, demo_recipe
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Score
 from hpedit.rl.trainer import train

@@ -10,8 +10,8 @@ from hpedit.rl import rollout as module
 from hpedit.rl.flow_sde import sde_step
 from hpedit.rl.rollout import Draws, parts, replay, window_start
 from hpedit.rl.rollout import collect as collect_with
-from hpedit.rl.seeds import derive_seed
 from hpedit.rl.update import RATIO_TOLERANCE
+from hpedit.seeds import derive_seed
 
 
 def collect(editor, cases, settings, *, seed, iteration, chunk, **options):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpedit.config import EditorSection
+from hpedit.config.recipe import EditorSection
 from hpedit.editors.load import wrap
 from hpedit.editors.lora import WEIGHTS_NAME
 from hpedit.editors.sampling import edit_cases

@@ -22,7 +22,7 @@ def run_child(output, recipe, kill_at):
     from PIL import Image
     from tests.rl.redness import RednessScorer
 
-    from hpedit.config import Recipe
+    from hpedit.config.recipe import Recipe
     from hpedit.editors.load import wrap
     from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline

@@ -9,11 +9,11 @@ from hpedit.errors import HPEditError
 from hpedit.rl.advantage import group_advantages
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.metrics import Tally
+from hpedit.rl.parallel.processes import Alone
 from hpedit.rl.policy import Policy
 from hpedit.rl.rollout import Draws, collect
-from hpedit.rl.tally import Tally
 from hpedit.rl.update import finish_step
-from hpedit.rl.world import Alone
 
 REWARDS = [0.1, 0.5, 0.9, 0.2, 0.3, 0.8]
 LORA = SimpleNamespace(rank=2, alpha=4.0, targets=("to_q", "to_out.0", "add_k_proj"))

@@ -27,10 +27,10 @@ from hpedit.cases.build import run_build
 from hpedit.cases.dataset.write import DATA
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.recipe import CasesRecipe
+from hpedit.config.reading import read_recipe
 from hpedit.errors import HPEditError
-from hpedit.recipe_files import read_recipe
-from hpedit.scorer.tables.csv_rows import neutralise
 from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.csv_rows import neutralise
 from hpedit.store.tables import CASE_COLUMNS, read_table, write_table
 from hpedit.tasks import TASK_IDS
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpedit.errors import HPEditError
-from hpedit.rate.store import MEND, SKIP, Answer, RatingStore
+from hpedit.ratings.store import MEND, SKIP, Answer, RatingStore
 
 KEPT, MENDED, DROPPED, UNDECIDED = "kept", "mended", "dropped", "undecided"
 

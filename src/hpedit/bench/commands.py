@@ -5,24 +5,19 @@ torch is loaded only where an editor or a judge is.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hpedit.bench.comparison import compare_models
+from hpedit.bench.external_edits import GivenEdits, match_edits, some_of
 from hpedit.bench.figures import counted
-from hpedit.bench.folder import BenchFolder, Instrument, refuse_foreign
-from hpedit.bench.given import GivenEdits, match_edits, some_of
-from hpedit.bench.human import read_human_scores
+from hpedit.bench.folder import BenchFolder, Instrument
 from hpedit.bench.leakage import refuse_trained_on, run_of_lora, training_cases
-from hpedit.bench.run import cases_fingerprint, run_bench, run_given
-from hpedit.bench.tables import TABLE, write_tables
+from hpedit.bench.run import run_bench, run_given
+from hpedit.cases.folder import load_cases
 from hpedit.errors import HPEditError
+from hpedit.progress import note
 from hpedit.records import Case
-from hpedit.report.bench_page import write_bench_page
-from hpedit.report.bench_pictures import BenchPicture, collect_bench_pictures
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 
@@ -94,9 +89,9 @@ def _fitted(folder: Path) -> tuple[Scorer, tuple[str, ...], str]:
 
 def _second(spec: str) -> tuple[Scorer, tuple[str, ...], str]:
     """A fitted scorer where `spec` is the folder of one, else a judge at its word."""
-    from hpedit.scorer.backends.load import load_judge
+    from hpedit.judges.load import load_judge
     from hpedit.scorer.hp_scorer import CALIBRATION
-    from hpedit.scorer.plain import PlainScorer
+    from hpedit.scorer.uncalibrated import PlainScorer
 
     if (Path(spec) / CALIBRATION).is_file():
         return _fitted(Path(spec))
@@ -198,10 +193,10 @@ def bench_given(
 def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
     """Name on stderr what is odd about a folder of edits; HPEditError for what is missing and was not allowed."""
     if found.extra:
-        _say(f"{len(found.extra)} files of {folder} belong to no case and are left out: {some_of(found.extra)}")
+        note(f"{len(found.extra)} files of {folder} belong to no case and are left out: {some_of(found.extra)}")
     if found.sizes:
         case, (source, edit) = next(iter(found.sizes.items()))
-        _say(
+        note(
             f"{len(found.sizes)} edits have another size than their source, such as {case}: "
             f"{edit[0]} x {edit[1]} for {source[0]} x {source[1]}"
         )
@@ -219,7 +214,7 @@ def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
             hint="--allow-missing goes on without them: a comparison then leaves them out for every model",
         )
     for part in parts:
-        _say(part)
+        note(part)
 
 
 def _check_leakage(cases: Sequence[Case], lora: Path | None, trained_on: Sequence[Path]) -> None:
@@ -230,12 +225,8 @@ def _check_leakage(cases: Sequence[Case], lora: Path | None, trained_on: Sequenc
             paths.append(training_cases(run))
         except HPEditError as error:
             if not trained_on:
-                _say(f"not checked against the training data: {error.message} (--trained-on names it)")
+                note(f"not checked against the training data: {error.message} (--trained-on names it)")
     refuse_trained_on(cases, paths)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"note: {line}\n")
 
 
 def _note(out: Path, cases: Path, command: str) -> None:
@@ -243,89 +234,3 @@ def _note(out: Path, cases: Path, command: str) -> None:
     known = read_json(out / ASKED) if (out / ASKED).exists() else {}
     asked = {"cases": str(cases.resolve()), "command": known.get("command") or command}
     atomic_write(out / ASKED, dump_json(asked))
-
-
-def compare_folders(
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    ratings: Path | None = None,
-    cases: Path | None = None,
-    seed: int = 0,
-    command: str = "",
-) -> dict[str, Any]:
-    """Compare finished benchmarks, the first being the reference, and write tables and page to `out`.
-
-    Args:
-        paths: Folders of `bench_editor` and `bench_given`.
-        out: Folder for compare.json, .md, .csv, .tex and report.html.
-        ratings: People's scores of the edits (.csv, .jsonl).
-        cases: For the pictures of the page; None takes the file that the benchmarks were run on.
-        seed: of the resampling.
-        command: which the page shows.
-
-    Raises:
-        HPEditError: see `compare_models`.
-    """
-    folders = [BenchFolder.open(path) for path in paths]
-    if any(out.resolve() == folder.path.resolve() for folder in folders):
-        raise HPEditError(f"{out} is the benchmark of a model", hint="choose another folder for the comparison")
-    refuse_foreign(out, TABLE)
-    human = read_human_scores(ratings, folders) if ratings else None
-    result = compare_models(folders, human, seed)
-    pictures, note = _pictures(folders, cases, result["instruments"], human.means if human else {})
-    if note:
-        _say(note)
-    out.mkdir(parents=True, exist_ok=True)
-    asked: dict[str, Any] = {"folders": [str(path.resolve()) for path in paths], "seed": seed, "command": command}
-    asked |= {"ratings": str(ratings.resolve()) if ratings else None, "cases": str(cases.resolve()) if cases else None}
-    write_tables(out, result)
-    write_bench_page(out, result, pictures, command="\n".join([*_commands(folders), command]))
-    atomic_write(out / ASKED, dump_json(asked))
-    return result
-
-
-def _commands(folders: Sequence[BenchFolder]) -> list[str]:
-    """How the folders were made, as far as that is known."""
-    asked = [folder.path / ASKED for folder in folders]
-    return [command for file in asked if file.exists() and (command := read_json(file).get("command"))]
-
-
-def report_again(out: Path) -> Path:
-    """Write the tables and the page of a comparison again; returns the page's path."""
-    asked = read_json(out / ASKED) if (out / ASKED).exists() else {}
-    if "folders" not in asked:
-        raise HPEditError(f"{out} is not the folder of a comparison", hint="`hpedit bench compare A B --out` makes one")
-    compare_folders(
-        [Path(path) for path in asked["folders"]], out,
-        ratings=Path(asked["ratings"]) if asked["ratings"] else None,
-        cases=Path(asked["cases"]) if asked["cases"] else None,
-        seed=asked["seed"], command=asked["command"],
-    )  # fmt: skip
-    return out / "report.html"
-
-
-def _pictures(
-    folders: Sequence[BenchFolder],
-    cases: Path | None,
-    instruments: Sequence[Mapping[str, Any]],
-    human: Mapping[str, float],
-) -> tuple[list[BenchPicture], str]:
-    """Pictures for the page, and why there are none."""
-    asked = folders[0].path / ASKED
-    path = cases or (Path(read_json(asked)["cases"]) if asked.exists() else None)
-    if path is None or not path.exists():
-        return [], f"no pictures on the page: {path or 'the file of cases'} is not there (--cases names it)"
-    held_out = load_cases(path)
-    if folders[0].cases is not None and cases_fingerprint(held_out) != folders[0].cases:
-        if cases is not None:
-            raise HPEditError(f"{cases} holds other cases than these benchmarks were run on", hint="leave --cases out")
-        return [], f"no pictures on the page: {path} holds other cases by now"
-    return collect_bench_pictures(held_out, folders, instruments, human), ""
-
-
-def load_cases(path: Path) -> list[Case]:
-    """Cases from a parquet file, or from a folder that holds some."""
-    from hpedit.commands import load_cases as load
-
-    return load(path)

@@ -2,7 +2,7 @@
 
 Every figure of an instrument comes from the same cases: those that it could score for every model; what is unscorable
 or missing for one is left out for all, and counted. Differences are paired by case, their intervals and p values take
-source photos as the unit (hpedit.bench.resampled, hpedit.bench.paired); p values are corrected over the
+source photos as the unit (hpedit.stats.bootstrap, hpedit.stats.paired); p values are corrected over the
 tasks by Holm's procedure.
 """
 
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from hpedit.bench.drift import alarms_of, untouched_shares
 from hpedit.bench.folder import BenchFolder, BenchRow, Instrument
 from hpedit.bench.human import HumanScores
-from hpedit.bench.paired import holm, sign_flip_p
-from hpedit.bench.resampled import mean_intervals
 from hpedit.bench.verdict import verdict_of
 from hpedit.errors import HPEditError
+from hpedit.stats.bootstrap import mean_intervals
+from hpedit.stats.paired import holm, sign_flip_p
 from hpedit.tasks import TASK_IDS
 
 Array = NDArray[np.float64]

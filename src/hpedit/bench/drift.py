@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hpedit.bench.alarms import ALARMS, CLOSENESS, UNTOUCHED
 from hpedit.bench.folder import BenchRow
-from hpedit.bench.resampled import mean_intervals
+from hpedit.stats.bootstrap import mean_intervals
 
 Array = NDArray[np.float64]
 Arms = Mapping[str, Sequence[BenchRow]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpedit.bench.given import some_of
+from hpedit.bench.external_edits import some_of
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.atomic import read_json
@@ -47,7 +47,7 @@ def training_cases(path: Path) -> Path:
     """
     named = path
     if path.suffix.lower() in (".yaml", ".yml"):
-        from hpedit.config import load_recipe
+        from hpedit.config.recipe import load_recipe
 
         named = Path(load_recipe(path).cases)
     elif path.is_dir() and (path / RECIPE).is_file():

@@ -36,6 +36,7 @@ from hpedit.mini.oracle import score_edit
 from hpedit.progress import stage
 from hpedit.records import Case, Edit
 from hpedit.scorer.protocol import Scorer
+from hpedit.seeds import edit_seed
 from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_jsonl
 from hpedit.store.run_folder import RunFolder
 from hpedit.store.tables import iter_edits, write_edits
@@ -45,17 +46,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EDITS", "PARTS", "ROWS", "STAGE", "BenchFolder", "BenchRow", "Instrument",
-    "cases_fingerprint", "edit_seed", "run_bench", "run_given",
+    "cases_fingerprint", "run_bench", "run_given",
 ]  # fmt: skip
 
 T = TypeVar("T")
 Instruments = Sequence[tuple[Instrument, Scorer]]
-
-
-def edit_seed(case_id: str, seed: int) -> int:
-    """The seed of one case's noise: 63 bits, the same for every model."""
-    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def run_bench(

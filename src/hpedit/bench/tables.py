@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.bench import figures
-from hpedit.scorer.tables.csv_rows import neutralise
 from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.csv_rows import neutralise
 
 Result = Mapping[str, Any]
 

@@ -20,20 +20,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpedit.cases import parts, steps
-from hpedit.cases.dataset.handing_on import write_out
+from hpedit.cases.dataset.assemble import write_out
 from hpedit.cases.decisions import decide_balance, decide_fates, decide_unique
-from hpedit.cases.engine import Engine, engine_of
+from hpedit.cases.engine import engine_of
 from hpedit.cases.engine.local import LocalEngine
+from hpedit.cases.engine.protocol import Engine
 from hpedit.cases.exclusion import NEAR, Exclusion
-from hpedit.cases.outcome import draft_counts, label_counts, write_outcome
 from hpedit.cases.photos import Chunk
 from hpedit.cases.plan import Given, placed, plan
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources import OpenedSource, open_source
 from hpedit.cases.stages import Stage, refuse_stale
+from hpedit.cases.summary import draft_counts, label_counts, write_outcome
+from hpedit.config.reading import Section, recipe_text
 from hpedit.errors import HPEditError
 from hpedit.progress import stage as progress
-from hpedit.recipe_files import Section, recipe_text
 from hpedit.store.atomic import atomic_write
 from hpedit.store.run_folder import RESULT, RunFolder
 

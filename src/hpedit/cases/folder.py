@@ -34,6 +34,9 @@ class CasesFolder:
         if not self.path.exists():
             raise HPEditError(f"{self.path} does not exist", hint="name a table or a folder of cases")
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @property
     def built(self) -> bool:
         """Whether it is the output of `hpedit cases build`, finished or not."""
@@ -96,3 +99,8 @@ class CasesFolder:
         record = self.path / stage / "stage.json"
         if not record.exists() or "counts" not in read_json(record):
             raise HPEditError(f"{self.path} is not finished: {stage} is missing", hint=MENDED)
+
+
+def load_cases(path: Path) -> list[Case]:
+    """Cases from a parquet file, or those that are kept in a folder that has some."""
+    return list(CasesFolder(path).kept())

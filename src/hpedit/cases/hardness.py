@@ -80,8 +80,8 @@ def edit_chunk(cases: Sequence[Case], editor: Editor, k: int, seed: int, steps: 
     Returns:
         (n, k) edits, named base0:CASE, base1:CASE, ...
     """
-    from hpedit.bench.run import edit_seed
     from hpedit.editors.sampling import group_by_size
+    from hpedit.seeds import edit_seed
 
     conditionings = [editor.encode([case]) for case in cases]
     made: dict[tuple[int, int], Edit] = {}

@@ -12,8 +12,8 @@ from hpedit.cases import steps
 from hpedit.cases.recipe import CasesRecipe, EditsSection, InstructionsSection, LabelsSection
 from hpedit.cases.sources.ready import case_files
 from hpedit.cases.stages import Stage
+from hpedit.config.reading import Section
 from hpedit.errors import HPEditError
-from hpedit.recipe_files import Section
 from hpedit.store.run_folder import hash_path
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _model(name: str, section: LabelsSection | InstructionsSection, base: Path) 
     """The model of a section, if it runs one, under the recipe's name for it."""
     if section.by not in ("clip", "judge") or section.model is None:
         return {}
-    from hpedit.mini.weights import judge_path
+    from hpedit.store.shipped import judge_path
 
     folder = judge_path() if section.model == "mini" else Path(placed(section.model, base))
     return {name: _model_key(folder, section.model, section.revision)}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hpedit.recipe_files import Section
+from hpedit.config.reading import Section
 from hpedit.tasks import TASK_IDS
 
 Text = Annotated[str, Field(min_length=1)]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hpedit.cases import parts
-from hpedit.cases.engine import Counts
+from hpedit.cases.engine.protocol import Counts
 from hpedit.cases.photos import Chunk, Photo
 from hpedit.cases.recipe import EditsSection, InstructionsSection, LabelsSection, SourceSection
 from hpedit.cases.sources import OpenedSource, open_source

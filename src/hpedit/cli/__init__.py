@@ -82,7 +82,7 @@ def demo(
 
     Ratings, scorer, cases, post-training, benchmark, report. The same command continues a run that was stopped.
     """
-    from hpedit.demo import run_demo
+    from hpedit.experiments.demo import run_demo
 
     run_demo(out, photos, seed, objects=objects)
 
@@ -99,7 +99,7 @@ def edit(
     seed: Seed = 0,
 ) -> None:
     """Edit one picture."""
-    from hpedit.commands import edit_file
+    from hpedit.editors.edit_file import edit_file
 
     edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed, cfg=cfg)
     typer.echo(str(out))
@@ -120,8 +120,8 @@ def train(
 
     The same command continues a run that was stopped. SIGINT and SIGTERM save first; a second one leaves at once.
     """
-    from hpedit.config import load_recipe
-    from hpedit.recipe_files import recipe_text
+    from hpedit.config.reading import recipe_text
+    from hpedit.config.recipe import load_recipe
 
     resolved = load_recipe(recipe, settings or [])
     if dry_run:
@@ -129,7 +129,7 @@ def train(
         return
     if resume and not (Path(resolved.output) / "recipe.json").exists():
         raise HPEditError(f"{resolved.output} holds no run to continue", hint="leave out --resume to start one")
-    from hpedit.rl.stopping import StopAsked
+    from hpedit.rl.parallel.stopping import StopAsked
     from hpedit.rl.trainer import train as run_training
 
     try:

@@ -114,8 +114,8 @@ def bench_compare(
 
     Prints the tables and writes them with a page to OUT.
     """
-    from hpedit.bench.commands import compare_folders
     from hpedit.bench.terminal import render
+    from hpedit.report.bench_compare import compare_folders
 
     result = compare_folders(folders, out, ratings=ratings, cases=cases, seed=seed, command=typed_command())
     if as_json:
@@ -127,7 +127,7 @@ def bench_compare(
 @bench.command("report")
 def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of `bench compare`.")]) -> None:
     """Write the tables and the page of a comparison again."""
-    from hpedit.bench.commands import report_again
+    from hpedit.report.bench_compare import report_again
 
     typer.echo(str(report_again(folder)))
 
@@ -188,8 +188,8 @@ def bench_check(
     from functools import partial
 
     from hpedit.bench.build import PROPOSED
-    from hpedit.rate.desk import RunSettings
     from hpedit.rate.run import Address, prepare_check, serve_run
+    from hpedit.rate.sessions import RunSettings
 
     settings = RunSettings("check", overlap, lease, retests=0, seed=seed)
     cases = folder / PROPOSED if folder.is_dir() else folder
@@ -213,7 +213,7 @@ def bench_ablate(
 
     Post-trains the mini editor on raw and on hard cases, by the plain and by the calibrated scorer; prints the table.
     """
-    from hpedit.bench.ablate import parse_seeds, run_ablation
+    from hpedit.experiments.ablate import parse_seeds, run_ablation
     from hpedit.mini.world import World
 
     run_ablation(out, seeds=parse_seeds(seeds), world=World(photos, objects), jobs=jobs)
@@ -231,7 +231,7 @@ def bench_seeds(
 
     Intervals are over seeds and source photographs.
     """
-    from hpedit.bench.seed_runs import aggregate, render
+    from hpedit.experiments.seed_runs import aggregate, render
 
     result = aggregate(folders)
     if as_json:

@@ -33,7 +33,7 @@ def cases_build(
     filtered to the hard ones. The same command continues a build that was stopped. Prints the counts as JSON.
     """
     from hpedit.cases.recipe import CasesRecipe
-    from hpedit.recipe_files import read_recipe, recipe_text
+    from hpedit.config.reading import read_recipe, recipe_text
 
     resolved = read_recipe(recipe, CasesRecipe, settings or [])
     if dry_run:

@@ -32,7 +32,7 @@ def plan(
 
     Memory, disk, forwards, time, and every error of the recipe at once. Nothing is downloaded.
     """
-    from hpedit.config import load_recipe
+    from hpedit.config.recipe import load_recipe
     from hpedit.plan.estimate import plan_run
     from hpedit.plan.text import render
 

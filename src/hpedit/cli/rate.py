@@ -46,8 +46,8 @@ def rate_serve(
 
     Prints its address; each answer is on the disk before it is confirmed.
     """
-    from hpedit.rate.desk import RunSettings
     from hpedit.rate.run import Address, prepare, serve_run
+    from hpedit.rate.sessions import RunSettings
 
     settings = RunSettings(mode, overlap, lease, retest, seed)
     address = Address(host, port, token or None, tuple(allow_host or ()))
@@ -72,8 +72,8 @@ def rate_agreement(
 
     Figures of all raters, and again without the flagged ones; nothing is deleted.
     """
-    from hpedit.rate.agreement import agreement_of_file
-    from hpedit.rate.agreement_text import render
+    from hpedit.ratings.agreement import agreement_of_file
+    from hpedit.ratings.agreement_text import render
 
     report = agreement_of_file(ratings, edits, axis or (), margin, seed)
     if as_json:

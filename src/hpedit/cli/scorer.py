@@ -82,9 +82,10 @@ def scorer_fit(
     """
     if asks(scores, cases) and cases:
         refuse({"--columns": columns}, FOR_SCORES)
-        from hpedit.scorer.judged import fit_judged, load_judges, read_pictures
+        from hpedit.cases.folder import CasesFolder
+        from hpedit.scorer.fitting import fit_judged, load_judges, read_pictures
 
-        pictures = read_pictures(cases, edits, ratings)
+        pictures = read_pictures(CasesFolder(cases), edits, ratings)
         print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
     elif scores:
         refuse({"--revision": revision, "--cache": cache}, FOR_CASES)
@@ -132,9 +133,10 @@ def scorer_eval(
     growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
     if asks(scores, cases) and cases:
         refuse({"--columns": columns}, FOR_SCORES)
-        from hpedit.scorer.judged import measure_judged, read_pictures
+        from hpedit.cases.folder import CasesFolder
+        from hpedit.scorer.fitting import measure_judged, read_pictures
 
-        pictures = read_pictures(cases, edits, ratings)
+        pictures = read_pictures(CasesFolder(cases), edits, ratings)
         found, grown = measure_judged(
             pictures, scorer, judge or (), growing, allow_seen=allow_seen, seed=seed, cache=cache
         )
@@ -187,13 +189,23 @@ def scorer_probe(
     Copies, noise, blur, grids, glaring colours, injections and more have to score below the honest edits they are made
     from. Training refuses a scorer that failed; exit code 1 says so here.
     """
+    from hpedit.cases.folder import CasesFolder
     from hpedit.scorer.probes.files import probe_files
     from hpedit.scorer.probes.probes import Bounds
     from hpedit.scorer.probes.table import lines
 
     bounds = Bounds(max_share, max_kind_share)
     found = probe_files(
-        scorer, cases, edits, ratings, out, limit=limit, seed=seed, bounds=bounds, max_flip=max_flip, cache=cache
+        scorer,
+        CasesFolder(cases),
+        edits,
+        ratings,
+        out,
+        limit=limit,
+        seed=seed,
+        bounds=bounds,
+        max_flip=max_flip,
+        cache=cache,
     )
     if as_json:
         print_json(found)
@@ -220,10 +232,10 @@ def scorer_serve(
 
     Prints what to give as --judge elsewhere.
     """
-    from hpedit.scorer.backends.server import check_address, run_server
+    from hpedit.judges.server import check_address, run_server
 
     check_address(host, token)
-    from hpedit.scorer.backends.transformers_judge import TransformersJudge
+    from hpedit.judges.transformers_judge import TransformersJudge
 
     name = Path(judge).name or judge if Path(judge).is_dir() else judge
     loaded = TransformersJudge.load(judge, revision, dtype, device)

@@ -24,7 +24,7 @@ from hpedit.editors.qwen_image_edit import QwenEdit
 from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
-from hpedit.quiet import quiet_loading
+from hpedit.progress import quiet_loading
 from hpedit.store.atomic import read_json
 
 ADAPTERS: Final[dict[str, type[Adapter]]] = {

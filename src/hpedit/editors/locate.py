@@ -11,7 +11,7 @@ from hpedit.errors import HPEditError
 def local_folder(model: str) -> Path | None:
     """The folder of "mini" or of a path; None for a hub id."""
     if model == "mini":
-        from hpedit.mini.weights import editor_path
+        from hpedit.store.shipped import editor_path
 
         return editor_path()
     return Path(model) if Path(model).is_dir() else None

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from hpedit.editors.protocol import Conditioning, Editor
 from hpedit.records import Case
-from hpedit.rl.flow_sde import sde_step
+
+Level = float | Tensor
+"""A noise level: one number, or (B,), one for each sample."""
 
 
 def edit_image(editor: Editor, image: Image.Image, instruction: str, *, seed: int = 0, steps: int = 8) -> Image.Image:
@@ -66,8 +68,27 @@ def sample_ode(editor: Editor, noise: Tensor, conditioning: Conditioning, steps:
     levels = editor.schedule(steps, conditioning)
     x = noise
     for s, s_next in pairwise(levels):
-        x = sde_step(x, editor.velocity(x, s, conditioning), s, s_next, 0.0, kind="ode").x_next
+        x = euler_step(x, editor.velocity(x, s, conditioning), s, s_next)
     return x
+
+
+def euler_step(x: Tensor, v: Tensor, s: Level, s_next: Level) -> Tensor:
+    """One step of the probability-flow ODE, x + (s' - s) v (Euler), in float64 if x is that, else in float32.
+
+    Args:
+        x: (B, ...) sample at level s.
+        v: (B, ...) velocity there.
+        s: Noise level in (0, 1], a number or (B,).
+        s_next: Next level in [0, s).
+    """
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    x = x.to(dtype)
+    return x + (as_level(s_next, x) - as_level(s, x)) * v.to(dtype)
+
+
+def as_level(level: Level, x: Tensor) -> Tensor:
+    """A level as a tensor that broadcasts over x: (B, 1, ...), or (1, 1, ...) of one number."""
+    return torch.as_tensor(level, dtype=x.dtype).to(x.device).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def group_by_size(conditionings: Sequence[Conditioning]) -> list[list[int]]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.protocol import Conditioning
 from hpedit.errors import HPEditError
@@ -23,7 +23,7 @@ from hpedit.mini.oracle import to_array
 from hpedit.mini.scenes import to_image
 from hpedit.progress import stage
 from hpedit.records import Case
-from hpedit.rl.seeds import derive_seed, generator
+from hpedit.seeds import derive_seed, generator
 from hpedit.store.run_folder import RunFolder
 
 BATCH = 64

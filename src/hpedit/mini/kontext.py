@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxKontex
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from hpedit.mini.drawing import COLORS, SHAPES, SIZE
-from hpedit.quiet import quiet_loading
+from hpedit.progress import quiet_loading
 
 TEXT_DIM = 32
 POOLED_DIM = 16

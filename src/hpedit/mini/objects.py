@@ -20,12 +20,12 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageOps
 
-from hpedit.cases.instructions.checks import refusal
 from hpedit.errors import HPEditError
 from hpedit.mini.drawing import OBJECT, Alpha, place
 from hpedit.mini.photos import Pixels
 from hpedit.mini.things import Thing
 from hpedit.store.images import load_image
+from hpedit.store.text_checks import refusal
 
 HUES: Mapping[str, float] = {"red": 0.0, "yellow": 1 / 6, "green": 1 / 3, "blue": 2 / 3, "purple": 5 / 6}
 """Colour -> hue in turns. The drawn objects' white is no hue."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from diffusers import QwenImageEditPipeline
 
-from hpedit.mini.weights import editor_path
+from hpedit.store.shipped import editor_path
 
 
 def make_mini_qwen_edit(folder: Path) -> None:

@@ -15,9 +15,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, tra
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
+from hpedit.judges.protocol import DIGITS, IMAGE, YES_NO
 from hpedit.mini.drawing import BACKDROPS, COLORS, LIGHTS, SHAPES, SLOTS, STYLES
 from hpedit.mini.scenes import WORDS
-from hpedit.scorer.backends.protocol import DIGITS, IMAGE, YES_NO
 from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, rubric, stem
 from hpedit.scorer.questions import LIBRARY
 from hpedit.tasks import TASK_IDS

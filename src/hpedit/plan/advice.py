@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan.layout import Layout
 from hpedit.plan.memory import Memory
 from hpedit.plan.shape import EditorShape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan.data import Data
 from hpedit.plan.layout import Layout
 from hpedit.plan.memory import most_rows

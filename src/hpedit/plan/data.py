@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.plan.disk import existing
 from hpedit.plan.judges import ScorerUse, read_scorer

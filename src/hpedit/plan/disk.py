@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan.activations import FLOAT
 from hpedit.plan.architecture import Tokens
 from hpedit.plan.forwards import ALGORITHMS

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan import forwards, hub
 from hpedit.plan.advice import advise
 from hpedit.plan.architecture import Tokens

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.plan import hub
 from hpedit.plan.judges import JudgeShape, JudgeUse, ScorerUse, shape_of_judge
@@ -83,7 +83,7 @@ def find_judges(
 def _folder_of_editor(model: str) -> Path | None:
     """As `hpedit.editors.locate.local_folder`, whose module needs torch."""
     if model == "mini":
-        from hpedit.mini.weights import editor_path
+        from hpedit.store.shipped import editor_path
 
         return editor_path()
     return Path(model) if Path(model).is_dir() else None
@@ -91,7 +91,7 @@ def _folder_of_editor(model: str) -> Path | None:
 
 def _folder_of(use: JudgeUse) -> Path | None:
     if use.name == "mini":
-        from hpedit.mini.weights import judge_path
+        from hpedit.store.shipped import judge_path
 
         return judge_path()
     return Path(use.name) if Path(use.name).is_dir() else hub.snapshot(use.name, use.revision)

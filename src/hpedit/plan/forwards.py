@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.rl.cost import trained
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan.architecture import Architecture
 
 BaseForm = Literal["full", "8bit", "offload"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan.gpus import GPU, MIB, FoundGPU, found_gpus, known_gpu, named_gpu
 from hpedit.plan.problems import Problems
 

@@ -14,13 +14,13 @@ import diffusers
 import torch
 from torch import Tensor
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.lora import add_lora
 from hpedit.plan.architecture import FLUX, Tokens
 from hpedit.plan.layout import Layout
 from hpedit.plan.shape import EditorShape
 from hpedit.plan.timing import Speed
-from hpedit.quiet import quiet_loading
+from hpedit.progress import quiet_loading
 
 DEPTHS: Final = (1, 3)
 """Blocks (of each kind) of the two shallow models."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan import activations
 from hpedit.plan.activations import FLOAT
 from hpedit.plan.architecture import Linear, Tokens

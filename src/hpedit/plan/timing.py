@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.plan.architecture import Tokens
 from hpedit.plan.forwards import Forwards
 from hpedit.plan.gpus import GPU

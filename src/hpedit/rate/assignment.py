@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from hpedit.rate.items import Item
-from hpedit.rate.store import SKIP, Phase, Shown, Value
+from hpedit.ratings.store import SKIP, Phase, Shown, Value
 
 BLOCK = 24
 """Items that are rated to the full overlap before the next are begun: some twenty minutes of one rater's work."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hpedit.errors import HPEditError
 from hpedit.rate.items import Item, pair_id
-from hpedit.rate.store import CHOICES, Kind, Value
+from hpedit.ratings.store import CHOICES, Kind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.tables.csv_rows import Row, read_rows
+from hpedit.store.csv_rows import Row, read_rows
 
 _SWAPPED = {"A": "B", "B": "A"}
 

@@ -22,8 +22,8 @@ from hpedit.cases.folder import CasesFolder
 from hpedit.cases.sources.table import task_of
 from hpedit.errors import HPEditError
 from hpedit.rate.pictures import PictureShelf, fit, item_size
-from hpedit.rate.store import Kind, Phase, Value
-from hpedit.scorer.tables.csv_rows import Row, read_rows
+from hpedit.ratings.store import Kind, Phase, Value
+from hpedit.store.csv_rows import Row, read_rows
 from hpedit.store.images import load_image
 from hpedit.store.paths import inside
 from hpedit.store.tables import iter_edits

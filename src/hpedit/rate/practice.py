@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from hpedit.rate.items import Exhibit, Item
 from hpedit.rate.pictures import PictureShelf, fit
-from hpedit.rate.store import Kind, Value
+from hpedit.ratings.store import Kind, Value
 
 COUNT = 10
 RIGHT_WITHIN = 1.0

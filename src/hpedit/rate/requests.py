@@ -6,10 +6,10 @@ import unicodedata
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hpedit.cases.instructions.checks import MAX_LETTERS, clean, refusal
 from hpedit.errors import HPEditError
-from hpedit.rate.store import CHECKS, CHOICES, MEND, SKIP, Kind, Value
+from hpedit.ratings.store import CHECKS, CHOICES, MEND, SKIP, Kind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
+from hpedit.store.text_checks import MAX_LETTERS, clean, refusal
 
 MAX_NAME = 64
 """Characters of a rater's name."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpedit.progress import stage
-from hpedit.rate.desk import Desk, RunSettings
 from hpedit.rate.gold import split_gold
 from hpedit.rate.items import (
     check_items,
@@ -21,9 +20,10 @@ from hpedit.rate.items import (
 )
 from hpedit.rate.pictures import PictureShelf
 from hpedit.rate.practice import practice_items
-from hpedit.rate.security import Policy, check_token
 from hpedit.rate.server import bind, serve
-from hpedit.rate.store import RatingStore
+from hpedit.rate.sessions import Desk, RunSettings
+from hpedit.ratings.store import RatingStore
+from hpedit.web.security import Policy, check_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Stric
 from starlette.exceptions import HTTPException
 
 from hpedit.errors import HPEditError
-from hpedit.rate.desk import Desk
 from hpedit.rate.pictures import PictureShelf
 from hpedit.rate.requests import MAX_INSTRUCTION, NewAnswer, Refusal
-from hpedit.rate.security import HEADERS, MAX_CONNECTIONS, Guard, Policy, TimedProtocol
-from hpedit.rate.store import MEND, RatingStore, StoreFault
+from hpedit.rate.sessions import Desk
 from hpedit.rate.writer import Writer
+from hpedit.ratings.store import MEND, RatingStore, StoreFault
+from hpedit.web.security import HEADERS, MAX_CONNECTIONS, Guard, Policy, TimedProtocol
 
 HERE = Path(__file__).parent
 COOKIE_SECONDS = 30 * 24 * 3600
@@ -271,7 +271,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:
-    """Uvicorn with the limits of `hpedit.rate.security`; it logs no request, since addresses may hold a token."""
+    """Uvicorn with the limits of `hpedit.web.security`; it logs no request, since addresses may hold a token."""
     config = uvicorn.Config(
         app, http=TimedProtocol, ws="none", access_log=False, log_level="warning", server_header=False,
         limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=30, timeout_graceful_shutdown=5, proxy_headers=False,

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from hpedit.errors import HPEditError
-from hpedit.rate.store import RatingStore, StoreFault
+from hpedit.ratings.store import RatingStore, StoreFault
 
 BATCH = 256
 """Most operations in one transaction."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hpedit.report.charts import signed
 from hpedit.report.views import plain, shortened, task_name
-from hpedit.rl.group_log import GroupRow
+from hpedit.rl.monitor.group_log import GroupRow
 
 View = dict[str, Any]
 

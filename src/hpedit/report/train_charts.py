@@ -12,7 +12,7 @@ from hpedit.report.charts import Interval, Series, interval_text, line_chart, pa
 from hpedit.report.svg import Point, Scale, linear
 from hpedit.report.verdict import number
 from hpedit.report.views import plain
-from hpedit.rl.looks import HeldOutTable, Look
+from hpedit.rl.monitor.evaluations import HeldOutTable, Look
 
 View = dict[str, Any]
 Line = tuple[str, str, Sequence[tuple[float, Interval]]]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.rl.group_log import GROUPS
-from hpedit.rl.looks import ALARMS, HeldOutTable, read_looks
+from hpedit.rl.monitor.evaluations import ALARMS, HeldOutTable, read_looks
+from hpedit.rl.monitor.group_log import GROUPS
 from hpedit.store.atomic import read_json, read_jsonl
 from hpedit.store.run_folder import METRICS, RECIPE, RESULT
 

@@ -14,8 +14,8 @@ from hpedit.report.page import HTML_NAME, JSON_NAME, environment, json_text, sty
 from hpedit.report.train_charts import always_zero, curves, held_out_charts
 from hpedit.report.train_data import TrainRun
 from hpedit.report.views import plain
-from hpedit.rl.group_log import read_groups
-from hpedit.rl.looks import figures
+from hpedit.rl.monitor.evaluations import figures
+from hpedit.rl.monitor.group_log import read_groups
 from hpedit.store.atomic import atomic_write
 
 PAGES = "report"

@@ -15,8 +15,7 @@ from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
 from hpedit.report.verdict import Verdict, gain_sentence, number
 from hpedit.report.views import clock, plain
-from hpedit.rl.early_stop import best_look, deciding
-from hpedit.rl.looks import HeldOutTable, Look
+from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look, deciding
 
 View = dict[str, Any]
 

@@ -22,10 +22,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from hpedit.editors.sampling import Level, as_level, euler_step
 from hpedit.errors import HPEditError
-
-Level = float | Tensor
-"""A noise level: one number for the batch, or a tensor (B,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +85,16 @@ def sde_step(
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     x, v = x.to(dtype), v.to(dtype)
     if kind == "ode" or noise_level == 0.0:
-        return _euler_step(x, v, _as_level(s, x), _as_level(s_next, x), x_next)
+        if x_next is not None:
+            raise HPEditError("an ODE step cannot be replayed: it has no log-probability")
+        mu = euler_step(x, v, s, s_next)
+        return Step(mu, mu, None, None)
     if not _above_zero(s_next):
         raise HPEditError(
             "the last step (to noise level 0) cannot be stochastic",
             hint="move the window of stochastic steps forward, or shorten it",
         )
-    mu, std = STOCHASTIC[kind](x, v, _as_level(s, x), _as_level(s_next, x), noise_level)
+    mu, std = STOCHASTIC[kind](x, v, as_level(s, x), as_level(s_next, x), noise_level)
     if x_next is None:
         if z is None:
             z = torch.randn(
@@ -112,13 +113,6 @@ def _mean_log_density(x_next: Tensor, mu: Tensor, std: Tensor, kind: str) -> Ten
     if kind != "cps":
         density = density / (2 * std.square()) - std.log() - 0.5 * math.log(2 * math.pi)
     return density.flatten(1).mean(1)
-
-
-def _euler_step(x: Tensor, v: Tensor, s: Tensor, s_next: Tensor, x_next: Tensor | None) -> Step:
-    if x_next is not None:
-        raise HPEditError("an ODE step cannot be replayed: it has no log-probability")
-    mu = x + (s_next - s) * v
-    return Step(mu, mu, None, None)
 
 
 def _flow_sde(x: Tensor, v: Tensor, s: Tensor, s_next: Tensor, a: float) -> tuple[Tensor, Tensor]:
@@ -160,11 +154,6 @@ STOCHASTIC: Final[dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, float], tu
 }
 """Name in the recipe -> (mean, standard deviation) of the step."""
 DYNAMICS: Final = (*STOCHASTIC, "ode")
-
-
-def _as_level(level: Level, x: Tensor) -> Tensor:
-    """A level as a tensor that broadcasts over x: (B, 1, ...), or (1, 1, ...) of one number."""
-    return torch.as_tensor(level, dtype=x.dtype).to(x.device).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def _above_zero(level: Level) -> bool:

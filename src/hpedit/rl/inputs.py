@@ -8,13 +8,13 @@ from pathlib import Path
 
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.lazy import lazy_cases
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.errors import HPEditError
 from hpedit.records import Case
+from hpedit.rl.parallel.processes import World
 from hpedit.rl.rewards import MAIN, Rewards
-from hpedit.rl.world import World
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.lazy import LazyRows

@@ -16,10 +16,10 @@ from hpedit.rl.algorithms.noised import draw_terms
 from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.cost import passes
+from hpedit.rl.metrics import Tally
+from hpedit.rl.parallel.processes import World, mine
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.tally import Tally
 from hpedit.rl.update import finish_step
-from hpedit.rl.world import World, mine
 
 
 class Offline:

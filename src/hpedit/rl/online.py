@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,39 +22,13 @@ from hpedit.rl.advantage import Advantages, combined_advantages
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.cost import passes
-from hpedit.rl.joining import join
-from hpedit.rl.rewards import MAIN, Judging, Rewards, Scores, check_scorable, rewards_of
-from hpedit.rl.rollout import Batch, Draws, collect
+from hpedit.rl.experience import Experience, Group
+from hpedit.rl.metrics import Tally
+from hpedit.rl.parallel.processes import World, mine
+from hpedit.rl.rewards import MAIN, Judging, Rewards, check_scorable, rewards_of
+from hpedit.rl.rollout import Batch, Draws, collect, join
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.tally import Tally
 from hpedit.rl.update import DEVIATION, finish_step
-from hpedit.rl.world import World, mine
-
-Group = tuple[int, dict[str, list[float | None]], list[float | None]]
-"""(number, rewards by name, main scores) of one group's edits."""
-
-
-@dataclass(slots=True)
-class Experience:
-    """The edits that one process made in an iteration: edit i is of cases[i // group_size]."""
-
-    cases: list[Case] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    """Number of each case's group within the iteration, over all processes."""
-    batches: list[Batch] = field(default_factory=list)
-    images: list[Image.Image] = field(default_factory=list)
-    scores: list[Scores] = field(default_factory=list)
-    values: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """(n,) advantages; 0 where an edit takes no part."""
-    active: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    """(n,) whether an edit takes part."""
-    replaced: set[int] = field(default_factory=set)
-    """Positions of cases whose groups gave no signal and were replaced by groups of other cases."""
-    forwards: int = 0
-
-    def positions(self) -> list[int]:
-        """Of the cases whose groups count."""
-        return [position for position in range(len(self.cases)) if position not in self.replaced]
 
 
 class Online:

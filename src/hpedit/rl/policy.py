@@ -14,12 +14,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from hpedit.config import TrainSection
+from hpedit.config.recipe import TrainSection
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.errors import HPEditError
-from hpedit.rl import stopping
-from hpedit.rl.faulty import FaultyStepError
-from hpedit.rl.world import World
+from hpedit.rl.nonfinite import FaultyStepError
+from hpedit.rl.parallel import stopping
+from hpedit.rl.parallel.processes import World
 
 
 class Policy:

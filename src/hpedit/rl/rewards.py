@@ -20,7 +20,7 @@ from PIL import Image
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Score
 from hpedit.rl.advantage import reward_from_score
-from hpedit.rl.background import GRACE, Worker, result_of
+from hpedit.rl.parallel.background import GRACE, Worker, result_of
 from hpedit.scorer.protocol import Scorer
 
 MAIN = "scorer"

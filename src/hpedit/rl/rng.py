@@ -1,6 +1,6 @@
 """The global random generators: of Python, NumPy and torch, on the CPU and on the GPU.
 
-What we draw ourselves has a generator of its own (`hpedit.rl.seeds`). These are for libraries that draw from the global
+What we draw ourselves has a generator of its own (`hpedit.seeds`). These are for libraries that draw from the global
 ones: a resumed run goes on where the generators were.
 """
 

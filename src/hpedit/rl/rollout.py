@@ -17,7 +17,7 @@ the same floating-point sums.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -28,7 +28,7 @@ from hpedit.editors.sampling import group_by_size
 from hpedit.records import Case
 from hpedit.rl.flow_sde import Step, sde_step
 from hpedit.rl.rollout_settings import RolloutSettings
-from hpedit.rl.seeds import derive_seed, generator
+from hpedit.seeds import derive_seed, generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,3 +302,28 @@ def replay(editor: Editor, batch: Batch, settings: RolloutSettings, rows: Tensor
     x = batch.path[place, slot]
     v = velocity_of(editor, batch.conditioning, x, s, batch.group[rows], batch.chunk)
     return sde_step(x, v, s, s_next, settings.noise, kind=settings.dynamics, x_next=batch.path[place, slot + 1])
+
+
+def join(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches of one bucket and one shape of forwards as one: their rows then fill each other's last forwards."""
+    alike: dict[tuple[int, int], list[Batch]] = {}
+    for batch in batches:
+        alike.setdefault((id(batch.conditioning), batch.chunk), []).append(batch)
+    return [several[0] if len(several) == 1 else _joined(several) for several in alike.values()]
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    def together(name: str) -> Tensor:
+        return torch.cat([getattr(batch, name) for batch in batches])
+
+    return replace(
+        batches[0],
+        edits=together("edits"),
+        keys=tuple(key for batch in batches for key in batch.keys),
+        group=together("group"),
+        start=together("start"),
+        path=together("path"),
+        log_prob=together("log_prob"),
+        mu=None if batches[0].mu is None else together("mu"),
+        clean=together("clean"),
+    )

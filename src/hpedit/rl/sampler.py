@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from hpedit.rl.seeds import generator
+from hpedit.seeds import generator
 
 
 class CaseSampler:

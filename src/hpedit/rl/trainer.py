@@ -23,17 +23,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hpedit.cases.pairs.table import lazy_pairs
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.progress import stage
 from hpedit.records import Case
-from hpedit.rl import stopping
 from hpedit.rl.algorithms.protocol import Setting
-from hpedit.rl.distributed import open_world
-from hpedit.rl.faulty import FaultyStepError, keep_batch
-from hpedit.rl.group_log import GroupLog
-from hpedit.rl.held_out import HeldOut
-from hpedit.rl.held_out_cases import Watching, held_out_inputs, split_cases
+from hpedit.rl.checkpoints import Saves
 from hpedit.rl.inputs import (
     check_enough,
     different_cases,
@@ -44,21 +39,26 @@ from hpedit.rl.inputs import (
     recomputes,
     run_inputs,
 )
+from hpedit.rl.monitor.group_log import GroupLog
+from hpedit.rl.monitor.held_out import HeldOut
+from hpedit.rl.monitor.held_out_cases import Watching, held_out_inputs, split_cases
+from hpedit.rl.monitor.observer import Observer
+from hpedit.rl.monitor.sample_grids import SampleGrids
+from hpedit.rl.monitor.trackers import Tracker, open_tracker
+from hpedit.rl.nonfinite import FaultyStepError, keep_batch
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
+from hpedit.rl.parallel import stopping
+from hpedit.rl.parallel.distributed import open_world
+from hpedit.rl.parallel.processes import World, check_equal, check_shares, mine
+from hpedit.rl.parallel.sharding import denoiser, forwards_marked, shard, wants_shards
+from hpedit.rl.parallel.stopping import StopAsked
 from hpedit.rl.policy import Policy
 from hpedit.rl.rewards import Rewards
 from hpedit.rl.rng import forked, restore_rng, rng_tensors
-from hpedit.rl.sample_grids import SampleGrids
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.saves import Saves
-from hpedit.rl.seeds import derive_seed
-from hpedit.rl.sharding import denoiser, forwards_marked, shard, wants_shards
-from hpedit.rl.stopping import StopAsked
-from hpedit.rl.tracking import Tracker, open_tracker
-from hpedit.rl.watch import Observer
-from hpedit.rl.world import World, check_equal, check_shares, mine
 from hpedit.scorer.protocol import Scorer
+from hpedit.seeds import derive_seed
 from hpedit.store.atomic import naming_disk, read_jsonl
 from hpedit.store.run_folder import METRICS, RunFolder
 

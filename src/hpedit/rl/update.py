@@ -6,10 +6,10 @@ from typing import Final
 
 import torch
 
-from hpedit.rl.faulty import FaultyStepError
+from hpedit.rl.metrics import Tally
+from hpedit.rl.nonfinite import FaultyStepError
+from hpedit.rl.parallel.processes import World
 from hpedit.rl.policy import Policy
-from hpedit.rl.tally import Tally
-from hpedit.rl.world import World
 
 RATIO_TOLERANCE: Final = {torch.float32: 1e-6, torch.bfloat16: 2e-5, torch.float16: 2e-5}
 """How far from 1 a ratio may be before any update, by the model's dtype: rounding alone. A clip range of 1e-4 leaves no

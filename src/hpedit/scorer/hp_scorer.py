@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image
 
 from hpedit.errors import HPEditError
+from hpedit.judges.load import load_judge
+from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Rating, Score
-from hpedit.scorer.asking import FEATURES, Sheet, ask
-from hpedit.scorer.backends.load import load_judge
-from hpedit.scorer.backends.protocol import Judge
 from hpedit.scorer.calibration.calibration import Calibration
-from hpedit.scorer.evaluation.statistics import FloatArray
+from hpedit.scorer.features import FEATURES, Sheet, ask
 from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, stem
 from hpedit.scorer.questions import LIBRARY
+from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from PIL import Image
 
+from hpedit.judges.protocol import DIGITS, IMAGE, YES_NO, Question
 from hpedit.records import Case
-from hpedit.scorer.backends.protocol import DIGITS, IMAGE, YES_NO, Question
 from hpedit.scorer.questions import Reasoning
 from hpedit.tasks import TASK_BY_ID
 

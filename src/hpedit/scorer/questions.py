@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hpedit.scorer.backends.protocol import Answer
+from hpedit.judges.protocol import Answer
 
 PREFIX = "q:"
 """Begins the name of a feature that is an answer to a reasoning question."""

@@ -22,8 +22,8 @@ from PIL import Image
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SOURCES, Case, Edit, OracleKey, Rating, Score
-from hpedit.scorer.tables.csv_rows import neutralise, restore
 from hpedit.store.atomic import atomic_write, read_jsonl, replacing
+from hpedit.store.csv_rows import neutralise, restore
 from hpedit.store.images import decode_image, png_bytes
 
 ROWS_PER_GROUP = 256

@@ -4,24 +4,24 @@ import json
 
 import pytest
 from PIL import Image
-from tests.scorer.backends.servers import completion, serving, status
-from tests.scorer.backends.test_server import served
+from tests.judges.servers import completion, serving, status
+from tests.judges.test_server import served
 
-from hpedit.cases.instructions.checks import nonsense
+from hpedit.cases.coco import COCO
 from hpedit.cases.instructions.feasibility import Request, infeasible
 from hpedit.cases.instructions.judge_writer import ATTEMPTS
 from hpedit.cases.instructions.languages import LANGUAGES, wrong_script
 from hpedit.cases.instructions.schema import MAX_INSTRUCTION, answer_schema, category_of, read_answer, shown
 from hpedit.cases.instructions.writer import load_writer
-from hpedit.cases.labels.coco import COCO
 from hpedit.cases.labels.judge import NOTHING, JudgeLabeller
 from hpedit.cases.labels.labeller import load_labeller
 from hpedit.cases.photos import Photo
 from hpedit.cases.recipe import InstructionsSection, LabelsSection
 from hpedit.errors import HPEditError
-from hpedit.scorer.backends.endpoints import Endpoints
-from hpedit.scorer.backends.limits import UnscorableLimit
-from hpedit.scorer.backends.openai_judge import OpenAIJudge
+from hpedit.judges.endpoints import Endpoints
+from hpedit.judges.limits import UnscorableLimit
+from hpedit.judges.openai_judge import OpenAIJudge
+from hpedit.store.text_checks import nonsense
 
 PIXEL = Image.new("RGB", (8, 8), "green")
 PHOTO = Photo("0/a.jpg", PIXEL, "", "")
@@ -252,7 +252,7 @@ def test_categories_of_objects():
 
 @pytest.fixture(scope="module")
 def mini():
-    from hpedit.scorer.backends.transformers_judge import TransformersJudge
+    from hpedit.judges.transformers_judge import TransformersJudge
 
     return TransformersJudge.load("mini", limit=UnscorableLimit(1.0))
 

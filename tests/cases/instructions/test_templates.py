@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from hpedit.cases.instructions.checks import MAX_LETTERS, clean, nonsense, refusal
+from hpedit.cases.coco import COCO, GROUP_OF, USUAL_COLORS
 from hpedit.cases.instructions.templates import NEEDS_OBJECT, WORDINGS, TemplateWriter
 from hpedit.cases.instructions.writer import GivenWriter, load_writer, read_objects
-from hpedit.cases.labels.coco import COCO, GROUP_OF, USUAL_COLORS
 from hpedit.cases.photos import Draft, Photo
 from hpedit.cases.recipe import InstructionsSection
 from hpedit.errors import HPEditError
+from hpedit.store.text_checks import MAX_LETTERS, clean, nonsense, refusal
 from hpedit.tasks import TASK_IDS
 
 PIXEL = Image.new("RGB", (8, 8))

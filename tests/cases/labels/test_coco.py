@@ -4,9 +4,9 @@ import doctest
 
 import pytest
 
+from hpedit.cases import coco
+from hpedit.cases.coco import COCO, GROUP_OF, IRREGULAR, SPOKEN, USUAL_COLORS, indefinite, plural
 from hpedit.cases.instructions import schema, templates
-from hpedit.cases.labels import coco
-from hpedit.cases.labels.coco import COCO, GROUP_OF, IRREGULAR, SPOKEN, USUAL_COLORS, indefinite, plural
 
 
 @pytest.mark.parametrize("module", [coco, schema])

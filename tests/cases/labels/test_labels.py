@@ -3,8 +3,9 @@
 import pytest
 from tests.conftest import picture
 
-from hpedit.cases.labels.coco import COCO, indefinite, spoken
-from hpedit.cases.labels.labeller import Label, load_labeller
+from hpedit.cases.coco import COCO, indefinite, spoken
+from hpedit.cases.labels.labeller import load_labeller
+from hpedit.cases.labels.protocol import Label
 from hpedit.cases.recipe import LabelsSection
 from hpedit.errors import HPEditError
 
@@ -68,7 +69,7 @@ def test_zero_shot_agrees_with_the_pipeline_of_transformers(saved):
     from transformers import pipeline
 
     from hpedit.cases.labels.zero_shot import PROMPT
-    from hpedit.quiet import quiet_loading
+    from hpedit.progress import quiet_loading
 
     kind, path = saved
     labeller = load_labeller(LabelsSection(by="clip", model=path, min_probability=0.0))

@@ -16,7 +16,7 @@ from hpedit.cases.pairs.decide import PairRules
 from hpedit.cases.pairs.table import build_pairs, lazy_pairs, read_pairs, read_weights
 from hpedit.cli import app
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.records import Response
+from hpedit.ratings.responses import Response
 from hpedit.records import Case, Edit
 from hpedit.store.tables import write_cases, write_edits
 

@@ -14,10 +14,10 @@ from tests.shared_data import shared_data
 from hpedit.cases.pairs.circles import break_circles
 from hpedit.cases.pairs.decide import PairRules, decide_pairs
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.records import VOTES, Response
-from hpedit.rate.exchange.tables import read_table
-from hpedit.scorer.tables.csv_rows import read_rows
+from hpedit.ratings.responses import VOTES, Response
+from hpedit.ratings.tables import read_table
 from hpedit.scorer.tables.ratings_import import import_genai, import_imagenhub
+from hpedit.store.csv_rows import read_rows
 
 CASES = {name: "case" for name in "abcdef"} | {name: "other" for name in "xyz"}
 PICTURES = {name: name for name in CASES}

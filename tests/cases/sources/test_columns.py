@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hpedit.cases.instructions.checks import MAX_LETTERS, refusal
 from hpedit.cases.sources.columns import cells_of, draft_of, labels_of, task_of
 from hpedit.errors import HPEditError
+from hpedit.store.text_checks import MAX_LETTERS, refusal
 from hpedit.tasks import TASK_IDS, TASKS
 
 

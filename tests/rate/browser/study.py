@@ -80,7 +80,7 @@ class Server:
 
     def answers(self, rater: str, *, all_of_them: bool = False) -> list[Any]:
         """What the store holds of a rater, practice left out."""
-        from hpedit.rate.store import RatingStore
+        from hpedit.ratings.store import RatingStore
 
         with RatingStore.open(self.db) as store:
             found = store.answers(include_superseded=all_of_them)

@@ -15,7 +15,7 @@ from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import MIN_EDITS, Calibration, JudgeAnswers, fit_calibration, fit_judges
 from hpedit.scorer.calibration.selection import folds, source_hash
 from hpedit.scorer.evaluation.held_out import seen_edits
-from hpedit.scorer.evaluation.statistics import FloatArray
+from hpedit.stats.bootstrap import FloatArray
 
 NAMES = ("expected", "spread")
 

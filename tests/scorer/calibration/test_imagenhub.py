@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpedit.scorer.calibration.blend import fit_blend
+from hpedit.scorer.calibration.ensemble import fit_blend
 from hpedit.scorer.calibration.parts import make_table
 from hpedit.scorer.calibration.selection import folds
-from hpedit.scorer.evaluation.agreement import mean_rating
-from hpedit.scorer.evaluation.measures import Draws
-from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.tables.tabular import Table, load_table
+from hpedit.stats.agreement import mean_rating
+from hpedit.stats.bootstrap import FloatArray
+from hpedit.stats.correlation import Draws
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 
 from hpedit.scorer.calibration.question_stage import QuestionStage, fit_questions
 from hpedit.scorer.calibration.selection import fewest
-from hpedit.scorer.evaluation.statistics import FloatArray
+from hpedit.stats.bootstrap import FloatArray
 
 NAMES = ("q:helps", "q:noise", "q:copy")
 

@@ -16,8 +16,8 @@ from hpedit.scorer.calibration.calibration import Calibration, fit_calibration
 from hpedit.scorer.evaluation import curve
 from hpedit.scorer.evaluation.curve import SHOWN, learning_curve, split_photos
 from hpedit.scorer.evaluation.held_out import curve_of_table
-from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.tables.tabular import load_table
+from hpedit.stats.bootstrap import FloatArray
 
 RNG = np.random.default_rng(11)
 N = 240

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from hpedit.scorer.evaluation.measures import Draws
 from hpedit.scorer.evaluation.reliability import BINS, equal_bins, reliability, stated_deviation
+from hpedit.stats.correlation import Draws
 
 RNG = np.random.default_rng(2)
 N = 2000

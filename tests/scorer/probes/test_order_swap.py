@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hpedit.judges.protocol import Answer, Question
 from hpedit.records import Case, Edit
-from hpedit.scorer.backends.protocol import Answer, Question
 from hpedit.scorer.probes.order_swap import order_swap_report
 
 Look = Callable[[Question], float | None]

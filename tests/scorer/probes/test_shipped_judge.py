@@ -17,7 +17,7 @@ from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.raters import simulate_ratings
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.judged import fit_judged, load_judges, rated_pictures
+from hpedit.scorer.fitting import fit_judged, load_judges, rated_pictures
 from hpedit.scorer.probes.gate import PROBE, SHEET
 from hpedit.scorer.probes.kinds import KINDS
 from hpedit.store.atomic import atomic_write, dump_json, read_json
@@ -127,7 +127,7 @@ def leave(files, found: dict, **changed) -> None:
 
 
 def test_training_refuses_a_scorer_that_failed_unless_forced(files, found, tiny_editor, make_case, tmp_path) -> None:
-    from hpedit.config import Recipe
+    from hpedit.config.recipe import Recipe
     from hpedit.rl.trainer import train
 
     values = {

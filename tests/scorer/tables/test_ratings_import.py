@@ -10,8 +10,8 @@ import pytest
 from tests.shared_data import shared_data
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.tables.csv_rows import read_rows
 from hpedit.scorer.tables.ratings_import import import_genai, import_imagenhub, import_magicbrush, import_ratings
+from hpedit.store.csv_rows import read_rows
 
 EDITS = "edit_id,source_id,editor,instruction\ne1,s1,A,make it red\ne2,s1,B,make it red\n"
 MARKS = "edit_id,rater,semantic_consistency,perceptual_quality\ne1,r1,1,0.5\ne1,r2,0,1\ne2,r1,,0.5\ne2,r2,1,1\n"

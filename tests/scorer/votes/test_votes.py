@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from hpedit.cli import app
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.records import SWAPPED_VOTE, VOTES
+from hpedit.ratings.responses import SWAPPED_VOTE, VOTES
 from hpedit.scorer.tables.ratings_import import import_genai
 from hpedit.scorer.votes.model import MISSING, decide, fit_votes, swap
 from hpedit.scorer.votes.selection import fit_combination, folds_by_source

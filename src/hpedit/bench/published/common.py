@@ -19,7 +19,7 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.scorer.evaluation.statistics import Estimate, FloatArray, Statistic, bootstrap_by_source
+from hpedit.stats.bootstrap import Estimate, FloatArray, Statistic, bootstrap_by_source
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.tables import write_cases
 

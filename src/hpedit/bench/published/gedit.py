@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, case_mean_note, check_key, column
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.scorer.tables.csv_rows import Row, is_number, read_rows
+from hpedit.store.csv_rows import Row, is_number, read_rows
 from hpedit.store.tables import decode_cell
 
 TASK_OF_GROUP: dict[str, str | None] = {

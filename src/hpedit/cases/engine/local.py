@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hpedit.cases.engine import Counts, Task
+from hpedit.cases.engine.protocol import Counts, Task
 
 
 class LocalEngine:

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 import ray.data
 
-from hpedit.cases.engine import Counts, Task
+from hpedit.cases.engine.protocol import Counts, Task
 from hpedit.cases.photos import Chunk
 from hpedit.errors import HPEditError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from hpedit.cases.instructions.schema import check_questions
-from hpedit.scorer.backends.protocol import Answer, Judge
+from hpedit.judges.protocol import Answer, Judge
 
 SURE = 0.5
 """Least probability of the right answer."""

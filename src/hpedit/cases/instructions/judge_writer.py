@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from hpedit.cases.draws import number, pick, shuffled
-from hpedit.cases.instructions.checks import clean, nonsense, refusal
 from hpedit.cases.instructions.feasibility import SURE, Request, infeasible
 from hpedit.cases.instructions.languages import wrong_script
 from hpedit.cases.instructions.schema import (
@@ -38,7 +36,9 @@ from hpedit.cases.instructions.schema import (
 from hpedit.cases.instructions.written import Written
 from hpedit.cases.photos import Draft, Photo
 from hpedit.cases.recipe import InstructionsSection
-from hpedit.scorer.backends.writing import Prompt, WritingJudge
+from hpedit.judges.writing import Prompt, WritingJudge
+from hpedit.seeds import hash_choice, hash_number, hash_shuffle
+from hpedit.store.text_checks import clean, nonsense, refusal
 
 ARTICLE = re.compile(r"^(an?|the|some) ", re.IGNORECASE)
 ATTEMPTS = 3
@@ -112,18 +112,18 @@ class JudgeWriter:
 
     def _orders(self, photo: Photo, category: str) -> list[_Order]:
         """What is asked for one photograph."""
-        tasks = shuffled(self.section.tasks, self.seed, "tasks", photo.id)[: self.section.per_photo]
+        tasks = hash_shuffle(self.section.tasks, self.seed, "tasks", photo.id)[: self.section.per_photo]
         image = shown(photo.image)
         languages = self.section.languages
         return [
-            _Order(photo, image, category, task, pick(languages, self.seed, task, photo.id, "language"))
+            _Order(photo, image, category, task, hash_choice(languages, self.seed, task, photo.id, "language"))
             for task in tasks
         ]
 
     def _prompt(self, order: _Order, attempt: int) -> Prompt:
         wordings = self.section.wordings
         question = writing_question(order.image, order.task, order.category, order.language, wordings)
-        seed = number(self.seed, order.task, order.photo.id, attempt)
+        seed = hash_number(self.seed, order.task, order.photo.id, attempt)
         temperature = TEMPERATURE if attempt else 0.0
         return Prompt(question, answer_schema(wordings), TOKENS * (1 + wordings), temperature, seed)
 

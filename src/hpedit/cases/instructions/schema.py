@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from hpedit.cases.coco import indefinite, spoken
 from hpedit.cases.instructions.languages import LANGUAGES
-from hpedit.cases.labels.coco import indefinite, spoken
-from hpedit.scorer.backends.protocol import IMAGE, YES_NO, Question
+from hpedit.judges.protocol import IMAGE, YES_NO, Question
 from hpedit.tasks import TASK_BY_ID
 
 MAX_OBJECT = 60

@@ -13,10 +13,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from hpedit.cases.draws import pick, shuffled
+from hpedit.cases.coco import GROUP_OF, USUAL_COLORS, indefinite, spoken
 from hpedit.cases.instructions.written import Written
-from hpedit.cases.labels.coco import GROUP_OF, USUAL_COLORS, indefinite, spoken
 from hpedit.cases.photos import Draft, Photo
+from hpedit.seeds import hash_choice, hash_shuffle
 
 WORDINGS: dict[str, tuple[str, ...]] = {
     "addition": (
@@ -218,7 +218,7 @@ class TemplateWriter:
     def _write(self, photo: Photo, category: str) -> Written:
         known = tuple(dict.fromkeys(name for name in (category, *photo.labels) if name))
         drafts: list[Draft] = []
-        tasks = [task for task in shuffled(self.tasks, self.seed, "tasks", photo.id) if self._fits(task, known)]
+        tasks = [task for task in hash_shuffle(self.tasks, self.seed, "tasks", photo.id) if self._fits(task, known)]
         for task in tasks[: self.per_photo]:
             drafts += self._drafts(task, photo.id, known)
         return Written(tuple(drafts))
@@ -233,7 +233,7 @@ class TemplateWriter:
         """The same request in `wordings` ways, and the object that it is about."""
         key = (self.seed, task, photo)
         words, category = self._words(task, photo, known)
-        forms = shuffled(WORDINGS[task], *key, "wording")[: self.wordings]
+        forms = hash_shuffle(WORDINGS[task], *key, "wording")[: self.wordings]
         return [
             Draft(task, form.format(**words), category, wording=index, by="template")
             for index, form in enumerate(forms)
@@ -245,24 +245,24 @@ class TemplateWriter:
         main = known[0] if known else ""
         words = {"subject": f"the {spoken(main)}" if main else SUBJECT}
         if task == "addition":
-            main = pick([name for name in self.objects if name not in known], *key, "new")
-            words |= {"new": indefinite(spoken(main)), "place": pick(PLACES, *key, "place")}
+            main = hash_choice([name for name in self.objects if name not in known], *key, "new")
+            words |= {"new": indefinite(spoken(main)), "place": hash_choice(PLACES, *key, "place")}
         elif task == "removal":
             words["old"] = spoken(main)
         elif task == "swap":
-            words |= {"old": spoken(main), "new": indefinite(spoken(pick(self._likes(known), *key, "new")))}
+            words |= {"old": spoken(main), "new": indefinite(spoken(hash_choice(self._likes(known), *key, "new")))}
         elif task == "color":
             colors = [color for color in COLORS if color not in USUAL_COLORS.get(main, ())]
             words |= {"thing": "person's clothing" if main == "person" else spoken(main)}
-            color = pick(colors, *key, "color")
+            color = hash_choice(colors, *key, "color")
             words |= {"color": color, "a_color": indefinite(color)}
         else:
             words |= {
-                "backdrop": pick(BACKDROPS, *key, "backdrop"),
-                "blur": pick(BLURS, *key, "blur"),
-                "bokeh": pick(BOKEHS, *key, "bokeh"),
-                "light": pick(LIGHTS, *key, "light"),
-                "style": pick(STYLES, *key, "style"),
+                "backdrop": hash_choice(BACKDROPS, *key, "backdrop"),
+                "blur": hash_choice(BLURS, *key, "blur"),
+                "bokeh": hash_choice(BOKEHS, *key, "bokeh"),
+                "light": hash_choice(LIGHTS, *key, "light"),
+                "style": hash_choice(STYLES, *key, "style"),
             }
         return words, main
 

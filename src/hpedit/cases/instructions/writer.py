@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpedit.cases.instructions.checks import clean, refusal
+from hpedit.cases.coco import COCO
 from hpedit.cases.instructions.languages import known_languages
 from hpedit.cases.instructions.templates import TemplateWriter
 from hpedit.cases.instructions.written import Writer, Written
-from hpedit.cases.labels.coco import COCO
 from hpedit.cases.photos import Draft, Photo
 from hpedit.cases.recipe import InstructionsSection
 from hpedit.errors import HPEditError
+from hpedit.store.text_checks import clean, refusal
 
 if TYPE_CHECKING:
-    from hpedit.scorer.backends.writing import WritingJudge
+    from hpedit.judges.writing import WritingJudge
 
 __all__ = ["GivenWriter", "Writer", "Written", "load_writer"]
 
@@ -51,7 +51,7 @@ def load_writer(
         return GivenWriter(None)
     if section.by == "judge":
         from hpedit.cases.instructions.judge_writer import JudgeWriter
-        from hpedit.scorer.backends.load import load_writing_judge
+        from hpedit.judges.load import load_writing_judge
 
         known_languages(section.languages)
         if judge is None:

@@ -10,11 +10,11 @@ from typing import Any, Literal, cast
 from PIL import Image
 from pydantic import ConfigDict, ValidationError, create_model
 
+from hpedit.cases.coco import indefinite, spoken
 from hpedit.cases.instructions.schema import THERE, shown
-from hpedit.cases.labels.coco import indefinite, spoken
-from hpedit.cases.labels.labeller import Label
-from hpedit.scorer.backends.protocol import IMAGE, YES_NO, Question
-from hpedit.scorer.backends.writing import Prompt, WritingJudge
+from hpedit.cases.labels.protocol import Label
+from hpedit.judges.protocol import IMAGE, YES_NO, Question
+from hpedit.judges.writing import Prompt, WritingJudge
 
 NOTHING = "none of these"
 ASK = (

@@ -10,37 +10,16 @@ a photograph of nothing in the list must not be counted as one of a toaster.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from hpedit.cases.labels.coco import COCO
+from hpedit.cases.coco import COCO
+from hpedit.cases.labels.protocol import Label, Labeller
 from hpedit.cases.recipe import LabelsSection
 
 if TYPE_CHECKING:
-    from hpedit.scorer.backends.writing import WritingJudge
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What a photograph shows."""
-
-    category: str
-    """Empty where there is none."""
-    probability: float
-    """Of the best category, 0 to 1, even where it is too small to count; 1 for a given label, 0 where none was sought.
-
-    CLIP's are shares of all categories, SigLIP's and a judge's are each category's own: the two can't be compared.
-    """
-
-
-class Labeller(Protocol):
-    """Whoever names the main object."""
-
-    def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
-        """One label a picture, in order. `given`: the labels that came with each, the main one first."""
-        ...
+    from hpedit.judges.writing import WritingJudge
 
 
 def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) -> Labeller:
@@ -62,7 +41,7 @@ def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) 
 
         return ZeroShotLabeller.load(str(section.model), section.revision, categories, section.min_probability)
     from hpedit.cases.labels.judge import JudgeLabeller
-    from hpedit.scorer.backends.load import load_writing_judge
+    from hpedit.judges.load import load_writing_judge
 
     judge = judge or load_writing_judge(str(section.model), revision=section.revision)
     return JudgeLabeller(judge, categories, section.min_probability)

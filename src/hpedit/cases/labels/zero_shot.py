@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hpedit.cases.labels.coco import indefinite, spoken
-from hpedit.cases.labels.labeller import Label
+from hpedit.cases.coco import indefinite, spoken
+from hpedit.cases.labels.protocol import Label
 from hpedit.errors import HPEditError
-from hpedit.quiet import quiet_loading
+from hpedit.progress import quiet_loading
 
 BATCH = 64
 """Photographs in one forward pass."""

@@ -27,7 +27,7 @@ from typing import Any, Literal, TypeVar
 
 from hpedit.cases.pairs.circles import break_circles
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.records import SWAPPED_VOTE, VOTES, Response
+from hpedit.ratings.responses import SWAPPED_VOTE, VOTES, Response
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -24,9 +24,9 @@ from PIL import Image
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.pairs.decide import PairRules, Preference, decide_pairs
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.records import Response
+from hpedit.ratings.responses import Response
 from hpedit.records import Case
-from hpedit.scorer.tables.csv_rows import index_rows, is_number, read_rows
+from hpedit.store.csv_rows import index_rows, is_number, read_rows
 from hpedit.store.lazy import LazyRows
 from hpedit.store.tables import IMAGE, decode_cell, read_table, write_table
 from hpedit.tasks import TASK_IDS

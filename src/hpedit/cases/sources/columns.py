@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hpedit.cases.instructions.checks import refusal
 from hpedit.cases.photos import Draft
 from hpedit.errors import HPEditError
+from hpedit.store.text_checks import refusal
 from hpedit.tasks import TASK_IDS, TASKS
 
 COLUMNS: dict[str, tuple[str, ...]] = {

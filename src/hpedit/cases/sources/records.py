@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.tables.csv_rows import restore
+from hpedit.store.csv_rows import restore
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")

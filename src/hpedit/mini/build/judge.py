@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
+from hpedit.judges.protocol import DIGITS, IMAGE, YES_NO
 from hpedit.mini.architecture import JUDGE_DIM, build_judge_model
 from hpedit.mini.build.answers import truth
 from hpedit.mini.build.loop import Metrics, fit
 from hpedit.mini.build.samples import COMPARED, IMAGINED, SIDE, TOKENS, Sample, dense_labels, patchify
 from hpedit.mini.tokenizer import build_tokenizer
-from hpedit.scorer.backends.protocol import DIGITS, IMAGE, YES_NO
 from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, Order, rubric, stem
 from hpedit.scorer.questions import LIBRARY, Reasoning
 from hpedit.tasks import TASK_IDS

@@ -15,7 +15,7 @@ from hpedit.mini.build.edits import editor_edits, mixed_batches
 from hpedit.mini.build.export import export_editor, export_judge
 from hpedit.mini.build.judge import JudgeTrainer
 from hpedit.mini.build.samples import synthetic
-from hpedit.quiet import quiet_loading
+from hpedit.progress import quiet_loading
 
 VAE_STEPS = 9_000
 EDITOR_STEPS = 12_500

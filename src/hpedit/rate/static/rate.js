@@ -8,7 +8,7 @@ import { NoAnswer, Refused, call, uuid4 } from "./api.js";
 import { MEND, fillChoices, spoken } from "./choices.js";
 import { forget, remember, undoable } from "./history.js";
 import { listen } from "./keys.js";
-import { Mender } from "./mender.js";
+import { InstructionEditor } from "./instruction_editor.js";
 import { Notices, refusedNotice, sentences, unsentNotice } from "./notices.js";
 import { Outbox } from "./outbox.js";
 import {
@@ -32,7 +32,7 @@ const notices = new Notices($("notices"));
 const viewer = new Viewer($("stage"), (zoom) => ($("zoom-value").textContent = `${Math.round(zoom * 10) / 10}×`));
 const outbox = new Outbox({ stored, refused, trouble, changed, unkept });
 const watch = new Stopwatch();
-const mender = new Mender((text) => decide(MEND + text));
+const instructionEditor = new InstructionEditor((text) => decide(MEND + text));
 const tabs = "BroadcastChannel" in self ? new BroadcastChannel("hpedit-rate") : null;
 
 // Coming and going
@@ -173,7 +173,7 @@ async function place(item) {
   fillItem(item);
   fillFlags(state.flags);
   fillChoices($("choices"), item.kind, decide);
-  mender.fill(item);
+  instructionEditor.fill(item);
   if ("previous" in item) markChoice(item.previous, "previous");
   showScreen("rate", state.rater);
   showProgress();
@@ -232,7 +232,7 @@ function showProgress() {
 
 function decide(value) {
   if (screen() !== "rate" || state.locked || !state.item || watch.sinceStart() < GRACE_MS) return;
-  if (value === "mend") mender.open();
+  if (value === "mend") instructionEditor.open();
   else send(state.item, value, watch.seen());
 }
 

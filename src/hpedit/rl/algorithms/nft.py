@@ -18,8 +18,8 @@ from hpedit.rl.algorithms.protocol import Algorithm, Setting
 from hpedit.rl.cost import FORWARD, trained
 from hpedit.rl.losses.kl import velocity_kl
 from hpedit.rl.losses.nft import nft_loss, nft_reward
+from hpedit.rl.metrics import Tally
 from hpedit.rl.rollout import Batch, velocity_of
-from hpedit.rl.tally import Tally
 
 Chunk = tuple[Tensor, Tensor, Tensor]
 """(rows (j,), levels (j,), noise (j, N, C))."""

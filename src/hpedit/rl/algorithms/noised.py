@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hpedit.rl.rollout import parts
-from hpedit.rl.seeds import generator
+from hpedit.seeds import generator
 
 
 @dataclass(frozen=True, slots=True)

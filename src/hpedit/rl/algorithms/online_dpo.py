@@ -12,8 +12,8 @@ from torch import Tensor
 from hpedit.rl.algorithms.noised import draw_terms
 from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
 from hpedit.rl.algorithms.protocol import Algorithm
+from hpedit.rl.metrics import Tally
 from hpedit.rl.rollout import Batch
-from hpedit.rl.tally import Tally
 
 
 class OnlineDPO(Algorithm):

@@ -16,8 +16,8 @@ from hpedit.rl.cost import FORWARD, trained
 from hpedit.rl.flow_sde import Step
 from hpedit.rl.losses.grpo import GRPOLoss
 from hpedit.rl.losses.kl import kl_to_base
+from hpedit.rl.metrics import Tally
 from hpedit.rl.rollout import Batch, parts, replay
-from hpedit.rl.tally import Tally
 from hpedit.rl.update import DEVIATION
 
 

@@ -12,8 +12,8 @@ from hpedit.rl.algorithms.noised import mix
 from hpedit.rl.algorithms.protocol import Setting
 from hpedit.rl.cost import FORWARD, trained
 from hpedit.rl.losses.dpo import dpo_loss
+from hpedit.rl.metrics import Tally
 from hpedit.rl.rollout import velocity_of
-from hpedit.rl.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hpedit.config import Recipe
+from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
+from hpedit.rl.metrics import Tally
 from hpedit.rl.policy import Policy
 from hpedit.rl.rollout import Batch
-from hpedit.rl.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)

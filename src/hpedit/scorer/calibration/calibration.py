@@ -31,9 +31,8 @@ from scipy.optimize import nnls
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.calibration.blend import Blend, fit_blend
-from hpedit.scorer.calibration.choice import describe
-from hpedit.scorer.calibration.nested import nested_scores
+from hpedit.scorer.calibration.choice import describe, nested_scores
+from hpedit.scorer.calibration.ensemble import Blend, fit_blend
 from hpedit.scorer.calibration.parts import (
     MIN_SIGNAL,
     JudgeAnswers,
@@ -47,7 +46,7 @@ from hpedit.scorer.calibration.parts import (
     write_estimate,
 )
 from hpedit.scorer.calibration.selection import source_hash
-from hpedit.scorer.evaluation.statistics import Estimate, FloatArray, IntArray
+from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray
 
 __all__ = ["MIN_SIGNAL", "Calibration", "JudgeAnswers", "Verdict", "fit_calibration", "fit_judges"]
 

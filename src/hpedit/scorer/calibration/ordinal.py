@@ -25,7 +25,7 @@ from scipy.special import expit
 
 from hpedit.records import MAX_SCORE
 from hpedit.scorer.calibration.sample import Family, Model, Sample, Setting, standardise, task_index
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray
+from hpedit.stats.bootstrap import FloatArray, IntArray
 
 _LASSOS = (10.0, 5.0, 2.0, 0.5)
 _POOLINGS = (50.0, 5.0)

@@ -13,15 +13,8 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.question_stage import Additions, QuestionStage, fit_questions
 from hpedit.scorer.calibration.selection import Base, RatedEdits, Selected, select
-from hpedit.scorer.evaluation.statistics import (
-    Estimate,
-    FloatArray,
-    IntArray,
-    bootstrap_by_source,
-    source_index,
-    weighted_pearson,
-)
 from hpedit.scorer.questions import PREFIX
+from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, bootstrap_by_source, source_index, weighted_pearson
 
 Verdict = Literal["ok", "no signal"]
 

@@ -23,7 +23,7 @@ from scipy.optimize import nnls
 
 from hpedit.records import MAX_SCORE
 from hpedit.scorer.calibration.selection import fewest, folds
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray
+from hpedit.stats.bootstrap import FloatArray, IntArray
 
 SHRINKAGE = 10.0
 MOST = 4

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray
+from hpedit.stats.bootstrap import FloatArray, IntArray
 
 Setting = Mapping[str, float | None]
 """How a family is to be fitted; JSON values."""

@@ -18,9 +18,9 @@ import numpy as np
 from scipy.stats import norm, t
 
 from hpedit.scorer.calibration import linear, ordinal, trees
-from hpedit.scorer.calibration.filling import Filling, fit_filling
+from hpedit.scorer.calibration.imputation import Filling, fit_filling
 from hpedit.scorer.calibration.sample import Family, Model, Sample, Setting
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray, source_index
+from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 
 FOLDS = 5
 SIMPLER = 0.99

@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from hpedit.records import MAX_SCORE
 from hpedit.scorer.calibration.sample import Family, Model, Sample, Setting
-from hpedit.scorer.evaluation.statistics import FloatArray
+from hpedit.stats.bootstrap import FloatArray
 
 _COUNT, _RATE, _DEPTH = 30, 0.1, 2
 _LEAF = 40

@@ -20,9 +20,9 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import Calibration, fit_calibration
-from hpedit.scorer.evaluation.agreement import human_ceiling
-from hpedit.scorer.evaluation.measures import MEASURES, RESAMPLES, Draws
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray, source_index
+from hpedit.stats.agreement import human_ceiling
+from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
+from hpedit.stats.correlation import MEASURES, RESAMPLES, Draws
 
 NUMBERS = (10, 25, 50, 100)
 """Rated edits a task; the paper takes 50 to 100."""

@@ -22,10 +22,10 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.scorer.calibration.calibration import MIN_SIGNAL, Verdict
-from hpedit.scorer.evaluation.agreement import human_ceiling, krippendorff_alpha, mean_rating
-from hpedit.scorer.evaluation.measures import MEASURES, PAIRS, RESAMPLES, Draws, Measured, count_pairs
 from hpedit.scorer.evaluation.reliability import reliability, stated_deviation
-from hpedit.scorer.evaluation.statistics import Estimate, FloatArray
+from hpedit.stats.agreement import human_ceiling, krippendorff_alpha, mean_rating
+from hpedit.stats.bootstrap import Estimate, FloatArray
+from hpedit.stats.correlation import MEASURES, PAIRS, RESAMPLES, Draws, Measured, count_pairs
 
 __all__ = ["MEASURES", "agreement_report", "score_agreement"]
 

@@ -16,11 +16,11 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import Calibration, Columns, fit_judges
 from hpedit.scorer.calibration.selection import source_hash
-from hpedit.scorer.evaluation.agreement import mean_rating
 from hpedit.scorer.evaluation.curve import DRAWS, HELD_OUT, NUMBERS, Fit, learning_curve
 from hpedit.scorer.evaluation.evaluation import agreement_report
-from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.tables.tabular import Table, load_scorer, load_table
+from hpedit.stats.agreement import mean_rating
+from hpedit.stats.bootstrap import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import norm
 
-from hpedit.scorer.evaluation.measures import Draws, ratio
-from hpedit.scorer.evaluation.statistics import Estimate, FloatArray, IntArray
+from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray
+from hpedit.stats.correlation import Draws, ratio
 
 LEVELS = (0.5, 0.8, 0.95)
 """Nominal coverage of the intervals that are checked."""

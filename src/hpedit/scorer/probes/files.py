@@ -9,15 +9,15 @@ from typing import Any
 from PIL import Image
 
 from hpedit.records import Case, Edit, Rating
-from hpedit.rl.grids import GridRow, make_grid
+from hpedit.scorer.fitting import EditedCases, read_edited
 from hpedit.scorer.hp_scorer import HPScorer, mean_ratings
-from hpedit.scorer.judged import read_edited
 from hpedit.scorer.probes.gate import PROBE, SHEET
 from hpedit.scorer.probes.kinds import KIND_BY_ID, Subject, version
 from hpedit.scorer.probes.order_swap import MAX_FLIP, order_swap_report
 from hpedit.scorer.probes.probes import Bounds, Comparison, choose_subjects, compare, summarise, worst_by_kind
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.grids import GridRow, make_grid
 from hpedit.store.images import png_bytes
 from hpedit.store.tables import read_ratings
 
@@ -29,7 +29,7 @@ SHEET_SIDE = 384
 
 def probe_files(
     scorer: Path,
-    cases: Path,
+    cases: EditedCases,
     edits: Path | None = None,
     ratings: Path | None = None,
     out: Path | None = None,

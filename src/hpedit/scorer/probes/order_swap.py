@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Edit
-from hpedit.scorer.backends.protocol import Judge
-from hpedit.scorer.evaluation.statistics import FloatArray, bootstrap_by_source, mean_ci, ratio_of_sums
 from hpedit.scorer.prompts import Order, score_question
+from hpedit.stats.bootstrap import FloatArray, bootstrap_by_source, mean_ci, ratio_of_sums
 
 MAX_FLIP = 0.2
 """Flip rate above which a probe warns: one human rater orders 79 to 85 % of pairs as the others do (ImagenHub), so

@@ -28,10 +28,10 @@ from PIL import Image
 from hpedit.errors import HPEditError
 from hpedit.progress import stage
 from hpedit.records import Case, Edit, Score
-from hpedit.scorer.evaluation.statistics import mean_ci
 from hpedit.scorer.probes.kinds import KIND_BY_ID, KINDS, Kind, Subject, source_copy, version
 from hpedit.scorer.probes.pictures import fitted
 from hpedit.scorer.protocol import Scorer
+from hpedit.stats.bootstrap import mean_ci
 from hpedit.tasks import TASK_IDS
 
 HONEST = 3.0

@@ -15,8 +15,8 @@ from types import MappingProxyType
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.questions import PREFIX
+from hpedit.stats.bootstrap import FloatArray
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 

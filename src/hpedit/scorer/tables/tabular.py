@@ -18,12 +18,12 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.scorer.calibration.calibration import Calibration, Columns, JudgeAnswers, fit_judges, join_names
-from hpedit.scorer.evaluation.agreement import mean_rating
-from hpedit.scorer.evaluation.statistics import FloatArray
 from hpedit.scorer.questions import PREFIX
-from hpedit.scorer.tables.csv_rows import Row, index_rows, read_rows
 from hpedit.scorer.tables.judges import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
+from hpedit.stats.agreement import mean_rating
+from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.csv_rows import Row, index_rows, read_rows
 
 CALIBRATION_FILE = "calibration.json"
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from hpedit.rate.exchange.records import VOTES
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray
+from hpedit.ratings.responses import VOTES
+from hpedit.stats.bootstrap import FloatArray, IntArray
 
 MISSING = -1
 """In an array of votes: no vote; otherwise the position in `VOTES`."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray, bootstrap_by_source, source_index, weighted_mean
 from hpedit.scorer.votes.model import MISSING, VoteModel, fit_votes, log_loss
+from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, source_index, weighted_mean
 
 FOLDS = 5
 MIN_VOTES = 50

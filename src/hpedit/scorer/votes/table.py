@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.records import NO_VOTE, SKIP, SWAPPED_VOTE, VOTES
-from hpedit.scorer.evaluation.statistics import IntArray
-from hpedit.scorer.tables.csv_rows import Row, index_rows, read_rows
+from hpedit.ratings.responses import NO_VOTE, SKIP, SWAPPED_VOTE, VOTES
 from hpedit.scorer.votes.model import MISSING
+from hpedit.stats.bootstrap import IntArray
+from hpedit.store.csv_rows import Row, index_rows, read_rows
 
 Pair = tuple[str, str]
 

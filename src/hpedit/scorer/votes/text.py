@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any
 
-from hpedit.rate.agreement_text import WIDTH, estimate
-from hpedit.rate.exchange.records import VOTES
+from hpedit.ratings.agreement_text import WIDTH, estimate
+from hpedit.ratings.responses import VOTES
 
 
 def render_votes(report: Mapping[str, Any]) -> str:

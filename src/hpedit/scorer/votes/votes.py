@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.rate.exchange.records import VOTES
-from hpedit.scorer.evaluation.statistics import FloatArray, IntArray, bootstrap_by_source, weighted_mean
-from hpedit.scorer.tables.csv_rows import write_rows
+from hpedit.ratings.responses import VOTES
 from hpedit.scorer.votes.model import MISSING, VoteModel, decide
 from hpedit.scorer.votes.selection import FOLDS, Signal, fit_combination, folds_by_source
 from hpedit.scorer.votes.table import VoteTable, load_votes
+from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, weighted_mean
 from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.csv_rows import write_rows
 
 MIN_PAIRS, MIN_SOURCES = 40, 2 * FOLDS
 """Fewer can't be split twice and leave anything to measure."""

@@ -1,0 +1,227 @@
+"""Reading a recipe: a YAML file plus dotted overrides of the same names, held against a schema.
+
+One surface: `train.learning_rate=1e-4` on the command line is the key of the same name in the file. Every mistake is
+reported at once, each as `file:line: key: message` with the nearest right name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from hpedit.config.yaml_source import Key, Place, Source, parse_yaml, read_yaml
+from hpedit.errors import HPEditError
+
+
+class Section(BaseModel):
+    """Strict: no unknown key, no text or boolean for a number, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+
+M = TypeVar("M", bound=Section)
+
+
+def read_recipe(path: Path | str, model: type[M], overrides: Sequence[str] = ()) -> M:
+    """Read a recipe of one schema and apply overrides such as "train.learning_rate=1e-4", in order.
+
+    HPEditError with all mistakes of file and overrides at once, a line each.
+    """
+    source = read_yaml(path)
+    if not isinstance(source.data, dict):
+        what = "is empty" if source.data is None else f"holds {kind_of(source.data)}"
+        raise HPEditError(f"{path}: {what}, not a recipe", hint="a recipe is a mapping, see the folder recipes/")
+    for override in overrides:
+        _apply(source, override)
+    return _validate(source, model)
+
+
+def recipe_text(recipe: Section) -> str:
+    """The resolved recipe as YAML that `read_recipe` reads back to an equal one."""
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _apply(source: Source, override: str) -> None:
+    """Set one dotted key in the source's data; what cannot be set becomes a problem of the source."""
+    name, equals, text = override.partition("=")
+    place = Place(f"--set {override}", None)
+    key: Key = tuple(name.strip().split("."))
+    if not equals or not all(key):
+        raise HPEditError(f"--set {override}: not key=value", hint="for example --set train.learning_rate=1e-4")
+    value = parse_yaml(text, place.name)
+    section = source.data
+    for depth, part in enumerate(key[:-1], start=1):
+        if part not in section or section[part] is None:
+            section[part] = {}
+            source.places.setdefault(key[:depth], place)
+        section = section[part]
+        if not isinstance(section, dict):
+            source.problems.append(
+                (key, place, f"{'.'.join(map(str, key[:depth]))} is {kind_of(section)}, not a section")
+            )
+            return
+    section[key[-1]] = value.data
+    # What an earlier value of this key did wrong no longer matters.
+    source.problems = [problem for problem in source.problems if problem[0][: len(key)] != key]
+    source.problems += [((*key, *inner), place, message) for inner, _, message in value.problems]
+    source.places |= {(*key, *inner): place for inner in value.places} | {key: place}
+
+
+def _validate(source: Source, model: type[M]) -> M:
+    mistakes = list(source.problems)
+    known = _without_unknown(source.data, model, (), _Check(model, source, mistakes))
+    recipe: M | None = None
+    try:
+        # Through JSON, where strict mode takes a list for a tuple and a whole number for a float, and nothing else.
+        recipe = model.model_validate_json(json.dumps(known))
+    except ValidationError as error:
+        named = {problem[0] for problem in source.problems}
+        for detail in error.errors(include_url=False):
+            if detail["loc"] not in named:
+                mistakes.append((detail["loc"], source.place(detail["loc"]), _message(detail)))
+    if mistakes:
+        raise HPEditError(_report(mistakes))
+    assert recipe is not None
+    return recipe
+
+
+def _report(mistakes: list[tuple[Key, Place, str]]) -> str:
+    ordered = sorted(mistakes, key=lambda mistake: (mistake[1].line is None, mistake[1].line or 0))
+    lines = [f"{place}: {_dotted(key)}: {message}" if key else f"{place}: {message}" for key, place, message in ordered]
+    return lines[0] if len(lines) == 1 else f"{len(lines)} mistakes\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """Where unknown keys are looked for."""
+
+    root: type[BaseModel]
+    source: Source
+    mistakes: list[tuple[Key, Place, str]]
+
+
+def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, check: _Check) -> dict[str, Any]:
+    """`data` less the keys that `model` does not have, each noted as a mistake with what was probably meant."""
+    result: dict[str, Any] = {}
+    for name, value in data.items():
+        key = (*at, name)
+        if name not in model.model_fields:
+            message = f"unknown key{_suggestion(name, model, at, check.root)}"
+            check.mistakes.append((key, check.source.place(key), message))
+            continue
+        section, several = _section_of(model, name)
+        if section and several and isinstance(value, list):
+            result[name] = [
+                _without_unknown(item, section, (*key, number), check) if isinstance(item, dict) else item
+                for number, item in enumerate(value)
+            ]
+        elif section and isinstance(value, dict):
+            result[name] = _without_unknown(value, section, key, check)
+        elif section and not several and value is None and not _may_be_none(model, name):
+            result[name] = {}  # a section whose keys are all commented out
+        else:
+            result[name] = value
+    return result
+
+
+def _suggestion(name: str, model: type[BaseModel], at: Key, root: type[BaseModel]) -> str:
+    """What was probably meant by an unknown key: the right place of a right name, or the nearest name."""
+    elsewhere = {_dotted(key): str(key[-1]) for key in _all_keys(root) if key[:-1] != at}
+    if "." in name and name in elsewhere:
+        return f": write it nested, as {name.replace('.', ': {')}: ...{'}' * name.count('.')}"
+    homes = [dotted for dotted, last in elsewhere.items() if last == name]
+    if homes:
+        level = "at the top level" if "." not in homes[0] else f"under {homes[0].rpartition('.')[0]}"
+        return f" here, it belongs {level} (as {homes[0]})"
+    near = difflib.get_close_matches(name, model.model_fields, n=1)
+    if not near:
+        close = difflib.get_close_matches(name, elsewhere.values(), n=1, cutoff=0.75)
+        near = [dotted for dotted, last in elsewhere.items() if close and last == close[0]]
+    return f" (did you mean {near[0]}?)" if near else f" (there are {', '.join(model.model_fields)})"
+
+
+def _all_keys(model: type[BaseModel], at: Key = ()) -> Iterator[Key]:
+    for name in model.model_fields:
+        yield (*at, name)
+        section, _ = _section_of(model, name)
+        if section:
+            yield from _all_keys(section, (*at, name))
+
+
+def _section_of(model: type[BaseModel], name: str) -> tuple[type[BaseModel] | None, bool]:
+    """The section that a key holds, if it holds one, and whether it holds a list of such."""
+    kind = model.model_fields[name].annotation
+    several = get_origin(kind) in (tuple, list)
+    for candidate in (kind, *get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate, several
+    return None, False
+
+
+def _may_be_none(model: type[BaseModel], name: str) -> bool:
+    return type(None) in get_args(model.model_fields[name].annotation)
+
+
+_EXPECTED: Mapping[str, str] = {
+    "int_type": "a whole number is expected",
+    "int_from_float": "a whole number is expected",
+    "float_type": "a number is expected",
+    "string_type": "a text is expected (in quotes, if it looks like something else)",
+    "bool_type": "true or false is expected",
+    "tuple_type": "a list is expected",
+    "model_type": "a section of keys is expected",
+    "model_attributes_type": "a section of keys is expected",
+    "finite_number": "a finite number is expected",
+}
+
+
+def _message(detail: ErrorDetails) -> str:
+    """Pydantic's error as a sentence for somebody who edits YAML."""
+    kind, value = detail["type"], detail.get("input")
+    if kind == "missing":
+        # Lists have a fixed length; all else that is missing is a key.
+        return "one more item is expected" if isinstance(detail["loc"][-1], int) else "is missing"
+    if kind == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    if kind == "literal_error":
+        choices = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        return f"must be one of {', '.join(choices)}, is {kind_of(value)}" + (
+            f" (did you mean {near[0]}?)" if near else ""
+        )
+    if kind in _EXPECTED:
+        return f"{_EXPECTED[kind]}, not {kind_of(value)}"
+    message = detail["msg"].removeprefix("Input should ").replace("be greater than or equal to", "be at least")
+    return f"must {message.replace('be less than or equal to', 'be at most')}, is {kind_of(value)}"
+
+
+def kind_of(value: Any) -> str:
+    """A value as a person would name it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    text = str(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"the text {text!r}" if isinstance(value, str) else text
+
+
+def _dotted(key: Key) -> str:
+    """("train", "betas", 0) as train.betas[0]."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

@@ -1,0 +1,146 @@
+"""Several trainings of one recipe, a seed each, against their base and their control: whether the gain is the method's.
+
+A folder of a seed is either a benchmark of three models, with base/, post/ and where there is one control/ below it (as
+`hpedit demo` leaves in bench/), or a training run with held-out looks, which has no control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpedit.bench.comparison import aligned
+from hpedit.bench.folder import BenchFolder, BenchRow
+from hpedit.errors import HPEditError
+from hpedit.experiments.seed_statistics import seed_gain
+from hpedit.rl.monitor.evaluations import FOLDER, read_looks
+from hpedit.store.run_folder import RECIPE
+
+WANTED = 3
+"""Seeds below which a claim is not to be made."""
+DIFFERENCES = (("post", "base"), ("control", "base"), ("post", "control"))
+Gains = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
+"""(instrument, "post - base") -> source photograph -> paired gains of its cases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What one training gained."""
+
+    path: Path
+    model: str
+    """What tells it from the others: fingerprint of the post-trained editor, or the run's folder."""
+    gains: Gains
+
+
+def read_seed(path: Path | str) -> Seed:
+    """Read one seed's folder; HPEditError if it is neither a benchmark of base and post nor a run with looks."""
+    path = Path(path)
+    for folder in (path, path / "bench"):
+        if (folder / "post" / RECIPE).is_file():
+            return _benchmarked(folder)
+    for folder in (path, path / "train"):
+        if (folder / FOLDER).is_dir():
+            return _looked_at(folder)
+    raise HPEditError(
+        f"{path} holds no benchmark of base/ and post/, and is no training run with held-out looks",
+        hint="give the bench/ folder of `hpedit demo`, or the output of a recipe with evaluate.every above 0",
+    )
+
+
+def aggregate(paths: Sequence[Path]) -> dict[str, Any]:
+    """Gains over all seeds, by instrument and pair of models, each with an interval over seeds and photographs.
+
+    Returns:
+        {"seeds": n, "folders": [...], "rows": [{"instrument", "of", "over", "mean", "ci95", "per_seed", ...}], "notes"}
+
+    Raises:
+        HPEditError: no folder, one that is no seed, or one model twice.
+    """
+    seeds = [read_seed(path) for path in paths]
+    if not seeds:
+        raise HPEditError("no folders of seeds", hint="name one for each seed")
+    models = [seed.model for seed in seeds]
+    twice = [seed.path for seed in seeds if models.count(seed.model) > 1]
+    if twice:
+        raise HPEditError(f"{twice[0]} and {twice[1]} hold the same model", hint="train each with another seed")
+    keys = [key for key in seeds[0].gains if all(key in seed.gains for seed in seeds)]
+    rows = []
+    for instrument, difference in keys:
+        of, over = difference.split(" - ")
+        found = seed_gain([seed.gains[instrument, difference] for seed in seeds])
+        rows.append({"instrument": instrument, "of": of, "over": over, **found.as_dict()})
+    folders = [str(seed.path) for seed in seeds]
+    return {"seeds": len(seeds), "folders": folders, "rows": rows, "notes": _notes(rows, len(seeds))}
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """The result as a table in plain text."""
+    head = f"{'instrument':<12}{'difference':<18}{'gain':>7}  {'95 % interval':<18}each seed"
+    lines = [head, "-" * len(head)]
+    for row in result["rows"]:
+        bounds = "none" if row["ci95"] is None else "{:+.2f} to {:+.2f}".format(*row["ci95"])
+        each = " ".join(f"{value:+.2f}" for value in row["per_seed"])
+        difference = f"{row['of']} - {row['over']}"
+        lines.append(f"{row['instrument']:<12}{difference:<18}{row['mean']:>+7.2f}  {bounds:<18}{each}")
+    return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
+
+
+def _notes(rows: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
+    notes = []
+    if not rows:
+        notes.append("no instrument has scored all of the seeds")
+    if seeds < WANTED:
+        notes.append(f"{seeds} seed{'s' * (seeds != 1)}: a claim needs at least {WANTED}")
+    if rows and not any(row["over"] == "control" for row in rows):
+        notes.append("no control: part of the gain may be what more supervised steps would have brought")
+    if rows and not any(row["instrument"] in ("oracle", "second") for row in rows):
+        notes.append("only the scorer, which gave the reward, has measured this")
+    return notes
+
+
+def _benchmarked(folder: Path) -> Seed:
+    names = [name for name in ("base", "post", "control") if (folder / name).is_dir()]
+    folders = {name: BenchFolder.open(folder / name) for name in names}
+    arms = aligned({name: one.rows() for name, one in folders.items()})
+    scores = {name: _scores(folders[name], rows) for name, rows in arms.items()}
+    rows = next(iter(arms.values()))
+    gains: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for of, over in DIFFERENCES:
+        if of not in scores or over not in scores:
+            continue
+        for instrument in sorted(scores[of].keys() & scores[over].keys()):
+            found = _paired(rows, scores[over][instrument], scores[of][instrument])
+            if found:
+                gains[instrument, f"{of} - {over}"] = found
+    return Seed(folder, str(folders["post"].settings["editor"]), gains)
+
+
+def _scores(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, list[float | None]]:
+    """Instrument -> a score a case; one scorer and one second judge at most."""
+    found: dict[str, list[float | None]] = {"oracle": [row.oracle for row in rows]}
+    for one in folder.instruments():
+        given = folder.scores(one)
+        found.setdefault(one.role, [given.get(row.edit_id, {}).get("score") for row in rows])
+    return found
+
+
+def _paired(
+    rows: Sequence[BenchRow], before: Sequence[float | None], after: Sequence[float | None]
+) -> dict[str, list[float]]:
+    gains: dict[str, list[float]] = {}
+    for row, a, b in zip(rows, before, after, strict=True):
+        if a is not None and b is not None:
+            gains.setdefault(row.source_id, []).append(b - a)
+    return gains
+
+
+def _looked_at(run: Path) -> Seed:
+    table = read_looks(run)
+    if table is None or not table.looks:
+        raise HPEditError(f"{run} has not looked at its held-out cases yet", hint="let it train on")
+    newest = table.looks[-1]
+    gains = {(name, "post - base"): table.gains_by_source(newest, name) for name in table.base.scores}
+    return Seed(run, str(run.resolve()), {key: found for key, found in gains.items() if found})

@@ -1,0 +1,208 @@
+"""A judge behind an OpenAI-compatible server: vLLM, SGLang, `hpedit scorer serve`, or a service.
+
+    judge = OpenAIJudge("Qwen/Qwen3-VL-32B-Instruct", ["http://gpu1:8000/v1", "http://gpu2:8000/v1"])
+    answers = judge.ask(questions)
+
+A question that fails for good has no probabilities, and says why; it is never a score of 0. Busy and failing servers
+are asked again, within limits; when none answers any more, or too many answers are unscorable, the run stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import openai
+from tenacity.wait import wait_random_exponential
+
+from hpedit.errors import HPEditError
+from hpedit.judges.completion import Unreadable, parse_completion
+from hpedit.judges.endpoints import Endpoints
+from hpedit.judges.limits import UnscorableLimit
+from hpedit.judges.openai_asking import TOP, Asking, Patience, server_key
+from hpedit.judges.protocol import MIN_MASS, Answer, Question
+from hpedit.judges.token_variants import VERSION
+from hpedit.judges.writing import Prompt, Reply
+
+NO_DESCRIPTION = frozenset({401, 408, 429, *range(500, 600)} - {501})
+"""Replies to a request for the list of models by which a server says nothing of them: it may well have a list."""
+T = TypeVar("T")
+Q = TypeVar("Q")
+_WRITTEN = Answer((1.0,))
+"""What the limit counts a written text as."""
+
+
+class OpenAIJudge:
+    """A judge behind one or more OpenAI-compatible servers.
+
+    Args:
+        model: Its name at the servers.
+        urls: Base URLs, as http://host:8000/v1; questions go to the least busy.
+        concurrency: Questions under way at once.
+        timeout: Seconds for one attempt.
+        attempts: Most attempts for one question.
+        budget: Seconds after which no further attempt at a question begins.
+        backoff: Seconds; attempt n is followed by a random wait of at most backoff * 2**n, or what Retry-After says.
+        limit: Stops a run of which too many answers are unscorable.
+        endpoints: The servers' state; None makes one from `urls`.
+
+    The key is read from the environment variable HPEDIT_JUDGE_API_KEY, for OpenAI's own service from OPENAI_API_KEY.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        urls: Sequence[str],
+        *,
+        concurrency: int = 16,
+        timeout: float = 120.0,
+        attempts: int = 5,
+        budget: float = 300.0,
+        backoff: float = 0.5,
+        limit: UnscorableLimit | None = None,
+        endpoints: Endpoints | None = None,
+    ) -> None:
+        self.model = model
+        self.endpoints = endpoints or Endpoints(urls)
+        self.concurrency = concurrency
+        self.timeout = timeout
+        self.attempts = attempts
+        self.budget = budget
+        self.limit = limit or UnscorableLimit()
+        self._wait = wait_random_exponential(multiplier=backoff, max=30.0)
+        self._fingerprint = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Model as the servers describe it, and the way the answer is read; not where the servers are.
+
+        Raises:
+            HPEditError: no server answers, or two of them serve different weights.
+        """
+        if not self._fingerprint:
+            described = _run(self._describe())
+            text = f"{self.model}|{described}|top {TOP}|temperature 0|expectation|{MIN_MASS}|{VERSION}"
+            self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._fingerprint
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """One answer a question, in order; many questions are under way at once.
+
+        Raises:
+            HPEditError: no server answers any more, the key or the model is refused, or too many answers are
+                unscorable.
+        """
+
+        async def answer(asking: Asking, question: Question) -> Answer:
+            found = await asking.answer(question)
+            self.limit.count([found])
+            return found
+
+        return _run(self._each(questions, answer))
+
+    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """One reply a prompt, in order: JSON, or the reason why there is none. Whether it keeps to the schema is open.
+
+        Raises:
+            HPEditError: no server answers any more, the key or the model is refused, or too many prompts fail.
+        """
+
+        async def reply(asking: Asking, prompt: Prompt) -> Reply:
+            found = await asking.reply(prompt)
+            # What may do better with another seed is the text's fault, not the server's.
+            self.limit.count([Answer(None, found.reason)] if found.text is None and not found.again else [_WRITTEN])
+            return found
+
+        return _run(self._each(prompts, reply))
+
+    async def _each(self, items: Sequence[Q], ask: Callable[[Asking, Q], Coroutine[Any, Any, T]]) -> list[T]:
+        """What `ask` finds for each item, in order, with `concurrency` of them under way."""
+        found: dict[int, T] = {}
+        async with AsyncExitStack() as stack:
+            patience = Patience(self.timeout, self.attempts, self.budget, self._wait)
+            asking = Asking(self.model, self.endpoints, patience, await self._clients(stack))
+            work = iter(enumerate(items))
+
+            async def take_turns() -> None:
+                for index, item in work:
+                    found[index] = await ask(asking, item)
+
+            workers = [asyncio.create_task(take_turns()) for _ in range(min(self.concurrency, len(items)))]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+        return [found[index] for index in range(len(items))]
+
+    async def _clients(self, stack: AsyncExitStack) -> dict[str, openai.AsyncOpenAI]:
+        clients = {}
+        for one in self.endpoints.all:
+            # Redirects are not followed: pictures go where they were sent. Plain HTTP, then, never meets a certificate,
+            # and loading them takes a tenth of a second.
+            http = openai.DefaultAsyncHttpxClient(
+                verify=urlsplit(one.url).scheme == "https", follow_redirects=False, timeout=self.timeout
+            )
+            client = openai.AsyncOpenAI(
+                base_url=one.url, api_key=server_key(one.url) or "none", max_retries=0, http_client=http
+            )
+            clients[one.url] = await stack.enter_async_context(client)
+        return clients
+
+    async def _describe(self) -> str:
+        """What the servers' lists of models say of this one."""
+        async with AsyncExitStack() as stack:
+            clients = await self._clients(stack)
+            told = await asyncio.gather(*(_description(client, self.model) for client in clients.values()))
+        heard = {text for text in told if not isinstance(text, openai.APIError)}
+        if not heard:
+            raise HPEditError(
+                f"no server of the judge answers: {'; '.join(map(_failure, clients, told))}",
+                hint="start it, or check URL and key",
+            )
+        if len(heard) > 1:
+            raise HPEditError(f"the servers disagree about what {self.model} is: {'; '.join(sorted(map(str, heard)))}")
+        return str(heard.pop())
+
+
+async def _description(client: openai.AsyncOpenAI, model: str) -> str | openai.APIError:
+    """The model's root and fingerprint in a server's list; empty where it has no list or leaves the model out.
+
+    A server that is busy, starting or refuses the key says nothing about the model: that is an error, not an empty
+    description, which would give one judge two fingerprints.
+    """
+    try:
+        reply = await client.models.with_raw_response.list()
+        listed = parse_completion(reply.http_response.text).get("data")
+    except openai.APIConnectionError as error:
+        return error
+    except openai.APIStatusError as error:
+        return error if error.status_code in NO_DESCRIPTION else ""
+    except Unreadable:
+        return ""
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and entry.get("id") == model:
+            return json.dumps({key: entry.get(key) for key in ("root", "fingerprint")}, sort_keys=True)
+    return ""
+
+
+def _failure(url: str, error: object) -> str:
+    """A server and how it failed to describe its model, without the key."""
+    return f"{url}: {error.status_code}" if isinstance(error, openai.APIStatusError) else url
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end from synchronous code; in a thread of its own where this one already runs a loop (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

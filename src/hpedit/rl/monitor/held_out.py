@@ -1,0 +1,241 @@
+"""Held-out evaluation while a run trains: the averaged weights edit fixed cases from fixed noise.
+
+Each look is scored by the scorer, a second judge and, where exact targets are known, the oracle, and paired with the
+base's edits of the same noise, which are made once. From the looks follow alarms, the best weights and an early stop.
+What is learnt does not depend on any of it: weights and random state are as they were before a look.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from hpedit.bench.alarms import CLOSENESS, closeness, measure
+from hpedit.config.recipe import Recipe
+from hpedit.editors.protocol import TrainableEditor
+from hpedit.editors.sampling import edit_cases
+from hpedit.mini.oracle import score_edit
+from hpedit.records import Case
+from hpedit.rl.experience import Experience
+from hpedit.rl.monitor.alarms import Alarm, find_alarms
+from hpedit.rl.monitor.evaluations import (
+    ALARMS,
+    BASE,
+    FOLDER,
+    LOOKS,
+    HeldOutTable,
+    Look,
+    Values,
+    best_look,
+    deciding,
+    figures,
+    read_looks,
+    stop_reason,
+)
+from hpedit.rl.parallel import stopping
+from hpedit.rl.parallel.processes import World, mine
+from hpedit.rl.policy import Policy
+from hpedit.rl.rewards import MAIN
+from hpedit.scorer.protocol import Scorer
+from hpedit.seeds import derive_seed
+from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_jsonl, replacing
+from hpedit.store.run_folder import METRICS, RunFolder
+
+logger = logging.getLogger(__name__)
+
+ORACLE = "oracle"
+BEST = "best"
+"""Folder of the best averaged weights, one file a candidate."""
+
+
+class HeldOut:
+    """Looks at the held-out cases every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunFolder | None,
+        policy: Policy,
+        editor: TrainableEditor,
+        cases: Sequence[Case],
+        scorers: Mapping[str, Scorer],
+        world: World,
+        start: int,
+    ) -> None:
+        """Read what is there, or look at the base.
+
+        Args:
+            recipe: Its section `evaluate`.
+            run: The run's folder, in process 0; what it holds of iterations after `start` is dropped.
+            policy: Whose average is looked at.
+            editor: Carries the policy.
+            cases: Held-out cases.
+            scorers: The rewards by name, "scorer" first, and the second judge as "second".
+            world: Processes among which cases are dealt; all come to the same figures, process 0 writes.
+            start: Iterations done.
+        """
+        self.recipe, self.run, self.policy, self.editor = recipe, run, policy, editor
+        self.path = Path(recipe.output)
+        self.cases, self.scorers, self.world = list(cases), dict(scorers), world
+        self.with_oracle = recipe.evaluate.oracle == "auto" and all(case.oracle for case in cases)
+        self.table = self._resume(start)
+        self.decides = deciding(self.table, MAIN)
+        self.standing = {line["kind"] for line in read_jsonl(self.path / ALARMS) if self._is_newest(line["step"])}
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run should end here; None while it should go on."""
+        return stop_reason(self.table, self.decides, self.recipe.evaluate.patience)
+
+    def after(self, iteration: int, made: Experience | None) -> dict[str, float | None]:  # noqa: ARG002
+        """Look where it is time, and after the last iteration."""
+        done = iteration + 1
+        if done % self.recipe.evaluate.every and done != self.recipe.train.iterations:
+            return {}
+        began = time.perf_counter()
+        with self.policy.swapped(self.policy.average):
+            look = self._look(done)
+        self.table.looks.append(look)
+        alarms = find_alarms(self.table, self._rewards(), MAIN) if self.world.rank == 0 else []
+        standing = self.world.gather(len(alarms))[0]
+        if self.world.rank == 0:
+            append_jsonl(self.path / FOLDER / LOOKS, asdict(look))
+            self._keep_best(done)
+            self._raise(alarms)
+        record = figures(self.table, look)
+        return record | {"alarms": float(standing), "seconds_evaluate": time.perf_counter() - began}
+
+    def finish(self) -> dict[str, int]:
+        """Make the policy's average what is to be exported; says which iterations were best and are exported."""
+        best, last = self._best_step(), self.table.looks[-1].step
+        if best is None or best == last:
+            return {"exported": last, "best": last}
+        weights = load_file(self._best_file(best))
+        if self.recipe.evaluate.export == "best":
+            for name, average in self.policy.average.items():
+                average.copy_(weights[name])
+            return {"exported": best, "best": best}
+        on_device = {name: weights[name].to(average.device) for name, average in self.policy.average.items()}
+        with self.policy.swapped(on_device):
+            if self.run:
+                self.editor.save_lora(self.path / "lora_best")
+        return {"exported": last, "best": best}
+
+    def _resume(self, start: int) -> HeldOutTable:
+        for name in (f"{FOLDER}/{LOOKS}", ALARMS):
+            if self.run:
+                self.run.drop_metrics_after(start, name)
+        table = read_looks(self.path)
+        if table is not None:
+            table.looks[:] = [look for look in table.looks if look.step <= start]
+            return table
+        with self.editor.lora_disabled():
+            base = self._look(0)
+        cases = [{"id": case.id, "task": case.task, "source_id": case.source_id} for case in self.cases]
+        table = HeldOutTable(cases, _columns([measure(case.source) | {CLOSENESS: 1.0} for case in self.cases]), base)
+        if self.world.rank == 0:
+            (self.path / FOLDER).mkdir(exist_ok=True)
+            atomic_write(self.path / FOLDER / BASE, dump_json(table.base_json()))
+        return table
+
+    def _look(self, done: int) -> Look:
+        """Edit and score all cases with the weights as they are, each process its share."""
+        cuda = self.editor.device.type == "cuda"
+        with torch.random.fork_rng([self.editor.device] if cuda else []):
+            numbers = mine(self.world, range(len(self.cases)))
+            cases = [self.cases[number] for number in numbers]
+            images = self._edits(cases)
+            scores = {name: _values(scorer, cases, images, done) for name, scorer in self.scorers.items()}
+        if self.with_oracle:
+            scores[ORACLE] = [score_edit(case, image) for case, image in zip(cases, images, strict=True)]
+        pixels = [
+            measure(image) | {CLOSENESS: closeness(image, case.source)}
+            for case, image in zip(cases, images, strict=True)
+        ]
+        return _joined(done, len(self.cases), self.world.gather((numbers, scores, _columns(pixels))))
+
+    def _edits(self, cases: Sequence[Case]) -> list[Image.Image]:
+        seeds = [derive_seed(self.recipe.seed, "held out noise", case.id) for case in cases]
+        steps = self.recipe.evaluate.steps or self.recipe.rollout.steps
+        return edit_cases(self.editor, cases, seeds, steps, batch_size=self.recipe.train.micro_batch)
+
+    def _rewards(self) -> list[float]:
+        """Mean reward of each iteration whose record is written."""
+        records = read_jsonl(self.path / METRICS)
+        return [reward for record in records if (reward := record.get("reward_mean")) is not None]
+
+    def _raise(self, alarms: Sequence[Alarm]) -> None:
+        """Write all to alarms.jsonl, and say those that did not stand at the look before."""
+        for alarm in alarms:
+            append_jsonl(self.path / ALARMS, alarm.as_dict())
+            if alarm.kind not in self.standing:
+                line = f"ALARM at iteration {alarm.step}: {alarm.text}"
+                logger.warning("%s", line)
+                if self.run:
+                    self.run.log(line)
+        self.standing = {alarm.kind for alarm in alarms}
+
+    def _is_newest(self, step: int) -> bool:
+        return bool(self.table.looks) and self.table.looks[-1].step == step
+
+    def _keep_best(self, done: int) -> None:
+        """Save the average if this look is the best, beside what a resumed run would have to fall back on."""
+        best = best_look(self.table, self.decides)
+        if best is None or best.step != done:
+            return
+        (self.path / BEST).mkdir(exist_ok=True)
+        with replacing(self._best_file(done)) as temporary:
+            save_file({name: value.cpu().contiguous() for name, value in self.policy.average.items()}, temporary)
+        every = self.recipe.checkpoint.every
+        saved = (done - 1) // every * every
+        steps = self._best_steps()
+        older = [step for step in steps if step <= saved]
+        for step in steps:
+            if step != done and step not in older[-1:] and step <= done:
+                self._best_file(step).unlink()
+
+    def _best_step(self) -> int | None:
+        """The best look whose weights are there."""
+        there = set(self._best_steps())
+        kept = replace(self.table, looks=[look for look in self.table.looks if look.step in there])
+        best = best_look(kept, self.decides)
+        return best.step if best else None
+
+    def _best_steps(self) -> list[int]:
+        return sorted(int(file.stem.removeprefix("step_")) for file in (self.path / BEST).glob("step_*"))
+
+    def _best_file(self, step: int) -> Path:
+        return self.path / BEST / f"step_{step:06d}.safetensors"
+
+
+def _values(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image], done: int) -> list[float | None]:
+    if not cases:
+        return []
+    stopping.progress("held-out judge")
+    scores = scorer.score(cases, images, [f"held-out-{done:06d}-{case.id}" for case in cases])
+    return [score.value for score in scores]
+
+
+def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _joined(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapping[str, list[float]]]]) -> Look:
+    """One look from those of all processes, each (numbers of its cases, scores, measures), in the order of cases."""
+    order = np.argsort([number for numbers, _, _ in parts for number in numbers]).tolist()
+    assert len(order) == count, "every case once"
+
+    def columns(found: Sequence[Mapping[str, Sequence[Any]]]) -> dict[str, list[Any]]:
+        joined = {name: [value for one in found for value in one.get(name, ())] for name in found[0]}
+        return {name: [values[place] for place in order] for name, values in joined.items()}
+
+    return Look(step, columns([scores for _, scores, _ in parts]), columns([pixels for _, _, pixels in parts]))

@@ -1,0 +1,243 @@
+"""Trackers as side channels: metrics.jsonl is the record, and no failure here stops, slows or changes a run.
+
+    tracker = open_tracker(recipe.log, run.path, step=start)
+    tracker.log(iteration + 1, record)      # returns at once
+    tracker.close()                         # waits a little for what is still to be written
+
+Each tracker (`sinks.SINKS`: TensorBoard, trackio, Weights & Biases) has a thread of its own that opens it and writes to
+it. While it fails, records wait, and it is opened again after a while; one that hangs is left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from hpedit.config.recipe import LogSection
+
+
+class TensorBoard:
+    """An event file below the run's folder."""
+
+    def __init__(self, folder: Path, first: int) -> None:
+        """Open a new file; what older ones have of step `first` and later is marked as gone."""
+        # Imported here: it takes a second, and a run without it needs no tensorboard.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=first)
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """One scalar a number, on the disk when this returns."""
+        for name, value in numbers.items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+class Accelerated:
+    """A tracker of the accelerate library, which knows how to start and end it."""
+
+    def __init__(self, name: str, project: str, run: Path) -> None:
+        """Start, or go on with, the run of this folder in the project."""
+        from accelerate import PartialState
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        # Trackers of accelerate ask it whether they are the main process.
+        PartialState()
+        settings = {"name": run.name, "resume": "allow"}
+        if name == "wandb":
+            settings |= {"id": hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16], "dir": str(run)}
+        self._tracker: Any = LOGGER_TYPE_TO_CLASS[name](project, **settings)
+        self._tracker.start()
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Hand the numbers to the tracker."""
+        self._tracker.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._tracker.finish()
+
+
+Open = Callable[[int], Any]
+
+
+def _tensorboard(settings: LogSection, run: Path) -> Open:  # noqa: ARG001
+    return lambda first: TensorBoard(run / "tensorboard", first)
+
+
+def _accelerated(name: str) -> Callable[[LogSection, Path], Open]:
+    return lambda settings, run: lambda _first: Accelerated(name, settings.project, run)
+
+
+SINKS: Mapping[str, Callable[[LogSection, Path], Open]] = {
+    "tensorboard": _tensorboard,
+    "trackio": _accelerated("trackio"),
+    "wandb": _accelerated("wandb"),
+}
+"""Name -> (section `log`, run's folder) -> opener."""
+
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0)
+"""Waits after failures in a row; the last is repeated."""
+CLOSE_SECONDS = 10.0
+"""How long the end of a run waits for its trackers, all together."""
+BACKLOG = 10_000
+"""Records that wait for a tracker; older ones are dropped, and are in metrics.jsonl."""
+
+
+class Sink(Protocol):
+    """Where numbers go."""
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Write the numbers of one step, so that they are there when this returns."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+Opener = Callable[[int], Sink]
+"""Opens a sink; what it has of the given step and later is written again."""
+
+
+class Tracker:
+    """All trackers of a run; takes numbers and hands them on."""
+
+    def __init__(self, openers: Mapping[str, Opener]) -> None:
+        """Open each in the background, by the name that a warning gives it."""
+        self._channels = [_Channel(name, opener) for name, opener in openers.items()]
+
+    def log(self, step: int, record: Mapping[str, Any]) -> None:
+        """Take the numbers of one record; returns at once."""
+        numbers = {name: float(value) for name, value in record.items() if _is_number(value) and name != "step"}
+        for channel in self._channels:
+            channel.put(step, numbers)
+
+    def close(self) -> None:
+        """Write what is left, for some seconds at most."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for channel in self._channels:
+            channel.finish()
+        for channel in self._channels:
+            channel.join(max(0.0, deadline - time.monotonic()))
+
+
+def open_tracker(settings: LogSection, run: Path, step: int) -> Tracker:
+    """The trackers that a recipe names.
+
+    Args:
+        settings: Its section `log`.
+        run: The run's folder, whose name is the run's.
+        step: Iterations done: what trackers have of later ones is of a run that was killed.
+    """
+    names = [*(["tensorboard"] if settings.tensorboard else []), *settings.trackers]
+    opens = {name: SINKS[name](settings, run) for name in names}
+    return Tracker({name: _from(opener, step + 1) for name, opener in opens.items()})
+
+
+def _from(opener: Opener, first: int) -> Opener:
+    return lambda step: opener(max(step, first))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class _Channel:
+    """One sink and the thread that alone touches it."""
+
+    def __init__(self, name: str, opener: Opener) -> None:
+        self.name, self._open = name, opener
+        self._waiting: deque[tuple[int, Mapping[str, float]]] = deque(maxlen=BACKLOG)
+        self._changed = threading.Condition()
+        self._closing = self._dead = False
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name=f"tracker {name}", daemon=True)
+        self._thread.start()
+
+    def put(self, step: int, numbers: Mapping[str, float]) -> None:
+        with self._changed:
+            if not self._dead:
+                self._waiting.append((step, numbers))
+                self._changed.notify_all()
+
+    def finish(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+        if self._waiting and not self._dead:
+            logger.warning("%s lacks %d records; metrics.jsonl has all", self.name, len(self._waiting))
+
+    def _run(self) -> None:
+        sink: Sink | None = None
+        while (record := self._next()) is not None:
+            try:
+                sink = sink or self._open(record[0])
+                sink.write(*record)
+            except ImportError as error:
+                self._give_up(error)
+                return
+            except Exception as error:
+                # A tracker may raise anything, and nothing of it is the run's concern.
+                _close(sink)
+                sink = None
+                if not self._wait_after(error):
+                    return
+            else:
+                self._written()
+        _close(sink)
+
+    def _next(self) -> tuple[int, Mapping[str, float]] | None:
+        """The oldest record that is not written; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            return self._waiting[0] if self._waiting else None
+
+    def _written(self) -> None:
+        with self._changed:
+            self._waiting.popleft()
+        if self._failures:
+            logger.warning("%s works again", self.name)
+        self._failures = 0
+
+    def _wait_after(self, error: Exception) -> bool:
+        """Wait before another try; False at the end, after one last try."""
+        if not self._failures:
+            logger.warning("%s fails, the run goes on without it: %s", self.name, error)
+        with self._changed:
+            if self._closing and self._failures:
+                return False
+            pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+            self._failures += 1
+            self._changed.wait_for(lambda: self._closing, pause)
+        return True
+
+    def _give_up(self, error: ImportError) -> None:
+        with self._changed:
+            self._dead = True
+            self._waiting.clear()
+        logger.warning("no %s: %s is not installed", self.name, error.name or error)
+
+
+def _close(sink: Sink | None) -> None:
+    if sink is not None:
+        try:
+            sink.close()
+        except Exception as error:
+            logger.debug("a tracker did not close: %s", error)

@@ -1,0 +1,1 @@
+"""Processes of one run: groups, sharding, the watchdog, signals."""

@@ -1,5 +1,0 @@
-"""Judges: whatever answers a question about pictures with probabilities over a few choices."""
-
-from hpedit.scorer.backends.load import load_judge
-
-__all__ = ["load_judge"]

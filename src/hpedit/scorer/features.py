@@ -1,0 +1,86 @@
+"""Asking a judge about edits: its answers become the features that a calibration maps to the human scale.
+
+sheet = ask(judge, cases, images)                       # the base prompt and every question of the library
+sheet = ask(judge, cases, images, calibration.questions)    # the base prompt and the questions that were kept
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from hpedit.judges.protocol import Answer, Judge, Question
+from hpedit.records import Case
+from hpedit.scorer.prompts import reasoning_question, score_question
+from hpedit.scorer.questions import LIBRARY, Reasoning, find
+from hpedit.stats.bootstrap import FloatArray
+
+BASE = ("expected", "spread")
+"""Features of the answer to the base prompt: expectation of the digits and their standard deviation."""
+QUESTIONS: tuple[str, ...] = tuple(sorted({question.feature for own in LIBRARY.values() for question in own}))
+"""Features of all questions of all tasks; one stands for the question of that name in each task that has it."""
+FEATURES = (*BASE, *QUESTIONS)
+"""The columns of every sheet, whatever was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A judge's answers about n edits."""
+
+    features: FloatArray
+    """(n, f) in the order of FEATURES: digits in [0, 5], questions in [0, 1]; NaN = not asked, or not readable."""
+    reasons: tuple[str | None, ...]
+    """Why the base prompt has no answer; None where it has one."""
+    unreadable: int
+    """Answers to questions that could not be read."""
+
+
+def ask(
+    judge: Judge,
+    cases: Sequence[Case],
+    images: Sequence[Image.Image],
+    questions: Mapping[str, Sequence[str]] | None = None,
+) -> Sheet:
+    """Ask the base prompt, and reasoning questions, about edits.
+
+    Args:
+        judge: Who answers. All questions about one edit stand together, so that it can share what they have in common.
+        cases: (n,) the case of each edit.
+        images: (n,) the edits.
+        questions: Features to ask for by task; None asks for the whole library.
+    """
+    asked: list[Question] = []
+    places: list[tuple[int, Reasoning | None]] = []
+    for row, (case, image) in enumerate(zip(cases, images, strict=True)):
+        asked.append(score_question(case, image))
+        places.append((row, None))
+        for question in _chosen(case.task, questions):
+            asked.append(reasoning_question(question, case, image))
+            places.append((row, question))
+    features = np.full((len(cases), len(FEATURES)), np.nan)
+    reasons: list[str | None] = [None] * len(cases)
+    unreadable = 0
+    for (row, chosen), answer in zip(places, judge.ask(asked), strict=True):
+        if chosen is None:
+            features[row, : len(BASE)] = _base(answer)
+            reasons[row] = answer.reason if answer.expected is None else None
+        else:
+            features[row, FEATURES.index(chosen.feature)] = chosen.value(answer)
+            unreadable += answer.expected is None
+    return Sheet(features, tuple(reasons), unreadable)
+
+
+def _chosen(task: str, questions: Mapping[str, Sequence[str]] | None) -> Sequence[Reasoning]:
+    if questions is None:
+        return LIBRARY[task]
+    return [find(task, feature) for feature in questions.get(task, ())]
+
+
+def _base(answer: Answer) -> tuple[float, float]:
+    if answer.expected is None or answer.spread is None:
+        return math.nan, math.nan
+    return answer.expected, answer.spread

@@ -1,0 +1,1 @@
+"""Statistics that scorer, benchmark, ratings and training share."""

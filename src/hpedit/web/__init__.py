@@ -1,0 +1,1 @@
+"""What the rating app and the judge's server share."""
