@@ -91,7 +91,7 @@ def test_a_mistake_of_use_is_exit_code_2() -> None:
     assert hpedit("train").returncode == 2
 
 
-def test_C3_an_error_and_a_hint_go_to_stderr(tmp_path: Path) -> None:
+def test_an_error_and_a_hint_go_to_stderr(tmp_path: Path) -> None:
     done = hpedit("train", str(tmp_path / "no.yaml"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {tmp_path / 'no.yaml'} does not exist\n"
@@ -101,7 +101,7 @@ def test_C3_an_error_and_a_hint_go_to_stderr(tmp_path: Path) -> None:
     assert "\nhint: indent with spaces" in hpedit("train", str(tmp_path / "tab.yaml")).stderr
 
 
-def test_C12_a_dry_run_prints_a_recipe_that_reads_back(tmp_path: Path) -> None:
+def test_a_dry_run_prints_a_recipe_that_reads_back(tmp_path: Path) -> None:
     first = hpedit("train", MINI, "--set", "train.kl=1e-3", "--dry-run")
     assert first.stderr == ""
     (tmp_path / "again.yaml").write_text(first.stdout)
@@ -109,14 +109,14 @@ def test_C12_a_dry_run_prints_a_recipe_that_reads_back(tmp_path: Path) -> None:
     assert "kl: 0.001" in first.stdout
 
 
-def test_K5_resume_with_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
+def test_resume_with_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
     done = hpedit("train", MINI, "--set", f"output={tmp_path / 'new'}", "--resume")
     assert done.returncode == 2
     assert "holds no run to continue" in done.stderr
     assert not (tmp_path / "new").exists()
 
 
-def test_C13_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     for arguments in (["--help"], ["train", MINI, "--dry-run"]):

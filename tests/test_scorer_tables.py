@@ -16,7 +16,7 @@ from hpedit.errors import HPEditError
 from hpedit.scorer.tables.tabular import fit
 
 
-def test_C13_no_line_is_longer_than_80_columns() -> None:
+def test_no_line_is_longer_than_80_columns() -> None:
     reason = (
         "correlation with people on photos not fitted on is 0.62, 95 % interval 0.52 to 0.71 (392 edits of 49 photos)"
     )
@@ -56,7 +56,7 @@ def test_what_is_undefined_reads_na() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "10,", "ten", "0", "-5", "1.5", "²"])
-def test_C5_numbers_that_are_none_are_refused(text: str) -> None:
+def test_numbers_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(HPEditError, match="is not a list of numbers"):
         parse_numbers(text)
     assert parse_numbers("10, 25") == [10, 25]

@@ -58,7 +58,7 @@ def content(path: Path) -> dict[str, bytes]:
     }
 
 
-def test_O6_killed_anywhere_and_repeated_is_as_if_undisturbed(given: SimpleNamespace, tmp_path: Path) -> None:
+def test_killed_anywhere_and_repeated_is_as_if_undisturbed(given: SimpleNamespace, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hpedit", "bench", "run"]
     torn = words(given, tmp_path / "torn", "--label", "m", "--scorer", str(given.scorer))
     kill_when = (
@@ -127,7 +127,7 @@ def test_the_scorers_own_judge_is_taken_by_name_alone(given: SimpleNamespace, tm
         run("run", *words(given, tmp_path / "b", "--second-judge", "mini"))
 
 
-def test_D9_a_lora_is_held_against_the_cases_of_its_run(given: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_lora_is_held_against_the_cases_of_its_run(given: SimpleNamespace, tmp_path: Path) -> None:
     lora = tmp_path / "run" / "lora"
     lora.mkdir(parents=True)
     (tmp_path / "run" / "recipe.json").write_text(json.dumps({"stage": "train", "recipe": {"cases": str(given.cases)}}))

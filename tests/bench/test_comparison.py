@@ -53,7 +53,7 @@ def test_planted_gains_by_every_instrument(three):
     json.dumps(result, allow_nan=False)
 
 
-def test_O6_what_one_model_lacks_is_left_out_for_all_and_counted(three):
+def test_what_one_model_lacks_is_left_out_for_all_and_counted(three):
     found = by_key(compare_models(three))
     assert found["scorer"]["overall"]["n"] == 95
     assert found["scorer"]["left_out"] == 1
@@ -62,7 +62,7 @@ def test_O6_what_one_model_lacks_is_left_out_for_all_and_counted(three):
     assert found["oracle"]["overall"]["n"] == 96
 
 
-def test_O6_a_missing_edit_is_left_out_for_all(tmp_path, three):
+def test_a_missing_edit_is_left_out_for_all(tmp_path, three):
     table = rows("part", 96, 0.5, missing=(0, 1))
     part = planted(tmp_path / "part", "part", table, ((SCORER, 0.2),), seed=None, steps=None)
     result = compare_models([three[0], part])

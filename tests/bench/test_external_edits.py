@@ -49,7 +49,7 @@ def test_images_are_matched_by_case_id_and_scored(edits, cases, tmp_path):
     assert rows["set/0:a"].alarms["closeness"] < 1 == rows["set/0:a"].source_alarms["closeness"]
 
 
-def test_O6_what_is_scored_is_not_scored_again(edits, cases, tmp_path):
+def test_what_is_scored_is_not_scored_again(edits, cases, tmp_path):
     first = run(edits, cases, tmp_path / "out")
     before = [(first.path / name).read_bytes() for name in (EDITS, ROWS)]
     scorer = Brightness()
@@ -59,14 +59,14 @@ def test_O6_what_is_scored_is_not_scored_again(edits, cases, tmp_path):
     assert [(first.path / name).read_bytes() for name in (EDITS, ROWS)] == before
 
 
-def test_D6_other_images_under_the_same_names_are_another_benchmark(edits, cases, tmp_path):
+def test_other_images_under_the_same_names_are_another_benchmark(edits, cases, tmp_path):
     run(edits, cases, tmp_path / "out")
     picture(seed=77).save(edits / "set_0_a.png")
     with pytest.raises(HPEditError, match=r"made otherwise: recipe\.editor"):
         run(edits, cases, tmp_path / "out")
 
 
-def test_O6_other_names_of_the_edits_are_another_benchmark(edits, cases, tmp_path):
+def test_other_names_of_the_edits_are_another_benchmark(edits, cases, tmp_path):
     """Ratings go by the names: keeping the old ones without a word would lose people's scores."""
     write_cases(tmp_path / "cases.parquet", cases)
     options = (edits, tmp_path / "cases.parquet", tmp_path / "out", Judging())
@@ -79,7 +79,7 @@ def test_O6_other_names_of_the_edits_are_another_benchmark(edits, cases, tmp_pat
     assert not (tmp_path / "new").exists()
 
 
-def test_D1_D6_missing_damaged_extra_and_resized_images_are_named(edits, cases, tmp_path, capsys):
+def test_missing_damaged_extra_and_resized_images_are_named(edits, cases, tmp_path, capsys):
     write_cases(tmp_path / "cases.parquet", cases)
     (edits / "set_0_a.png").write_bytes((edits / "set_0_a.png").read_bytes()[:60])
     (edits / "set_1_a.webp").unlink()
@@ -105,7 +105,7 @@ def test_D1_D6_missing_damaged_extra_and_resized_images_are_named(edits, cases, 
     assert folder.result["sizes"] == {"set/2:a": {"source": [32, 32], "edit": [64, 48]}}
 
 
-def test_O6_a_model_that_lacks_an_edit_takes_the_case_from_all(edits, cases, tmp_path):
+def test_a_model_that_lacks_an_edit_takes_the_case_from_all(edits, cases, tmp_path):
     whole = run(edits, cases, tmp_path / "whole", label="whole")
     (edits / "set_1_a.webp").unlink()
     part = run(edits, cases, tmp_path / "part", label="part")
@@ -125,7 +125,7 @@ def test_two_images_of_a_case_or_none_are_refused(edits, cases, tmp_path):
         match_edits(tmp_path / "empty", cases)
 
 
-def test_D5_a_link_out_of_the_folder_is_not_followed(edits, cases, tmp_path):
+def test_a_link_out_of_the_folder_is_not_followed(edits, cases, tmp_path):
     (edits / "set_0_a.png").rename(tmp_path / "secret.png")
     (edits / "set_0_a.png").symlink_to(tmp_path / "secret.png")
     found = match_edits(edits, cases)

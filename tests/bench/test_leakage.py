@@ -33,7 +33,7 @@ def trained(tmp_path):
     return tmp_path / "train.parquet"
 
 
-def test_D9_same_id_photo_or_pixels_are_refused(trained):
+def test_same_id_photo_or_pixels_are_refused(trained):
     fresh = [case("new", detailed(50), "new")]
     refuse_trained_on(fresh, [trained])
     refuse_trained_on(fresh, [])
@@ -46,13 +46,13 @@ def test_D9_same_id_photo_or_pixels_are_refused(trained):
             refuse_trained_on([*fresh, bad], [trained])
 
 
-def test_D9_near_duplicate_of_a_training_photo(trained):
+def test_near_duplicate_of_a_training_photo(trained):
     smaller = detailed(0).resize((180, 180)).point(lambda value: min(255, value + 6))
     with pytest.raises(HPEditError, match="looks like case t0"):
         refuse_trained_on([case("other", smaller, "x")], [trained])
 
 
-def test_D9_scenes_with_a_target_may_share_their_looks(trained):
+def test_scenes_with_a_target_may_share_their_looks(trained):
     """Scenes of the mini world share backgrounds by design, and are split by tile."""
     smaller = detailed(0).resize((180, 180))
     scene = Case(

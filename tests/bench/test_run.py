@@ -86,7 +86,7 @@ def test_a_finished_benchmark_is_not_done_again(tiny_editor, cases, tmp_path):
     assert len(folder.rows()) == len(cases)
 
 
-def test_O6_a_scorer_added_later_scores_and_nothing_else(tiny_editor, cases, tmp_path, monkeypatch):
+def test_a_scorer_added_later_scores_and_nothing_else(tiny_editor, cases, tmp_path, monkeypatch):
     settings = {"seed": 0, "steps": STEPS, "label": "base"}
     plain = run_bench(tiny_editor, cases, None, tmp_path / "b", **settings)
     before = [(plain.path / name).read_bytes() for name in (bench.EDITS, bench.ROWS)]
@@ -131,7 +131,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("function", ["write_edits", "append_jsonl"])
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_O6_interrupted_at_every_write_it_continues_to_the_same_bytes(
+def test_interrupted_at_every_write_it_continues_to_the_same_bytes(
     tiny_editor, cases, tmp_path, monkeypatch, function, side
 ):
     settings = {"seed": 0, "steps": STEPS, "label": "base", "batch": 2}
@@ -179,7 +179,7 @@ def small_cases():
 
 
 @pytest.mark.slow
-def test_O6_sigkill_in_a_child_process_then_continue(tiny_editor, tmp_path):
+def test_sigkill_in_a_child_process_then_continue(tiny_editor, tmp_path):
     path, settings = tmp_path / "torn", {"steps": 8, "label": "base", "batch": 1}
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stderr=subprocess.DEVNULL)
     try:

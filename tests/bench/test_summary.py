@@ -130,7 +130,7 @@ def test_without_control_oracle_or_scorer(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_O5_one_photo_allows_no_interval(tmp_path, count):
+def test_one_photo_allows_no_interval(tmp_path, count):
     pair = {
         name: folder(tmp_path / name, name, rows(name, count, shift)) for name, shift in (("base", 0.0), ("post", 0.3))
     }
@@ -150,7 +150,7 @@ def test_rows_are_paired_by_case_not_by_order(tmp_path, three):
 @pytest.mark.parametrize(
     ("changes", "word"), [({"seed": 1}, "seeds"), ({"steps": 8}, "steps"), ({"scorer": "other"}, "no scorer in common")]
 )
-def test_J6_folders_made_otherwise_are_refused(tmp_path, three, changes, word):
+def test_folders_made_otherwise_are_refused(tmp_path, three, changes, word):
     other = folder(tmp_path / "other", "post", rows("post", 80, 0.5), **changes)
     with pytest.raises(HPEditError, match=word):
         compare({"base": three["base"], "post": other})

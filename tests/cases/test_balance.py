@@ -81,7 +81,7 @@ def test_one_photograph_gives_no_more_than_allowed() -> None:
     st.one_of(st.none(), st.integers(1, 3)),
     st.randoms(use_true_random=False),
 )
-def test_P6_the_order_of_the_drafts_does_not_matter(
+def test_the_order_of_the_drafts_does_not_matter(
     rows: list[tuple[str, str, int]], count: int | None, per_photo: int | None, shuffler: random.Random
 ) -> None:
     drafts = sorted({(task, category, str(photo)) for task, category, photo in rows})

@@ -36,7 +36,7 @@ WORDINGS = {"per_photo": 2, "wordings": 3}
 MINI = {"mini": "train", "count": 16}
 
 
-def test_C10_every_shipped_recipe_of_cases_loads_and_reads_back_equal(tmp_path: Path) -> None:
+def test_every_shipped_recipe_of_cases_loads_and_reads_back_equal(tmp_path: Path) -> None:
     shipped = sorted((Path(__file__).parents[2] / "recipes").glob("cases_*.yaml"))
     assert len(shipped) >= 4, "no recipes found: the test looks in the wrong place"
     for path in shipped:
@@ -145,7 +145,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
         run_build(recipe(tmp_path / "out", [{"folder": str(photos)}]))
 
 
-def test_D9_near_duplicate_of_the_bench(tmp_path: Path, make_case) -> None:  # type: ignore[no-untyped-def]
+def test_near_duplicate_of_the_bench(tmp_path: Path, make_case) -> None:  # type: ignore[no-untyped-def]
     photos = photographs(tmp_path / "photos", 6)
     bench = make_case(sizes=((48, 48),))
     bench = type(bench)(**{n: getattr(bench, n) for n in bench.__slots__} | {"sources": (photograph(2),)})
@@ -160,7 +160,7 @@ def test_D9_near_duplicate_of_the_bench(tmp_path: Path, make_case) -> None:  # t
     assert "looks like case" in reasons["0/larger.png"]
 
 
-def test_D6_a_duplicate_with_other_instructions_stays_for_them_as_one_unit(tmp_path: Path) -> None:
+def test_a_duplicate_with_other_instructions_stays_for_them_as_one_unit(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         photograph(1).save(tmp_path / f"{name}.png")
     rows = [("a", "remove the cup"), ("b", "remove the cup"), ("c", "remove the plate")]
@@ -173,7 +173,7 @@ def test_D6_a_duplicate_with_other_instructions_stays_for_them_as_one_unit(tmp_p
     assert result["duplicates"]["exact"] == 1
 
 
-def test_D6_duplicates_bring_all_photographs_of_their_source_id_into_one_unit(tmp_path: Path) -> None:
+def test_duplicates_bring_all_photographs_of_their_source_id_into_one_unit(tmp_path: Path) -> None:
     rows = []
     pictures = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3, "f": 4}
     for (name, seed), source in zip(pictures.items(), ("p1", "p2", "p2", "p3", "p3", "p4"), strict=True):
@@ -208,7 +208,7 @@ def test_ids_that_two_sources_share_are_told_apart(tmp_path: Path) -> None:
     assert all(name.startswith("7-") for name in ids)
 
 
-def test_D6_repeated_instructions_and_ids_of_one_photograph(tmp_path: Path) -> None:
+def test_repeated_instructions_and_ids_of_one_photograph(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     photograph(1).save(photos / "a.png")
@@ -316,7 +316,7 @@ def test_nothing_hard_is_an_error(tmp_path: Path, tiny_editor) -> None:  # type:
 
 
 @pytest.mark.slow
-def test_O6_killed_at_any_file_and_repeated_is_as_if_undisturbed(tmp_path: Path, tiny_editor) -> None:  # type: ignore[no-untyped-def]
+def test_killed_at_any_file_and_repeated_is_as_if_undisturbed(tmp_path: Path, tiny_editor) -> None:  # type: ignore[no-untyped-def]
     sections = {"edits": EDITS, "filter": {"by": "drop-solved", "scorer": "given"}}
 
     def build(name: str) -> Path:

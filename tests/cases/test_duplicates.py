@@ -52,7 +52,7 @@ ALIKE = {
 
 
 @pytest.mark.parametrize("name", ALIKE)
-def test_D6_changed_copies_are_near_duplicates(name: str) -> None:
+def test_changed_copies_are_near_duplicates(name: str) -> None:
     for number in (0, 40, 90):
         one, other = fingerprints(photo(number)), fingerprints(ALIKE[name](photo(number)))
         assert one[0] != other[0]
@@ -100,7 +100,7 @@ def test_photographs_have_structure() -> None:
     assert NO_HASH not in hashes
 
 
-def test_D6_equal_pixels_in_other_files() -> None:
+def test_equal_pixels_in_other_files() -> None:
     image = photo()
     turned = image.copy()
     turned.info["comment"] = "another file"
@@ -127,7 +127,7 @@ def test_likeness_is_not_handed_on() -> None:
     ]
 
 
-def test_D6_two_photographs_of_one_id_are_refused() -> None:
+def test_two_photographs_of_one_id_are_refused() -> None:
     with pytest.raises(HPEditError, match="two photographs have the id a"):
         find_duplicates(["a", "b", "a"], ["1", "2", "3"], [1, 2, 3], NEAR)
     assert find_duplicates([], [], [], NEAR) == []
@@ -158,7 +158,7 @@ small = st.lists(st.tuples(st.sampled_from("uvwxyz"), st.integers(0, 255)), max_
 
 
 @given(small, st.integers(0, 3), st.randoms(use_true_random=False))
-def test_P6_the_order_of_the_input_does_not_matter(rows: list[tuple[str, int]], near: int, rng: random.Random) -> None:
+def test_the_order_of_the_input_does_not_matter(rows: list[tuple[str, int]], near: int, rng: random.Random) -> None:
     # One sha is one picture and has one hash.
     hashes = {sha: hashed for sha, hashed in rows}
     photos = [(f"{number:02d}", f"{sha}", hashes[sha]) for number, (sha, _) in enumerate(rows)]

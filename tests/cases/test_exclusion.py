@@ -36,7 +36,7 @@ def bench(tmp_path: Path) -> Path:
     return tmp_path / "bench"
 
 
-def test_D9_the_same_id(bench: Path) -> None:
+def test_the_same_id(bench: Path) -> None:
     excluded = Exclusion.of([bench])
     other = fingerprints(photo(60))
     assert "id c1 of case c1 of bench" in str(excluded.reason("c1", "", *other))
@@ -44,14 +44,14 @@ def test_D9_the_same_id(bench: Path) -> None:
     assert excluded.reason("x", "", *other) is None
 
 
-def test_D9_the_same_pixels(bench: Path) -> None:
+def test_the_same_pixels(bench: Path) -> None:
     excluded = Exclusion.of([bench / "cases.parquet"])
     for number, name in ((0, "c0"), (20, "c1"), (30, "c1")):
         assert f"the pixels of case {name} of" in str(excluded.reason("x", "y", *fingerprints(photo(number))))
     assert "the pixels of case c2" in str(excluded.reason("x", "y", *fingerprints(Image.new("RGB", (50, 50), "red"))))
 
 
-def test_D9_near_duplicate_of_the_bench(bench: Path) -> None:
+def test_near_duplicate_of_the_bench(bench: Path) -> None:
     excluded = Exclusion.of([bench])
     sha, hashed = fingerprints(photo(30, 90))
     assert "looks like case c1 of bench" in str(excluded.reason("x", "y", sha, hashed))
@@ -70,7 +70,7 @@ def test_several_benches_and_none(bench: Path, tmp_path: Path) -> None:
         Exclusion.of([tmp_path / "gone"])
 
 
-def test_D9_no_further_picture_of_a_case_is_the_benchs(bench: Path, tmp_path: Path) -> None:
+def test_no_further_picture_of_a_case_is_the_benchs(bench: Path, tmp_path: Path) -> None:
     seconds = {"same": photo(0), "smaller": photo(30, 90), "other": photo(90)}
     cases = [Case(n, "swap", "swap it", (photo(60), second), f"p-{n}") for n, second in seconds.items()]
     write_cases(tmp_path / "cases.parquet", cases)
@@ -87,7 +87,7 @@ def test_D9_no_further_picture_of_a_case_is_the_benchs(bench: Path, tmp_path: Pa
     assert "looks like case c1" in reasons["0/smaller"]
 
 
-def test_D9_nothing_of_a_bench_comes_into_a_build(bench: Path, tmp_path: Path) -> None:
+def test_nothing_of_a_bench_comes_into_a_build(bench: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     pictures = {"same": photo(0), "smaller": photo(20, 90), "reference": photo(30), "id": photo(60), "other": photo(90)}
     for name, picture in pictures.items():

@@ -44,11 +44,11 @@ def test_defaults_are_enough(recipe: Path) -> None:
     assert loaded.train.clip == 1e-4
 
 
-def test_C1_an_unknown_key_at_the_top_names_the_nearest(recipe: Path) -> None:
+def test_an_unknown_key_at_the_top_names_the_nearest(recipe: Path) -> None:
     assert mistakes(recipe, HEAD + "sede: 3\n") == ["r.yaml:4: sede: unknown key (did you mean seed?)"]
 
 
-def test_C1_an_unknown_nested_key_names_the_nearest(recipe: Path) -> None:
+def test_an_unknown_nested_key_names_the_nearest(recipe: Path) -> None:
     text = HEAD + "rollout:\n  grup_size: 3\ntrain: {\n  learning_rat: 1.0e-4}\n"
     assert mistakes(recipe, text) == [
         "r.yaml:5: rollout.grup_size: unknown key (did you mean group_size?)",
@@ -56,18 +56,18 @@ def test_C1_an_unknown_nested_key_names_the_nearest(recipe: Path) -> None:
     ]
 
 
-def test_C1_a_near_name_elsewhere_is_offered_with_its_section(recipe: Path) -> None:
+def test_a_near_name_elsewhere_is_offered_with_its_section(recipe: Path) -> None:
     assert mistakes(recipe, HEAD + "groupsize: 3\n") == [
         "r.yaml:4: groupsize: unknown key (did you mean rollout.group_size?)"
     ]
 
 
-def test_C1_a_name_like_none_lists_what_there_is(recipe: Path) -> None:
+def test_a_name_like_none_lists_what_there_is(recipe: Path) -> None:
     [line] = mistakes(recipe, HEAD + "checkpoint: {xyz: 1}\n")
     assert line == "r.yaml:4: checkpoint.xyz: unknown key (there are every, keep)"
 
 
-def test_C2_the_right_key_in_the_wrong_place_is_sent_home(recipe: Path) -> None:
+def test_the_right_key_in_the_wrong_place_is_sent_home(recipe: Path) -> None:
     text = (
         HEAD + "group_size: 4\nrollout:\n  learning_rate: 0.1\ntrain:\n  seed: 3\n  lora: {rank: 4}\nlog:\n  keep: 2\n"
     )
@@ -80,13 +80,13 @@ def test_C2_the_right_key_in_the_wrong_place_is_sent_home(recipe: Path) -> None:
     ]
 
 
-def test_C2_a_dotted_key_in_the_file_is_told_to_be_nested(recipe: Path) -> None:
+def test_a_dotted_key_in_the_file_is_told_to_be_nested(recipe: Path) -> None:
     assert mistakes(recipe, HEAD + "train.kl: 0.1\n") == [
         "r.yaml:4: train.kl: unknown key: write it nested, as train: {kl: ...}"
     ]
 
 
-def test_C3_all_mistakes_come_together(recipe: Path) -> None:
+def test_all_mistakes_come_together(recipe: Path) -> None:
     text = "output: 12\ncases: c\nrollout:\n  group_size: 1\n  steps: x\ntrain: {clip: -1,\n  betas: [0.9]}\nlora: 5\n"
     lines = mistakes(recipe, text, "train.kl=nope", "sede=1")
     assert [line.split(": ")[:2] for line in lines] == [
@@ -103,31 +103,31 @@ def test_C3_all_mistakes_come_together(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "+1e-4", "0.0001", ".0001"])
-def test_C4_a_number_in_any_spelling_is_a_number(recipe: Path, text: str) -> None:
+def test_a_number_in_any_spelling_is_a_number(recipe: Path, text: str) -> None:
     assert load(recipe, f"{HEAD}train: {{learning_rate: {text}}}").train.learning_rate == 1e-4
 
 
-def test_C4_a_number_in_quotes_is_refused(recipe: Path) -> None:
+def test_a_number_in_quotes_is_refused(recipe: Path) -> None:
     assert mistakes(recipe, f'{HEAD}train: {{learning_rate: "1e-4"}}') == [
         "r.yaml:4: train.learning_rate: a number is expected, not the text '1e-4'"
     ]
 
 
 @pytest.mark.parametrize("text", ["no", "off", "No", "n", "yes", "on", "0"])
-def test_C4_only_true_and_false_are_booleans(recipe: Path, text: str) -> None:
+def test_only_true_and_false_are_booleans(recipe: Path, text: str) -> None:
     [line] = mistakes(recipe, f"{HEAD}log: {{tensorboard: {text}}}")
     assert "log.tensorboard: true or false is expected, not" in line
 
 
-def test_C4_no_and_off_are_texts_where_a_text_is_meant(recipe: Path) -> None:
+def test_no_and_off_are_texts_where_a_text_is_meant(recipe: Path) -> None:
     assert load(recipe, "output: no\ncases: off\nscorer: 12:30:00\n").output == "no"
 
 
-def test_C4_a_leading_zero_is_no_octal(recipe: Path) -> None:
+def test_a_leading_zero_is_no_octal(recipe: Path) -> None:
     assert load(recipe, f"{HEAD}seed: 010").seed == 10
 
 
-def test_C4_a_key_given_twice_is_refused_with_both_places(recipe: Path) -> None:
+def test_a_key_given_twice_is_refused_with_both_places(recipe: Path) -> None:
     text = HEAD + "train:\n  kl: 0.1\n  kl: 0.2\nseed: 1\nseed: 2\n"
     assert mistakes(recipe, text) == [
         "r.yaml:6: train.kl: given twice, first at r.yaml:5",
@@ -135,13 +135,13 @@ def test_C4_a_key_given_twice_is_refused_with_both_places(recipe: Path) -> None:
     ]
 
 
-def test_C4_tabs_are_refused_with_the_line_and_a_hint(recipe: Path) -> None:
+def test_tabs_are_refused_with_the_line_and_a_hint(recipe: Path) -> None:
     with pytest.raises(HPEditError, match=r"r\.yaml:5: not valid YAML") as caught:
         load(recipe, HEAD + "train:\n\tkl: 0.1\n")
     assert "spaces" in caught.value.hint
 
 
-def test_C4_byte_order_mark_and_windows_line_ends_are_no_trouble(recipe: Path) -> None:
+def test_byte_order_mark_and_windows_line_ends_are_no_trouble(recipe: Path) -> None:
     text = b"\xef\xbb\xbf" + (HEAD + "train:\n  kl: 0.5\n").replace("\n", "\r\n").encode()
     assert load(recipe, text).train.kl == 0.5
     assert mistakes(recipe, text + b"sede: 1\r\n") == ["r.yaml:6: sede: unknown key (did you mean seed?)"]
@@ -161,12 +161,12 @@ def test_C4_byte_order_mark_and_windows_line_ends_are_no_trouble(recipe: Path) -
         (b"a: " + b"[" * 3000, "nested too deep"),
     ],
 )
-def test_C4_a_file_that_is_no_recipe_is_named(recipe: Path, text: bytes, said: str) -> None:
+def test_a_file_that_is_no_recipe_is_named(recipe: Path, text: bytes, said: str) -> None:
     [line] = mistakes(recipe, text)
     assert said in line
 
 
-def test_C4_aliases_and_tags_are_refused(recipe: Path) -> None:
+def test_aliases_and_tags_are_refused(recipe: Path) -> None:
     assert mistakes(recipe, HEAD + "train: &t {kl: 0.1}\nlog: *t\n") == [
         "r.yaml:4: log: YAML aliases (*name) are not supported, write the value out"
     ]
@@ -180,27 +180,27 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [".nan", ".inf", "-.inf", "true", "1e999", "-1", "[1]", "{a: 1}", "null", "nan"])
-def test_C5_no_such_number(recipe: Path, text: str) -> None:
+def test_no_such_number(recipe: Path, text: str) -> None:
     for key in ("train: {learning_rate: %s}", "train: {clip: %s}", "rollout: {noise: %s}", "lora: {rank: %s}"):
         [line] = mistakes(recipe, HEAD + key % text)
         assert line.startswith("r.yaml:4: ")
 
 
 @pytest.mark.parametrize("text", ["1.5", "1.0", "99999999999999999999999", "9" * 5000, "0x10"])
-def test_C5_no_such_whole_number(recipe: Path, text: str) -> None:
+def test_no_such_whole_number(recipe: Path, text: str) -> None:
     [line] = mistakes(recipe, f"{HEAD}rollout: {{groups: {text}}}")
     assert line.startswith("r.yaml:4: rollout.groups: ")
     assert len(line) < 200
 
 
 @pytest.mark.parametrize("size", [1, 0, -3])
-def test_C6_a_group_of_one_is_refused_with_the_reason(recipe: Path, size: int) -> None:
+def test_a_group_of_one_is_refused_with_the_reason(recipe: Path, size: int) -> None:
     [line] = mistakes(recipe, f"{HEAD}rollout: {{group_size: {size}}}")
     assert f"rollout.group_size: must be at least 2, is {size}" in line
     assert "nothing but noise would be learnt" in line
 
 
-def test_C7_ode_dynamics_are_refused_with_the_reason(recipe: Path) -> None:
+def test_ode_dynamics_are_refused_with_the_reason(recipe: Path) -> None:
     [line] = mistakes(recipe, f"{HEAD}rollout: {{dynamics: ode}}")
     assert "ode has no log-probability" in line
     [line] = mistakes(recipe, f"{HEAD}rollout: {{dynamics: flow-sde}}")
@@ -221,12 +221,12 @@ def test_C7_ode_dynamics_are_refused_with_the_reason(recipe: Path) -> None:
         ("window: 0", "must be at least 1"),
     ],
 )
-def test_C7_a_window_outside_the_steps_is_refused(recipe: Path, window: str, said: str) -> None:
+def test_a_window_outside_the_steps_is_refused(recipe: Path, window: str, said: str) -> None:
     lines = mistakes(recipe, f"{HEAD}rollout: {{{window}}}")
     assert said in lines[0]
 
 
-def test_C7_the_last_window_that_fits_is_taken(recipe: Path) -> None:
+def test_the_last_window_that_fits_is_taken(recipe: Path) -> None:
     assert load(recipe, f"{HEAD}rollout: {{steps: 8, window: 2, window_start: [0, 5]}}").rollout.window_start == (0, 5)
     assert load(recipe, f"{HEAD}rollout: {{steps: 8, window: 7, window_start: [0, 0]}}").rollout.window == 7
 
@@ -256,14 +256,14 @@ def test_an_override_that_is_none_is_named(recipe: Path, override: str) -> None:
     assert "--set" in line
 
 
-def test_C10_every_shipped_recipe_loads() -> None:
+def test_every_shipped_recipe_loads() -> None:
     assert len(RECIPES) >= 3, "no recipes found: the test looks in the wrong place"
     models = {load_recipe(path).editor.model for path in RECIPES}
     assert models == {"mini", "Qwen/Qwen-Image-Edit-2509", "black-forest-labs/FLUX.1-Kontext-dev"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
-def test_C12_a_resolved_recipe_reads_back_equal(path: Path, recipe: Path) -> None:
+def test_a_resolved_recipe_reads_back_equal(path: Path, recipe: Path) -> None:
     loaded = load_recipe(path, ["train.learning_rate=3.3e-5"])
     assert load(recipe, recipe_text(loaded)) == loaded
 

@@ -22,7 +22,7 @@ def test_edit_image_keeps_the_editors_output_size(tiny_editor, make_picture):
     assert edit_image(tiny_editor, make_picture(200, 50), "make it red", seed=1, steps=2).size == (64, 32)
 
 
-def test_D3_a_picture_too_narrow_for_the_model_is_one_clear_error(tiny_editor, make_picture):
+def test_a_picture_too_narrow_for_the_model_is_one_clear_error(tiny_editor, make_picture):
     with pytest.raises(HPEditError, match="1 x 3000 px is too narrow"):
         edit_image(tiny_editor, make_picture(1, 3000), "make it red", steps=2)
 
@@ -46,7 +46,7 @@ class TestConditioningCache:
         for name, tensor in first.to_tensors().items():
             assert torch.equal(tensor, second.to_tensors()[name])
 
-    def test_J7_the_key_holds_model_pixels_words_and_sizes(self, tiny_editor, make_case, tmp_path):
+    def test_the_key_holds_model_pixels_words_and_sizes(self, tiny_editor, make_case, tmp_path):
         self.editor(tiny_editor, tmp_path).encode([make_case()])
         self.editor(tiny_editor, tmp_path, "another model").encode([make_case()])
         self.editor(tiny_editor, tmp_path).encode([make_case(instruction="make it blue")])

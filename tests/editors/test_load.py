@@ -108,7 +108,7 @@ def test_8bit_without_bitsandbytes_or_in_another_dtype_is_refused(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_E1_a_device_that_is_not_there_is_refused_before_the_model_is_looked_for():
+def test_a_device_that_is_not_there_is_refused_before_the_model_is_looked_for():
     with pytest.raises(HPEditError, match="there is no cuda here"):
         load_editor("nobody/no-such-model", device="cuda:1")
     with pytest.raises(HPEditError, match="unknown device"):
@@ -140,7 +140,7 @@ class Bomb:
         return (open, (str(self.path), "w"))
 
 
-def test_O2_weights_as_a_pickle_are_refused_and_not_run(kontext, tmp_path):
+def test_weights_as_a_pickle_are_refused_and_not_run(kontext, tmp_path):
     (kontext / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     bomb = pickle.dumps(Bomb(tmp_path / "ran"))
     (kontext / "transformer" / "diffusion_pytorch_model.bin").write_bytes(bomb)
@@ -152,7 +152,7 @@ def test_O2_weights_as_a_pickle_are_refused_and_not_run(kontext, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"not safetensors", b"\xff" * 64])
-def test_O2_a_damaged_file_of_weights_is_one_clear_error(kontext, damage):
+def test_a_damaged_file_of_weights_is_one_clear_error(kontext, damage):
     (kontext / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(damage)
     with pytest.raises(HPEditError, match="cannot be loaded"):
         load_editor(str(kontext), device="cpu")

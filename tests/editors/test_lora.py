@@ -28,7 +28,7 @@ def pixels(editor, case):
     return np.asarray(edit_cases(editor, [case], [5], 2)[0])
 
 
-def test_C9_targets_that_match_nothing_are_listed(tiny_editor):
+def test_targets_that_match_nothing_are_listed(tiny_editor):
     with pytest.raises(HPEditError) as caught:
         tiny_editor.add_lora(settings(targets=("to_q", "to_qq", "nonsense")), seed=0)
     assert "to_qq, nonsense" in caught.value.message
@@ -38,7 +38,7 @@ def test_C9_targets_that_match_nothing_are_listed(tiny_editor):
 
 
 @pytest.mark.parametrize("targets", [(), ("transformer_blocks",), ("q",)])
-def test_C9_no_target_or_none_that_is_a_linear_layer(tiny_editor, targets):
+def test_no_target_or_none_that_is_a_linear_layer(tiny_editor, targets):
     with pytest.raises(HPEditError, match=r"lora\.targets"):
         tiny_editor.add_lora(settings(targets=targets), seed=0)
 
@@ -50,7 +50,7 @@ def test_C9_no_target_or_none_that_is_a_linear_layer(tiny_editor, targets):
         ("2.attn.to_k", "transformer_blocks 0, 1, 3"),
     ],
 )
-def test_C9_targets_that_match_in_some_blocks_only_are_listed(tiny_editor, target, missed):
+def test_targets_that_match_in_some_blocks_only_are_listed(tiny_editor, target, missed):
     with pytest.raises(HPEditError, match="match in some blocks only") as caught:
         tiny_editor.add_lora(settings(targets=("to_v", target)), seed=0)
     assert f"{target} misses {missed}" in caught.value.message
@@ -58,7 +58,7 @@ def test_C9_targets_that_match_in_some_blocks_only_are_listed(tiny_editor, targe
     assert not tiny_editor.lora_parameters()
 
 
-def test_C9_a_kind_of_block_may_be_left_out_whole_but_not_in_part():
+def test_a_kind_of_block_may_be_left_out_whole_but_not_in_part():
     editor = KONTEXT.editor()
     editor.add_lora(settings(targets=("to_out.0", "proj_mlp")), seed=0)
     adapted = {name.split(".lora_")[0] for name in editor.lora_parameters()}
@@ -99,7 +99,7 @@ def test_a_fresh_lora_changes_nothing_and_depends_on_its_seed_alone(tiny_editor,
     assert any(not torch.equal(p, first[name]) for name, p in tiny_editor.lora_parameters().items())
 
 
-def test_T11_switched_off_it_is_the_base_and_has_the_bases_fingerprint(tiny_editor, make_case):
+def test_switched_off_it_is_the_base_and_has_the_bases_fingerprint(tiny_editor, make_case):
     base, name = pixels(tiny_editor, make_case()), tiny_editor.fingerprint
     tiny_editor.add_lora(settings(), seed=0)
     disturb(tiny_editor)

@@ -44,7 +44,7 @@ def edit(editor, case):
 
 
 @pytest.mark.parametrize("family", FAMILIES, **ids)
-def test_O1_the_saved_lora_gives_equal_pixels_through_diffusers_own_loader(family, make_case, tmp_path):
+def test_the_saved_lora_gives_equal_pixels_through_diffusers_own_loader(family, make_case, tmp_path):
     editor = trained(family, rank=4, alpha=16.0)
     ours = edit(editor, make_case())
     editor.save_lora(tmp_path)
@@ -59,7 +59,7 @@ def test_O1_the_saved_lora_gives_equal_pixels_through_diffusers_own_loader(famil
 
 
 @pytest.mark.parametrize("family", FAMILIES, **ids)
-def test_O1_what_is_loaded_again_is_what_was_saved(family, make_case, tmp_path):
+def test_what_is_loaded_again_is_what_was_saved(family, make_case, tmp_path):
     editor = trained(family)
     ours, name = edit(editor, make_case()), editor.fingerprint
     editor.save_lora(tmp_path / "a")
@@ -74,7 +74,7 @@ def test_O1_what_is_loaded_again_is_what_was_saved(family, make_case, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES, **ids)
-def test_O1_comfyui_finds_every_layer_and_adds_the_same(family, tmp_path):
+def test_comfyui_finds_every_layer_and_adds_the_same(family, tmp_path):
     editor = trained(family, rank=4, alpha=16.0)
     editor.save_lora(tmp_path, comfyui=True)
     tensors = load_file(tmp_path / COMFYUI_NAME)
@@ -106,7 +106,7 @@ def _part(merged, layer, like):
 
 
 @pytest.mark.parametrize("family", FAMILIES, **ids)
-def test_O1_a_comfyui_file_comes_back_with_the_same_updates_and_edits(family, make_case, tmp_path):
+def test_a_comfyui_file_comes_back_with_the_same_updates_and_edits(family, make_case, tmp_path):
     editor = trained(family)
     ours = edit(editor, make_case())
     editor.save_lora(tmp_path, comfyui=True)
@@ -120,7 +120,7 @@ def test_O1_a_comfyui_file_comes_back_with_the_same_updates_and_edits(family, ma
 
 
 @pytest.mark.parametrize("family", FAMILIES, **ids)
-def test_O1_diffusers_reads_the_comfyui_file_too(family, make_case, tmp_path):
+def test_diffusers_reads_the_comfyui_file_too(family, make_case, tmp_path):
     editor = trained(family)
     ours = edit(editor, make_case())
     editor.save_lora(tmp_path, comfyui=True)
@@ -181,7 +181,7 @@ def test_what_cannot_be_exported_is_one_clear_error(tmp_path):
 
 
 class TestWrongBase:
-    def test_O1_other_weights_of_the_same_shapes_are_refused_naming_both(self, make_case, tmp_path):
+    def test_other_weights_of_the_same_shapes_are_refused_naming_both(self, make_case, tmp_path):
         editor = trained(KONTEXT)
         editor.save_lora(tmp_path)
         other = wrap(build_kontext(seed=1), KONTEXT.areas, fingerprint="black-forest-labs/other@abc")
@@ -193,7 +193,7 @@ class TestWrongBase:
         assert not other.lora_parameters()
         assert pixel_difference(edit(other, make_case()), base) == 0
 
-    def test_O1_the_same_base_is_known_in_another_dtype_and_with_a_lora_on(self, tmp_path):
+    def test_the_same_base_is_known_in_another_dtype_and_with_a_lora_on(self, tmp_path):
         trained(KONTEXT).save_lora(tmp_path)
         half = wrap(build_kontext().to(torch.bfloat16), KONTEXT.areas, fingerprint="x")
         half.load_lora(tmp_path)
@@ -201,7 +201,7 @@ class TestWrongBase:
         again = wrap(half.pipeline, KONTEXT.areas, fingerprint="x")
         assert again._base.weights == KONTEXT.editor()._base.weights
 
-    def test_O1_another_family_is_refused_though_the_file_does_not_name_its_base(self, tmp_path):
+    def test_another_family_is_refused_though_the_file_does_not_name_its_base(self, tmp_path):
         trained(PLUS).save_lora(tmp_path)
         save_file(load_file(tmp_path / WEIGHTS_NAME), tmp_path / "anonymous.safetensors")
         editor = KONTEXT.editor()
@@ -230,7 +230,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", ["pytorch_lora_weights.bin", "lora.pt", "lora.ckpt", WEIGHTS_NAME])
-def test_O2_a_pickle_is_refused_and_not_run(tmp_path, name):
+def test_a_pickle_is_refused_and_not_run(tmp_path, name):
     editor, folder = KONTEXT.editor(), tmp_path / "lora"
     folder.mkdir()
     (folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
@@ -260,7 +260,7 @@ def header(text, length=None):
     ],
     ids=["empty", "short", "huge header", "no json", "no data", "bad offsets", "bad metadata"],
 )
-def test_O2_a_bad_safetensors_header_is_one_clear_error(tmp_path, content):
+def test_a_bad_safetensors_header_is_one_clear_error(tmp_path, content):
     (tmp_path / WEIGHTS_NAME).write_bytes(content)
     with pytest.raises(HPEditError, match="cannot be read"):
         read_lora(tmp_path)
@@ -269,7 +269,7 @@ def test_O2_a_bad_safetensors_header_is_one_clear_error(tmp_path, content):
 @pytest.mark.parametrize(
     "tensors", [{}, {"text_encoder.x.lora_A.weight": torch.zeros(2, 2)}, {"transformer.x.weight": torch.zeros(2, 2)}]
 )
-def test_O2_a_file_that_holds_something_else_is_one_clear_error(tmp_path, tensors):
+def test_a_file_that_holds_something_else_is_one_clear_error(tmp_path, tensors):
     save_file(tensors, tmp_path / WEIGHTS_NAME)
     with pytest.raises(HPEditError, match="is not a LoRA of a transformer"):
         read_lora(tmp_path)

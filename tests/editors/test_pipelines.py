@@ -49,7 +49,7 @@ def tiny():
         if len(shape) <= family.most_sources
     ],
 )
-def test_identity_9_noise_0_rollout_is_the_pipelines_own_output(tiny, make_case, family, shape, cfg):
+def test_noise_0_rollout_is_the_pipelines_own_output(tiny, make_case, family, shape, cfg):
     editor = tiny(family, cfg)
     case = make_case(sizes=shape, instruction=WORDS)
     ours = edit_cases(editor, [case], [7], 3)[0]
@@ -78,7 +78,7 @@ def test_an_edit_depends_on_source_and_words_so_that_equality_means_something(ti
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_identity_9_holds_with_other_seeds_and_areas(tiny, make_case, family, areas):
+def test_holds_with_other_seeds_and_areas(tiny, make_case, family, areas):
     editor = wrap(tiny(family).pipeline, areas, fingerprint="other areas")
     case = make_case(sizes=((90, 60),))
     first, second = edit_cases(editor, [case, case], [1, 2], 2, batch_size=1)
@@ -87,7 +87,7 @@ def test_identity_9_holds_with_other_seeds_and_areas(tiny, make_case, family, ar
     assert pixel_difference(first, second) > 0
 
 
-def test_identity_9_holds_for_2511_whose_sources_have_a_time_of_their_own(make_case):
+def test_holds_for_2511_whose_sources_have_a_time_of_their_own(make_case):
     pipeline = PLUS.build()
     transformer = type(pipeline.transformer).from_config(pipeline.transformer.config, zero_cond_t=True)
     transformer.load_state_dict(pipeline.transformer.state_dict())
@@ -143,7 +143,7 @@ def test_several_aspect_ratios_in_one_call_equal_one_by_one(tiny, make_case, fam
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0], ids=["unguided", "cfg"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_identity_4_T4_a_replay_with_the_same_chunk_repeats_every_bit(tiny, make_case, family, cfg):
+def test_T4_a_replay_with_the_same_chunk_repeats_every_bit(tiny, make_case, family, cfg):
     editor = tiny(family, cfg)
     settings = RolloutSection(steps=3, window=1, window_start=(0, 1), group_size=3)
     cases = [make_case("a"), make_case("b", "add a very large green hat", seed=5)]
@@ -156,7 +156,7 @@ def test_identity_4_T4_a_replay_with_the_same_chunk_repeats_every_bit(tiny, make
 
 
 @pytest.mark.parametrize("cfg", [1.0, 4.0], ids=["unguided", "cfg"])
-def test_identity_4_T4_holds_in_bfloat16(make_case, cfg):
+def test_T4_holds_in_bfloat16(make_case, cfg):
     pipeline = KONTEXT.build().to(torch.bfloat16)
     editor = wrap(pipeline, KONTEXT.areas, fingerprint="half", cfg=cfg)
     settings = RolloutSection(steps=3, window=1, window_start=(0, 1), group_size=3)

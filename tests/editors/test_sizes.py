@@ -55,7 +55,7 @@ def test_kontexts_sizes_at_1024_px_are_its_preferred_resolutions(size):
     assert width / height == pytest.approx(size[0] / size[1], rel=0.05)
 
 
-def test_D3_a_picture_too_narrow_is_refused():
+def test_a_picture_too_narrow_is_refused():
     assert dimensions(1024, Image.new("RGB", (800, 100)))
     for picture in ((801, 100), (100, 801)):
         with pytest.raises(HPEditError, match="too narrow"):

@@ -72,7 +72,7 @@ def test_report_says_what_was_simulated_and_loads_nothing(undisturbed: tuple[Pat
 
 
 @pytest.mark.slow
-def test_K1_killed_at_any_moment_it_continues_to_the_same_result(
+def test_killed_at_any_moment_it_continues_to_the_same_result(
     undisturbed: tuple[Path, dict[str, Any], str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"

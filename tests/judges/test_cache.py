@@ -44,7 +44,7 @@ def test_equal_questions_of_one_call_are_asked_once(tmp_path: Path) -> None:
     assert len(judge.asked) == 4
 
 
-def test_J7_the_key_holds_prompt_pixels_choices_and_judge() -> None:
+def test_the_key_holds_prompt_pixels_choices_and_judge() -> None:
     base = edit_questions()[0]
     one_pixel = noise(0)
     one_pixel.putpixel((5, 5), (0, 0, 0))
@@ -60,14 +60,14 @@ def test_J7_the_key_holds_prompt_pixels_choices_and_judge() -> None:
     assert len({key, *question_keys(others, "judge"), *question_keys([base], "judge@2")}) == 7
 
 
-def test_J7_a_changed_judge_is_asked_anew(tmp_path: Path) -> None:
+def test_a_changed_judge_is_asked_anew(tmp_path: Path) -> None:
     CachedJudge(CountingJudge("revision 1"), tmp_path / "a").ask(edit_questions())
     changed = CachedJudge(CountingJudge("revision 2"), tmp_path / "a")
     changed.ask(edit_questions())
     assert (changed.hits, changed.misses) == (0, 4)
 
 
-def test_J7_failures_are_never_kept(tmp_path: Path) -> None:
+def test_failures_are_never_kept(tmp_path: Path) -> None:
     questions = edit_questions(tails=TAILS[:3])
     with serving(GOOD, status(400, "filtered"), says({"four": 1.0}), GOOD) as server:
         judge = OpenAIJudge("m", [server.url], concurrency=1, attempts=1)
@@ -93,7 +93,7 @@ def test_a_second_run_is_not_stopped_by_the_few_that_fail_again(tmp_path: Path) 
     assert sum(answer.probabilities is None for answer in answers) == 4
 
 
-def test_X3_what_was_answered_before_the_judge_died_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_answered_before_the_judge_died_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "CHUNK", 4)
 
     class Dying(CountingJudge):
@@ -234,7 +234,7 @@ def test_all_who_make_a_file_at_once_can_use_it(tmp_path: Path, caplog: pytest.L
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3, 7])
-def test_J7_kill_9_while_writing_leaves_a_usable_file(tmp_path: Path, after: int) -> None:
+def test_kill_9_while_writing_leaves_a_usable_file(tmp_path: Path, after: int) -> None:
     child = writer(tmp_path / "a", 0, 10_000)
     go(child)
     assert child.stdout is not None

@@ -143,7 +143,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_J1_unreadable_answer(case: str) -> None:
+def test_unreadable_answer(case: str) -> None:
     reply, reason = UNREADABLE[case]
     answer, server = ask(reply)
     assert answer.probabilities is None
@@ -153,7 +153,7 @@ def test_J1_unreadable_answer(case: str) -> None:
 
 
 @pytest.mark.parametrize("said", ["45", "4 or 5", "10"])
-def test_J1_two_answers_or_two_digits(said: str) -> None:
+def test_two_answers_or_two_digits(said: str) -> None:
     body = completion({said[0]: 0.9, "5": 0.1} if said[0] != "5" else {"5": 1.0}, said)
     content = body["choices"][0]["logprobs"]["content"]
     content.append({"token": said[1:], "logprob": 0.0, "top_logprobs": []})
@@ -162,7 +162,7 @@ def test_J1_two_answers_or_two_digits(said: str) -> None:
     assert "more than one answer" in (answer.reason or "")
 
 
-def test_J1_yes_no_token_absent() -> None:
+def test_yes_no_token_absent() -> None:
     answer, _ = ask(says({"Perhaps": 0.8, "It": 0.2}), choices=YES_NO)
     assert answer.probabilities is None
     assert "did not answer with no or yes" in (answer.reason or "")
@@ -171,7 +171,7 @@ def test_J1_yes_no_token_absent() -> None:
 # What is done about failures
 
 
-def test_J1_timeout() -> None:
+def test_timeout() -> None:
     started = time.monotonic()
     answer, server = ask(slow(60.0), timeout=0.3, attempts=2)
     assert answer.probabilities is None
@@ -181,13 +181,13 @@ def test_J1_timeout() -> None:
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 408])
-def test_J1_busy_and_failing_servers_are_asked_again(code: int) -> None:
+def test_busy_and_failing_servers_are_asked_again(code: int) -> None:
     answer, server = ask(status(code), status(code), GOOD)
     assert answer.expected == pytest.approx(4.25)
     assert server.asked == 3
 
 
-def test_J1_500_for_good_is_unscorable_with_what_it_said() -> None:
+def test_500_for_good_is_unscorable_with_what_it_said() -> None:
     answer, server = ask(status(500, "CUDA out of memory"))
     assert answer.probabilities is None
     assert "500" in (answer.reason or "")
@@ -195,7 +195,7 @@ def test_J1_500_for_good_is_unscorable_with_what_it_said() -> None:
     assert server.asked == 3
 
 
-def test_J1_connection_reset() -> None:
+def test_connection_reset() -> None:
     answer, _ = ask(reset, reset, GOOD)
     assert answer.expected == pytest.approx(4.25)
     answer, server = ask(reset)
@@ -205,7 +205,7 @@ def test_J1_connection_reset() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 403, 413, 422])
-def test_J1_a_refused_request_is_not_sent_again(code: int) -> None:
+def test_a_refused_request_is_not_sent_again(code: int) -> None:
     answer, server = ask(status(code, "picture too large"))
     assert server.asked == 1
     assert answer.probabilities is None
@@ -220,13 +220,13 @@ def test_a_wrong_key_or_model_stops_at_once(code: int, hint: str) -> None:
     assert hint in caught.value.hint
 
 
-def test_J1_429_retry_after_is_honoured() -> None:
+def test_429_retry_after_is_honoured() -> None:
     answer, server = ask(status(429, retry_after="0.4"), GOOD)
     assert answer.expected == pytest.approx(4.25)
     assert server.times[1] - server.times[0] >= 0.4
 
 
-def test_J1_429_that_asks_for_more_than_the_budget_is_unscorable() -> None:
+def test_429_that_asks_for_more_than_the_budget_is_unscorable() -> None:
     started = time.monotonic()
     answer, server = ask(status(429, "quota", retry_after="3000"), budget=2.0)
     assert answer.probabilities is None
@@ -244,13 +244,13 @@ def test_retry_after_is_read_as_seconds_or_date() -> None:
     )
 
 
-def test_J1_one_bad_answer_touches_no_other() -> None:
+def test_one_bad_answer_touches_no_other() -> None:
     with serving(GOOD, raw("?"), GOOD) as server:
         answers = judge_of(server, concurrency=1).ask([question()] * 3)
     assert [answer.expected is None for answer in answers] == [False, True, False]
 
 
-def test_J1_a_run_stops_above_the_threshold_with_the_commonest_reasons() -> None:
+def test_a_run_stops_above_the_threshold_with_the_commonest_reasons() -> None:
     with (
         serving(GOOD, GOOD, says({"four": 1.0})) as server,
         pytest.raises(HPEditError, match=r"8 of the judge's 10 answers are unscorable, more than 50%: 8 x .*'four'"),
@@ -316,7 +316,7 @@ def test_a_server_that_fails_at_some_questions_is_not_down() -> None:
     assert all("bad picture" in (answer.reason or "") for answer in answers)
 
 
-def test_X3_a_server_that_dies_mid_run_stops_it_with_its_last_words() -> None:
+def test_a_server_that_dies_mid_run_stops_it_with_its_last_words() -> None:
     started = time.monotonic()
     with serving(GOOD, GOOD, status(500, "EngineDeadError: see above"), models=reset) as server:
         endpoints = Endpoints([server.url], failures=3, cooldown=0.2)
@@ -327,7 +327,7 @@ def test_X3_a_server_that_dies_mid_run_stops_it_with_its_last_words() -> None:
     assert time.monotonic() - started < 25
 
 
-def test_X3_a_server_that_is_not_there_is_named() -> None:
+def test_a_server_that_is_not_there_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
@@ -360,7 +360,7 @@ def test_the_fingerprint_names_model_and_weights_but_not_the_place() -> None:
 
 
 @pytest.mark.parametrize("code", [401, 408, 429, 500, 503])
-def test_J6_a_server_that_cannot_list_its_models_now_has_no_fingerprint(code: int) -> None:
+def test_a_server_that_cannot_list_its_models_now_has_no_fingerprint(code: int) -> None:
     with serving(GOOD, models=status(code)) as server, serving(GOOD, models=listing(root="/m/a")) as whole:
         with pytest.raises(HPEditError, match=f"no server of the judge answers: {server.url}: {code}"):
             _ = judge_of(server).fingerprint

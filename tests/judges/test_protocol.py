@@ -29,7 +29,7 @@ def test_mass_outside_the_digits_is_scaled_away() -> None:
     [(0,) * 6, (0.01, 0.01, 0.02, 0, 0, 0.1), (math.nan,) * 6, (1.0, math.nan, 0, 0, 0, 0), (1.0,) * 6],
     ids=["no digit", "says something else", "nan", "one nan", "more than one"],
 )
-def test_J1_an_unreadable_answer_is_none_with_a_reason(masses: tuple[float, ...]) -> None:
+def test_an_unreadable_answer_is_none_with_a_reason(masses: tuple[float, ...]) -> None:
     answer = read_answer(masses, DIGITS)
     assert answer.probabilities is None
     assert answer.expected is None
@@ -37,7 +37,7 @@ def test_J1_an_unreadable_answer_is_none_with_a_reason(masses: tuple[float, ...]
     assert answer.reason
 
 
-def test_J1_a_run_stops_when_too_many_answers_are_unscorable() -> None:
+def test_a_run_stops_when_too_many_answers_are_unscorable() -> None:
     limit = UnscorableLimit(share=0.2, after=50)
     good, bad = read_answer((0.1, 0.9), YES_NO), Answer(None, "the server took longer than 60 s")
     limit.count([bad] * 10)
@@ -49,7 +49,7 @@ def test_J1_a_run_stops_when_too_many_answers_are_unscorable() -> None:
         limit.count([other, other])
 
 
-def test_J1_reasons_that_differ_in_numbers_are_counted_together() -> None:
+def test_reasons_that_differ_in_numbers_are_counted_together() -> None:
     limit = UnscorableLimit(after=3)
     with pytest.raises(HPEditError, match=r"3 x they have 0\.1 of"):
         limit.count([Answer(None, f"they have 0.{n} of it") for n in (1, 2, 3)])

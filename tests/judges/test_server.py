@@ -224,7 +224,7 @@ def test_a_batch_that_breaks_is_an_error_for_its_requests_and_the_next_is_served
 # What it refuses
 
 
-def test_S11_no_url_is_ever_fetched(plain: tuple[Plain, str]) -> None:
+def test_no_url_is_ever_fetched(plain: tuple[Plain, str]) -> None:
     with serving(status(200)) as trap:
         trap.models = status(200)
         for url in (
@@ -261,7 +261,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("case", PICTURES)
-def test_S9_a_picture_that_is_none_is_refused(plain: tuple[Plain, str], case: str) -> None:
+def test_a_picture_that_is_none_is_refused(plain: tuple[Plain, str], case: str) -> None:
     url, message = PICTURES[case]
     code, reply = post(plain[1], chat(picture(url), text("?")))
     assert code == 400
@@ -308,7 +308,7 @@ def test_another_model_is_404(plain: tuple[Plain, str]) -> None:
     assert "only 'mini'" in reply["error"]["message"]
 
 
-def test_S9_a_body_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
     with served(Plain()) as url:
         assert post(url, chat(text("x" * 100)))[0] == 200
@@ -322,7 +322,7 @@ def test_S9_a_body_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         assert caught.value.code == 413
 
 
-def test_S9_the_refusal_reaches_a_client_that_is_still_sending() -> None:
+def test_the_refusal_reaches_a_client_that_is_still_sending() -> None:
     def slowly() -> Iterator[bytes]:
         for _ in range(20):
             yield b"x" * 4_000_000
@@ -354,7 +354,7 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((at.host, at.port), timeout=20)
 
 
-def test_S9_the_refusal_reaches_a_client_that_takes_long_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_refusal_reaches_a_client_that_takes_long_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
     monkeypatch.setattr(lingering_close, "SILENT_SECONDS", 0.2)
     began = time.monotonic()
@@ -369,7 +369,7 @@ def test_S9_the_refusal_reaches_a_client_that_takes_long_to_send(monkeypatch: py
         assert b"at most 1,000 bytes" in b"".join(iter(lambda: client.recv(65536), b""))
 
 
-def test_S9_a_refused_body_that_is_all_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_body_that_is_all_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
     monkeypatch.setattr(lingering_close, "SILENT_SECONDS", 60.0)
     with served(Plain()) as url, connect(url) as client:
@@ -377,7 +377,7 @@ def test_S9_a_refused_body_that_is_all_there_is_not_waited_for(monkeypatch: pyte
         assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 413")
 
 
-def test_S9_a_refused_client_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_client_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module.BodyLimit.__init__, "__defaults__", (1000,))
     monkeypatch.setattr(lingering_close, "SILENT_SECONDS", 0.01)
     with served(Plain()) as url, connect(url) as client:
@@ -385,17 +385,17 @@ def test_S9_a_refused_client_that_falls_silent_is_left(monkeypatch: pytest.Monke
         assert b"".join(iter(lambda: client.recv(65536), b"")).startswith(b"HTTP/1.1 413")
 
 
-def test_S2_another_host_name_is_refused(plain: tuple[Plain, str]) -> None:
+def test_another_host_name_is_refused(plain: tuple[Plain, str]) -> None:
     assert post(plain[1], chat(text("x")), host="evil.example")[0] == 400
     assert not plain[0].batches
 
 
-def test_S4_a_form_of_another_site_is_refused(plain: tuple[Plain, str]) -> None:
+def test_a_form_of_another_site_is_refused(plain: tuple[Plain, str]) -> None:
     assert post(plain[1], chat(text("x")), content_type="text/plain")[0] == 400
     assert not plain[0].batches
 
 
-def test_S1_others_are_served_with_a_token_alone() -> None:
+def test_others_are_served_with_a_token_alone() -> None:
     check_address("127.0.0.1", None)
     check_address("0.0.0.0", TOKEN)
     with pytest.raises(HPEditError, match="there is no token"):
@@ -406,7 +406,7 @@ def test_S1_others_are_served_with_a_token_alone() -> None:
         check_address("127.0.0.1", "short")
 
 
-def test_S5_the_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(Plain(), TOKEN) as url:
         assert post(url, chat(text("x")))[0] == 401
         assert post(url, chat(text("x")), authorization="Bearer wrong")[0] == 401
@@ -474,7 +474,7 @@ def command(*options: str, **environment: str) -> Iterator[tuple[subprocess.Pope
 
 
 @pytest.mark.slow
-def test_X3_our_server_killed_mid_run_stops_the_run_and_ctrl_c_ends_it(mini: TransformersJudge) -> None:
+def test_our_server_killed_mid_run_stops_the_run_and_ctrl_c_ends_it(mini: TransformersJudge) -> None:
     with command() as (child, spec):
         judge = load_judge(spec)
         assert isinstance(judge, OpenAIJudge)
@@ -495,7 +495,7 @@ def test_X3_our_server_killed_mid_run_stops_the_run_and_ctrl_c_ends_it(mini: Tra
 
 
 @pytest.mark.slow
-def test_S1_the_command_refuses_an_open_address_before_it_loads_anything() -> None:
+def test_the_command_refuses_an_open_address_before_it_loads_anything() -> None:
     with command("--host", "0.0.0.0", PYTHONPROFILEIMPORTTIME="1") as (child, line):
         _, written = child.communicate()
     lines = written.splitlines(keepends=True)

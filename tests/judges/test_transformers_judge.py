@@ -185,7 +185,7 @@ def test_a_choice_that_is_no_single_token_is_one_clear_error(judge: Transformers
         judge.ask([question])
 
 
-def test_J1_an_untrained_judge_is_unreadable_not_zero(random_judge: TransformersJudge) -> None:
+def test_an_untrained_judge_is_unreadable_not_zero(random_judge: TransformersJudge) -> None:
     random_judge.share = True
     answers = random_judge.ask(edit_questions())
     assert [answer.probabilities for answer in answers] == [None] * 4

@@ -180,7 +180,7 @@ def ended(text):
         ((says(None, '{"a'),), None, CUT_OFF, 1),
     ],
 )
-def test_J1_what_servers_do(replies, text, reason, asked):
+def test_what_servers_do(replies, text, reason, asked):
     with serving(*replies) as server:
         (reply,) = OpenAIJudge("m", [server.url], backoff=0.0).write([prompt()])
         assert (reply.text, server.asked) == (text, asked)

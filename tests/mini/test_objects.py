@@ -59,7 +59,7 @@ def test_the_text_beside_it_names_it_if_its_first_sentence_is_a_name(tmp_path: P
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe", b"A {0} thing.", b"", "a \u202egod".encode(), b"A red\x07 fox.", b"..."])
-def test_D7_a_text_that_is_no_name_is_passed_over(tmp_path: Path, text: bytes) -> None:
+def test_a_text_that_is_no_name_is_passed_over(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "red_fox.txt").write_bytes(text)
     assert name_of(tmp_path / "red_fox.png") == "red fox"
 

@@ -31,7 +31,7 @@ def test_exact_target_gets_five_and_a_copy_at_most_one(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASK_IDS)
 @pytest.mark.parametrize("degrade", [spoil.noise, spoil.grid, spoil.saturate, spoil.sharpen, spoil.soften])
-def test_J8_a_spoiled_edit_scores_below_the_clean_one(task: str, degrade: spoil.Degrade) -> None:
+def test_a_spoiled_edit_scores_below_the_clean_one(task: str, degrade: spoil.Degrade) -> None:
     for number, scene in enumerate(scenes(task)):
         assert score(scene, degrade(scene.target, np.random.default_rng(number))) < score(scene, scene.target)
 

@@ -108,7 +108,7 @@ def test_the_shipped_mini_is_known_whole():
     assert (shape.download, shape.most_sources, shape.token) == (0, 3, 8)
 
 
-def test_C9_targets_are_those_of_the_real_lora(tiny_editor, recipe):
+def test_targets_are_those_of_the_real_lora(tiny_editor, recipe):
     settings = recipe().lora
     add_lora(tiny_editor.pipeline.transformer, settings, 0, settings.targets)
     parameters = lora_parameters(tiny_editor.pipeline.transformer)

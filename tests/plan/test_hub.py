@@ -80,7 +80,7 @@ def test_a_hub_that_has_it_tells_size_and_commit_without_a_download(hub_says):
         (503, None, "can't answer for someone/editor now", "try later", True),
     ],
 )
-def test_E2_what_the_hub_refuses_is_named(hub_says, status, code, said, hint, ours):
+def test_what_the_hub_refuses_is_named(hub_says, status, code, said, hint, ours):
     hub_says(status, code)
     with pytest.raises(hub.HubTrouble, match=said) as trouble:
         hub.ask(MODEL, "abc")
@@ -88,7 +88,7 @@ def test_E2_what_the_hub_refuses_is_named(hub_says, status, code, said, hint, ou
     assert trouble.value.ours == ours
 
 
-def test_E2_nobody_there_is_told_at_once(monkeypatch):
+def test_nobody_there_is_told_at_once(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     began = time.monotonic()
@@ -97,14 +97,14 @@ def test_E2_nobody_there_is_told_at_once(monkeypatch):
     assert time.monotonic() - began < 2 * hub.PATIENCE
 
 
-def test_E2_a_network_that_swallows_everything_does_not_hang():
+def test_a_network_that_swallows_everything_does_not_hang():
     """192.0.2.1 is kept for documentation: nobody answers there."""
     began = time.monotonic()
     assert not hub.reachable("http://192.0.2.1:81", 0.3)
     assert time.monotonic() - began < 2.0
 
 
-def test_E2_offline_is_named_with_the_cache(tmp_path):
+def test_offline_is_named_with_the_cache(tmp_path):
     with pytest.raises(hub.HubTrouble, match="HF_HUB_OFFLINE is set") as trouble:
         hub.ask(MODEL, None)
     assert str(tmp_path / "hf" / "hub") in trouble.value.message

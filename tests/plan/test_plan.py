@@ -36,7 +36,7 @@ def gpus_of(name):
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_C10_every_training_recipe_passes_but_for_its_data(name, recipe):
+def test_every_training_recipe_passes_but_for_its_data(name, recipe):
     assert len(TRAINING) >= 7
     named = None if name.startswith("mini") else "H100"
     plan = plan_run(recipe(name), name, gpu=named, gpus=gpus_of(name))
@@ -61,14 +61,14 @@ def scorer_folder_of(plan):
     return plan["judge"]["scorers"][0]["path"]
 
 
-def test_E1_a_recipe_for_cuda_without_a_gpu(recipe):
+def test_a_recipe_for_cuda_without_a_gpu(recipe):
     plan = plan_run(recipe(HUB), HUB)
     assert "editor.device is cuda, and there is no NVIDIA GPU here" in errors(plan)
     assert plan["memory"]["fits"] is None
     assert plan["time"] is None
 
 
-def test_E1_too_little_memory_comes_with_what_would_fit(recipe):
+def test_too_little_memory_comes_with_what_would_fit(recipe):
     plan = plan_run(recipe(HUB), HUB, gpu="L40S")
     (message,) = [message for message in errors(plan) if message.startswith("out of memory")]
     assert "L40S 48 GB has 45.0" in message
@@ -78,7 +78,7 @@ def test_E1_too_little_memory_comes_with_what_would_fit(recipe):
     assert "train.micro_batch: 12" in large["memory"]["advice"]
 
 
-def test_E1_torch_without_cuda_beside_a_gpu(recipe, nvidia_smi):
+def test_torch_without_cuda_beside_a_gpu(recipe, nvidia_smi):
     """The torch of the tests is built for the CPU."""
     import torch
 
@@ -90,7 +90,7 @@ def test_E1_torch_without_cuda_beside_a_gpu(recipe, nvidia_smi):
     assert "there is a GPU, but the installed torch is built without CUDA" in errors(plan)
 
 
-def test_E1_fewer_gpus_than_asked_for(recipe, nvidia_smi):
+def test_fewer_gpus_than_asked_for(recipe, nvidia_smi):
     nvidia_smi(H100, H100)
     assert "there are 2 GPUs here, and 8 is asked for" in errors(plan_run(recipe(HUB), HUB, gpus=8))
     assert "there are 2 GPUs here, and cuda:5 is asked for" in errors(
@@ -98,14 +98,14 @@ def test_E1_fewer_gpus_than_asked_for(recipe, nvidia_smi):
     )
 
 
-def test_E5_memory_that_others_hold_is_left_out(recipe, nvidia_smi):
+def test_memory_that_others_hold_is_left_out(recipe, nvidia_smi):
     nvidia_smi(("NVIDIA H100 80GB HBM3", 81559, 40000))
     plan = plan_run(recipe(HUB), HUB)
     assert "39.1 GiB of the GPU are in use by something else" in warnings(plan)
     assert any(message.startswith("out of memory") for message in errors(plan))
 
 
-def test_E5_a_port_in_use_is_told(recipe, nvidia_smi, monkeypatch):
+def test_a_port_in_use_is_told(recipe, nvidia_smi, monkeypatch):
     import socket
 
     nvidia_smi(H100, H100)
@@ -118,14 +118,14 @@ def test_E5_a_port_in_use_is_told(recipe, nvidia_smi, monkeypatch):
     assert f"port {port}, at which the processes would meet, is in use" in warnings(plan)
 
 
-def test_E2_trouble_of_this_machines_network_is_an_error_here_and_a_note_elsewhere(recipe, nvidia_smi):
+def test_trouble_of_this_machines_network_is_an_error_here_and_a_note_elsewhere(recipe, nvidia_smi):
     elsewhere = plan_run(recipe(HUB), HUB, gpu="H100")
     assert any("HF_HUB_OFFLINE" in message for message in warnings(elsewhere))
     nvidia_smi(H100)
     assert any("HF_HUB_OFFLINE" in message for message in errors(plan_run(recipe(HUB), HUB)))
 
 
-def test_E2_a_hub_that_cannot_be_reached_is_told_once(recipe, monkeypatch, scorer_folder):
+def test_a_hub_that_cannot_be_reached_is_told_once(recipe, monkeypatch, scorer_folder):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     scorer = scorer_folder("Qwen/Qwen3-VL-8B-Instruct")
@@ -134,7 +134,7 @@ def test_E2_a_hub_that_cannot_be_reached_is_told_once(recipe, monkeypatch, score
     assert plan["disk"]["download"] > 57e9 + 17e9
 
 
-def test_E3_a_disk_that_is_too_small_is_a_hard_stop(recipe, nvidia_smi, monkeypatch):
+def test_a_disk_that_is_too_small_is_a_hard_stop(recipe, nvidia_smi, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, 60 * 10**9))
     nvidia_smi(H100)
@@ -145,14 +145,14 @@ def test_E3_a_disk_that_is_too_small_is_a_hard_stop(recipe, nvidia_smi, monkeypa
     assert not any("GB free" in message for message in errors(enough))
 
 
-def test_E3_checkpoints_count_as_many_as_are_kept(recipe):
+def test_checkpoints_count_as_many_as_are_kept(recipe):
     few, many = (
         plan_run(recipe(HUB, f"checkpoint.keep={keep}"), HUB, gpu="H100")["disk"]["checkpoints"] for keep in (1, 9)
     )
     assert many == 5 * few
 
 
-def test_E4_a_judge_in_the_same_process_that_does_not_fit(recipe, scorer_folder):
+def test_a_judge_in_the_same_process_that_does_not_fit(recipe, scorer_folder):
     scorer = scorer_folder("Qwen/Qwen3-VL-32B-Instruct")
     plan = plan_run(recipe(HUB, f"scorer={scorer}"), HUB, gpu="H100")
     (message,) = [message for message in errors(plan) if message.startswith("out of memory")]
@@ -161,7 +161,7 @@ def test_E4_a_judge_in_the_same_process_that_does_not_fit(recipe, scorer_folder)
     assert plan_run(recipe(HUB, f"scorer={scorer}"), HUB, gpu="B200")["memory"]["fits"]
 
 
-def test_E4_a_judges_server_on_the_only_gpu(recipe, scorer_folder, nvidia_smi):
+def test_a_judges_server_on_the_only_gpu(recipe, scorer_folder, nvidia_smi):
     scorer = scorer_folder("http://127.0.0.1:9/v1#Qwen/Qwen3-VL-32B-Instruct")
     small = scorer_folder("http://127.0.0.1:9/v1#Qwen/Qwen3-VL-4B-Instruct", name="small")
     nvidia_smi(H100)
@@ -176,7 +176,7 @@ def test_E4_a_judges_server_on_the_only_gpu(recipe, scorer_folder, nvidia_smi):
     assert any("do not fit on one GPU" in message for message in warnings(two)), "a second GPU is free for it"
 
 
-def test_E6_a_revision_that_is_no_commit_is_told(recipe):
+def test_a_revision_that_is_no_commit_is_told(recipe):
     told = "Qwen/Qwen-Image-Edit-2509: no revision is pinned"
     assert told in warnings(plan_run(recipe(HUB), HUB, gpu="H100"))
     branch = warnings(plan_run(recipe(HUB, "editor.revision=main"), HUB, gpu="H100"))
@@ -185,13 +185,13 @@ def test_E6_a_revision_that_is_no_commit_is_told(recipe):
     assert not any("pinned" in message or "can move" in message for message in pinned)
 
 
-def test_C6_and_C7_are_told_by_plan_as_by_train(recipe):
+def test_and_C7_are_told_by_plan_as_by_train(recipe):
     with pytest.raises(HPEditError, match="group of one") as error:
         recipe(HUB, "rollout.group_size=1", "rollout.dynamics=ode")
     assert "ode has no log-probability" in error.value.message
 
 
-def test_C8_groups_that_do_not_divide_name_the_nearest(recipe):
+def test_groups_that_do_not_divide_name_the_nearest(recipe):
     plan = plan_run(recipe(HUB, "rollout.groups=12"), HUB, gpu="H100", gpus=8)
     assert {"rollout.groups", "8 or 16"} <= {
         part for one in plan["warnings"] for part in ("rollout.groups", "8 or 16") if part in one["hint"]
@@ -200,7 +200,7 @@ def test_C8_groups_that_do_not_divide_name_the_nearest(recipe):
     assert "4 groups are fewer than 8 processes" in errors(few)
 
 
-def test_C9_targets_that_match_nothing_are_listed_with_the_nearest(recipe):
+def test_targets_that_match_nothing_are_listed_with_the_nearest(recipe):
     plan = plan_run(recipe("mini", "lora.targets=[to_q, to_qq]"), "mini")
     (problem,) = [one for one in plan["errors"] if "lora.targets" in one["message"]]
     assert problem["message"] == "lora.targets match no linear layer: to_qq"
@@ -208,7 +208,7 @@ def test_C9_targets_that_match_nothing_are_listed_with_the_nearest(recipe):
     assert "img_mlp" not in problem["message"]
 
 
-def test_C11_an_output_folder_of_another_run_or_in_use_or_not_ours(recipe, tmp_path):
+def test_an_output_folder_of_another_run_or_in_use_or_not_ours(recipe, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "notes.txt").write_text("mine")

@@ -45,7 +45,7 @@ def test_json_is_the_whole_plan(tmp_path, cases_file, scorer_folder):
     assert plan["forwards"]["per_iteration"] == 144 * (8 + 2 * 3)
 
 
-def test_C3_mistakes_of_the_schema_come_together():
+def test_mistakes_of_the_schema_come_together():
     done = hpedit("plan", MINI, "--set", "sede=1", "--set", "train.kl=-1")
     assert done.returncode == 2
     assert "2 mistakes" in done.stderr
@@ -58,7 +58,7 @@ def test_an_unknown_gpu_is_named_with_those_there_are():
     assert "H100" in done.stderr
 
 
-def test_C12_no_torch_is_imported():
+def test_no_torch_is_imported():
     code = (
         "import sys\nfrom hpedit.config.recipe import load_recipe\nfrom hpedit.plan.estimate import plan_run\n"
         f"plan_run(load_recipe({HUB!r}), 'x', gpu='H100')\nplan_run(load_recipe({MINI!r}), 'x')\n"

@@ -65,7 +65,7 @@ def test_half_scores_skips_and_their_refusals(app: Serving) -> None:
     assert [answer.value for answer in app.store.answers()] == [2.5, "skip"]
 
 
-def test_R2_a_repeated_answer_is_stored_once_and_confirmed(app: Serving) -> None:
+def test_a_repeated_answer_is_stored_once_and_confirmed(app: Serving) -> None:
     anna = app.rater()
     item, name = anna.next(), str(uuid.uuid4())
     assert item is not None
@@ -75,13 +75,13 @@ def test_R2_a_repeated_answer_is_stored_once_and_confirmed(app: Serving) -> None
     assert anna.post_answer(item, 5, name).status_code == 409
 
 
-def test_R1_the_disk_is_waited_for(app: Serving) -> None:
+def test_the_disk_is_waited_for(app: Serving) -> None:
     query = app.store.connection.execute
     # 2 = FULL: in WAL mode SQLite then fsyncs every commit (sqlite.org/pragma.html#pragma_synchronous).
     assert (query("PRAGMA journal_mode").fetchone()[0], query("PRAGMA synchronous").fetchone()[0]) == ("wal", 2)
 
 
-def test_R1_no_reply_comes_before_the_commit(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_reply_comes_before_the_commit(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     anna = app.rater()
     item = anna.next()
     assert item is not None
@@ -100,7 +100,7 @@ def test_R1_no_reply_comes_before_the_commit(app: Serving, monkeypatch: pytest.M
     assert committed.is_set()
 
 
-def test_R4_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> None:
+def test_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> None:
     with RatingStore.hold(tmp_path / "r.sqlite") as store:
         desk, _ = prepare(store, edits, RunSettings("score"), practice=0)
         with closing(Writer(store, desk.reload)) as writer:
@@ -130,7 +130,7 @@ def test_R4_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -
         assert store.meta("half") is None
 
 
-def test_R4_a_caller_that_gives_up_does_not_end_the_writer(tmp_path: Path) -> None:
+def test_a_caller_that_gives_up_does_not_end_the_writer(tmp_path: Path) -> None:
     with RatingStore.hold(tmp_path / "r.sqlite") as store, closing(Writer(store, lambda: None)) as writer:
         begun, go_on = threading.Event(), threading.Event()
 
@@ -148,7 +148,7 @@ def test_R4_a_caller_that_gives_up_does_not_end_the_writer(tmp_path: Path) -> No
         assert (first.result(5), last.result(5)) == ("patient", "last")
 
 
-def test_R3_second_click_and_stale_page_change_nothing(app: Serving) -> None:
+def test_second_click_and_stale_page_change_nothing(app: Serving) -> None:
     anna = app.rater()
     item = anna.next()
     assert item is not None
@@ -197,7 +197,7 @@ def test_undo_of_the_last_answer_without_naming_it(app: Serving) -> None:
     assert app.store.answers() == []
 
 
-def test_R5_a_late_answer_counts_as_overlap(edits: Path, tmp_path: Path) -> None:
+def test_a_late_answer_counts_as_overlap(edits: Path, tmp_path: Path) -> None:
     now = [1000.0]
     with serving(edits, tmp_path / "r.sqlite", overlap=1, lease=60) as app:
         app.desk.plan._clock = lambda: now[0]
@@ -215,13 +215,13 @@ def test_R5_a_late_answer_counts_as_overlap(edits: Path, tmp_path: Path) -> None
         assert anna.next() is None
 
 
-def test_R5_whoever_returns_before_the_place_is_taken_keeps_it(edits: Path, tmp_path: Path) -> None:
+def test_whoever_returns_before_the_place_is_taken_keeps_it(edits: Path, tmp_path: Path) -> None:
     with serving(edits, tmp_path / "r.sqlite", overlap=1, lease=0.001) as app:
         anna = app.rater("Anna")
         assert anna.next() == anna.next()
 
 
-def test_R5_an_item_whose_holders_all_left_goes_to_the_next_rater(edits: Path, tmp_path: Path) -> None:
+def test_an_item_whose_holders_all_left_goes_to_the_next_rater(edits: Path, tmp_path: Path) -> None:
     now = [1000.0]
     with serving(edits, tmp_path / "r.sqlite", overlap=1, lease=60) as app:
         app.desk.plan._clock = lambda: now[0]
@@ -231,7 +231,7 @@ def test_R5_an_item_whose_holders_all_left_goes_to_the_next_rater(edits: Path, t
         assert app.rater("Clara").rate_all() == 8
 
 
-def test_R13_leases_ignore_the_wall_clock(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_ignore_the_wall_clock(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     anna = app.rater()
     item = anna.next()
     assert item is not None
@@ -248,7 +248,7 @@ def test_R13_leases_ignore_the_wall_clock(app: Serving, monkeypatch: pytest.Monk
     assert not any(answer.late for answer in answers)
 
 
-def test_R13_times_are_utc_in_any_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_utc_in_any_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     time.tzset()
     try:
@@ -259,7 +259,7 @@ def test_R13_times_are_utc_in_any_zone(monkeypatch: pytest.MonkeyPatch) -> None:
         time.tzset()
 
 
-def test_R7_full_disk_is_said_and_nothing_is_half_stored(app: Serving) -> None:
+def test_full_disk_is_said_and_nothing_is_half_stored(app: Serving) -> None:
     anna = app.rater()
     item = anna.next()
     assert item is not None
@@ -283,7 +283,7 @@ def test_R7_full_disk_is_said_and_nothing_is_half_stored(app: Serving) -> None:
     assert app.store.change == before + 1
 
 
-def test_R7_moved_store_is_said(app: Serving) -> None:
+def test_moved_store_is_said(app: Serving) -> None:
     anna = app.rater()
     item = anna.next()
     assert item is not None
@@ -298,7 +298,7 @@ def test_R7_moved_store_is_said(app: Serving) -> None:
     assert anna.post_answer(item, 3).status_code == 200
 
 
-def test_R7_read_only_store_is_said_and_recovers(app: Serving) -> None:
+def test_read_only_store_is_said_and_recovers(app: Serving) -> None:
     anna = app.rater()
     item, name = anna.next(), str(uuid.uuid4())
     assert item is not None
@@ -312,7 +312,7 @@ def test_R7_read_only_store_is_said_and_recovers(app: Serving) -> None:
     assert len(app.store.answers()) == 1
 
 
-def test_R8_a_second_server_on_one_store_refuses(app: Serving, tmp_path: Path) -> None:
+def test_a_second_server_on_one_store_refuses(app: Serving, tmp_path: Path) -> None:
     link = tmp_path / "link.sqlite"
     link.symlink_to(app.store.path)
     for path in (app.store.path, link):
@@ -335,7 +335,7 @@ def test_a_reader_is_not_in_the_way_of_the_writer(app: Serving) -> None:
             reader.connection.execute("DELETE FROM sessions")
 
 
-def test_R10_an_export_names_the_state_that_it_holds(app: Serving) -> None:
+def test_an_export_names_the_state_that_it_holds(app: Serving) -> None:
     anna = app.rater()
     name = str(uuid.uuid4())
     item = anna.next()

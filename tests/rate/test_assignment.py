@@ -96,7 +96,7 @@ def test_each_rater_has_an_order_of_their_own_that_the_seed_reproduces() -> None
     assert set(orders[0][0]) == set(orders[0][1])
 
 
-def test_R9_sides_are_balanced_within_raters_and_items() -> None:
+def test_sides_are_balanced_within_raters_and_items() -> None:
     desk = make(5 * BLOCK, "compare", overlap=4)
     for rater in (1, 2, 3, 4):
         desk.rate(rater)
@@ -185,7 +185,7 @@ def test_undo_brings_the_item_back_first() -> None:
     assert desk.show(1) is waiting
 
 
-def test_R13_a_lease_ends_by_the_monotonic_clock_alone() -> None:
+def test_a_lease_ends_by_the_monotonic_clock_alone() -> None:
     now = [0.0]
     desk = make(1, overlap=1, clock=lambda: now[0])
     holding = desk.show(1)

@@ -59,7 +59,7 @@ def test_mending_to_the_same_words_is_refused_with_a_hint(checks: Serving) -> No
     assert "is the one that was there" in error_of(refused)
 
 
-def test_R2_mended_text_is_stored_once_in_one_spelling(checks: Serving) -> None:
+def test_mended_text_is_stored_once_in_one_spelling(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None
@@ -73,7 +73,7 @@ def test_R2_mended_text_is_stored_once_in_one_spelling(checks: Serving) -> None:
     assert [(one.value, one.flags) for one in stored] == [(f"{MEND}Paint the caf\u00e9 red", ("vague",))]
 
 
-def test_S8_markup_in_a_mended_instruction_is_kept_as_text(checks: Serving) -> None:
+def test_markup_in_a_mended_instruction_is_kept_as_text(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None

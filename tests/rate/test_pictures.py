@@ -26,7 +26,7 @@ def test_padding_keeps_every_pixel() -> None:
         pad_png(data, len(data) + 5)
 
 
-def test_R9_all_pictures_of_one_size_have_one_length(tmp_path: Path) -> None:
+def test_all_pictures_of_one_size_have_one_length(tmp_path: Path) -> None:
     shelf = PictureShelf(tmp_path / "shelf")
     keys = [
         shelf.add(image) for image in (Image.new("RGB", (64, 48)), photo(1, (64, 48)), photo(2, (64, 48), noise=80))
@@ -75,7 +75,7 @@ def test_sizes_follow_the_source() -> None:
     assert (framed.getpixel((10, 200)), framed.getpixel((400, 200))) == ((128, 128, 128), (255, 0, 0))
 
 
-def test_R9_names_metadata_size_and_headers_do_not_tell_the_editor(tmp_path: Path) -> None:
+def test_names_metadata_size_and_headers_do_not_tell_the_editor(tmp_path: Path) -> None:
     folder = make_edits(tmp_path / "edits", cases=1, editors=0, size=(32, 24))
     info = PngInfo()
     info.add_text("Software", "secret-model-0")
@@ -106,7 +106,7 @@ def test_R9_names_metadata_size_and_headers_do_not_tell_the_editor(tmp_path: Pat
         assert len({len(address) for address in (item["source"], *item["edits"])}) == 1
 
 
-def test_R9_pictures_are_encoded_before_the_first_request(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_encoded_before_the_first_request(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     anna = app.rater()
     item = anna.next()
     assert item is not None
@@ -119,7 +119,7 @@ def test_R9_pictures_are_encoded_before_the_first_request(app: Serving, monkeypa
     assert anna.picture(item["source"]).status_code == anna.picture(item["edits"][0]).status_code == 200
 
 
-def test_R9_addresses_differ_between_raters_and_items(app: Serving) -> None:
+def test_addresses_differ_between_raters_and_items(app: Serving) -> None:
     addresses: list[str] = []
     for name in ("Anna", "Berta"):
         rater = app.rater(name)

@@ -68,7 +68,7 @@ def own_headers(app: Serving, **changes: str | None) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "rate.example.org"])
-def test_S1_other_addresses_need_a_token(host: str) -> None:
+def test_other_addresses_need_a_token(host: str) -> None:
     with pytest.raises(HPEditError, match="needs a token"):
         Policy.make(host, 8600, None)
     with pytest.raises(HPEditError, match="at least 16"):
@@ -77,18 +77,18 @@ def test_S1_other_addresses_need_a_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.1"])
-def test_S1_loopback_needs_none(host: str) -> None:
+def test_loopback_needs_none(host: str) -> None:
     assert Policy.make(host, 8600, None, ["localhost:9000", "[::1]:9000"]).token is None
 
 
 @pytest.mark.parametrize("name", ["rate.example.org", "rate.example.org:8443", "192.168.1.5", "[fe80::1]:80"])
-def test_S1_a_name_for_other_machines_needs_a_token(name: str) -> None:
+def test_a_name_for_other_machines_needs_a_token(name: str) -> None:
     with pytest.raises(HPEditError, match="needs a token"):
         Policy.make("127.0.0.1", 8600, None, ["localhost:9000", name])
     assert Policy.make("127.0.0.1", 8600, TOKEN, [name]).token == TOKEN
 
 
-def test_S2_only_the_servers_own_names_are_hosts(app: Serving) -> None:
+def test_only_the_servers_own_names_are_hosts(app: Serving) -> None:
     port = app.base.rsplit(":", 1)[1]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"LOCALHOST:{port}"):
         assert status_of(app, "GET", "/healthz", [("Host", host)]) == 200, host
@@ -106,13 +106,13 @@ def test_S2_only_the_servers_own_names_are_hosts(app: Serving) -> None:
     assert status_of(app, "GET", f"http://evil.example:{port}/healthz", [("Host", f"evil.example:{port}")]) == 421
 
 
-def test_S2_names_of_a_proxy_can_be_allowed() -> None:
+def test_names_of_a_proxy_can_be_allowed() -> None:
     hosts = Policy.make("0.0.0.0", 8600, TOKEN, ["Rate.Example.org"]).hosts
     assert {"rate.example.org", "localhost:8600", "127.0.0.1:8600"} <= hosts
     assert "[::1]:8600" in Policy.make("::1", 8600, None).hosts
 
 
-def test_S3_foreign_null_missing_and_double_origins_are_refused(app: Serving) -> None:
+def test_foreign_null_missing_and_double_origins_are_refused(app: Serving) -> None:
     assert status_of(app, "POST", "/api/session", own_headers(app), SIGN_IN) == 200
     port = app.base.rsplit(":", 1)[1]
     for origin in (
@@ -130,7 +130,7 @@ def test_S3_foreign_null_missing_and_double_origins_are_refused(app: Serving) ->
     assert status_of(app, "GET", "/healthz", [*own_headers(app, Origin="http://evil.example")]) == 403
 
 
-def test_S4_a_form_on_another_site_cannot_post(app: Serving) -> None:
+def test_a_form_on_another_site_cannot_post(app: Serving) -> None:
     post = ("POST", "/api/session")
     assert status_of(app, *post, own_headers(app, X_HPEdit=None), SIGN_IN) == 403
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
@@ -143,14 +143,14 @@ def test_S4_a_form_on_another_site_cannot_post(app: Serving) -> None:
     assert status_of(app, "OPTIONS", "/api/answer", own_headers(app, Origin="http://evil.example")) == 403
 
 
-def test_S4_a_link_opens_the_page_and_nothing_else(app: Serving) -> None:
+def test_a_link_opens_the_page_and_nothing_else(app: Serving) -> None:
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Origin": None, "X_HPEdit": None}
     assert status_of(app, "GET", "/", own_headers(app, **link, Sec_Fetch_Dest="document")) == 200
     assert status_of(app, "GET", "/", own_headers(app, **link, Sec_Fetch_Dest="iframe")) == 403
     assert status_of(app, "GET", "/api/next", own_headers(app, **link, Sec_Fetch_Dest="document")) == 403
 
 
-def test_S5_the_token_is_asked_for_and_compared_in_constant_time(
+def test_the_token_is_asked_for_and_compared_in_constant_time(
     guarded: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
@@ -166,7 +166,7 @@ def test_S5_the_token_is_asked_for_and_compared_in_constant_time(
     assert guarded.rater("Anna", TOKEN).next() is not None
 
 
-def test_S5_a_token_in_the_address_is_worth_nothing_and_not_logged(
+def test_a_token_in_the_address_is_worth_nothing_and_not_logged(
     guarded: Serving, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     eve = guarded.rater(sign_in=False)
@@ -181,7 +181,7 @@ def test_S5_a_token_in_the_address_is_worth_nothing_and_not_logged(
     assert TOKEN not in caplog.text + out.out + out.err
 
 
-def test_S5_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(guarded: Serving) -> None:
+def test_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(guarded: Serving) -> None:
     response = guarded.rater(sign_in=False).http.post("/api/session", json={"rater": "Anna", "token": TOKEN})
     cookie = response.headers["set-cookie"]
     assert "HttpOnly" in cookie
@@ -192,7 +192,7 @@ def test_S5_the_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(guar
     assert value not in [row[0] for row in rows]
 
 
-def test_S5_the_cookie_of_a_page_that_came_over_tls_stays_there(edits: Path, tmp_path: Path) -> None:
+def test_the_cookie_of_a_page_that_came_over_tls_stays_there(edits: Path, tmp_path: Path) -> None:
     name = "rate.example.org"
     with serving(edits, tmp_path / "ratings.sqlite", token=TOKEN, names=(name,)) as app:
         eve = app.rater(sign_in=False)
@@ -210,7 +210,7 @@ def test_S5_the_cookie_of_a_page_that_came_over_tls_stays_there(edits: Path, tmp
                 assert "samesite=strict" in cookie
 
 
-def test_S6_pictures_and_items_need_the_session_of_their_rater(guarded: Serving) -> None:
+def test_pictures_and_items_need_the_session_of_their_rater(guarded: Serving) -> None:
     anna, berta, eve = guarded.rater("Anna", TOKEN), guarded.rater("Berta", TOKEN), guarded.rater(sign_in=False)
     item = anna.next()
     assert item is not None
@@ -228,7 +228,7 @@ def test_S6_pictures_and_items_need_the_session_of_their_rater(guarded: Serving)
     assert eve.http.post("/api/undo", json={"client_id": "12345678"}).status_code == 401
 
 
-def test_S7_no_path_of_a_request_reaches_a_file(app: Serving) -> None:
+def test_no_path_of_a_request_reaches_a_file(app: Serving) -> None:
     anna = app.rater()
     key = app.desk.plan.items["e0-0"].first.picture
     wild = (
@@ -253,7 +253,7 @@ def test_S7_no_path_of_a_request_reaches_a_file(app: Serving) -> None:
 EVIL = '"><script>alert(1)</script>{{7*7}}\u202e'
 
 
-def test_S8_nothing_that_people_write_becomes_markup(tmp_path: Path) -> None:
+def test_nothing_that_people_write_becomes_markup(tmp_path: Path) -> None:
     folder = make_edits(tmp_path / "edits", cases=1, editors=1)
     row = {"edit_id": EVIL, "instruction": EVIL, "source_file": "s0.png", "edited_file": "secret-model-0-0.png"}
     write_table(folder, [row])
@@ -272,7 +272,7 @@ def test_S8_nothing_that_people_write_becomes_markup(tmp_path: Path) -> None:
         assert "49" not in page.split("<body")[0]
 
 
-def test_S8_the_policy_forbids_inline_scripts_on_every_response(app: Serving) -> None:
+def test_the_policy_forbids_inline_scripts_on_every_response(app: Serving) -> None:
     anna = app.rater()
     item = anna.next()
     assert item is not None
@@ -292,13 +292,13 @@ def test_S8_the_policy_forbids_inline_scripts_on_every_response(app: Serving) ->
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/static/rate.js", "/nothing"])
-def test_S10_no_frame_may_hold_a_page(app: Serving, path: str) -> None:
+def test_no_frame_may_hold_a_page(app: Serving, path: str) -> None:
     response = app.rater().http.get(path)
     assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
     assert response.headers["x-frame-options"] == "DENY"
 
 
-def test_S8_the_page_has_no_inline_script_or_style(app: Serving) -> None:
+def test_the_page_has_no_inline_script_or_style(app: Serving) -> None:
     page = app.rater(sign_in=False).http.get("/").text
     assert " style=" not in page
     assert "<style" not in page
@@ -306,7 +306,7 @@ def test_S8_the_page_has_no_inline_script_or_style(app: Serving) -> None:
     assert all("src=" in part.split(">")[0] for part in page.split("<script")[1:])
 
 
-def test_S9_large_bodies_are_refused(app: Serving) -> None:
+def test_large_bodies_are_refused(app: Serving) -> None:
     anna = app.rater()
     response = anna.http.post("/api/answer", content=b"x" * (MAX_BODY + 1))
     assert response.status_code == 413
@@ -320,7 +320,7 @@ def test_S9_large_bodies_are_refused(app: Serving) -> None:
     assert anna.next() is not None
 
 
-def test_S9_long_headers_are_refused(app: Serving) -> None:
+def test_long_headers_are_refused(app: Serving) -> None:
     answer = raw(app.base, b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000)
     assert answer == b"" or int(answer.split()[1]) == 400
 
@@ -334,7 +334,7 @@ def test_S9_long_headers_are_refused(app: Serving) -> None:
     ],
     ids=["nothing", "half a header", "half a body"],
 )
-def test_S9_slow_requests_are_cut_off(app: Serving, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+def test_slow_requests_are_cut_off(app: Serving, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
     monkeypatch.setattr(security, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr(security, "BODY_SECONDS", 0.3)
     host, port = app.base.removeprefix("http://").split(":")
@@ -362,7 +362,7 @@ def test_S9_slow_requests_are_cut_off(app: Serving, monkeypatch: pytest.MonkeyPa
     assert Rater(app.base, "Berta").next() is not None
 
 
-def test_S9_an_idle_connection_may_come_back(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_connection_may_come_back(app: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "HEADER_SECONDS", 1.0)
     anna = app.rater()
     first = anna.next()
@@ -371,7 +371,7 @@ def test_S9_an_idle_connection_may_come_back(app: Serving, monkeypatch: pytest.M
     assert anna.next() == first
 
 
-def test_S12_a_rater_cannot_read_what_others_answered(app: Serving) -> None:
+def test_a_rater_cannot_read_what_others_answered(app: Serving) -> None:
     anna, eve = app.rater("Anna"), app.rater("Eve")
     item = anna.next()
     assert item is not None

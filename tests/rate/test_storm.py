@@ -92,7 +92,7 @@ def let_rage(raters: list[StormRater]) -> None:
 
 
 @pytest.mark.slow
-def test_R1_R4_kill_9_in_a_storm_of_twenty_raters_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_kill_9_in_a_storm_of_twenty_raters_loses_and_doubles_nothing(tmp_path: Path) -> None:
     edits, db, port = make_edits(tmp_path / "edits", cases=60, size=(8, 8)), tmp_path / "r.sqlite", free_port()
     options = ("--port", str(port), "--practice", "0", "--overlap", "20", "--retest", "0")
     server = Child(edits, db, *options)
@@ -127,7 +127,7 @@ def test_R1_R4_kill_9_in_a_storm_of_twenty_raters_loses_and_doubles_nothing(tmp_
 
 
 @pytest.mark.slow
-def test_R7_a_real_limit_on_the_file_is_said_and_recovered_from(tmp_path: Path) -> None:
+def test_a_real_limit_on_the_file_is_said_and_recovered_from(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     edits, db, port = make_edits(tmp_path / "edits", cases=30, size=(8, 8)), tmp_path / "r.sqlite", free_port()
     server = Child(edits, db, "--port", str(port), "--practice", "0")
@@ -155,7 +155,7 @@ def test_R7_a_real_limit_on_the_file_is_said_and_recovered_from(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_R8_a_second_server_refuses_and_the_first_ends_cleanly(tmp_path: Path) -> None:
+def test_a_second_server_refuses_and_the_first_ends_cleanly(tmp_path: Path) -> None:
     edits, db = make_edits(tmp_path / "edits", size=(8, 8)), tmp_path / "r.sqlite"
     server = Child(edits, db, "--port", "0")
     server.wait_ready()
@@ -183,9 +183,7 @@ def test_R8_a_second_server_refuses_and_the_first_ends_cleanly(tmp_path: Path) -
         (("--mode", "compare", "--gold", "nowhere.csv"), "not a file"),
     ],
 )
-def test_S1_what_cannot_be_served_ends_with_error_and_hint(
-    tmp_path: Path, options: tuple[str, ...], message: str
-) -> None:
+def test_what_cannot_be_served_ends_with_error_and_hint(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     edits = make_edits(tmp_path / "edits", cases=1, size=(8, 8))
     command = [
         sys.executable,
@@ -205,7 +203,7 @@ def test_S1_what_cannot_be_served_ends_with_error_and_hint(
 
 
 @pytest.mark.slow
-def test_S5_the_token_of_the_environment_is_not_printed(tmp_path: Path) -> None:
+def test_the_token_of_the_environment_is_not_printed(tmp_path: Path) -> None:
     edits = make_edits(tmp_path / "edits", cases=1, size=(8, 8))
     token = "correct-horse-battery-staple"
     server = Child(edits, tmp_path / "r.sqlite", "--port", "0", HPEDIT_RATE_TOKEN=token)

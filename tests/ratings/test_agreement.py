@@ -106,7 +106,7 @@ def test_the_alpha_of_the_bootstrap_is_the_librarys(level: Any) -> None:
     ],
     ids=["1 rater", "all ties", "1 edit", "nothing shared", "almost empty", "1 answer", "none"],
 )
-def test_R12_what_is_undefined_is_na_and_nothing_crashes(table: Any) -> None:
+def test_what_is_undefined_is_na_and_nothing_crashes(table: Any) -> None:
     ratings = np.array(table, dtype=float)
     figures = score_figures(ratings, [str(n) for n in range(len(table))], 0.0, 0)
     for name, estimate in figures.items():
@@ -126,18 +126,18 @@ def test_R12_what_is_undefined_is_na_and_nothing_crashes(table: Any) -> None:
         [Response(("e",), "r", 3.0, phase="retest")],
     ],
 )
-def test_R12_every_small_set_of_answers_has_a_report_in_valid_json_and_text(responses: list[Response]) -> None:
+def test_every_small_set_of_answers_has_a_report_in_valid_json_and_text(responses: list[Response]) -> None:
     report = agreement(responses)
     json.dumps(report, allow_nan=False)
     assert "n/a" in render(report)
 
 
-def test_R12_no_answer_at_all_is_an_error() -> None:
+def test_no_answer_at_all_is_an_error() -> None:
     with pytest.raises(HPEditError, match="no answer counts"):
         agreement([Response(("e",), "r", "skip"), Response(("e",), "r", 1.0, phase="practice")])
 
 
-def test_R12_missing_cells_are_left_out_and_not_zero() -> None:
+def test_missing_cells_are_left_out_and_not_zero() -> None:
     ratings = np.array([[0, 1, NAN], [2, 2, NAN], [5, 4, NAN], [NAN, 3, 3], [NAN, 0, 1], [NAN, 5, 5], [4, NAN, NAN]])
     figures = score_figures(ratings, list("aabbccd"), 0.0, 0)
     assert figures["alpha"].value == pytest.approx(krippendorff.alpha(ratings.T, level_of_measurement="ordinal"))
@@ -171,7 +171,7 @@ CARELESS: dict[str, Callable[[int], float]] = {
 
 
 @pytest.mark.parametrize("rule", CARELESS)
-def test_R11_a_careless_scorer_is_flagged_and_left_out_of_the_second_figures(rule: str) -> None:
+def test_a_careless_scorer_is_flagged_and_left_out_of_the_second_figures(rule: str) -> None:
     people = {"ann": honest, "ben": honest, "cay": honest}
     responses = scores({**people, "bad": CARELESS[rule]}, noise=0.3)
     if rule == "constant score":
@@ -183,7 +183,7 @@ def test_R11_a_careless_scorer_is_flagged_and_left_out_of_the_second_figures(rul
     assert report["kept"]["alpha"]["value"] > report["all"]["alpha"]["value"]
 
 
-def test_R11_answers_in_300_ms_and_missed_gold_are_flagged() -> None:
+def test_answers_in_300_ms_and_missed_gold_are_flagged() -> None:
     responses = scores({"ann": honest, "ben": honest}, noise=0.3, ms=4000) + scores({"bot": honest}, ms=300)
     for rater, value in (("ann", 5.0), ("ben", 0.0), ("bot", 4.0)):
         responses += [Response((f"g{n}",), rater, value, phase="gold", expected=5.0, source_id="g") for n in range(4)]
@@ -202,16 +202,14 @@ def test_R11_answers_in_300_ms_and_missed_gold_are_flagged() -> None:
         ("disagrees with everyone", lambda pair: "B" if pair % 2 else "A"),
     ],
 )
-def test_R11_a_careless_voter_is_flagged_and_left_out_of_the_second_figures(
-    rule: str, own: Callable[[int], str]
-) -> None:
+def test_a_careless_voter_is_flagged_and_left_out_of_the_second_figures(rule: str, own: Callable[[int], str]) -> None:
     report = agreement(votes({"ann": first_is_best, "ben": first_is_best, "bad": own}))["votes"]
     assert flags(report) == {"bad": rule}
     assert (report["all"]["raters"], report["kept"]["raters"]) == (3, 2)
     assert report["kept"]["equal"]["value"] == 1.0 > report["all"]["equal"]["value"]
 
 
-def test_R11_nobody_is_flagged_for_a_short_visit_or_for_honest_ties() -> None:
+def test_nobody_is_flagged_for_a_short_visit_or_for_honest_ties() -> None:
     short = scores({"ann": lambda _: 3.0, "ben": honest}, edits=9, ms=300)
     assert agreement(short)["scores"]["score"]["flagged"] == []
     all_bad = votes({"ann": lambda _: "both_bad", "ben": lambda _: "both_bad"})

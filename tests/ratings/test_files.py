@@ -29,7 +29,7 @@ def version_note(out: Path) -> dict[str, object]:
     return note
 
 
-def test_R10_an_answer_taken_back_after_an_export_is_superseded_in_the_next(db: Path, tmp_path: Path) -> None:
+def test_an_answer_taken_back_after_an_export_is_superseded_in_the_next(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "ratings.csv"
     first = export_store(db, out, "csv")
     before = out.read_bytes()
@@ -56,7 +56,7 @@ def test_R10_an_answer_taken_back_after_an_export_is_superseded_in_the_next(db: 
     assert out.read_bytes() == before
 
 
-def test_R10_a_version_that_is_still_to_come_is_not_exported(db: Path, tmp_path: Path) -> None:
+def test_a_version_that_is_still_to_come_is_not_exported(db: Path, tmp_path: Path) -> None:
     last = export_store(db, tmp_path / "now.csv", "csv")["version"]
     assert export_store(db, tmp_path / "last.csv", "csv", as_of=last)["version"] == last
     with pytest.raises(HPEditError, match=f"no version {last + 1} yet"):
@@ -64,7 +64,7 @@ def test_R10_a_version_that_is_still_to_come_is_not_exported(db: Path, tmp_path:
     assert not (tmp_path / "later.csv").exists()
 
 
-def test_S13_an_export_holds_no_formula_and_every_reader_restores_the_name(db: Path, tmp_path: Path) -> None:
+def test_an_export_holds_no_formula_and_every_reader_restores_the_name(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "ratings.csv"
     export_store(db, out, "csv")
     assert ",'=HYPERLINK(1)," in out.read_text()
@@ -112,7 +112,7 @@ def test_a_table_becomes_label_studio_tasks_with_its_axes_and_pictures(tmp_path:
         ("edit_id,rater,score\n", "no answer that counts"),
     ],
 )
-def test_D6_repeated_ratings_and_empty_tables_are_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_repeated_ratings_and_empty_tables_are_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(HPEditError, match=message):
         import_responses("csv", tmp_path / "t.csv", tmp_path / "out")

@@ -131,7 +131,7 @@ def test_another_name_of_the_control_is_found_or_given(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_D8_a_broken_export_is_one_error_with_its_task(tmp_path: Path, tasks: Any, message: str) -> None:
+def test_a_broken_export_is_one_error_with_its_task(tmp_path: Path, tasks: Any, message: str) -> None:
     with pytest.raises(HPEditError, match=message):
         read_label_studio(export(tmp_path, tasks))
 
@@ -142,7 +142,7 @@ def test_an_endless_time_is_no_time(tmp_path: Path) -> None:
     assert (response.value, response.ms) == (3.0, None)
 
 
-def test_D8_torn_json_is_named(tmp_path: Path) -> None:
+def test_torn_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text('[{"id": 1, "da')
     with pytest.raises(HPEditError, match=r"t\.json is not valid JSON"):
         read_label_studio(tmp_path / "t.json")

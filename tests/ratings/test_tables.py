@@ -56,26 +56,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 @given(responses=st.lists(SCORES, min_size=1, max_size=4) | st.lists(VOTE_RESPONSES, min_size=1, max_size=4))
 @settings(max_examples=50)
-def test_S13_every_answer_comes_back_equal(form: str, folder: Path, responses: list[Response]) -> None:
+def test_every_answer_comes_back_equal(form: str, folder: Path, responses: list[Response]) -> None:
     path = folder / f"table.{form}"
     path.write_bytes(write_table(responses, form, everything=True).encode())
     assert read_table(path) == responses
 
 
 @given(cell=TEXT)
-def test_S13_a_neutralised_cell_is_no_formula_and_is_restored(cell: str) -> None:
+def test_a_neutralised_cell_is_no_formula_and_is_restored(cell: str) -> None:
     safe = neutralise(cell)
     assert restore(safe) == cell
     assert safe[:1] not in tuple("=@\t\r＝＠") or not safe
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"])
-def test_S13_formulas_are_written_as_text(cell: str) -> None:
+def test_formulas_are_written_as_text(cell: str) -> None:
     assert neutralise(cell) == f"'{cell}"
 
 
 @pytest.mark.parametrize("cell", ["-0.5", "+3", "1e-3", "49_1", ";", ":x", "<b>", "make it red", "don't", ""])
-def test_S13_numbers_and_plain_text_are_left_alone(cell: str) -> None:
+def test_numbers_and_plain_text_are_left_alone(cell: str) -> None:
     assert neutralise(cell) == cell == restore(cell)
 
 
@@ -106,14 +106,14 @@ def test_S13_numbers_and_plain_text_are_left_alone(cell: str) -> None:
         ("t.csv", b"edit_id,rater,quality\ne,r,1e999\nf,r,3\n", r"t\.csv:2: quality is '1e999', not a number"),
     ],
 )
-def test_D8_a_broken_table_is_one_error_with_its_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_broken_table_is_one_error_with_its_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(HPEditError, match=message):
         read_table(tmp_path / name)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
-def test_D8_byte_order_mark_blank_lines_and_a_missing_last_newline_are_taken(tmp_path: Path, end: bytes) -> None:
+def test_byte_order_mark_blank_lines_and_a_missing_last_newline_are_taken(tmp_path: Path, end: bytes) -> None:
     line = b'{"edit_id": "e", "rater": "r", "score": 2}'
     (tmp_path / "t.jsonl").write_bytes(b"\xef\xbb\xbf" + line + b"\n \n" + line.replace(b'"e"', b'"f"') + end)
     (tmp_path / "t.csv").write_bytes("\ufeffedit_id, rater, score\r\n\r\ne, r, 2\r\nf,r,2".encode() + end)

@@ -51,7 +51,7 @@ def test_every_model_instrument_and_picture_is_there(four):
     assert "third over" in page or "over third" in page
 
 
-def test_S8_text_of_others_is_shown_and_not_run(four):
+def test_text_of_others_is_shown_and_not_run(four):
     page = render_bench_page(four, shown([model["label"] for model in four["models"]]), command=EVIL)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -59,7 +59,7 @@ def test_S8_text_of_others_is_shown_and_not_run(four):
     page.encode()
 
 
-def test_O5_one_photo_or_nothing_scored(tmp_path):
+def test_one_photo_or_nothing_scored(tmp_path):
     for name, exact, count in (("one", True, 1), ("none", False, 2)):
         pair = [
             planted(tmp_path / name / label, label, rows(label, count, exact=exact), ())
@@ -124,7 +124,7 @@ def test_pictures_have_the_scores_and_titles_of_the_tables(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at /usr/bin/chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_O5_nothing_sticks_out_of_a_wide_screen_or_a_phone(four, tmp_path, width):
+def test_nothing_sticks_out_of_a_wide_screen_or_a_phone(four, tmp_path, width):
     from playwright.sync_api import sync_playwright
 
     page_file = write_bench_page(tmp_path, four, shown([model["label"] for model in four["models"]]))

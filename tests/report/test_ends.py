@@ -91,7 +91,7 @@ def whole(count: int) -> ReportData:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, MANY])
-def test_O5_a_report_of_0_1_and_10k_of_everything_opens_offline(browser: Any, tmp_path: Path, count: int) -> None:
+def test_a_report_of_0_1_and_10k_of_everything_opens_offline(browser: Any, tmp_path: Path, count: int) -> None:
     began = time.process_time()
     path = write_report(tmp_path, whole(count))
     assert time.process_time() - began < 5
@@ -109,7 +109,7 @@ def test_O5_a_report_of_0_1_and_10k_of_everything_opens_offline(browser: Any, tm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["with blanks", "100% #1?", "\u00fc\u05e9\U0001f600", "a'b\"c&d<i>"])
-def test_O5_odd_names_of_the_folder_and_in_it(browser: Any, tmp_path: Path, name: str) -> None:
+def test_odd_names_of_the_folder_and_in_it(browser: Any, tmp_path: Path, name: str) -> None:
     picture = dataclasses.replace(sample.pictures(1)[0], case_id=name, task=name, instruction=name)
     path = write_report(
         tmp_path / name, ReportData(title=name, pictures=[picture], command=f"hpedit demo --out '{name}'")
@@ -123,7 +123,7 @@ def test_O5_odd_names_of_the_folder_and_in_it(browser: Any, tmp_path: Path, name
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_O5_print_is_dark_on_white_and_nothing_is_cut_off(browser: Any, tmp_path: Path, scheme: str) -> None:
+def test_print_is_dark_on_white_and_nothing_is_cut_off(browser: Any, tmp_path: Path, scheme: str) -> None:
     path = write_report(tmp_path, sample.full(40))
     with Opened(browser, path, viewport=A4, color_scheme=scheme) as opened:
         opened.page.emulate_media(media="print", color_scheme=scheme)
@@ -135,7 +135,7 @@ def test_O5_print_is_dark_on_white_and_nothing_is_cut_off(browser: Any, tmp_path
 
 
 @pytest.mark.slow
-def test_Z3_a_file_of_10k_steps_is_read_shown_and_opened(browser: Any, tmp_path: Path) -> None:
+def test_a_file_of_10k_steps_is_read_shown_and_opened(browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in sample.metrics(MANY)) + '{"step": 10001, "sc')
     began = time.process_time()
@@ -152,7 +152,7 @@ def test_Z3_a_file_of_10k_steps_is_read_shown_and_opened(browser: Any, tmp_path:
 
 
 @pytest.mark.slow
-def test_O5_a_comparison_of_10k_cases_is_written_opened_and_printed(browser: Any, tmp_path: Path) -> None:
+def test_a_comparison_of_10k_cases_is_written_opened_and_printed(browser: Any, tmp_path: Path) -> None:
     pair = [planted(tmp_path / name, name, rows(name, MANY, shift)) for name, shift in (("base", 0.0), ("post", 0.2))]
     image = sample.crops(1, 8)[0]
     for folder in pair:

@@ -66,7 +66,7 @@ def test_the_page_has_every_part_in_order(full):
     assert "not measured" not in text
 
 
-def test_O5_offline_nothing_is_fetched_and_nothing_runs(full):
+def test_offline_nothing_is_fetched_and_nothing_runs(full):
     page = Page(render(full))
     assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
     for tag, name, value in page.attributes:
@@ -78,7 +78,7 @@ def test_O5_offline_nothing_is_fetched_and_nothing_runs(full):
     )
 
 
-def test_O5_0_items_every_section_says_not_measured(tmp_path):
+def test_0_items_every_section_says_not_measured(tmp_path):
     path = write_report(tmp_path / "new" / "folder", ReportData())
     text = Page(path.read_text(encoding="utf-8")).text
     assert text.count("not measured") >= 9
@@ -103,7 +103,7 @@ def test_any_part_of_the_summary_may_be_absent_or_null(key):
         assert page.rstrip().endswith("</html>")
 
 
-def test_O5_1_item():
+def test_1_item():
     data = ReportData(summary=sample.summary(1), pictures=sample.pictures(1), metrics=sample.metrics(1))
     page = render(data)
     assert page.count('<article class="case">') == 1
@@ -131,7 +131,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
-def test_O5_odd_names_are_inert(tmp_path, odd):
+def test_odd_names_are_inert(tmp_path, odd):
     picture = sample.pictures(1)[0]
     data = ReportData(
         title=odd,
@@ -158,7 +158,7 @@ def test_O5_odd_names_are_inert(tmp_path, odd):
     assert json.loads((tmp_path / "report.json").read_text())["title"] == odd
 
 
-def test_O5_10k_pictures_in_5_seconds_and_20_megabytes(tmp_path):
+def test_10k_pictures_in_5_seconds_and_20_megabytes(tmp_path):
     few = sample.pictures(32)
     many = [dataclasses.replace(few[i % 32], case_id=f"case-{i}") for i in range(10_000)]
     began = time.process_time()

@@ -43,7 +43,7 @@ def test_the_page_stands_alone_with_its_twin(tmp_path: Path) -> None:
     assert write_scorer_page(tmp_path / "out", report, curve, command="hpedit scorer eval").read_text() == text
 
 
-def test_S8_names_of_tasks_and_judges_are_shown_not_run() -> None:
+def test_names_of_tasks_and_judges_are_shown_not_run() -> None:
     text = render_scorer_page(make_report(judge="<script>alert(1)</script>", scorer="f00"), make_curve())
     assert "<script>" not in text
     assert "&lt;b&gt;own&lt;/b&gt;" in text

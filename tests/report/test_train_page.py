@@ -43,7 +43,7 @@ def texts(page):
     return [path.read_text(encoding="utf-8") for path in sorted(page.parent.glob("*.html"))]
 
 
-def test_O5_everything_is_inside_escaped_and_without_script_or_network(trained, make_case):
+def test_everything_is_inside_escaped_and_without_script_or_network(trained, make_case):
     folder = trained(held_out=[make_case(f"held-{i}", ODD, seed=500 + i) for i in range(3)])
     page = write_train_page(folder, command="hpedit report <x>")
     pages = texts(page)
@@ -65,7 +65,7 @@ def test_O5_everything_is_inside_escaped_and_without_script_or_network(trained, 
     assert "No alarm at 2 looks" in pages[-1]
 
 
-def test_O5_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_case):
+def test_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_case):
     folder = trained(held_out=[make_case(f"held-{i}", seed=500 + i) for i in range(3)])
     for step, kind in ((1, "second"), (1, "grid_energy"), (2, "grid_energy")):
         append_jsonl(
@@ -78,7 +78,7 @@ def test_O5_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_
     assert watch_note(folder).startswith("Training raised 2 alarms")
 
 
-def test_O5_a_run_of_one_group_without_looks_or_records(trained):
+def test_a_run_of_one_group_without_looks_or_records(trained):
     folder = trained(iterations=1, groups=1, evaluate={"every": 0}, groups_every=0)
     text = write_train_page(folder).read_text()
     assert "Nothing was held out, so no alarm could be raised" in text

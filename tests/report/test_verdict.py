@@ -27,7 +27,7 @@ UP, DOWN, NONE = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.2)
         (None, None, "not measured", "warn"),
     ],
 )
-def test_T13_the_headline_trusts_the_oracle_before_the_scorer(oracle, scorer, words, tone):
+def test_the_headline_trusts_the_oracle_before_the_scorer(oracle, scorer, words, tone):
     verdict = headline(summary(oracle, scorer))
     assert words in verdict.text
     assert verdict.tone == tone

@@ -35,7 +35,7 @@ def test_std_of_the_group_or_of_the_batch():
 
 
 @pytest.mark.parametrize("std", ["group", "batch"])
-def test_T1_equal_rewards_give_exactly_zero_and_the_group_is_skipped(std):
+def test_equal_rewards_give_exactly_zero_and_the_group_is_skipped(std):
     result = group_advantages([0.4] * 4 + [0.1, 0.9], [0] * 4 + [1] * 2, std=std)
     assert (result.values[:4] == 0.0).all()
     assert not result.active[:4].any()
@@ -45,23 +45,23 @@ def test_T1_equal_rewards_give_exactly_zero_and_the_group_is_skipped(std):
 
 
 @pytest.mark.parametrize("std", ["group", "batch"])
-def test_T2_float_residue_gives_no_advantage(std):
+def test_float_residue_gives_no_advantage(std):
     rewards = [float(np.float32(0.7))] * 7 + [float(np.nextafter(np.float32(0.7), np.float32(1)))]
     result = group_advantages(rewards, [0] * 8, std=std)
     assert (result.values == 0.0).all()
     assert result.zero_std_groups == 1
 
 
-def test_T2_a_tiny_spread_is_held_down_by_the_floor():
+def test_a_tiny_spread_is_held_down_by_the_floor():
     result = group_advantages([0.5] * 7 + [0.50001], [0] * 8, std="group")
     assert np.abs(result.values).max() < 0.1
 
 
-def test_T2_an_outlier_is_clipped():
+def test_an_outlier_is_clipped():
     assert group_advantages([0.0] * 99 + [1.0], [0] * 100, std="group").values.max() == 5.0
 
 
-def test_T3_none_is_left_out_of_the_group_and_counted():
+def test_none_is_left_out_of_the_group_and_counted():
     with_none = group_advantages([0.1, None, 0.9], [0, 0, 0], std="group")
     without = group_advantages([0.1, 0.9], [0, 0], std="group")
     assert with_none.unscorable == 1
@@ -69,14 +69,14 @@ def test_T3_none_is_left_out_of_the_group_and_counted():
     assert with_none.values[[0, 2]] == pytest.approx(without.values)
 
 
-def test_T3_a_group_of_none_or_of_one_survivor_gives_no_signal():
+def test_a_group_of_none_or_of_one_survivor_gives_no_signal():
     result = group_advantages([None, None, 0.9, None], [0, 0, 1, 1])
     assert not result.active.any()
     assert (result.values == 0.0).all()
     assert (result.unscorable, result.zero_std_groups) == (3, 2)
 
 
-def test_T3_nan_is_not_a_reward():
+def test_nan_is_not_a_reward():
     with pytest.raises(AssertionError, match="finite or None"):
         group_advantages([0.1, float("nan")], [0, 0])
 
@@ -88,7 +88,7 @@ def test_groups_without_signal_are_named_for_refilling():
     assert result.groups == 3
 
 
-def test_T2_equal_rewards_on_a_large_scale_are_equal_up_to_their_own_residue():
+def test_equal_rewards_on_a_large_scale_are_equal_up_to_their_own_residue():
     rewards = [float(np.float32(87.3))] * 7 + [float(np.nextafter(np.float32(87.3), np.float32(100)))]
     assert not group_advantages(rewards, [0] * 8, std="group").active.any()
 
@@ -138,14 +138,14 @@ def test_several_rewards_are_the_weighted_sum_of_each_alone():
     assert result.values == pytest.approx(expected, abs=1e-12)
 
 
-def test_T2_an_outlier_in_the_sum_is_clipped():
+def test_an_outlier_in_the_sum_is_clipped():
     outlier = [0.0] * 99 + [1.0]
     result = combined_advantages({"a": outlier, "b": outlier}, EVEN, [0] * 100, std="group", max_advantage=2.0)
     assert result.values.max() == 2.0
 
 
 @pytest.mark.parametrize("std", ["group", "batch"])
-def test_T1_a_group_is_skipped_only_if_no_reward_has_a_signal(std):
+def test_a_group_is_skipped_only_if_no_reward_has_a_signal(std):
     a = [0.4, 0.4, 0.4, 0.4, 0.1, 0.9]
     b = [0.7, 0.7, 0.2, 0.8, 0.5, 0.5]
     result = combined_advantages({"a": a, "b": b}, EVEN, [0, 0, 1, 1, 2, 2], std=std)
@@ -156,7 +156,7 @@ def test_T1_a_group_is_skipped_only_if_no_reward_has_a_signal(std):
     assert result.values[2:4] == pytest.approx(0.5 * only_b.values[2:4])
 
 
-def test_T1_rewards_that_cancel_each_other_give_no_signal():
+def test_rewards_that_cancel_each_other_give_no_signal():
     a = [0.1, 0.3, 0.7]
     result = combined_advantages({"a": a, "b": [1.0 - r for r in a]}, EVEN, [0, 0, 0])
     assert result.no_signal_groups == (0,)
@@ -164,14 +164,14 @@ def test_T1_rewards_that_cancel_each_other_give_no_signal():
 
 
 @pytest.mark.parametrize("std", ["group", "batch"])
-def test_T2_float_residue_in_one_reward_adds_exactly_nothing(std):
+def test_float_residue_in_one_reward_adds_exactly_nothing(std):
     a = [0.1, 0.9, 0.3, 0.5]
     residue = [float(np.float32(0.7))] * 3 + [float(np.nextafter(np.float32(0.7), np.float32(1)))]
     result = combined_advantages({"a": a, "b": residue}, EVEN, [0] * 4, std=std)
     assert np.array_equal(result.values, 0.5 * group_advantages(a, [0] * 4, std=std).values)
 
 
-def test_T3_an_edit_without_one_of_its_rewards_is_unscorable():
+def test_an_edit_without_one_of_its_rewards_is_unscorable():
     a, b, groups = [0.1, 0.2, 0.9, 0.4], [3.0, None, 1.0, 2.0], [0, 0, 0, 0]
     result = combined_advantages({"a": a, "b": b}, EVEN, groups)
     assert list(result.active) == [True, False, True, True]
@@ -183,7 +183,7 @@ def test_T3_an_edit_without_one_of_its_rewards_is_unscorable():
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
-def test_T3_nan_from_one_of_several_rewards_is_left_out_and_counted_by_name(bad):
+def test_nan_from_one_of_several_rewards_is_left_out_and_counted_by_name(bad):
     a, b, groups = [0.1, 0.2, 0.9, None], [3.0, bad, 1.0, bad], [0, 0, 0, 0]
     result = combined_advantages({"a": a, "b": b}, EVEN, groups)
     assert list(result.active) == [True, False, True, False]
@@ -193,7 +193,7 @@ def test_T3_nan_from_one_of_several_rewards_is_left_out_and_counted_by_name(bad)
     assert result.non_finite == {"a": 0, "b": 2}
 
 
-def test_T3_a_group_of_which_no_edit_has_all_rewards_gives_no_signal():
+def test_a_group_of_which_no_edit_has_all_rewards_gives_no_signal():
     result = combined_advantages({"a": [0.1, None], "b": [None, 0.2]}, EVEN, [0, 0])
     assert not result.active.any()
     assert (result.unscorable, result.no_signal_groups) == (2, (0,))

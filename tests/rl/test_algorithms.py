@@ -51,7 +51,7 @@ RISES = {"grpo_guard": 0.2, "nft": 0.2, "online_dpo": 0.04}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "flow_grpo"])
-def test_T12_the_reward_goes_up(start, mean_score, algorithm):
+def test_the_reward_goes_up(start, mean_score, algorithm):
     before = mean_score()
     start(
         train={"algorithm": algorithm, "iterations": 22, "learning_rate": RATES[algorithm], "micro_batch": 24},

@@ -28,7 +28,7 @@ def start(tiny_editor, training_cases):
 
 
 @pytest.mark.slow
-def test_K2_a_disk_that_fills_up_leaves_the_last_good_checkpoint_and_one_error(start_several, make_recipe, tmp_path):
+def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint_and_one_error(start_several, make_recipe, tmp_path):
     recipe = make_recipe(tmp_path / "run", train={"iterations": 3})
     ran = start_several(recipe, size=1, faults={("save", 0, 2): "full"})
     assert ran.codes() == [2]
@@ -60,7 +60,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_K2_no_space_left(start, make_recipe, small_disk):
+def test_no_space_left(start, make_recipe, small_disk):
     with pytest.raises(HPEditError, match=r"can't be written.*No space left") as caught:
         start(make_recipe(small_disk / "run", train={"iterations": 9}, lora={"rank": 8}))
     assert "make room" in caught.value.hint
@@ -84,7 +84,7 @@ def start_until(start, recipe, done, base=RednessScorer):
         start(recipe, Leaves())
 
 
-def test_K3_no_whole_checkpoint_is_an_error_not_a_new_start(start, make_recipe):
+def test_no_whole_checkpoint_is_an_error_not_a_new_start(start, make_recipe):
     recipe = make_recipe(train={"iterations": 3})
     start_until(start, recipe, 1)
     folder = Path(recipe.output) / "checkpoints" / "step_000001"
@@ -95,7 +95,7 @@ def test_K3_no_whole_checkpoint_is_an_error_not_a_new_start(start, make_recipe):
     assert folder.exists()
 
 
-def test_K5_resume_needs_a_checkpoint(start, make_recipe):
+def test_resume_needs_a_checkpoint(start, make_recipe):
     recipe = make_recipe()
     start_until(start, recipe, 0)
     with pytest.raises(HPEditError, match="holds nothing to continue"):
@@ -104,7 +104,7 @@ def test_K5_resume_needs_a_checkpoint(start, make_recipe):
     assert start(recipe, resume=True).iterations == 2
 
 
-def test_K4_K5_stray_folders_are_ignored(start, make_recipe, tmp_path):
+def test_stray_folders_are_ignored(start, make_recipe, tmp_path):
     whole = start(make_recipe(tmp_path / "whole"))
     recipe = make_recipe(tmp_path / "run", train={"iterations": 2})
     start_until(start, recipe, 1)
@@ -114,7 +114,7 @@ def test_K4_K5_stray_folders_are_ignored(start, make_recipe, tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "step_foo").exists()
 
 
-def test_K7_another_version_of_torch_is_said(start, make_recipe, caplog, monkeypatch):
+def test_another_version_of_torch_is_said(start, make_recipe, caplog, monkeypatch):
     recipe = make_recipe(train={"iterations": 3})
     start_until(start, recipe, 1)
     assert read_json(recipe.output + "/checkpoints/step_000001/state.json")["made_with"]["processes"] == 1
@@ -124,7 +124,7 @@ def test_K7_another_version_of_torch_is_said(start, make_recipe, caplog, monkeyp
     assert "is 9.9.9: the same run up to rounding, not bit for bit" in caplog.text
 
 
-def test_K10_what_lies_after_the_resume_point_is_removed(start, make_recipe, tmp_path):
+def test_what_lies_after_the_resume_point_is_removed(start, make_recipe, tmp_path):
     recipe = make_recipe(train={"iterations": 4}, checkpoint={"every": 2}, log={"grid_every": 1})
     start_until(start, recipe, 3)
     run = tmp_path / "run"
@@ -145,7 +145,7 @@ def test_K10_what_lies_after_the_resume_point_is_removed(start, make_recipe, tmp
     assert not (run / "groups" / "iteration_000003").exists()
 
 
-def test_K6_the_generators_of_python_numpy_and_torch_go_on_where_they_were(tmp_path):
+def test_the_generators_of_python_numpy_and_torch_go_on_where_they_were(tmp_path):
     def draw():
         return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), float(torch.rand(()))
 
@@ -161,7 +161,7 @@ def test_K6_the_generators_of_python_numpy_and_torch_go_on_where_they_were(tmp_p
     assert random.getstate() == before
 
 
-def test_K6_a_scorer_that_draws_from_the_global_generators_is_repeated(start, make_recipe, tmp_path):
+def test_a_scorer_that_draws_from_the_global_generators_is_repeated(start, make_recipe, tmp_path):
     class Noisy(RednessScorer):
         def score(self, *args):
             drawn = random.random() + np.random.rand() + float(torch.rand(()))

@@ -41,7 +41,7 @@ def published_dance_sde(x, v, s, s_next, eta):
 
 @pytest.mark.parametrize(("kind", "published"), [("flow_sde", published_flow_sde), ("dance_sde", published_dance_sde)])
 @pytest.mark.parametrize(("s", "s_next"), [(0.9, 0.7), (0.3, 0.05)])
-def test_identity_1_published_long_forms(batch, kind, published, s, s_next):
+def test_published_long_forms(batch, kind, published, s, s_next):
     x, v, z = batch
     step = sde_step(x, v, s, s_next, 0.8, kind=kind, z=z)
     mu, std = published(x, v, s, s_next, 0.8)
@@ -51,7 +51,7 @@ def test_identity_1_published_long_forms(batch, kind, published, s, s_next):
 
 @settings(max_examples=60, deadline=None)
 @given(LEVELS, NOISE)
-def test_identity_1_at_any_levels_and_noise(levels, a):
+def test_at_any_levels_and_noise(levels, a):
     s_next, s = levels
     x, v = (torch.randn(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(2))
     for kind, published in (("flow_sde", published_flow_sde), ("dance_sde", published_dance_sde)):
@@ -61,7 +61,7 @@ def test_identity_1_at_any_levels_and_noise(levels, a):
         assert step.std.item() == pytest.approx(std, rel=1e-12)
 
 
-def test_identity_1_at_the_first_level_with_the_second_in_the_denominator(batch):
+def test_at_the_first_level_with_the_second_in_the_denominator(batch):
     x, v, z = batch
     step = sde_step(x, v, 1.0, 0.9, 0.8, z=z)
     mu, std = published_flow_sde(x, v, 1.0, 0.9, 0.8, sigma_max=0.9)
@@ -69,20 +69,20 @@ def test_identity_1_at_the_first_level_with_the_second_in_the_denominator(batch)
 
 
 @pytest.mark.parametrize("kind", DYNAMICS)
-def test_identity_2_no_noise_is_the_euler_step(batch, kind):
+def test_no_noise_is_the_euler_step(batch, kind):
     x, v, _ = batch
     step = sde_step(x, v, 0.9, 0.7, 0.0, kind=kind)
     assert torch.equal(step.x_next, x + (torch.tensor(0.7, dtype=x.dtype) - 0.9) * v)
 
 
-def test_identity_2_the_limit_of_small_noise_is_the_euler_step(batch):
+def test_the_limit_of_small_noise_is_the_euler_step(batch):
     x, v, z = batch
     for kind in STOCHASTIC:
         torch.testing.assert_close(sde_step(x, v, 0.9, 0.7, 1e-14, kind=kind, z=z).x_next, x - 0.2 * v, **TOLERANCE)
 
 
 @pytest.mark.parametrize("a", [0.1, 0.5, 0.999, 1.0])
-def test_identity_2_cps_keeps_the_noise_of_the_level(batch, a):
+def test_cps_keeps_the_noise_of_the_level(batch, a):
     x, v, z = batch
     step = sde_step(x, v, 0.9, 0.7, a, kind="cps", z=z)
     clean, noise = x - 0.9 * v, x + 0.1 * v
@@ -92,7 +92,7 @@ def test_identity_2_cps_keeps_the_noise_of_the_level(batch, a):
 
 @settings(max_examples=60, deadline=None)
 @given(LEVELS, st.floats(0.0, 1.0, exclude_min=True))
-def test_identity_2_cps_keeps_the_total_variance_for_every_a(levels, a):
+def test_cps_keeps_the_total_variance_for_every_a(levels, a):
     s_next, s = levels
     # Where the clean estimate is 0 and the noise estimate 1, mu is the noise that is kept; and the other way round.
     pure_noise, pure_image = (torch.full((1, 1), value, dtype=torch.float64) for value in (s, 1.0 - s))
@@ -103,14 +103,14 @@ def test_identity_2_cps_keeps_the_total_variance_for_every_a(levels, a):
 
 
 @pytest.mark.parametrize("kind", ["flow_sde", "dance_sde"])
-def test_identity_3_log_prob_is_that_of_the_normal_distribution_T5(batch, kind):
+def test_log_prob_is_that_of_the_normal_distribution_T5(batch, kind):
     x, v, z = batch
     step = sde_step(x, v, 0.9, 0.7, 0.8, kind=kind, z=z)
     expected = Normal(step.mu, step.std.expand_as(step.mu)).log_prob(step.x_next).flatten(1).mean(1)
     torch.testing.assert_close(step.log_prob, expected, **TOLERANCE)
 
 
-def test_T5_log_prob_of_cps_is_the_mean_square_without_its_variance(batch):
+def test_log_prob_of_cps_is_the_mean_square_without_its_variance(batch):
     x, v, z = batch
     step = sde_step(x, v, 0.9, 0.7, 0.8, kind="cps", z=z)
     expected = -(step.std * z).square().flatten(1).mean(1)
@@ -118,7 +118,7 @@ def test_T5_log_prob_of_cps_is_the_mean_square_without_its_variance(batch):
 
 
 @pytest.mark.parametrize("kind", list(STOCHASTIC))
-def test_T5_log_prob_is_a_mean_so_that_the_resolution_does_not_change_its_size(batch, kind):
+def test_log_prob_is_a_mean_so_that_the_resolution_does_not_change_its_size(batch, kind):
     small = sde_step(*batch[:2], 0.9, 0.7, 0.8, kind=kind, z=batch[2])
     x, v, z = (tensor.repeat(1, 2, 2) for tensor in batch)
     torch.testing.assert_close(sde_step(x, v, 0.9, 0.7, 0.8, kind=kind, z=z).log_prob, small.log_prob, **TOLERANCE)
@@ -126,7 +126,7 @@ def test_T5_log_prob_is_a_mean_so_that_the_resolution_does_not_change_its_size(b
 
 @pytest.mark.parametrize("kind", list(STOCHASTIC))
 @pytest.mark.parametrize("s_next", [1e-3, 1e-6])
-def test_T5_log_prob_is_finite_close_to_the_end(batch, kind, s_next):
+def test_log_prob_is_finite_close_to_the_end(batch, kind, s_next):
     x, v, z = (tensor.float() for tensor in batch)
     step = sde_step(x, v.requires_grad_(), 0.05, s_next, 0.8, kind=kind, z=z)
     step.log_prob.sum().backward()
@@ -136,7 +136,7 @@ def test_T5_log_prob_is_finite_close_to_the_end(batch, kind, s_next):
 
 @pytest.mark.parametrize("kind", list(STOCHASTIC))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_identity_4_replay_gives_the_same_log_prob(batch, kind, dtype):
+def test_replay_gives_the_same_log_prob(batch, kind, dtype):
     x, v, z = (tensor.to(dtype) for tensor in batch)
     drawn = sde_step(x, v, 0.9, 0.7, 0.8, kind=kind, z=z)
     replayed = sde_step(x, v, 0.9, 0.7, 0.8, kind=kind, x_next=drawn.x_next)
@@ -175,7 +175,7 @@ def test_ode_log_prob_is_an_error_not_a_nan(batch):
 
 
 @pytest.mark.parametrize("kind", list(STOCHASTIC))
-def test_C7_T5_the_last_step_is_never_stochastic(batch, kind):
+def test_the_last_step_is_never_stochastic(batch, kind):
     x, v, _ = batch
     with pytest.raises(HPEditError, match="last step"):
         sde_step(x, v, 0.1, 0.0, 0.8, kind=kind)

@@ -31,7 +31,7 @@ class Asks:
         ]
 
 
-def test_X3_a_judge_that_dies_mid_step_stops_the_run_with_address_and_last_words(
+def test_a_judge_that_dies_mid_step_stops_the_run_with_address_and_last_words(
     make_recipe, tiny_editor, training_cases, tmp_path
 ):
     recipe = make_recipe(train={"iterations": 3})

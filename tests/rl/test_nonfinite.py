@@ -31,7 +31,7 @@ def break_gradients(editor, monkeypatch, at):
     return editor
 
 
-def test_T9_the_batch_of_a_step_that_is_no_number_is_kept(
+def test_the_batch_of_a_step_that_is_no_number_is_kept(
     make_recipe, tiny_editor, training_cases, redness_scorer, monkeypatch, tmp_path
 ):
     recipe = make_recipe(train={"iterations": 3})
@@ -55,7 +55,7 @@ def test_T9_the_batch_of_a_step_that_is_no_number_is_kept(
     assert Image.open(kept / numbers["edits"][7]["edit"]).size == (32, 32)
 
 
-def test_T9_pairs_are_named_where_no_edits_are_made(make_recipe, tiny_editor, monkeypatch, tmp_path):
+def test_pairs_are_named_where_no_edits_are_made(make_recipe, tiny_editor, monkeypatch, tmp_path):
     pairs = several.write_pairs(tmp_path)
     recipe = make_recipe(train={"algorithm": "offline_dpo"}, dpo={"pairs": str(pairs)})
     with pytest.raises(HPEditError, match="the batch is kept in"):

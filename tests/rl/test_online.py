@@ -80,7 +80,7 @@ def test_checkpointing_gives_the_same_gradients_for_one_more_forward(make_online
         torch.testing.assert_close(found[True][1][name], gradient, rtol=1e-5, atol=1e-9)
 
 
-def test_T4_a_bf16_base_has_a_float32_lora_a_float32_path_and_ratios_of_1(tiny_editor, make_online):
+def test_a_bf16_base_has_a_float32_lora_a_float32_path_and_ratios_of_1(tiny_editor, make_online):
     editor = wrap(tiny_editor.pipeline.to(torch.bfloat16), tiny_editor.areas, fingerprint="tiny")
     online = make_online(editor=editor, rollout={"window": 2, "window_start": (0, 0)}, micro_batch=5)
     for iteration in range(2):  # the second with a LoRA that does something

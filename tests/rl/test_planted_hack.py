@@ -1,4 +1,4 @@
-"""T13 for real: the mini editor post-trained by Flow-GRPO to please a scorer that loves saturation, and an honest one.
+"""A planted reward hack: the mini editor post-trained by Flow-GRPO to please a scorer that loves saturation, and an honest one.
 
 The demo's recipe with half its edits an iteration and a higher learning rate, so that it fits a test.
 """
@@ -61,7 +61,7 @@ def post_train(tmp_path):
 
 
 @pytest.mark.slow
-def test_T13_a_scorer_that_loves_saturation_raises_the_alarm(post_train, caplog):
+def test_a_scorer_that_loves_saturation_raises_the_alarm(post_train, caplog):
     with caplog.at_level(logging.WARNING):
         result, alarms = post_train(LovesSaturation())
     last = result.metrics[-1]
@@ -73,7 +73,7 @@ def test_T13_a_scorer_that_loves_saturation_raises_the_alarm(post_train, caplog)
 
 
 @pytest.mark.slow
-def test_T13_a_reward_that_knows_the_right_edit_raises_none(post_train):
+def test_a_reward_that_knows_the_right_edit_raises_none(post_train):
     """So short a run learns hardly anything from it: that all may drift a little is what must stay quiet."""
     result, alarms = post_train(KnowsTheTarget())
     looks = [record for record in result.metrics if "held_out_n" in record]

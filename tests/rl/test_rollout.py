@@ -31,7 +31,7 @@ def replayed(editor, rollout, settings, rows_of=lambda n: torch.arange(n)):
     return torch.cat(new), torch.cat(old)
 
 
-def test_identity_4_T4_replay_with_unchanged_weights_repeats_every_bit(tiny_editor, make_case, make_rollout_settings):
+def test_T4_replay_with_unchanged_weights_repeats_every_bit(tiny_editor, make_case, make_rollout_settings):
     settings = make_rollout_settings()
     cases = [make_case("a"), make_case("b", "add a very large green hat", seed=5)]
     rollout = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=4)
@@ -41,7 +41,7 @@ def test_identity_4_T4_replay_with_unchanged_weights_repeats_every_bit(tiny_edit
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_identity_4_T4_holds_when_some_edits_are_left_out(tiny_editor, make_case, make_rollout_settings, dtype):
+def test_T4_holds_when_some_edits_are_left_out(tiny_editor, make_case, make_rollout_settings, dtype):
     editor = wrap(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
     settings = make_rollout_settings()
     rollout = collect(editor, [make_case("a"), make_case("b", seed=5)], settings, seed=0, iteration=0, chunk=4)
@@ -79,7 +79,7 @@ def test_sizes_are_batched_apart_and_edits_keep_their_order(tiny_editor, make_ca
     assert [image.size for image in rollout.images] == [(32, 32)] * 2 + [(64, 32)] * 2 + [(32, 32)] * 2
 
 
-def test_T8_the_same_seed_gives_the_same_edits_and_members_differ(tiny_editor, make_case, make_rollout_settings):
+def test_the_same_seed_gives_the_same_edits_and_members_differ(tiny_editor, make_case, make_rollout_settings):
     settings = make_rollout_settings()
     first, second, other = (
         collect(tiny_editor, [make_case()], settings, seed=0, iteration=i, chunk=8) for i in (0, 0, 1)
@@ -115,9 +115,7 @@ def _for_each_row(wave, x, kept):
     return x
 
 
-def test_identity_11_a_shared_prefix_equals_computing_it_for_each(
-    tiny_editor, make_case, make_rollout_settings, monkeypatch
-):
+def test_a_shared_prefix_equals_computing_it_for_each(tiny_editor, make_case, make_rollout_settings, monkeypatch):
     settings = make_rollout_settings(shared_noise=True, window=1, window_start=(2, 2))
     cases = [make_case("a"), make_case("b", seed=5)]
     forwards = []
@@ -138,7 +136,7 @@ def test_identity_11_a_shared_prefix_equals_computing_it_for_each(
     assert (shared.path[0, 1] != shared.path[1, 1]).any()
 
 
-def test_identity_9_an_ode_rollout_is_what_the_editor_itself_makes(tiny_editor, make_case, make_rollout_settings):
+def test_an_ode_rollout_is_what_the_editor_itself_makes(tiny_editor, make_case, make_rollout_settings):
     settings, cases = make_rollout_settings(), [make_case("a"), make_case("b", seed=5)]
     rollout = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=6, stochastic=False)
     (batch,) = rollout.batches
@@ -160,9 +158,7 @@ def test_waves_hold_whole_groups_and_tell_of_their_pictures(tiny_editor, make_ca
     assert told[1][1][0] is rollout.images[6]
 
 
-def test_T7_a_groups_edits_depend_on_its_number_and_not_on_its_neighbours(
-    tiny_editor, make_case, make_rollout_settings
-):
+def test_a_groups_edits_depend_on_its_number_and_not_on_its_neighbours(tiny_editor, make_case, make_rollout_settings):
     cases = [make_case(f"{i}", seed=5 * i) for i in range(2)]
     both = collect(tiny_editor, cases, make_rollout_settings(), seed=0, iteration=0, chunk=3)
     second = collect_with(tiny_editor, cases[1:], make_rollout_settings(), Draws(0, 0, (1,)), chunk=3)

@@ -19,7 +19,7 @@ def test_a_rest_that_is_too_small_is_left_out():
     assert all(len(set(sampler.draw(3))) == 3 for _ in range(10))
 
 
-def test_K6_a_sampler_at_the_same_cursor_goes_on_the_same():
+def test_a_sampler_at_the_same_cursor_goes_on_the_same():
     whole = CaseSampler(7, seed=3)
     whole.draw(3)
     resumed = CaseSampler(7, seed=3, cursor=whole.cursor)

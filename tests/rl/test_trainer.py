@@ -92,7 +92,7 @@ def test_another_recipe_or_other_cases_in_the_same_folder_are_refused(start, tra
         start(cases=training_cases[:3])
 
 
-def test_T8_the_same_seed_twice_gives_the_same_weights_whatever_the_global_rng_is(start, make_recipe, tmp_path):
+def test_the_same_seed_twice_gives_the_same_weights_whatever_the_global_rng_is(start, make_recipe, tmp_path):
     first = start(make_recipe(tmp_path / "a"))
     torch.manual_seed(1234)
     state = torch.get_rng_state()
@@ -101,14 +101,14 @@ def test_T8_the_same_seed_twice_gives_the_same_weights_whatever_the_global_rng_i
     assert torch.equal(torch.get_rng_state(), state), "the caller's generator is left as it was"
 
 
-def test_T1_a_constant_scorer_changes_no_weight(start, redness_scorer, tiny_editor):
+def test_a_constant_scorer_changes_no_weight(start, redness_scorer, tiny_editor):
     result = start(scorer=redness_scorer(lambda _number, _value: 3.0))
     assert all(record["optimizer_steps"] == 0 for record in result.metrics)
     assert all(record["frac_zero_std"] == 1.0 for record in result.metrics)
     assert all((p == 0).all() for name, p in tiny_editor.lora_parameters().items() if "lora_B" in name)
 
 
-def test_T3_unscorable_edits_are_left_out_and_counted(start, redness_scorer):
+def test_unscorable_edits_are_left_out_and_counted(start, redness_scorer):
     result = start(scorer=redness_scorer(lambda number, value: None if number in (1, 4, 5, 6) else value))
     assert [record["unscorable"] for record in result.metrics] == [4, 4]
     # Of the second group one edit is left, which has nothing to be compared with.
@@ -116,7 +116,7 @@ def test_T3_unscorable_edits_are_left_out_and_counted(start, redness_scorer):
     assert all(record["optimizer_steps"] == 1 for record in result.metrics)
 
 
-def test_J1_a_scorer_that_answers_nothing_stops_the_run_with_its_reason(start, redness_scorer):
+def test_a_scorer_that_answers_nothing_stops_the_run_with_its_reason(start, redness_scorer):
     with pytest.raises(HPEditError, match="8 of 8 edits are unscorable: no answer"):
         start(scorer=redness_scorer(lambda _number, _value: None))
 
@@ -146,17 +146,17 @@ def test_encoders_leave_before_the_first_iteration_and_nothing_changes(start, ma
     assert gone == [True] * 2, "once an iteration, which costs nothing where they are away"
 
 
-def test_O1_comfyuis_names_are_written_where_they_are_wanted(start):
+def test_comfyuis_names_are_written_where_they_are_wanted(start):
     result = start(lora={"comfyui": True})
     assert (result.lora / "comfyui" / "lora.safetensors").is_file()
 
 
-def test_C9_a_target_that_matches_nothing_is_refused(start):
+def test_a_target_that_matches_nothing_is_refused(start):
     with pytest.raises(HPEditError, match=r"lora\.targets match no linear layer: to_qkv"):
         start(lora={"targets": ("to_q", "to_qkv")})
 
 
-def test_K3_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(
+def test_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(
     start, make_recipe, redness_scorer, tmp_path, caplog
 ):
     whole = start(make_recipe(tmp_path / "a", train={"iterations": 3}))
@@ -183,7 +183,7 @@ def test_K3_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(
     assert weights(resumed) == weights(whole)
 
 
-def test_T12_the_reward_goes_up(start, tiny_editor, training_cases, redness_scorer):
+def test_the_reward_goes_up(start, tiny_editor, training_cases, redness_scorer):
     def mean_score():
         edits = edit_cases(tiny_editor, training_cases * 2, range(8), 3)
         scores = redness_scorer().score(training_cases * 2, edits, [str(i) for i in range(8)])

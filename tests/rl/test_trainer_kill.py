@@ -86,7 +86,7 @@ def outcome(folder):
 
 
 @pytest.mark.slow
-def test_K1_K6_K10_killed_anywhere_and_started_again_ends_in_the_same_weights(spawn, tmp_path):
+def test_killed_anywhere_and_started_again_ends_in_the_same_weights(spawn, tmp_path):
     assert spawn("whole") == 0
     deeds = int((tmp_path / "whole.count").read_text())
     expected = outcome(tmp_path / "whole")
@@ -104,7 +104,7 @@ def test_K1_K6_K10_killed_anywhere_and_started_again_ends_in_the_same_weights(sp
 
 
 @pytest.mark.slow
-def test_K1_K6_the_old_policy_and_the_cursor_after_refilling_survive_a_kill(spawn, tmp_path):
+def test_the_old_policy_and_the_cursor_after_refilling_survive_a_kill(spawn, tmp_path):
     how = {"algorithm": "nft", "refill": 1}
     assert spawn("whole", **how) == 0
     deeds = int((tmp_path / "whole.count").read_text())

@@ -65,7 +65,7 @@ def update(editor, make_case, make_recipe, algorithm):
     return run
 
 
-def test_T4_before_the_first_update_every_ratio_is_1(update):
+def test_before_the_first_update_every_ratio_is_1(update):
     metrics, gradients = update()
     assert metrics["ratio_deviation"] == 0.0
     assert metrics["ratio_mean"] == 1.0
@@ -75,7 +75,7 @@ def test_T4_before_the_first_update_every_ratio_is_1(update):
     assert sum(g is not None and bool((g != 0).any()) for g in gradients.values()) > len(gradients) // 2
 
 
-def test_T4_a_replay_that_is_not_the_rollout_stops_the_run(editor, update):
+def test_a_replay_that_is_not_the_rollout_stops_the_run(editor, update):
     def disturb():
         editor.pipeline.transformer.proj_out.bias.data += 1e-3
 
@@ -84,7 +84,7 @@ def test_T4_a_replay_that_is_not_the_rollout_stops_the_run(editor, update):
     assert "dropout" in caught.value.hint
 
 
-def test_T6_the_gradient_does_not_depend_on_the_chunks(update):
+def test_the_gradient_does_not_depend_on_the_chunks(update):
     whole = update(chunk=6)
     for chunk in (1, 4):
         cut = update(chunk=chunk)
@@ -95,7 +95,7 @@ def test_T6_the_gradient_does_not_depend_on_the_chunks(update):
                 torch.testing.assert_close(cut[1][name], gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_T1_a_step_without_any_signal_touches_nothing(editor, update):
+def test_a_step_without_any_signal_touches_nothing(editor, update):
     before = {name: p.detach().clone() for name, p in editor.lora_parameters().items()}
     metrics, gradients = update(rewards=[0.5] * 6, rate=1.0)
     assert metrics["terms"] == 0
@@ -104,7 +104,7 @@ def test_T1_a_step_without_any_signal_touches_nothing(editor, update):
     assert all(torch.equal(p, before[name]) for name, p in editor.lora_parameters().items())
 
 
-def test_T1_a_skipped_group_adds_nothing(update):
+def test_a_skipped_group_adds_nothing(update):
     _, both = update(rewards=[*REWARDS[:3], 0.5, 0.5, 0.5])
     _, with_none = update(rewards=[*REWARDS[:3], None, None, None])
     for name, gradient in both.items():
@@ -114,7 +114,7 @@ def test_T1_a_skipped_group_adds_nothing(update):
             assert cosine == pytest.approx(1, abs=1e-4)
 
 
-def test_identity_8_weight_0_runs_no_reference_and_weight_1_has_a_gradient(editor, update, monkeypatch):
+def test_weight_0_runs_no_reference_and_weight_1_has_a_gradient(editor, update, monkeypatch):
     plain = update()
     with_kl = update(kl=1.0)
     assert "kl" not in plain[0]
@@ -124,7 +124,7 @@ def test_identity_8_weight_0_runs_no_reference_and_weight_1_has_a_gradient(edito
     assert "kl" not in update()[0]
 
 
-def test_identity_8_at_the_base_the_kl_is_zero(editor, update):
+def test_at_the_base_the_kl_is_zero(editor, update):
     for name, parameter in editor.lora_parameters().items():
         if "lora_B" in name:
             parameter.data.zero_()
@@ -133,7 +133,7 @@ def test_identity_8_at_the_base_the_kl_is_zero(editor, update):
     assert with_kl[0]["grad_norm"] == pytest.approx(plain[0]["grad_norm"], rel=1e-5)
 
 
-def test_T11_the_base_is_frozen(editor, update):
+def test_the_base_is_frozen(editor, update):
     def base():
         return {name: p for name, p in editor.pipeline.transformer.named_parameters() if ".lora_" not in name}
 
@@ -148,7 +148,7 @@ def test_inner_updates_move_the_ratio_and_clip(update):
     assert metrics["clip_fraction"] > 0
 
 
-def test_T9_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights(editor, update):
+def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights(editor, update):
     before = {name: p.detach().clone() for name, p in editor.lora_parameters().items()}
     next(iter(editor.lora_parameters().values())).register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(HPEditError, match="not finite"):

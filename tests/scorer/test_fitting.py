@@ -141,7 +141,7 @@ def test_a_scorer_is_loaded_as_it_was_fitted(given) -> None:
 
 
 @pytest.mark.parametrize("what", ["prompts", "judge"])
-def test_J6_another_judge_or_prompt_than_at_calibration_is_refused(given, tmp_path: Path, what: str) -> None:
+def test_another_judge_or_prompt_than_at_calibration_is_refused(given, tmp_path: Path, what: str) -> None:
     for file in (given.folder / "scorer").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     settings = read_json(tmp_path / SETTINGS)
@@ -155,7 +155,7 @@ def test_J6_another_judge_or_prompt_than_at_calibration_is_refused(given, tmp_pa
 
 
 @pytest.mark.parametrize("content", [[], {}, {"judges": {}, "prompts": "x"}, {"judges": {"mini": {}}, "prompts": "x"}])
-def test_K3_a_damaged_scorer_json_is_named(given, tmp_path: Path, content: object) -> None:
+def test_a_damaged_scorer_json_is_named(given, tmp_path: Path, content: object) -> None:
     (tmp_path / CALIBRATION).write_bytes((given.folder / "scorer" / CALIBRATION).read_bytes())
     atomic_write(tmp_path / SETTINGS, dump_json(content))
     with pytest.raises(HPEditError, match=r"scorer\.json is damaged"):
@@ -243,7 +243,7 @@ def test_ratings_of_no_known_edit_are_an_error(given, tmp_path: Path) -> None:
         )
 
 
-def test_J3_a_scorer_without_signal_is_refused_as_a_reward(given, tmp_path: Path) -> None:
+def test_a_scorer_without_signal_is_refused_as_a_reward(given, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = [Rating(edit.id, "Ann", float(rng.integers(6))) for edit in given.edits]
     _, report = fit_judged(rated_pictures(given.cases, given.edits, noise), load_judges(["mini"]), tmp_path / "scorer")

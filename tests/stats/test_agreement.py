@@ -28,7 +28,7 @@ def test_alpha_is_that_of_the_published_example() -> None:
 
 
 @pytest.mark.parametrize("table", [[[1.0], [2.0]], [[3.0, 3.0], [3.0, 3.0]], [[1.0, NAN], [NAN, 2.0]]])
-def test_R12_alpha_of_one_rater_of_ties_and_of_nothing_shared_is_undefined(table: list[list[float]]) -> None:
+def test_alpha_of_one_rater_of_ties_and_of_nothing_shared_is_undefined(table: list[list[float]]) -> None:
     assert math.isnan(krippendorff_alpha(np.array(table)))
 
 
@@ -50,7 +50,7 @@ def test_the_ceiling_is_the_average_of_each_rater_against_the_others() -> None:
 
 
 @pytest.mark.parametrize("raters", [1, 2])
-def test_J4_a_single_rater_has_no_ceiling(raters: int) -> None:
+def test_a_single_rater_has_no_ceiling(raters: int) -> None:
     ratings = np.full((10, raters), NAN)
     ratings[:, 0] = np.arange(10) % 6
     assert all(math.isnan(estimate.value) for estimate in human_ceiling(ratings, ["s"] * 10).values())

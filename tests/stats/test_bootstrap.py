@@ -38,7 +38,7 @@ def test_a_weight_of_k_equals_k_copies_of_the_observation(weighted: Statistic, p
 
 @pytest.mark.parametrize("statistic", [weighted_pearson, weighted_spearman])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e9 + 0.1])
-def test_J3_a_constant_side_has_no_correlation(statistic: Statistic, constant: float) -> None:
+def test_a_constant_side_has_no_correlation(statistic: Statistic, constant: float) -> None:
     columns = COLUMNS.copy()
     columns[:, 0] = constant
     assert np.isnan(statistic(columns, np.ones((2, 30)))).all()
@@ -88,7 +88,7 @@ def test_a_paired_gain_leaves_out_pairs_with_an_unscorable_side() -> None:
 
 
 @pytest.mark.parametrize(("values", "n"), [([], 0), ([math.nan], 0), ([2.0], 1), ([2.0, 4.0], 2)])
-def test_J4_too_little_has_no_interval_and_is_written_as_null(values: list[float], n: int) -> None:
+def test_too_little_has_no_interval_and_is_written_as_null(values: list[float], n: int) -> None:
     estimate = mean_ci(values, ["same"] * len(values))
     assert estimate.n == n
     assert estimate.as_dict("mean")["ci95"] == [None, None]

@@ -88,7 +88,7 @@ def test_a_tie_of_the_score_is_half_wrong_or_left_out_by_name() -> None:
     assert shares == {"pairwise_accuracy": 0.7, "pairwise_untied": 0.75, "pairwise_ties_wrong": 0.6}
 
 
-def test_R12_what_cannot_be_said_is_nan_and_never_zero() -> None:
+def test_what_cannot_be_said_is_nan_and_never_zero() -> None:
     for scores, people, sources in (
         (X[:0], Y[:0], []),
         (X[:1], Y[:1], ["a"]),
@@ -101,7 +101,7 @@ def test_R12_what_cannot_be_said_is_nan_and_never_zero() -> None:
     assert math.isnan(found["pairwise_accuracy"][0])
 
 
-def test_R12_one_photo_has_values_but_no_interval() -> None:
+def test_one_photo_has_values_but_no_interval() -> None:
     draws = Draws.of(["a"] * 20)
     estimate = draws.estimate(draws.measure(X[:20], Y[:20])["pearson"])
     assert estimate.value > 0

@@ -34,7 +34,7 @@ def test_perfect_order_is_one_and_its_reverse_minus_one() -> None:
 
 
 @pytest.mark.usefixtures("any_size")
-def test_R12_no_edit_one_edit_and_a_side_that_does_not_vary_have_no_tau() -> None:
+def test_no_edit_one_edit_and_a_side_that_does_not_vary_have_no_tau() -> None:
     for x, y in ((X[:0], Y[:0]), (X[:1], Y[:1]), (X, np.full(200, 2.0)), (np.zeros(200), Y)):
         assert np.isnan(kendall_tau_b(x, y, INDEX[: len(x)], ONCE)).all()
 

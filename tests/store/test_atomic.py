@@ -44,7 +44,7 @@ def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_K2_a_failing_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_failing_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
 
@@ -61,7 +61,7 @@ def test_K2_a_failing_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_D8_a_torn_last_line_is_left_out_and_then_cut_off(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_left_out_and_then_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "m.jsonl"
     append_jsonl(file, {"step": 1})
     append_jsonl(file, {"step": 2})
@@ -81,14 +81,14 @@ def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
     assert file.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
 
 
-def test_D8_byte_order_mark_blank_lines_and_crlf_are_no_trouble(tmp_path: Path) -> None:
+def test_byte_order_mark_blank_lines_and_crlf_are_no_trouble(tmp_path: Path) -> None:
     file = tmp_path / "m.jsonl"
     file.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n{"a": 2}\n')
     assert read_jsonl(file) == [{"a": 1}, {"a": 2}]
 
 
 @pytest.mark.parametrize(("line", "named"), [(b"{oops", "m.jsonl:2"), (b"[1]", "a list"), (b"\xff", "m.jsonl:2")])
-def test_D8_a_bad_line_in_the_middle_is_named(tmp_path: Path, line: bytes, named: str) -> None:
+def test_a_bad_line_in_the_middle_is_named(tmp_path: Path, line: bytes, named: str) -> None:
     file = tmp_path / "m.jsonl"
     file.write_bytes(b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
     with pytest.raises(HPEditError) as caught:
@@ -107,7 +107,7 @@ def test_nan_is_not_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
-def test_K3_a_broken_json_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_json_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.json").write_bytes(content)
     with pytest.raises(HPEditError, match=r"state\.json is not valid JSON"):
         read_json(tmp_path / "state.json")

@@ -94,7 +94,7 @@ def _run_until_killed(root: Path, line_limit: int) -> int:
 
 
 @pytest.mark.slow
-def test_K1_sigkill_at_every_line_of_a_save(tmp_path: Path) -> None:
+def test_sigkill_at_every_line_of_a_save(tmp_path: Path) -> None:
     """Real SIGKILLs, one at every line that a save executes; the last good checkpoint loads each time."""
     found: dict[int, int] = {1: 0, 2: 0}
     template = tmp_path / "template"
@@ -119,7 +119,7 @@ def test_K1_sigkill_at_every_line_of_a_save(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_K1_sigkill_from_outside_at_any_moment(tmp_path: Path) -> None:
+def test_sigkill_from_outside_at_any_moment(tmp_path: Path) -> None:
     """Kills that also fall inside the writing of a file: a child saves without end, we kill it again and again."""
     code = (
         "import sys, torch; from hpedit.store.checkpoint import *\n"
@@ -157,7 +157,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("name", ["lora.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
-def test_K3_a_damaged_file_is_named_and_the_one_before_loads(
+def test_a_damaged_file_is_named_and_the_one_before_loads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, name: str
 ) -> None:
     save(tmp_path, 1)
@@ -168,7 +168,7 @@ def test_K3_a_damaged_file_is_named_and_the_one_before_loads(
     assert str(bad) in caplog.text
 
 
-def test_K3_no_good_one_left_is_said_loudly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_good_one_left_is_said_loudly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (save(tmp_path, 1) / "state.json").write_text("")
     assert load_latest(tmp_path) is None
     assert "none of the 1 checkpoints is whole" in caplog.text
@@ -178,14 +178,14 @@ def test_K3_no_good_one_left_is_said_loudly(tmp_path: Path, caplog: pytest.LogCa
     "manifest",
     ["[]", "{}", '{"step": 1, "files": 3}', '{"step": 9, "files": {}}', '{"step": 1, "files": {"../secret": ""}}'],
 )
-def test_K3_a_manifest_that_is_none_is_no_crash(tmp_path: Path, manifest: str) -> None:
+def test_a_manifest_that_is_none_is_no_crash(tmp_path: Path, manifest: str) -> None:
     path = save(tmp_path, 1)
     (path / "manifest.json").write_text(manifest)
     assert "manifest.json" in find_damage(path)
     assert load_latest(tmp_path) is None
 
 
-def test_K4_leftovers_and_stray_names_are_ignored_then_cleaned(tmp_path: Path) -> None:
+def test_leftovers_and_stray_names_are_ignored_then_cleaned(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / "step_000002.tmp-abc").mkdir()
     (tmp_path / "step_foo").mkdir()
@@ -194,7 +194,7 @@ def test_K4_leftovers_and_stray_names_are_ignored_then_cleaned(tmp_path: Path) -
     assert names(tmp_path) == ["step_000001", "step_000002", "step_foo"]
 
 
-def test_K4_saving_over_a_damaged_one_of_the_same_step_mends_it(tmp_path: Path) -> None:
+def test_saving_over_a_damaged_one_of_the_same_step_mends_it(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (save(tmp_path, 2) / "state.json").unlink()
     save(tmp_path, 2)
@@ -202,7 +202,7 @@ def test_K4_saving_over_a_damaged_one_of_the_same_step_mends_it(tmp_path: Path) 
     assert names(tmp_path) == ["step_000001", "step_000002"]
 
 
-def test_K4_saving_the_same_again_changes_nothing(tmp_path: Path) -> None:
+def test_saving_the_same_again_changes_nothing(tmp_path: Path) -> None:
     first = save(tmp_path, 2)
     before = (first / "manifest.json").stat().st_ino
     assert save(tmp_path, 2) == first
@@ -210,7 +210,7 @@ def test_K4_saving_the_same_again_changes_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step_000002"]
 
 
-def test_K4_another_checkpoint_of_the_same_step_is_not_overwritten(tmp_path: Path) -> None:
+def test_another_checkpoint_of_the_same_step_is_not_overwritten(tmp_path: Path) -> None:
     save(tmp_path, 2)
     with pytest.raises(HPEditError, match="already holds another checkpoint"):
         save_checkpoint(tmp_path, 2, tensors_of(9), {})
@@ -218,7 +218,7 @@ def test_K4_another_checkpoint_of_the_same_step_is_not_overwritten(tmp_path: Pat
     assert names(tmp_path) == ["step_000002"]
 
 
-def test_K9_retention_never_deletes_the_only_good_one(tmp_path: Path) -> None:
+def test_retention_never_deletes_the_only_good_one(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4):
         save(tmp_path, step, keep=4)
     for step in (2, 3, 4):
@@ -230,7 +230,7 @@ def test_K9_retention_never_deletes_the_only_good_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step_000003", "step_000004"]
 
 
-def test_K9_a_failed_delete_does_not_stop_training(
+def test_a_failed_delete_does_not_stop_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(tmp_path, 1)

@@ -16,7 +16,7 @@ def read(tmp_path: Path, content: bytes) -> list[dict[str, str]]:
     return [row.cells for row in read_rows(path, ("a", "b"))]
 
 
-def test_D8_byte_order_mark_crlf_blank_lines_quotes_and_spaces_are_taken(tmp_path: Path) -> None:
+def test_byte_order_mark_crlf_blank_lines_quotes_and_spaces_are_taken(tmp_path: Path) -> None:
     content = '\ufeffa, b,c\r\n1, 2 ,"x, ""y"""\r\n\r\n3,,\u00e9\r\n'.encode()
     assert read(tmp_path, content) == [{"a": "1", "b": "2", "c": 'x, "y"'}, {"a": "3", "b": "", "c": "é"}]
 
@@ -33,7 +33,7 @@ def test_D8_byte_order_mark_crlf_blank_lines_quotes_and_spaces_are_taken(tmp_pat
         (b"a,b\n\xff,2\n", "t.csv is not UTF-8"),
     ],
 )
-def test_D8_a_broken_table_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_broken_table_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(HPEditError, match=message):
         read(tmp_path, content)
 
@@ -43,7 +43,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_rows(tmp_path / "nowhere.csv", ())
 
 
-def test_D6_a_key_that_is_there_twice_or_empty_is_named(tmp_path: Path) -> None:
+def test_a_key_that_is_there_twice_or_empty_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,x\n2,x\n1,y\n")
     with pytest.raises(HPEditError, match=r"t\.csv:4: 1 is there twice \(first: .*t\.csv:2\)"):

@@ -65,7 +65,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_D1_a_bad_file_gives_one_clear_error(tmp_path: Path, name: str) -> None:
+def test_a_bad_file_gives_one_clear_error(tmp_path: Path, name: str) -> None:
     content, said = BAD[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(HPEditError) as caught:
@@ -75,7 +75,7 @@ def test_D1_a_bad_file_gives_one_clear_error(tmp_path: Path, name: str) -> None:
     assert caught.value.hint
 
 
-def test_D1_every_truncation_of_a_file_is_an_error_or_the_whole_picture(tmp_path: Path) -> None:
+def test_every_truncation_of_a_file_is_an_error_or_the_whole_picture(tmp_path: Path) -> None:
     for format, name in (("PNG", "a.png"), ("JPEG", "a.jpg"), ("WEBP", "a.webp"), ("TIFF", "a.tif"), ("BMP", "a.bmp")):
         whole = encoded(format)
         for length in range(0, len(whole), max(1, len(whole) // 25)):
@@ -86,7 +86,7 @@ def test_D1_every_truncation_of_a_file_is_an_error_or_the_whole_picture(tmp_path
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("format", ["AVIF", "TIFF", "PNG", "JPEG", "WEBP", "GIF", "BMP"])
-def test_D1_a_changed_byte_is_an_error_or_a_picture(format: str) -> None:
+def test_a_changed_byte_is_an_error_or_a_picture(format: str) -> None:
     whole = encoded(format)
     # What describes the picture stands at the front, in a TIFF at the end.
     places = [*range(0, min(len(whole), 360), 2), *range(max(0, len(whole) - 300), len(whole), 2)]
@@ -102,20 +102,20 @@ def test_D1_a_changed_byte_is_an_error_or_a_picture(format: str) -> None:
     assert refused
 
 
-def test_D1_missing_files_and_folders(tmp_path: Path) -> None:
+def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match="does not exist"):
         load_image(tmp_path / "nothing.png")
     with pytest.raises(HPEditError, match="cannot be read: Is a directory"):
         load_image(tmp_path)
 
 
-def test_D1_a_phones_two_picture_jpeg_is_its_photograph(tmp_path: Path) -> None:
+def test_a_phones_two_picture_jpeg_is_its_photograph(tmp_path: Path) -> None:
     (tmp_path / "phone.jpg").write_bytes(frames("MPO"))
     assert load_image(tmp_path / "phone.jpg").size == (40, 24)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_D2_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: int) -> None:
+def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: int) -> None:
     upright = Image.new("RGB", (40, 24), "white")
     upright.paste((0, 0, 0), (0, 0, 20, 12))  # the upper left quarter is black
     undo = {
@@ -134,12 +134,12 @@ def test_D2_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation
     assert load_image(tmp_path / "a.png").tobytes() == upright.tobytes()
 
 
-def test_D2_corrupt_exif_leaves_the_picture_as_it_lies(tmp_path: Path) -> None:
+def test_corrupt_exif_leaves_the_picture_as_it_lies(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12", quality=95)
     assert load_image(tmp_path / "a.jpg").size == (40, 24)
 
 
-def test_D3_alpha_is_laid_over_white(tmp_path: Path) -> None:
+def test_alpha_is_laid_over_white(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "rgba.png")
     Image.new("LA", (4, 4), (0, 0)).save(tmp_path / "la.png")
     palette = Image.new("P", (4, 4), 0)
@@ -149,7 +149,7 @@ def test_D3_alpha_is_laid_over_white(tmp_path: Path) -> None:
         assert load_image(tmp_path / f"{name}.png").getpixel((1, 1)) == (255, 255, 255)
 
 
-def test_D3_deep_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+def test_deep_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 16 * 16).astype(np.uint16).reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / "a.png")
     values = np.asarray(load_image(tmp_path / "a.png"))
@@ -164,7 +164,7 @@ def swapped_profile() -> bytes:
     return data.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
 
 
-def test_D3_a_profile_is_applied_with_alpha_and_without(tmp_path: Path) -> None:
+def test_a_profile_is_applied_with_alpha_and_without(tmp_path: Path) -> None:
     color = (90, 60, 30)
     Image.new("RGB", (4, 4), color).save(tmp_path / "rgb.png", icc_profile=swapped_profile())
     Image.new("RGBA", (4, 4), (*color, 255)).save(tmp_path / "rgba.png", icc_profile=swapped_profile())
@@ -174,19 +174,19 @@ def test_D3_a_profile_is_applied_with_alpha_and_without(tmp_path: Path) -> None:
     assert load_image(tmp_path / "plain.png").getpixel((0, 0)) == color
 
 
-def test_D3_lab_colours_are_refused(tmp_path: Path) -> None:
+def test_lab_colours_are_refused(tmp_path: Path) -> None:
     Image.new("LAB", (4, 4), (100, 20, 30)).save(tmp_path / "a.tif")
     with pytest.raises(HPEditError, match="mode LAB"):
         load_image(tmp_path / "a.tif")
 
 
-def test_D1_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(HPEditError, match="pipe or a device"):
         load_image(tmp_path / "a.png")
 
 
-def test_D4_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(HPEditError, match="too large: 1,073,741,825 bytes"):
@@ -200,19 +200,19 @@ def test_an_error_calls_the_file_as_it_is_told_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK", "P"])
-def test_D3_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     picture().convert(mode).save(tmp_path / "a.tif")
     loaded = load_image(tmp_path / "a.tif")
     assert (loaded.mode, loaded.size) == ("RGB", (40, 24))
 
 
-def test_D3_a_picture_of_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_picture_of_numbers_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(HPEditError, match="holds numbers"):
         load_image(tmp_path / "a.tif")
 
 
-def test_D3_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path: Path) -> None:
+def test_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path: Path) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     flat = Image.new("RGB", (4, 4), RED)
     flat.save(tmp_path / "srgb.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -224,7 +224,7 @@ def test_D3_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path: Path)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 10000), (31, 17)])
-def test_D3_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size, RED).save(tmp_path / "a.png")
     assert load_image(tmp_path / "a.png").size == size
 
@@ -238,7 +238,7 @@ def test_png_is_lossless_and_the_same_each_time() -> None:
         assert read.tobytes() == image.tobytes()
 
 
-def test_D5_a_folder_gives_the_usable_ones_and_why_not_the_others(tmp_path: Path) -> None:
+def test_a_folder_gives_the_usable_ones_and_why_not_the_others(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     (root / "deep").mkdir(parents=True)
     picture().save(root / "b.png")

@@ -23,13 +23,13 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_D5_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     assert why_outside(name)
     with pytest.raises(HPEditError, match=r"table.csv:3: "):
         inside(tmp_path, name, "table.csv:3")
 
 
-def test_D5_links_and_roots_that_begin_alike(tmp_path: Path) -> None:
+def test_links_and_roots_that_begin_alike(tmp_path: Path) -> None:
     root, evil = tmp_path / "root", tmp_path / "root-evil"
     root.mkdir()
     evil.mkdir()

@@ -31,7 +31,7 @@ def test_new_then_finished_then_read_again(tmp_path: Path) -> None:
         assert (run.path / "log.txt").read_text().endswith("+00:00 begins\n")
 
 
-def test_C11_other_settings_are_named_in_one_line(tmp_path: Path) -> None:
+def test_other_settings_are_named_in_one_line(tmp_path: Path) -> None:
     open_run(tmp_path / "run").close()
     with pytest.raises(HPEditError, match="seed was 0, is now 1") as caught:
         open_run(tmp_path / "run", seed=1)
@@ -46,7 +46,7 @@ def test_C11_other_settings_are_named_in_one_line(tmp_path: Path) -> None:
         open_run(tmp_path / "run", a=1, b=2, c=3, d=4)
 
 
-def test_C11_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "thesis.doc").write_text("years of work")
@@ -55,27 +55,27 @@ def test_C11_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert os.listdir(theirs) == ["thesis.doc"]
 
 
-def test_C11_a_recipe_json_of_another_program_is_not_ours(tmp_path: Path) -> None:
+def test_a_recipe_json_of_another_program_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text('{"flour": 500}')
     with pytest.raises(HPEditError, match="not a recipe of this program"):
         open_run(tmp_path)
 
 
-def test_C11_what_a_kill_before_the_recipe_left_is_no_obstacle(tmp_path: Path) -> None:
+def test_what_a_kill_before_the_recipe_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".tmp-k3j").write_text("{")
     assert not open_run(tmp_path).done
 
 
 @pytest.mark.parametrize("name", ["mit Leerzeichen", "каталог", "日本語", "🙂", "a'b\"c"])
-def test_C11_any_name_will_do(tmp_path: Path, name: str) -> None:
+def test_any_name_will_do(tmp_path: Path, name: str) -> None:
     open_run(tmp_path / name).close()
     open_run(tmp_path / name).close()
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name / "recipe.json").is_file()
 
 
-def test_C11_files_links_and_long_names_are_refused(tmp_path: Path) -> None:
+def test_files_links_and_long_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HPEditError, match="is a file"):
         open_run(tmp_path / "file")
@@ -92,7 +92,7 @@ def test_C11_files_links_and_long_names_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_C11_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
     with pytest.raises(HPEditError, match="Permission denied"):
         open_run(tmp_path / "locked")
@@ -121,7 +121,7 @@ def test_a_killed_process_does_not_keep_the_lock(tmp_path: Path) -> None:
     RunFolder.open(tmp_path, "train", {"seed": 0}).close()
 
 
-def test_K10_metrics_after_the_resume_point_are_dropped(tmp_path: Path) -> None:
+def test_metrics_after_the_resume_point_are_dropped(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         for step in range(1, 6):
             run.metrics({"step": step})

@@ -114,7 +114,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
-def test_D6_a_repeated_id_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+def test_a_repeated_id_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
     file = tmp_path / "c.parquet"
     tables.write_cases(file, some_cases(2))
     with pytest.raises(HPEditError, match="case-1 appears twice"):
@@ -153,7 +153,7 @@ def test_a_file_that_is_no_such_table_is_named(tmp_path: Path) -> None:
         tables.read_cases(tmp_path / "s.parquet")
 
 
-def test_D6_an_image_that_is_only_a_path_is_named(tmp_path: Path) -> None:
+def test_an_image_that_is_only_a_path_is_named(tmp_path: Path) -> None:
     tables.write_edits(tmp_path / "e.parquet", [Edit("e", "c", "base", 0, picture(0))])
     table = pq.read_table(tmp_path / "e.parquet")
     emptied = pa.array([{"bytes": None, "path": "gone.png"}], type=table.schema.field("image").type)

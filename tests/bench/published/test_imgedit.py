@@ -107,7 +107,7 @@ def test_cases_of_the_eight_tasks_and_results_come_as_ours(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "http://x/y.png", "C:\\x.png"])
-def test_D5_a_picture_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_picture_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     data = write_bench(tmp_path / "bench")
     items = {"1": {"id": name, "prompt": "Remove it.", "edit_type": "remove"}}
     (data / "basic_edit.json").write_text(json.dumps(items))
@@ -117,7 +117,7 @@ def test_D5_a_picture_outside_the_folder_is_refused(tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("key", ["../../out", "a/b", ""])
-def test_D5_a_key_that_leads_out_of_the_folder_is_refused(tmp_path: Path, key: str) -> None:
+def test_a_key_that_leads_out_of_the_folder_is_refused(tmp_path: Path, key: str) -> None:
     bench = write_bench(tmp_path / "bench")
     (bench / "basic_edit.json").write_text(json.dumps({key: DESCRIPTION["673"]}))
     (tmp_path / "out.png").write_bytes(png_bytes(photo(3)))

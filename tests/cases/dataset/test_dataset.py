@@ -305,7 +305,7 @@ def test_thumbnails_keep_the_shape_and_enlarge_small_pictures_by_whole_pixels() 
     assert thumbnail(picture(1, (1, 1000))).size == (1, 120)
 
 
-def test_D7_odd_instructions_on_the_sheet(tmp_path: Path) -> None:
+def test_odd_instructions_on_the_sheet(tmp_path: Path) -> None:
     row = sheet_rows()[0]
     for text in ("x" * 100_000, "word " * 20_000, "把狗换成猫", "a\nb\tc", "‮right to left", "🦄🦄🦄"):
         odd = SheetRow("case", "style", text, row.source, row.edits, row.scores, row.fate)

@@ -76,7 +76,7 @@ def test_pushed_again_it_sends_nothing_and_makes_no_commit(hub: Hub, dataset: Pa
     assert (len(hub.received), len(hub.commits)) == (sent, 1)
 
 
-def test_O4_connection_cut_in_the_middle_and_the_push_repeated(hub: Hub, dataset: Path) -> None:
+def test_connection_cut_in_the_middle_and_the_push_repeated(hub: Hub, dataset: Path) -> None:
     hub.cut_after = 2
     with pytest.raises(HPEditError, match="interrupted") as error:
         push_dataset(dataset, REPO)
@@ -93,7 +93,7 @@ def test_O4_connection_cut_in_the_middle_and_the_push_repeated(hub: Hub, dataset
     assert hub.received[:2] == before
 
 
-def test_O4_the_answer_to_the_commit_is_lost_and_the_push_repeated(hub: Hub, dataset: Path) -> None:
+def test_the_answer_to_the_commit_is_lost_and_the_push_repeated(hub: Hub, dataset: Path) -> None:
     hub.cut_answers = True
     with pytest.raises(HPEditError, match="interrupted"):
         push_dataset(dataset, REPO)
@@ -104,7 +104,7 @@ def test_O4_the_answer_to_the_commit_is_lost_and_the_push_repeated(hub: Hub, dat
 
 
 @pytest.mark.slow
-def test_O4_killed_while_a_file_is_sent_and_the_command_repeated(dataset: Path) -> None:
+def test_killed_while_a_file_is_sent_and_the_command_repeated(dataset: Path) -> None:
     with running() as hub:
         names = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         command = [sys.executable, "-m", "hpedit", "cases", "push", str(dataset), "--repo", REPO]
@@ -155,7 +155,7 @@ def test_a_hub_in_trouble_is_told_apart(hub: Hub, dataset: Path) -> None:
         push_dataset(dataset, REPO)
 
 
-def test_E2_offline_and_nobody_there(hub: Hub, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_and_nobody_there(hub: Hub, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HPEditError, match="interrupted"):
         push_dataset(dataset, REPO)

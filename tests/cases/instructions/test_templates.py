@@ -139,7 +139,7 @@ def test_given_instructions_stay_and_none_are_added():
         ("\U0001f436" * 3, "no letter"),
     ],
 )
-def test_D7_instructions_that_are_none(text, reason):
+def test_instructions_that_are_none(text, reason):
     assert re.search(reason, str(refusal(clean(text))))
 
 
@@ -155,10 +155,10 @@ def test_D7_instructions_that_are_none(text, reason):
         "Make it\nred",
     ],
 )
-def test_D7_instructions_that_only_look_odd_pass(text):
+def test_instructions_that_only_look_odd_pass(text):
     assert refusal(clean(text)) is None
 
 
-def test_D7_braces_in_an_object_are_not_filled_in():
+def test_braces_in_an_object_are_not_filled_in():
     found = TemplateWriter(("addition",), 1, 1, ("{subject} {0}",), 0).write(photos(1), [""])
     assert "a {subject} {0}" in found[0].drafts[0].instruction

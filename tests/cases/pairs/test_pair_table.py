@@ -82,7 +82,7 @@ def test_hugging_face_datasets_shows_the_pictures(tmp_path):
     assert kinds["simulated"] == "Value"
 
 
-def test_P5_two_builds_are_byte_identical_and_P6_whatever_the_order_of_every_input(tmp_path):
+def test_two_builds_are_byte_identical_and_P6_whatever_the_order_of_every_input(tmp_path):
     first = build(tmp_path / "a")[1].read_bytes()
     assert build(tmp_path / "b")[1].read_bytes() == first
     rng = random.Random(0)
@@ -94,7 +94,7 @@ def test_P5_two_builds_are_byte_identical_and_P6_whatever_the_order_of_every_inp
     assert out.read_bytes() == first
 
 
-def test_P4_an_empty_result_is_an_error_and_the_file_before_it_stays(tmp_path):
+def test_an_empty_result_is_an_error_and_the_file_before_it_stays(tmp_path):
     out = build(tmp_path)[1]
     before = out.read_bytes()
     with pytest.raises(HPEditError, match="no pair is left"):

@@ -61,13 +61,13 @@ def test_the_better_edit_is_chosen_by_votes_and_by_scores():
         ([score("a", 0), score("b", 2)], "both bad"),
     ],
 )
-def test_P1_a_tie_both_bad_or_below_the_margin_is_no_pair(answers, reason):
+def test_a_tie_both_bad_or_below_the_margin_is_no_pair(answers, reason):
     found, report = pairs(*answers, SURE)
     assert found == [("x", "y")]
     assert report["left_out"] == {reason: 1}
 
 
-def test_P1_the_bounds_themselves():
+def test_the_bounds_themselves():
     assert pairs(score("a", 3), score("b", 4))[0] == [("b", "a")]
     third = [
         score(edit, value, rater)
@@ -81,7 +81,7 @@ def test_P1_the_bounds_themselves():
     assert pairs(*one_of_three, SURE, rules=PairRules(lead=0.4))[1]["left_out"] == {"below the lead": 1}
 
 
-def test_P1_skips_practice_retests_and_what_was_taken_back_say_nothing():
+def test_skips_practice_retests_and_what_was_taken_back_say_nothing():
     nothing = [
         vote("a", "b", "A", phase="practice"),
         vote("a", "b", "A", phase="retest"),
@@ -101,14 +101,14 @@ def test_equal_pictures_are_no_pair():
 CIRCLE = (vote("a", "b", "A"), vote("b", "c", "A"), vote("c", "a", "A"))
 
 
-def test_P2_a_circle_is_named_and_dropped_whole():
+def test_a_circle_is_named_and_dropped_whole():
     found, report = pairs(*CIRCLE, vote("a", "d", "A"), SURE)
     assert found == [("a", "d"), ("x", "y")]
     assert report["circles"] == {"count": 1, "pairs": 3, "examples": ["case case: a > b > c > a"]}
     assert report["left_out"] == {"in a circle": 3}
 
 
-def test_P2_a_circle_loses_its_weakest_preference_alone():
+def test_a_circle_loses_its_weakest_preference_alone():
     doubted = [vote("c", "a", "tie", "q")]
     found, report = pairs(*CIRCLE, *doubted, vote("c", "a", "A", "r"), rules=PairRules(circles="weakest"))
     assert found == [("a", "b"), ("b", "c")]
@@ -125,7 +125,7 @@ EDGES = st.dictionaries(
 
 @given(table=EDGES, weakest=st.booleans(), seed=st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
-def test_P2_no_circle_is_left_and_the_order_of_preferences_has_no_effect(table, weakest, seed):
+def test_no_circle_is_left_and_the_order_of_preferences_has_no_effect(table, weakest, seed):
     edges = {(edge if forward else edge[::-1]): float(w) for edge, (forward, w) in table.items()}
     left, circles = break_circles(edges, weakest=weakest)
     shuffled = list(edges.items())
@@ -141,7 +141,7 @@ def test_P2_no_circle_is_left_and_the_order_of_preferences_has_no_effect(table, 
     assert bool(circles) == (left != set(edges))
 
 
-def test_P2_raters_who_contradict_each_other_make_no_pair():
+def test_raters_who_contradict_each_other_make_no_pair():
     found, report = pairs(vote("a", "b", "A"), vote("a", "b", "B", "q"), SURE)
     assert (found, report["left_out"]) == ([("x", "y")], {"no plurality": 1})
     split = [score("a", 5), score("b", 0), score("a", 3, "q"), score("b", 3.5, "q")]
@@ -151,7 +151,7 @@ def test_P2_raters_who_contradict_each_other_make_no_pair():
     assert pairs(*against, SURE)[1]["left_out"] == {"votes against scores": 1}
 
 
-def test_P2_a_rater_of_two_minds_has_no_vote_on_that_pair():
+def test_a_rater_of_two_minds_has_no_vote_on_that_pair():
     torn = [vote("a", "b", "A"), vote("b", "a", "A")]
     found, report = pairs(*torn, vote("a", "b", "B", "q"))
     assert found == [("b", "a")]
@@ -160,7 +160,7 @@ def test_P2_a_rater_of_two_minds_has_no_vote_on_that_pair():
     assert (found, report["contradictory"]) == ([("a", "b")], {"p": 1})
 
 
-def test_P2_weights_of_raters_decide_and_0_is_not_heard():
+def test_weights_of_raters_decide_and_0_is_not_heard():
     said = [vote("a", "b", "A"), vote("a", "b", "B", "q"), vote("a", "b", "B", "r")]
     assert pairs(*said)[0] == [("b", "a")]
     assert pairs(*said, rules=PairRules(rater_weights={"p": 3.0}))[0] == [("a", "b")]
@@ -177,7 +177,7 @@ def test_a_raters_own_scale_cancels_where_somebody_scored_both():
     assert pairs(score("a", 4, "p"), score("b", 2, "q"))[1]["basis"] == {"different raters": 1}
 
 
-def test_P3_repeated_and_swapped_answers_count_once():
+def test_repeated_and_swapped_answers_count_once():
     others = [vote("a", "b", "tie", "q"), vote("b", "a", "B", "r")]
     once, _ = decide_pairs([vote("a", "b", "A"), *others], CASES, PICTURES, RULES)
     again = [vote("a", "b", "A"), vote("a", "b", "A"), vote("b", "a", "B"), *others]
@@ -189,7 +189,7 @@ def test_P3_repeated_and_swapped_answers_count_once():
     assert decide_pairs(same, CASES, PICTURES, RULES)[1]["repeated"] == 1
 
 
-def test_P3_an_edit_is_not_compared_with_itself(tmp_path):
+def test_an_edit_is_not_compared_with_itself(tmp_path):
     with pytest.raises(HPEditError, match="compared with itself"):
         vote("a", "a", "A")
     (tmp_path / "votes.csv").write_text("edit_a,edit_b,rater,vote\na,b,p,A\nc,c,p,A\n")
@@ -208,7 +208,7 @@ def test_answers_about_unknown_edits_are_counted_and_named():
 
 
 @pytest.mark.parametrize("answers", [[], [vote("a", "b", "tie")], [score("a", 5)], [vote("n", "m", "A")]])
-def test_P4_nothing_left_is_an_error_that_says_why(answers):
+def test_nothing_left_is_an_error_that_says_why(answers):
     with pytest.raises(HPEditError, match="no pair is left") as error:
         pairs(*answers)
     assert error.value.hint
@@ -230,7 +230,7 @@ ANSWERS = st.lists(
 
 @given(answers=ANSWERS, seed=st.integers(0, 99), circles=st.sampled_from(["drop", "weakest"]))
 @settings(max_examples=80, deadline=None)
-def test_P6_the_order_of_answers_has_no_effect(answers, seed, circles):
+def test_the_order_of_answers_has_no_effect(answers, seed, circles):
     rules = PairRules(circles=circles, rater_weights={"q": 0.3, "r": 0.1})
     shuffled = random.Random(seed).sample(answers, len(answers))
     outcomes = []

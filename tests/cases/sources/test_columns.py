@@ -53,7 +53,7 @@ USABLE = {
 
 
 @pytest.mark.parametrize("name", USABLE)
-def test_D7_odd_instructions_are_plain_text_and_kept_as_they_are(name: str) -> None:
+def test_odd_instructions_are_plain_text_and_kept_as_they_are(name: str) -> None:
     text = USABLE[name].strip()
     assert refusal(text) is None
     assert draft_of(cells_of({"instruction": text, "task": "removal"})).instruction == text
@@ -73,7 +73,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("text", UNUSABLE)
-def test_D7_unusable_instructions_have_a_reason(text: str) -> None:
+def test_unusable_instructions_have_a_reason(text: str) -> None:
     assert UNUSABLE[text] in str(refusal(text))
 
 

@@ -40,7 +40,7 @@ def test_chunks_are_plain_data_and_hold_everything_once(tmp_path: Path) -> None:
     ]
 
 
-def test_D1_D4_what_is_broken_is_named_and_skipped(tmp_path: Path) -> None:
+def test_what_is_broken_is_named_and_skipped(tmp_path: Path) -> None:
     put(tmp_path / "good.png")
     broken = {
         "cut.jpg": (encoded(format="JPEG")[:-100], "damaged or truncated"),
@@ -63,7 +63,7 @@ def test_D1_D4_what_is_broken_is_named_and_skipped(tmp_path: Path) -> None:
     assert not any(str(tmp_path) in reason for reason in reasons.values())
 
 
-def test_D5_links_out_are_skipped_and_links_within_are_not(tmp_path: Path) -> None:
+def test_links_out_are_skipped_and_links_within_are_not(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "root-evil"
     put(root / "a.png")
     put(outside / "secret.png", 1)
@@ -79,7 +79,7 @@ def test_D5_links_out_are_skipped_and_links_within_are_not(tmp_path: Path) -> No
     assert "link to a folder" in reasons["0/album"]
 
 
-def test_D5_names_that_are_no_text(tmp_path: Path) -> None:
+def test_names_that_are_no_text(tmp_path: Path) -> None:
     put(tmp_path / "good\nname.png")
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.png"))).write_bytes(encoded(1))
     items = read(tmp_path, folder=".")
@@ -88,7 +88,7 @@ def test_D5_names_that_are_no_text(tmp_path: Path) -> None:
     json.dumps(list(skipped(items))).encode()
 
 
-def test_D3_every_mode_comes_out_as_rgb(tmp_path: Path) -> None:
+def test_every_mode_comes_out_as_rgb(tmp_path: Path) -> None:
     for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "I;16"):
         image = Image.new(mode, (17, 5))
         image.save(tmp_path / f"{mode.replace(';', '')}.{'tif' if mode == 'CMYK' else 'png'}")

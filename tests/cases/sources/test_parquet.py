@@ -69,7 +69,7 @@ def test_rows_say_licence_origin_label_and_instruction(tmp_path: Path) -> None:
     assert "none of the eight" in skipped(items)["0/a.parquet:000001#instruction"]
 
 
-def test_D1_D5_D6_rows_without_a_usable_picture_are_named(tmp_path: Path) -> None:
+def test_rows_without_a_usable_picture_are_named(tmp_path: Path) -> None:
     put(tmp_path / "root" / "beside.png", 5)
     put(tmp_path / "secret.png")
     rows = [

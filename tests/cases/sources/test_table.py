@@ -105,7 +105,7 @@ def test_flow_grpo_tables_of_one_and_of_two_pictures(tmp_path: Path) -> None:
     assert "gone.png" in skipped(items)["0/train_metadata.jsonl:3"]
 
 
-def test_D6_missing_pictures_duplicate_ids_and_repeated_rows(tmp_path: Path) -> None:
+def test_missing_pictures_duplicate_ids_and_repeated_rows(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     put(tmp_path / "b.png", 1)
     jsonl(
@@ -131,7 +131,7 @@ def test_D6_missing_pictures_duplicate_ids_and_repeated_rows(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/etc/hostname", "c:\\a.png", "file:///a.png", "a\0.png", "out.png"])
-def test_D5_pictures_outside_are_refused(tmp_path: Path, name: str) -> None:
+def test_pictures_outside_are_refused(tmp_path: Path, name: str) -> None:
     root = tmp_path / "root"
     put(root / "good.png")
     put(tmp_path / "a.png", 1)
@@ -143,7 +143,7 @@ def test_D5_pictures_outside_are_refused(tmp_path: Path, name: str) -> None:
     assert fingerprint(tmp_path, table="root/t.jsonl")
 
 
-def test_D8_bad_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
+def test_bad_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     lines = [
         b'\xef\xbb\xbf{"image": "a.png", "prompt": "remove the cup"}',
@@ -169,7 +169,7 @@ def test_D8_bad_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
         assert words in reasons[f"0/t.jsonl:{line}"]
 
 
-def test_D8_bad_rows_of_a_csv(tmp_path: Path) -> None:
+def test_bad_rows_of_a_csv(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     (tmp_path / "t.csv").write_bytes(
         b'image,instruction\na.png,remove the caf\xe9\na.png,"remove" it\n\n , \na.png,remove the cup'
@@ -195,7 +195,7 @@ print(len(items), items[0], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss 
 
 
 @pytest.mark.slow
-def test_D8_a_million_rows_in_little_memory(tmp_path: Path) -> None:
+def test_a_million_rows_in_little_memory(tmp_path: Path) -> None:
     with (tmp_path / "t.jsonl").open("w") as file:
         for number in range(1_000_000):
             file.write(f'{{"id": "{number}", "image": "{number % 300_000}.png", "prompt": "remove cup {number}"}}\n')

@@ -89,7 +89,7 @@ def test_undo_brings_the_mended_words_back(visit: Visit, checking: Server) -> No
     assert rater.stored(1) == ["keep"]
 
 
-def test_R6_a_mended_text_waits_for_the_network(visit: Visit, checking: Server) -> None:
+def test_a_mended_text_waits_for_the_network(visit: Visit, checking: Server) -> None:
     rater = visit(checking).begin()
     before = rater.shown()
     rater.page.context.set_offline(True)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 Visit = Callable[..., Rater]
 
 
-def test_R3_key_held_down_is_one_answer(visit: Visit, scoring: Server) -> None:
+def test_key_held_down_is_one_answer(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     before = rater.shown()
     for _ in range(12):
@@ -27,7 +27,7 @@ def test_R3_key_held_down_is_one_answer(visit: Visit, scoring: Server) -> None:
     assert rater.stored(1) == [3.0]
 
 
-def test_R3_double_click_is_one_answer(visit: Visit, scoring: Server) -> None:
+def test_double_click_is_one_answer(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     before = rater.shown()
     rater.page.dblclick(".choice[data-value='4']")
@@ -38,7 +38,7 @@ def test_R3_double_click_is_one_answer(visit: Visit, scoring: Server) -> None:
     rater.page.locator(".notice").wait_for(state="detached")
 
 
-def test_R3_key_meant_for_the_item_before_is_no_answer(visit: Visit, scoring: Server) -> None:
+def test_key_meant_for_the_item_before_is_no_answer(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     before = rater.shown()
     rater.page.evaluate(
@@ -55,7 +55,7 @@ def test_R3_key_meant_for_the_item_before_is_no_answer(visit: Visit, scoring: Se
     assert rater.stored(1) == [4.0]
 
 
-def test_R3_two_tabs_follow_each_other(visit: Visit, scoring: Server) -> None:
+def test_two_tabs_follow_each_other(visit: Visit, scoring: Server) -> None:
     first = visit(scoring).begin()
     second = Rater.at(first.page.context, scoring, first.name).open().pass_guide()
     item = first.shown()
@@ -68,7 +68,7 @@ def test_R3_two_tabs_follow_each_other(visit: Visit, scoring: Server) -> None:
     assert second.faults == []
 
 
-def test_R3_tabs_that_do_not_know_of_each_other_make_one_answer(visit: Visit, scoring: Server) -> None:
+def test_tabs_that_do_not_know_of_each_other_make_one_answer(visit: Visit, scoring: Server) -> None:
     first = visit(scoring)
     first.page.context.add_init_script("delete window.BroadcastChannel")
     first.begin()
@@ -82,7 +82,7 @@ def test_R3_tabs_that_do_not_know_of_each_other_make_one_answer(visit: Visit, sc
     assert second.stored(1) == [5.0]
 
 
-def test_R3_back_button_shows_no_answered_item(visit: Visit, scoring: Server) -> None:
+def test_back_button_shows_no_answered_item(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     before = rater.shown()
     rater.press("5").saved()
@@ -94,7 +94,7 @@ def test_R3_back_button_shows_no_answered_item(visit: Visit, scoring: Server) ->
     assert rater.stored(2) == [5.0, 1.0]
 
 
-def test_R2_lost_response_is_sent_again_as_the_same_answer(visit: Visit, scoring: Server) -> None:
+def test_lost_response_is_sent_again_as_the_same_answer(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     sent: list[str] = []
 
@@ -115,7 +115,7 @@ def test_R2_lost_response_is_sent_again_as_the_same_answer(visit: Visit, scoring
     assert rater.stored(1) == [4.0]
 
 
-def test_R6_what_a_proxy_says_of_a_server_that_is_down_loses_no_answer(visit: Visit, scoring: Server) -> None:
+def test_what_a_proxy_says_of_a_server_that_is_down_loses_no_answer(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     page = rater.page
     page.route("**/api/answer", lambda route: route.fulfill(status=404, content_type="text/html", body="<h1>404</h1>"))
@@ -140,7 +140,7 @@ def test_R6_what_a_proxy_says_of_a_server_that_is_down_loses_no_answer(visit: Vi
     ],
     ids=["history", "delete", "read"],
 )
-def test_R7_a_browser_that_cannot_keep_things_still_rates(visit: Visit, scoring: Server, fault: str) -> None:
+def test_a_browser_that_cannot_keep_things_still_rates(visit: Visit, scoring: Server, fault: str) -> None:
     rater = visit(scoring)
     rater.page.add_init_script(fault)
     rater.begin().press("5").press("4").saved()
@@ -150,7 +150,7 @@ def test_R7_a_browser_that_cannot_keep_things_still_rates(visit: Visit, scoring:
     assert rater.stored(2) == [5.0, 2.0]
 
 
-def test_R6_offline_answers_wait_and_are_sent_later(visit: Visit, scoring: Server) -> None:
+def test_offline_answers_wait_and_are_sent_later(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     rater.press("1").saved().loaded(8)  # Of this item, the one before and the two to come.
     rater.page.context.set_offline(True)
@@ -166,7 +166,7 @@ def test_R6_offline_answers_wait_and_are_sent_later(visit: Visit, scoring: Serve
     assert rater.stored(5) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
-def test_R6_browser_closed_with_a_queue(chromium: Any, new_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_browser_closed_with_a_queue(chromium: Any, new_server: Callable[..., Server], tmp_path: Path) -> None:
     server = new_server("--practice", "0", "--retest", "0", cases=4)
     options = {"executable_path": str(CHROMIUM), "args": ARGUMENTS, **DESKTOP}
     context = chromium.launch_persistent_context(tmp_path, **options)
@@ -187,7 +187,7 @@ def test_R6_browser_closed_with_a_queue(chromium: Any, new_server: Callable[...,
     assert rater.faults == []
 
 
-def test_R1_kill_9_of_the_server_between_answers(visit: Visit, new_server: Callable[..., Server]) -> None:
+def test_kill_9_of_the_server_between_answers(visit: Visit, new_server: Callable[..., Server]) -> None:
     server = new_server("--practice", "0", "--retest", "0", cases=4)
     rater = visit(server).begin()
     rater.press("1").saved().loaded(8)
@@ -202,7 +202,7 @@ def test_R1_kill_9_of_the_server_between_answers(visit: Visit, new_server: Calla
     assert rater.stored(4) == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_R7_server_that_cannot_write_says_so_and_the_answer_is_kept(
+def test_server_that_cannot_write_says_so_and_the_answer_is_kept(
     visit: Visit, new_server: Callable[..., Server]
 ) -> None:
     server = new_server("--practice", "0", cases=4)

@@ -58,7 +58,7 @@ def test_every_button_shows_its_key_and_has_a_name(visit: Visit, scoring: Server
     assert rater.page.locator("#instruction").evaluate("element => element === document.activeElement")
 
 
-def test_S8_instruction_and_name_are_text(visit: Visit, scoring: Server) -> None:
+def test_instruction_and_name_are_text(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring)
     rater.name = "<b id=evil>Eve</b>"
     rater.begin()
@@ -68,7 +68,7 @@ def test_S8_instruction_and_name_are_text(visit: Visit, scoring: Server) -> None
     assert rater.page.inner_text("#who") == rater.name
 
 
-def test_R9_page_holds_nothing_of_the_editor(visit: Visit, scoring: Server) -> None:
+def test_page_holds_nothing_of_the_editor(visit: Visit, scoring: Server) -> None:
     rater = visit(scoring).begin()
     html = rater.page.content()
     assert "/picture/" in html
@@ -265,7 +265,7 @@ def test_further_source_pictures_are_shown(visit: Visit, new_server: Callable[..
     assert rater.stored(1) == [5.0]
 
 
-def test_D7_long_instruction_scrolls_and_says_that_it_goes_on(visit: Visit, new_server: Callable[..., Server]) -> None:
+def test_long_instruction_scrolls_and_says_that_it_goes_on(visit: Visit, new_server: Callable[..., Server]) -> None:
     words = "keep {} as it is, " * 400 + "and make it red"
     rater = visit(new_server("--practice", "0", cases=1, instruction=words.replace("{}", "all"))).begin()
     heading = rater.page.locator("#instruction.more")

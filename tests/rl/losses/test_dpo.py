@@ -37,7 +37,7 @@ def change(pair, side):
 
 @settings(max_examples=60, deadline=None)
 @given(BETAS)
-def test_identity_7_at_the_reference_the_loss_is_log_2(pair, beta):
+def test_at_the_reference_the_loss_is_log_2(pair, beta):
     result = dpo_loss(**at_reference(pair), beta=beta)
     torch.testing.assert_close(result.loss, torch.full((3,), math.log(2), dtype=torch.float64), **TOLERANCE)
     assert (result.margin == 0).all()

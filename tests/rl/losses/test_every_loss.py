@@ -73,7 +73,7 @@ def test_it_is_one_finite_number_a_sample(loss, data, weights):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_identity_10_T6_small_batches_accumulated_equal_one_large_batch(loss, data, weights, size):
+def test_T6_small_batches_accumulated_equal_one_large_batch(loss, data, weights, size):
     whole = loss(weights, data).sum() / BATCH
     whole.backward()
     expected, weights.grad, total = weights.grad, None, 0.0

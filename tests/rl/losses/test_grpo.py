@@ -36,7 +36,7 @@ def test_the_clip_takes_the_gradient_only_from_what_already_went_far_enough(shif
 
 @pytest.mark.parametrize("kind", list(STOCHASTIC))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_identity_4_unchanged_weights_give_a_ratio_of_exactly_1(kind, dtype):
+def test_unchanged_weights_give_a_ratio_of_exactly_1(kind, dtype):
     generator = torch.Generator().manual_seed(0)
     x, v, z = (torch.randn(3, 5, 4, dtype=dtype, generator=generator) for _ in range(3))
     old = sde_step(x, v, 0.9, 0.7, 0.8, kind=kind, z=z)
@@ -57,7 +57,7 @@ def test_it_is_the_published_formula_with_its_gradient(shift, advantage, clip):
 
 
 @pytest.mark.parametrize("clip", [1e-4, 1e-5])
-def test_T10_float32_holds_the_clip_range_where_bf16_does_not(clip):
+def test_float32_holds_the_clip_range_where_bf16_does_not(clip):
     assert torch.tensor(1 + clip).bfloat16() == 1
     log_prob = torch.tensor([2 * clip, 0.5 * clip], requires_grad=True)
     result = grpo_loss(log_prob, torch.zeros(2), torch.ones(2), clip=clip)
@@ -66,7 +66,7 @@ def test_T10_float32_holds_the_clip_range_where_bf16_does_not(clip):
     assert log_prob.grad.tolist() == pytest.approx([0.0, -1.0], abs=2 * clip)
 
 
-def test_T10_half_precision_is_refused_because_its_rounding_is_larger_than_the_clip_range():
+def test_half_precision_is_refused_because_its_rounding_is_larger_than_the_clip_range():
     log_prob = torch.tensor([-1.2345])
     assert (log_prob - log_prob.bfloat16()).abs() > 1e-4
     with pytest.raises(AssertionError, match="float32"):

@@ -53,7 +53,7 @@ def test_it_is_the_published_formula(batch, r, t, beta):
 
 @settings(max_examples=60, deadline=None)
 @given(UNIT, UNIT, LEVELS, BETAS)
-def test_identity_6_at_the_old_policy_the_loss_does_not_depend_on_r(batch, r, other, t, beta):
+def test_at_the_old_policy_the_loss_does_not_depend_on_r(batch, r, other, t, beta):
     at_old = batch | {"v": batch["v_old"]}
     losses = [nft_loss(**at_old, t=levels(t), r=levels(value), beta=beta).loss for value in (r, other)]
     torch.testing.assert_close(losses[0], losses[1], **TOLERANCE)
@@ -61,7 +61,7 @@ def test_identity_6_at_the_old_policy_the_loss_does_not_depend_on_r(batch, r, ot
 
 @settings(max_examples=60, deadline=None)
 @given(UNIT, LEVELS, BETAS)
-def test_identity_6_its_gradient_at_the_old_policy(batch, r, t, beta):
+def test_its_gradient_at_the_old_policy(batch, r, t, beta):
     v = batch["v_old"].clone().requires_grad_()
     t, r = levels(t), levels(r)
     nft_loss(**batch | {"v": v}, t=t, r=r, beta=beta, advantage_clip=5.0).loss.sum().backward()
@@ -70,7 +70,7 @@ def test_identity_6_its_gradient_at_the_old_policy(batch, r, t, beta):
     torch.testing.assert_close(v.grad, factor[:, None, None] * (estimate - batch["x0"]), **TOLERANCE)
 
 
-def test_identity_6_no_gradient_at_r_one_half(batch):
+def test_no_gradient_at_r_one_half(batch):
     v = batch["v_old"].clone().requires_grad_()
     nft_loss(**batch | {"v": v}, t=levels(0.7), r=levels(0.5), beta=0.3).loss.sum().backward()
     assert v.grad.abs().max() < 1e-15

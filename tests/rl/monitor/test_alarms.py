@@ -1,4 +1,4 @@
-"""T13: an alarm when the reward rises while judges or pixels go the other way, and none when all is well."""
+"""An alarm when the reward rises while judges or pixels go the other way, and none when all is well."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def kinds(found):
     return [alarm.kind for alarm in found]
 
 
-def test_T13_the_oracle_falls_while_the_scorer_rises():
+def test_the_oracle_falls_while_the_scorer_rises():
     [alarm] = find_alarms(table(look(10, scorer=2.5, oracle=1.6)), [])
     assert (alarm.step, alarm.kind) == (10, "oracle")
     assert alarm.text == (
@@ -36,7 +36,7 @@ def test_T13_the_oracle_falls_while_the_scorer_rises():
     )
 
 
-def test_T13_the_oracle_falls_while_the_scorer_does_not():
+def test_the_oracle_falls_while_the_scorer_does_not():
     now = look(10, oracle=1.6)
     scorer = [value + 0.5 * (-1) ** (i // 2) + 0.02 for i, value in enumerate(now.scores["scorer"])]
     unclear = Look(10, now.scores | {"scorer": scorer}, now.pixels)
@@ -44,21 +44,21 @@ def test_T13_the_oracle_falls_while_the_scorer_does_not():
     assert alarm.text.startswith("the held-out scorer stands at +0.02 while the oracle fell by 0.40")
 
 
-def test_T13_a_judge_that_fell_from_its_own_best_while_the_scorer_rose_on():
+def test_a_judge_that_fell_from_its_own_best_while_the_scorer_rose_on():
     looks = (look(10, scorer=2.5, oracle=2.6), look(20, scorer=2.9, oracle=2.3))
     [alarm] = find_alarms(table(*looks), [])
     assert "the oracle fell by 0.30 (0.30 to 0.30) since iteration 10" in alarm.text
     assert not find_alarms(table(looks[0], look(20, scorer=2.4, oracle=2.3)), []), "the scorer fell with it"
 
 
-def test_T13_a_second_judge_and_pixels_that_drift_are_named_each():
+def test_a_second_judge_and_pixels_that_drift_are_named_each():
     found = find_alarms(table(look(5, scorer=2.4, saturation=0.36, second=1.5), second=2.0), [])
     assert kinds(found) == ["second", "saturation"]
     assert "the second judge fell" in found[0].text
     assert "saturation rose by 20%, away from the sources" in found[1].text
 
 
-def test_T13_the_held_out_scorer_falls_while_the_reward_rises():
+def test_the_held_out_scorer_falls_while_the_reward_rises():
     rewards = list(np.linspace(0.3, 0.8, 20))
     assert kinds(find_alarms(table(look(20, scorer=1.7)), rewards)) == ["scorer"]
     assert not find_alarms(table(look(20, scorer=1.7)), rewards[:6]), "too few iterations to speak of a course"
@@ -74,11 +74,11 @@ def test_T13_the_held_out_scorer_falls_while_the_reward_rises():
         {"scorer": 2.6, "oracle": 2.4, "saturation": 0.32},
     ],
 )
-def test_T13_no_alarm_when_all_rise_or_all_fall_or_little_changes(good):
+def test_no_alarm_when_all_rise_or_all_fall_or_little_changes(good):
     assert not find_alarms(table(look(10, **good)), [])
 
 
-def test_T13_a_move_toward_the_sources_is_no_alarm():
+def test_a_move_toward_the_sources_is_no_alarm():
     assert not find_alarms(table(look(10, scorer=2.5, oracle=2.5, saturation=0.31), saturation=0.2), [])
 
 

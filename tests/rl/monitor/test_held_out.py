@@ -148,7 +148,7 @@ def test_other_held_out_cases_in_the_same_folder_are_refused(start, held_out):
         start(evaluate={"every": 1}, held=held_out[:3])
 
 
-def test_T3_an_unscorable_held_out_edit_is_left_out_and_counted(start, held_out):
+def test_an_unscorable_held_out_edit_is_left_out_and_counted(start, held_out):
     class Silent(RednessScorer):
         def score(self, cases, images, edit_ids=None):
             if not edit_ids[0].startswith("held-out"):
@@ -161,7 +161,7 @@ def test_T3_an_unscorable_held_out_edit_is_left_out_and_counted(start, held_out)
     assert record["held_out_scorer_gain"] is not None
 
 
-def test_T13_a_run_stops_when_the_second_judge_sees_no_better_and_exports_the_best(start, held_out, caplog):
+def test_a_run_stops_when_the_second_judge_sees_no_better_and_exports_the_best(start, held_out, caplog):
     """Redness is learnt, the second judge loves blue: the first look is the best one."""
     with caplog.at_level(logging.WARNING):
         result = start(

@@ -41,7 +41,7 @@ def test_numbers_are_written_and_a_resumed_run_replaces_what_came_after_its_chec
     assert scalars(tmp_path / "tensorboard") == [(1, 0.25), (2, 0.5), (3, 2.0)]
 
 
-def test_O3_a_folder_that_cannot_be_written_warns_once_and_gets_all_data_when_it_can(tmp_path, caplog, monkeypatch):
+def test_a_folder_that_cannot_be_written_warns_once_and_gets_all_data_when_it_can(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(trackers, "RETRY_SECONDS", (0.2,))
     blocker = tmp_path / "tensorboard"
     blocker.write_text("a file where the folder should be: opening below it fails for root, too")
@@ -59,7 +59,7 @@ def test_O3_a_folder_that_cannot_be_written_warns_once_and_gets_all_data_when_it
     assert scalars(tmp_path / "tensorboard") == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
-def test_O3_a_whole_run_with_a_folder_that_cannot_be_written(make_recipe, tiny_editor, training_cases, caplog):
+def test_a_whole_run_with_a_folder_that_cannot_be_written(make_recipe, tiny_editor, training_cases, caplog):
     recipe = make_recipe(log={"tensorboard": True})
 
     class Blocks(RednessScorer):
@@ -89,7 +89,7 @@ class OverTheWire:
         self.connection.close()
 
 
-def test_O3_a_server_that_never_answers_neither_slows_nor_holds_the_run(caplog, monkeypatch):
+def test_a_server_that_never_answers_neither_slows_nor_holds_the_run(caplog, monkeypatch):
     monkeypatch.setattr(trackers, "CLOSE_SECONDS", 0.5)
     with closing(socket.create_server(("127.0.0.1", 0))) as server, caplog.at_level(logging.WARNING):
         tracker = Tracker({"hangs": lambda _step: OverTheWire(server.getsockname()[1])})
@@ -104,7 +104,7 @@ def test_O3_a_server_that_never_answers_neither_slows_nor_holds_the_run(caplog, 
     assert "hangs lacks 1000 records; metrics.jsonl has all" in caplog.text
 
 
-def test_O3_a_server_that_goes_down_and_comes_back_gets_every_record_once(monkeypatch, caplog):
+def test_a_server_that_goes_down_and_comes_back_gets_every_record_once(monkeypatch, caplog):
     monkeypatch.setattr(trackers, "RETRY_SECONDS", (0.1,))
     got, lines = [], threading.Event()
     server = socket.create_server(("127.0.0.1", 0))
@@ -138,7 +138,7 @@ def test_O3_a_server_that_goes_down_and_comes_back_gets_every_record_once(monkey
 
 
 @pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed here")
-def test_O3_a_tracker_that_is_not_installed_is_one_warning(tmp_path, caplog):
+def test_a_tracker_that_is_not_installed_is_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         tracker = open_tracker(LogSection(tensorboard=False, trackers=("wandb",)), tmp_path, 0)
         for step in range(5):

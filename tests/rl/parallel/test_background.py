@@ -27,7 +27,7 @@ def test_jobs_are_done_in_order_and_errors_come_back():
     worker.close()
 
 
-def test_X6_close_drops_what_has_not_begun_and_leaves_what_does_not_end(caplog):
+def test_close_drops_what_has_not_begun_and_leaves_what_does_not_end(caplog):
     worker, released = Worker("judge"), threading.Event()
     stuck, queued = worker.submit(released.wait, 60), worker.submit(sum, [1, 2])
     while not stuck.running():
@@ -43,7 +43,7 @@ def test_X6_close_drops_what_has_not_begun_and_leaves_what_does_not_end(caplog):
     assert queued.cancelled()
 
 
-def test_X6_a_job_that_never_ends_does_not_keep_the_process():
+def test_a_job_that_never_ends_does_not_keep_the_process():
     code = (
         "import time; from hpedit.rl.parallel.background import Worker\n"
         "worker = Worker('judge'); worker.submit(time.sleep, 1000); worker.close(0.1); print('end')"
@@ -52,7 +52,7 @@ def test_X6_a_job_that_never_ends_does_not_keep_the_process():
     assert done.stdout == "end\n"
 
 
-def test_K8_waiting_for_a_job_ends_when_the_run_is_to_stop():
+def test_waiting_for_a_job_ends_when_the_run_is_to_stop():
     worker, released = Worker("judge"), threading.Event()
     with stopping.listening():
         stopping.ask(15)

@@ -56,7 +56,7 @@ def assert_same(found, expected):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_T7_two_processes_are_one_for_the_same_global_batch(outcome, tmp_path, algorithm):
+def test_two_processes_are_one_for_the_same_global_batch(outcome, tmp_path, algorithm):
     changes = {"train": {"algorithm": algorithm, **ALGORITHMS[algorithm]}}
     if algorithm == "offline_dpo":
         changes["dpo"] = {"pairs": str(several.write_pairs(tmp_path))}
@@ -65,7 +65,7 @@ def test_T7_two_processes_are_one_for_the_same_global_batch(outcome, tmp_path, a
 
 
 @pytest.mark.slow
-def test_T7_two_processes_look_at_held_out_cases_and_record_groups_as_one_does(outcome, tmp_path):
+def test_two_processes_look_at_held_out_cases_and_record_groups_as_one_does(outcome, tmp_path):
     held_out = [Case(f"held-{i}", "color", "make it red", (picture(seed=900 + i),), f"away-{i}") for i in range(3)]
     write_cases(tmp_path / "held.parquet", held_out)
     changes = {
@@ -86,7 +86,7 @@ def test_T7_two_processes_look_at_held_out_cases_and_record_groups_as_one_does(o
 
 
 @pytest.mark.slow
-def test_T7_fsdp2_is_replicated_though_the_processes_do_unequal_work(outcome):
+def test_fsdp2_is_replicated_though_the_processes_do_unequal_work(outcome):
     """Three groups for two processes; one trains while the other samples; only rank 0 draws grids."""
     changes = {
         "train": {"algorithm": "flow_grpo", "kl": 0.1, "advantage_std": "group", "inner_updates": 2, "micro_batch": 4},
@@ -99,7 +99,7 @@ def test_T7_fsdp2_is_replicated_though_the_processes_do_unequal_work(outcome):
 
 
 @pytest.mark.slow
-def test_K6_two_processes_that_were_killed_end_like_two_that_were_not(start_several, make_recipe, tmp_path):
+def test_two_processes_that_were_killed_end_like_two_that_were_not(start_several, make_recipe, tmp_path):
     def of(name):
         return make_recipe(tmp_path / name, train={"iterations": 3, "algorithm": "nft"}, scale={"shard": "fsdp2"})
 

@@ -32,7 +32,7 @@ def errors(tmp_path, rank):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_X1_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, recipe, tmp_path, rank):
+def test_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, recipe, tmp_path, rank):
     ran = start_several(recipe, faults={("score", rank, 3): "raise"})
     codes = ran.codes(LIMIT)
     assert None not in codes
@@ -44,7 +44,7 @@ def test_X1_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, 
 
 
 @pytest.mark.slow
-def test_X2_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_path):
+def test_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_path):
     recipe = recipe.model_copy(update={"scale": ScaleSection(stall_timeout=8.0)})
     ran = start_several(recipe, faults={("score", 1, 3): "deadlock"})
     codes = ran.codes(LIMIT)
@@ -55,7 +55,7 @@ def test_X2_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_pa
 
 
 @pytest.mark.slow
-def test_X2_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_path):
+def test_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_path):
     ran = start_several(recipe, faults={("score", 1, 3): "freeze"}, silence=8.0)
     ran.processes[0].join(LIMIT)
     assert ran.processes[0].exitcode == 1
@@ -64,7 +64,7 @@ def test_X2_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_X5_a_rank_that_is_killed_is_reported_as_dead(start_several, recipe, tmp_path, rank):
+def test_a_rank_that_is_killed_is_reported_as_dead(start_several, recipe, tmp_path, rank):
     ran = start_several(recipe, faults={("score", rank, 3): "kill"})
     codes = ran.codes(LIMIT)
     assert codes[rank] == -signal.SIGKILL
@@ -75,7 +75,7 @@ def test_X5_a_rank_that_is_killed_is_reported_as_dead(start_several, recipe, tmp
 
 
 @pytest.mark.slow
-def test_K4_an_error_of_rank_0_alone_does_not_hang_the_others(start_several, recipe, tmp_path):
+def test_an_error_of_rank_0_alone_does_not_hang_the_others(start_several, recipe, tmp_path):
     with RunFolder.open(tmp_path / "run", "train", {}, {}):
         ran = start_several(recipe)
         codes = ran.codes(LIMIT)
@@ -84,7 +84,7 @@ def test_K4_an_error_of_rank_0_alone_does_not_hang_the_others(start_several, rec
 
 
 @pytest.mark.slow
-def test_K8_K7_a_signal_to_one_rank_stops_all_and_one_process_goes_on(start_several, recipe, tmp_path, caplog):
+def test_a_signal_to_one_rank_stops_all_and_one_process_goes_on(start_several, recipe, tmp_path, caplog):
     ran = start_several(recipe, faults={("score", 1, 3): "wait"})
     [pid] = ran.wait_here()
     os.kill(pid, signal.SIGTERM)
@@ -103,7 +103,7 @@ class Eight(Alone):
     size = 8
 
 
-def test_C8_shares_that_are_uneven_are_said_and_empty_ones_refused():
+def test_shares_that_are_uneven_are_said_and_empty_ones_refused():
     assert check_shares(Eight(), 16) == ""
     assert "8 or 16 would be even" in check_shares(Eight(), 12)
     with pytest.raises(HPEditError, match=r"8 processes, but rollout\.groups is 6") as caught:
@@ -153,7 +153,7 @@ def children(pid):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_X4_when_the_launcher_is_killed_its_children_go_too(tmp_path):
+def test_when_the_launcher_is_killed_its_children_go_too(tmp_path):
     asked = command(tmp_path, "torch.distributed.run", "--nproc_per_node", "2", "--standalone", iterations=100000)
     with (tmp_path / "stderr").open("w") as errors:
         launcher = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=errors, cwd=tmp_path)

@@ -61,7 +61,7 @@ def outcome(folder):
         ("save", 1, 1, signal.SIGTERM, 1),  # saving
     ],
 )
-def test_K8_the_first_signal_saves_at_a_safe_point_and_the_run_ends_as_if_it_had_not_come(
+def test_the_first_signal_saves_at_a_safe_point_and_the_run_ends_as_if_it_had_not_come(
     start_several, recipe, whole, tmp_path, where, count, every, signum, done
 ):
     # The old policy of NFT is swapped in while it samples: it must not stay so.
@@ -79,7 +79,7 @@ def test_K8_the_first_signal_saves_at_a_safe_point_and_the_run_ends_as_if_it_had
 
 
 @pytest.mark.slow
-def test_K8_a_second_signal_leaves_at_once(start_several, recipe):
+def test_a_second_signal_leaves_at_once(start_several, recipe):
     ran = start_several(recipe("run"), size=1, faults={("forward", 0, 3): "stall"})
     [pid] = ran.wait_here()
     os.kill(pid, signal.SIGINT)
@@ -93,7 +93,7 @@ def test_K8_a_second_signal_leaves_at_once(start_several, recipe):
 
 
 @pytest.mark.slow
-def test_K8_the_command_says_in_one_line_how_to_go_on(tmp_path):
+def test_the_command_says_in_one_line_how_to_go_on(tmp_path):
     recipe = several.recipe_file(tmp_path, iterations=100000)
     asked = [sys.executable, "-m", "hpedit", "train", str(recipe)]
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -106,7 +106,7 @@ def test_K8_the_command_says_in_one_line_how_to_go_on(tmp_path):
     assert err.splitlines()[-1] == f"stopped by SIGTERM after iteration {done} of 100000: the same command continues"
 
 
-def test_K8_what_is_committed_is_finished():
+def test_what_is_committed_is_finished():
     with stopping.listening():
         stopping.commit()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -122,7 +122,7 @@ def test_K8_what_is_committed_is_finished():
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_K8_an_ignored_signal_stays_ignored_and_a_thread_needs_no_handlers():
+def test_an_ignored_signal_stays_ignored_and_a_thread_needs_no_handlers():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with stopping.listening():

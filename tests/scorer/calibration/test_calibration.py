@@ -87,19 +87,19 @@ def test_a_missing_answer_is_expected_from_the_others_and_widens_the_deviation()
     assert (wider > std).mean() > 0.95
 
 
-def test_J1_an_edit_without_answers_is_unscorable_never_zero(fitted: Calibration) -> None:
+def test_an_edit_without_answers_is_unscorable_never_zero(fitted: Calibration) -> None:
     mean, std = fitted.predict(np.array([[np.nan, np.nan], [2.0, 0.5]]), ["task0", "task0"])
     assert np.isnan([mean[0], std[0]]).all()
     assert not np.isnan([mean[1], std[1]]).any()
 
 
-def test_J1_edits_without_answers_are_left_out_of_the_fit() -> None:
+def test_edits_without_answers_are_left_out_of_the_fit() -> None:
     world = make_world()
     world.features[::3] = np.nan
     assert world.fit().n == 160 - 54
 
 
-def test_J3_a_constant_judge_is_no_signal() -> None:
+def test_a_constant_judge_is_no_signal() -> None:
     world = make_world()
     world.features[:] = (5.0, 0.0)
     calibration = world.fit()
@@ -107,14 +107,14 @@ def test_J3_a_constant_judge_is_no_signal() -> None:
     assert calibration.reason == "the judge gives every edit the same answers"
 
 
-def test_J3_a_judge_without_answers_is_refused() -> None:
+def test_a_judge_without_answers_is_refused() -> None:
     world = make_world()
     world.features[:] = np.nan
     with pytest.raises(HPEditError, match="judge judge has readable answers for 0 of 160 rated edits"):
         world.fit()
 
 
-def test_J1_an_answer_that_is_known_for_one_photo_alone_does_not_break_the_fit() -> None:
+def test_an_answer_that_is_known_for_one_photo_alone_does_not_break_the_fit() -> None:
     world = make_world(tasks=1, each=60, bias=0)
     world.sources[:36] = ["one"] * 36
     world.features[36:, 1] = np.nan
@@ -123,7 +123,7 @@ def test_J1_an_answer_that_is_known_for_one_photo_alone_does_not_break_the_fit()
     assert calibration.parts[0].used == (0, 1)
 
 
-def test_J3_a_judge_that_answered_about_few_photos_is_refused_by_name() -> None:
+def test_a_judge_that_answered_about_few_photos_is_refused_by_name() -> None:
     world = make_world(tasks=1, each=60, bias=0)
     world.sources[:36] = ["one"] * 36
     other = world.features.copy()
@@ -132,7 +132,7 @@ def test_J3_a_judge_that_answered_about_few_photos_is_refused_by_name() -> None:
         fit_judges(judges_of(world, ("two", other)), world.tasks, world.ratings, world.sources)
 
 
-def test_J3_a_saturated_judge_is_no_signal() -> None:
+def test_a_saturated_judge_is_no_signal() -> None:
     world = make_world(bias=0)
     world.features[:] = (5.0, 0.0)
     world.features[[7, 100]] = (4.0, 0.3)
@@ -140,13 +140,13 @@ def test_J3_a_saturated_judge_is_no_signal() -> None:
 
 
 @pytest.mark.parametrize("skill", [0.0, -1.0], ids=["blind", "opposed"])
-def test_J3_a_judge_that_does_not_see_what_people_see_is_no_signal(skill: float) -> None:
+def test_a_judge_that_does_not_see_what_people_see_is_no_signal(skill: float) -> None:
     calibration = make_world(skill=skill, bias=0.3).fit()
     assert calibration.verdict == "no signal"
     assert calibration.reason
 
 
-def test_J3_knowing_the_tasks_averages_is_no_signal() -> None:
+def test_knowing_the_tasks_averages_is_no_signal() -> None:
     world = make_world(skill=0)
     level = np.repeat(np.arange(4), 40) * 1.2
     world.ratings = np.clip(world.ratings * 0.2 + level, 0, 5)
@@ -155,28 +155,28 @@ def test_J3_knowing_the_tasks_averages_is_no_signal() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, MIN_EDITS - 1])
-def test_J4_too_few_ratings_are_refused_with_the_number_needed(n: int) -> None:
+def test_too_few_ratings_are_refused_with_the_number_needed(n: int) -> None:
     world = make_world()
     with pytest.raises(HPEditError, match="too few to calibrate") as caught:
         fit_calibration(world.features[:n], NAMES, world.tasks[:n], world.ratings[:n], world.sources[:n])
     assert str(MIN_EDITS) in caught.value.hint
 
 
-def test_J4_many_edits_of_too_few_photos_are_refused() -> None:
+def test_many_edits_of_too_few_photos_are_refused() -> None:
     world = make_world()
     world.sources = [str(row % 4) for row in range(160)]
     with pytest.raises(HPEditError, match="of 4 photos are too few"):
         world.fit()
 
 
-def test_J4_ratings_that_are_all_equal_are_refused() -> None:
+def test_ratings_that_are_all_equal_are_refused() -> None:
     world = make_world()
     world.ratings[:] = 3.0
     with pytest.raises(HPEditError, match="all 160 edits are rated 3"):
         world.fit()
 
 
-def test_J4_contradictory_ratings_are_no_signal() -> None:
+def test_contradictory_ratings_are_no_signal() -> None:
     world = make_world(bias=0)
     world.features = world.features.repeat(2, axis=0)
     world.tasks, world.sources = [t for t in world.tasks for _ in "12"], [s for s in world.sources for _ in "12"]
@@ -184,7 +184,7 @@ def test_J4_contradictory_ratings_are_no_signal() -> None:
     assert world.fit().verdict == "no signal"
 
 
-def test_J4_separable_ratings_give_finite_coefficients() -> None:
+def test_separable_ratings_give_finite_coefficients() -> None:
     world = make_world(tasks=1, each=60, bias=0)
     world.ratings = np.where(world.features[:, 0] > 2.5, 5.0, 0.0)
     calibration = world.fit()
@@ -196,14 +196,14 @@ def test_J4_separable_ratings_give_finite_coefficients() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, -0.5, 5.5])
-def test_J4_a_mean_rating_off_the_scale_is_refused(bad: float) -> None:
+def test_a_mean_rating_off_the_scale_is_refused(bad: float) -> None:
     world = make_world()
     world.ratings[3] = bad
     with pytest.raises(HPEditError, match="not in 0 to 5"):
         world.fit()
 
 
-def test_J5_all_edits_of_a_photo_are_on_one_side_of_every_split() -> None:
+def test_all_edits_of_a_photo_are_on_one_side_of_every_split() -> None:
     world = make_world()
     tested: list[int] = []
     for train, test in folds(world.sources, np.arange(160)):
@@ -212,7 +212,7 @@ def test_J5_all_edits_of_a_photo_are_on_one_side_of_every_split() -> None:
     assert sorted(tested) == list(range(160))
 
 
-def test_J5_photos_of_the_fit_are_recognised_without_their_names(fitted: Calibration) -> None:
+def test_photos_of_the_fit_are_recognised_without_their_names(fitted: Calibration) -> None:
     assert seen_edits(fitted, make_world(tasks=8, each=50).sources).all()
     assert seen_edits(fitted, ["new", "0-1"]).tolist() == [False, True]
     assert "0-1" not in fitted.sources
@@ -230,7 +230,7 @@ def test_equal_inputs_give_equal_bytes_and_json_brings_back_the_same_predictions
     )
 
 
-def test_J6_a_changed_calibration_is_refused(fitted: Calibration) -> None:
+def test_a_changed_calibration_is_refused(fitted: Calibration) -> None:
     data = fitted.to_json()
     data["noise"][0] += 0.1
     with pytest.raises(HPEditError, match="changed after it was fitted"):
@@ -238,13 +238,13 @@ def test_J6_a_changed_calibration_is_refused(fitted: Calibration) -> None:
 
 
 @pytest.mark.parametrize("damage", [{"format": 1}, {"parts": [{}]}, {"noise": None}, {"pearson": 3}, {"blend": {}}])
-def test_K3_what_is_not_a_calibration_is_refused(fitted: Calibration, damage: dict[str, object]) -> None:
+def test_what_is_not_a_calibration_is_refused(fitted: Calibration, damage: dict[str, object]) -> None:
     with pytest.raises(HPEditError, match="calibration"):
         Calibration.from_json({**fitted.to_json(), **damage})
 
 
 @pytest.mark.parametrize("content", [[], "calibration", None])
-def test_K3_json_that_is_no_object_is_no_calibration(content: Any) -> None:
+def test_json_that_is_no_object_is_no_calibration(content: Any) -> None:
     with pytest.raises(HPEditError, match="not a calibration"):
         Calibration.from_json(content)
 
@@ -327,7 +327,7 @@ def judges_of(world: World, *others: tuple[str, FloatArray]) -> list[JudgeAnswer
     return [JudgeAnswers(name, NAMES, values) for name, values in own]
 
 
-def test_J3_of_several_judges_one_without_signal_is_named_and_gets_no_weight() -> None:
+def test_of_several_judges_one_without_signal_is_named_and_gets_no_weight() -> None:
     world, rng = make_world(tasks=2, each=50), np.random.default_rng(3)
     blind = np.column_stack([rng.uniform(0, 5, 100), rng.uniform(0, 1, 100)])
     calibration = fit_judges(judges_of(world, ("blind", blind)), world.tasks, world.ratings, world.sources)
@@ -341,7 +341,7 @@ def test_J3_of_several_judges_one_without_signal_is_named_and_gets_no_weight() -
     assert np.isnan(calibration.predict(unanswered, ["task0"])[0]).all()
 
 
-def test_J1_an_edit_that_one_of_two_judges_could_not_answer_is_scored_from_the_other() -> None:
+def test_an_edit_that_one_of_two_judges_could_not_answer_is_scored_from_the_other() -> None:
     world, other = make_world(tasks=2, each=60, bias=0), make_world(tasks=2, each=60, bias=0)
     noise = np.random.default_rng(4).normal(0, 0.5, 120)
     other.features[:, 0] = np.clip(world.ratings + noise, 0, 5)
@@ -361,7 +361,7 @@ def test_judges_of_one_name_are_refused() -> None:
         fit_judges(judges_of(world, ("one", world.features)), world.tasks, world.ratings, world.sources)
 
 
-def test_J4_single_raters_whole_scores_are_enough() -> None:
+def test_single_raters_whole_scores_are_enough() -> None:
     world = make_world(tasks=2, each=40)
     world.ratings = np.round(world.ratings)
     assert world.fit().verdict == "ok"

@@ -38,7 +38,7 @@ def test_of_judges_that_all_have_no_signal_one_stands_alone() -> None:
     assert blend.judges == (1,)
 
 
-def test_J1_an_edit_that_one_judge_could_not_answer_is_scored_from_the_others() -> None:
+def test_an_edit_that_one_judge_could_not_answer_is_scored_from_the_others() -> None:
     scores = np.column_stack([ONE, TWO])
     holed = scores.copy()
     holed[:100, 0] = np.nan

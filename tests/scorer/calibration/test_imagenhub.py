@@ -73,7 +73,7 @@ def test_gemini_beside_gpt4o_is_not_worse_than_gpt4o_alone(table: Table, pooled:
     assert both[1] > alone[1] - 0.01
 
 
-def test_J3_llava_gets_no_weight_beside_others(table: Table, pooled: Pooled) -> None:
+def test_llava_gets_no_weight_beside_others(table: Table, pooled: Pooled) -> None:
     scores, counted = pooled[0, 1, 2]
     assert all(2 not in own for own in counted)
     assert agreement(table, scores)[0] > agreement(table, pooled[0,][0])[0] - 0.002

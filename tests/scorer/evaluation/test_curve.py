@@ -70,7 +70,7 @@ class Recorder:
         return self.first
 
 
-def test_J5_no_held_out_photo_is_fitted_on_and_choices_are_nested_and_spread_over_photos() -> None:
+def test_no_held_out_photo_is_fitted_on_and_choices_are_nested_and_spread_over_photos() -> None:
     recorder = Recorder()
     grow((15, 30), draws=2, fit=recorder, share=0.25)
     held = split_photos(SOURCES, 0.25, 0)
@@ -141,7 +141,7 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str
         grow(**changes)
 
 
-def test_R12_one_photo_cannot_be_split() -> None:
+def test_one_photo_cannot_be_split() -> None:
     with pytest.raises(HPEditError, match="at least two"):
         learning_curve(FEATURES[:4], NAMES, TASKS[:4], TARGET[:4], SOURCES[:4])
 

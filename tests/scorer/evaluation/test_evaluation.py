@@ -97,7 +97,7 @@ def test_an_error_in_another_unit_is_not_given() -> None:
     ],
     ids=["one source", "constant scores", "no scores", "all ties", "one rater", "no pairs", "no overlap"],
 )
-def test_R12_what_cannot_be_measured_is_null_and_the_report_stands(changes: dict[str, Any]) -> None:
+def test_what_cannot_be_measured_is_null_and_the_report_stands(changes: dict[str, Any]) -> None:
     whole = report(deviation=np.full(60, 0.5), **changes)
     text = json.dumps(whole, allow_nan=False)
     assert "pearson" in text
@@ -109,7 +109,7 @@ def test_R12_what_cannot_be_measured_is_null_and_the_report_stands(changes: dict
 
 
 @pytest.mark.slow
-def test_Z2_a_hundred_thousand_ratings_take_seconds_and_little_memory() -> None:
+def test_a_hundred_thousand_ratings_take_seconds_and_little_memory() -> None:
     rng, n = np.random.default_rng(0), 20_000
     truth = rng.uniform(0, 5, n)
     ratings = np.full((n, 100), math.nan)
@@ -125,7 +125,7 @@ def test_Z2_a_hundred_thousand_ratings_take_seconds_and_little_memory() -> None:
     assert whole["pearson"]["ci95"][1] - whole["pearson"]["ci95"][0] < 0.01
 
 
-def test_J1_unscorable_and_unrated_edits_are_left_out_of_all_comparisons_and_counted() -> None:
+def test_unscorable_and_unrated_edits_are_left_out_of_all_comparisons_and_counted() -> None:
     scores, raw, ratings = SCORES.copy(), RAW.copy(), RATINGS.copy()
     scores[:4], raw[2:6], ratings[5:8] = math.nan, math.nan, math.nan
     whole = report(prediction=scores, raw=raw, ratings=ratings)
@@ -146,7 +146,7 @@ def test_an_ok_is_taken_back_by_edits_that_clearly_speak_against_it() -> None:
 
 
 @pytest.mark.parametrize("ratings", [np.full((60, 3), math.nan), np.full((60, 3), 2.0), RATINGS[:, :1]])
-def test_J4_ratings_that_say_little_give_null_not_a_crash(ratings: Any) -> None:
+def test_ratings_that_say_little_give_null_not_a_crash(ratings: Any) -> None:
     whole = report(ratings=ratings)
     assert whole["human"]["pearson"]["value"] is None
     json.dumps(whole, allow_nan=False)

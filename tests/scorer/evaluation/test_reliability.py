@@ -76,7 +76,7 @@ def test_a_compressed_scale_shows_in_slope_and_bias() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
-def test_R12_few_edits_make_few_bins_and_no_crash(n: int) -> None:
+def test_few_edits_make_few_bins_and_no_crash(n: int) -> None:
     draws = Draws.of(["a"] * n)
     found = reliability(SCORE[:n], TARGET[:n], draws)
     assert len(found["bins"]) == min(n, 1)
@@ -86,7 +86,7 @@ def test_R12_few_edits_make_few_bins_and_no_crash(n: int) -> None:
     json.dumps([found, deviation], allow_nan=False)
 
 
-def test_J3_a_constant_score_is_one_bin_without_a_slope() -> None:
+def test_a_constant_score_is_one_bin_without_a_slope() -> None:
     found = reliability(np.full(N, 2.0), TARGET, DRAWS)
     assert len(found["bins"]) == 1
     assert found["slope"]["value"] is None

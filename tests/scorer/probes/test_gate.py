@@ -39,7 +39,7 @@ def test_a_scorer_that_failed_can_be_forced_and_it_is_said(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_J6_a_probe_of_another_fingerprint_does_not_count(tmp_path: Path, capsys, passed: bool) -> None:
+def test_a_probe_of_another_fingerprint_does_not_count(tmp_path: Path, capsys, passed: bool) -> None:
     leave(tmp_path, passed=passed, scorer="before")
     admit_reward(tmp_path, "now", force=False)
     assert "was changed after it was probed" in capsys.readouterr().err
@@ -54,7 +54,7 @@ def test_a_scorer_that_was_not_probed_is_let_pass_with_one_line(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"passed": true}'], ids=["empty", "a list", "no scorer"])
-def test_K3_a_damaged_probe_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_probe_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / PROBE).write_text(content)
     with pytest.raises(HPEditError, match=r"probe\.json"):
         admit_reward(tmp_path, "now", force=False)

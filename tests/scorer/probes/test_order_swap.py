@@ -59,7 +59,7 @@ def pairs(sources: Sequence[str], lights: Sequence[int]) -> tuple[list[Case], li
 TWO_EACH = pairs(["a", "a", "b", "b", "c", "c"], [10, 200, 30, 90, 250, 40])
 
 
-def test_J2_a_judge_that_looks_at_the_edit_flips_nothing() -> None:
+def test_a_judge_that_looks_at_the_edit_flips_nothing() -> None:
     found = order_swap_report(LookingJudge(lambda question: light(edit_of(question))), *TWO_EACH)
     assert found["defined"]
     assert (found["pairs"], found["pairs_of"], found["edits"]) == (3, "one source", 6)
@@ -68,7 +68,7 @@ def test_J2_a_judge_that_looks_at_the_edit_flips_nothing() -> None:
     assert found["within"] is True
 
 
-def test_J2_a_judge_that_looks_at_a_place_flips_and_is_out_of_bounds() -> None:
+def test_a_judge_that_looks_at_a_place_flips_and_is_out_of_bounds() -> None:
     reversed_when_swapped = LookingJudge(
         lambda q: light(edit_of(q)) if q.images[1].width == 4 else 5 - light(edit_of(q))
     )
@@ -79,20 +79,20 @@ def test_J2_a_judge_that_looks_at_a_place_flips_and_is_out_of_bounds() -> None:
     assert order_swap_report(reversed_when_swapped, *TWO_EACH, max_flip=1.0)["within"] is True
 
 
-def test_J2_a_tie_in_the_other_order_is_half_a_flip_and_a_tie_in_the_first_is_no_pair() -> None:
+def test_a_tie_in_the_other_order_is_half_a_flip_and_a_tie_in_the_first_is_no_pair() -> None:
     found = order_swap_report(LookingJudge(lambda q: light(q.images[1]) if q.images[1].width == 4 else 2.0), *TWO_EACH)
     assert found["flip_rate"]["value"] == pytest.approx(0.5)
     constant = order_swap_report(LookingJudge(lambda _: 2.0), *TWO_EACH)
     assert (constant["pairs"], constant["flip_rate"]["value"], constant["within"]) == (0, None, None)
 
 
-def test_J2_where_each_source_has_one_edit_all_are_compared() -> None:
+def test_where_each_source_has_one_edit_all_are_compared() -> None:
     found = order_swap_report(LookingJudge(lambda q: light(edit_of(q))), *pairs("abcd", [10, 50, 120, 200]))
     assert (found["pairs"], found["pairs_of"]) == (6, "all edits")
     assert found["flip_rate"]["value"] == 0
 
 
-def test_J1_edits_unreadable_in_either_order_are_left_out_and_counted() -> None:
+def test_edits_unreadable_in_either_order_are_left_out_and_counted() -> None:
     def look(question: Question) -> float | None:
         dark = light(edit_of(question)) < 0.5
         return None if dark and question.images[0].width == 4 else light(edit_of(question))
@@ -101,7 +101,7 @@ def test_J1_edits_unreadable_in_either_order_are_left_out_and_counted() -> None:
     assert (found["edits"], found["unreadable"], found["pairs"]) == (5, 1, 2)
 
 
-def test_J2_is_not_defined_without_a_judge() -> None:
+def test_is_not_defined_without_a_judge() -> None:
     found = order_swap_report(None, *TWO_EACH)
     assert found["defined"] is False
     assert "no judge" in found["reason"]

@@ -37,7 +37,7 @@ def share(result, kind):
     return result["kinds"][kind]["share"]["value"]
 
 
-def test_J8_an_honest_scorer_puts_every_degenerate_version_below(subjects) -> None:
+def test_an_honest_scorer_puts_every_degenerate_version_below(subjects) -> None:
     result = probed(subjects)
     assert result["passed"], result["reasons"]
     assert result["edits"] == len(subjects) >= 16
@@ -69,7 +69,7 @@ def test_a_tie_is_not_below(subjects) -> None:
     assert blind["kinds"]["copy"]["drop"]["value"] == 0
 
 
-def test_J8_a_scorer_that_loves_colour_is_caught_at_over_saturation(subjects) -> None:
+def test_a_scorer_that_loves_colour_is_caught_at_over_saturation(subjects) -> None:
     result = probed(subjects, loves_colour)
     assert "saturation" in result["failed"]
     assert share(result, "saturation") > 0.5
@@ -77,7 +77,7 @@ def test_J8_a_scorer_that_loves_colour_is_caught_at_over_saturation(subjects) ->
     assert any("over-saturated" in reason for reason in result["reasons"])
 
 
-def test_D7_a_scorer_that_reads_the_digit_in_the_instruction_is_caught_at_the_injections(subjects) -> None:
+def test_a_scorer_that_reads_the_digit_in_the_instruction_is_caught_at_the_injections(subjects) -> None:
     result = probed(subjects, reads_the_instruction)
     assert set(result["failed"]) == {"says_5", "braces", "chat_marks"}
     assert result["kinds"]["says_5"]["rise"]["value"] > 2
@@ -99,7 +99,7 @@ def test_a_text_in_the_picture_is_held_against_a_text_that_asks_for_nothing(subj
     assert all(row.plain is not None and abs(row.rise) < 0.3 for row in rows)
 
 
-def test_J1_an_unscorable_version_counts_as_below_and_is_counted(subjects) -> None:
+def test_an_unscorable_version_counts_as_below_and_is_counted(subjects) -> None:
     result = probed(subjects, lambda _case, image, truth: None if np.ptp(np.asarray(image)) == 0 else truth)
     assert result["kinds"]["black"]["unscorable"] == len(subjects)
     assert share(result, "black") == 0
@@ -107,14 +107,14 @@ def test_J1_an_unscorable_version_counts_as_below_and_is_counted(subjects) -> No
     assert result["passed"]
 
 
-def test_J1_unscorable_honest_edits_are_left_out_and_counted(subjects) -> None:
+def test_unscorable_honest_edits_are_left_out_and_counted(subjects) -> None:
     mute = {id(subject.edit.image) for subject in subjects[:5]}
     result = probed(subjects, lambda _case, image, truth: None if id(image) in mute else truth)
     assert (result["edits"], result["unscorable"]) == (len(subjects) - 5, 5)
     assert result["kinds"]["copy"]["n"] == len(subjects) - 5
 
 
-def test_J1_a_scorer_that_answers_nothing_does_not_pass(subjects) -> None:
+def test_a_scorer_that_answers_nothing_does_not_pass(subjects) -> None:
     result = probed(subjects, lambda *_: None)
     assert not result["passed"]
     assert "unscorable" in result["reasons"][0]
@@ -217,7 +217,7 @@ def test_a_rise_is_undefined_where_a_score_is_missing() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, does_not_look, loves_colour], ids=["honest", "blind", "colour"])
-def test_C13_the_tables_fit_80_columns(subjects, answer) -> None:
+def test_the_tables_fit_80_columns(subjects, answer) -> None:
     report, _ = probe(OracleScorer(answer), subjects[:12])
     report |= {"rated_by": "nobody", "order_swap": {"defined": False, "reason": "there is no judge"}}
     text = list(lines(report))

@@ -93,7 +93,7 @@ def test_a_folder_without_a_judge_cannot_be_probed(files, tmp_path) -> None:
         CliRunner().invoke(command, ["probe", *asked], catch_exceptions=False)
 
 
-def test_J8_the_shipped_judge_is_not_pleased_by_degenerate_edits(found) -> None:
+def test_the_shipped_judge_is_not_pleased_by_degenerate_edits(found) -> None:
     assert found["passed"], found["reasons"]
     assert share(found, "copy", "static", "other_edit") <= 0.02
 
@@ -104,18 +104,18 @@ def test_black_image_does_not_score_as_a_real_edit(found) -> None:
     assert found["kinds"]["black"]["drop"]["value"] > 2
 
 
-def test_D7_words_in_the_instruction_do_not_raise_the_shipped_judges_score(found) -> None:
+def test_words_in_the_instruction_do_not_raise_the_shipped_judges_score(found) -> None:
     kinds = ("says_5", "says_10", "braces", "chat_marks")
     assert share(found, *kinds) <= 0.05
     assert max(found["kinds"][kind]["rise"]["value"] for kind in kinds) < 0.1
 
 
-def test_J2_the_order_of_the_pictures_hardly_moves_the_shipped_judge(found) -> None:
+def test_the_order_of_the_pictures_hardly_moves_the_shipped_judge(found) -> None:
     assert found["order_swap"]["within"]
     assert found["order_swap"]["difference"]["value"] < 0.5
 
 
-def test_J2_flips_are_measured_on_the_shipped_judge(found) -> None:
+def test_flips_are_measured_on_the_shipped_judge(found) -> None:
     swap = found["order_swap"]
     assert swap["defined"]
     assert swap["pairs"] > 20

@@ -11,20 +11,20 @@ from hpedit.scorer.tables.judges import RUBRICS, find_rubric, parse_answer
 
 
 @pytest.mark.parametrize("text", ["ten", "n/a", "nan", "inf", "8/10", "1_0", "7,5", "٣", "8 9", "0x5", "true"])
-def test_J1_what_is_not_a_plain_number_is_no_answer(text: str) -> None:
+def test_what_is_not_a_plain_number_is_no_answer(text: str) -> None:
     value, reason = parse_answer(text, (0, 10))
     assert math.isnan(value)
     assert reason == "not a number"
 
 
 @pytest.mark.parametrize("text", ["11", "-1", "1e9", "10.001"])
-def test_J1_a_number_off_the_scale_is_no_answer_and_is_not_clipped(text: str) -> None:
+def test_a_number_off_the_scale_is_no_answer_and_is_not_clipped(text: str) -> None:
     value, reason = parse_answer(text, (0, 10))
     assert math.isnan(value)
     assert reason == "not in 0 to 10"
 
 
-def test_J1_an_empty_cell_is_no_answer() -> None:
+def test_an_empty_cell_is_no_answer() -> None:
     assert parse_answer("", (0, 10))[1] == "no answer"
 
 

@@ -44,7 +44,7 @@ def test_a_raters_score_is_five_times_the_root_of_the_product_of_the_marks(tmp_p
     assert counts == {"edits": 2, "sources": 1, "ratings": 3, "raters": 2, "judges": ["j"], "missing_answers": 2}
 
 
-def test_J1_an_empty_or_unreadable_answer_is_not_turned_into_a_number(tmp_path: Path) -> None:
+def test_an_empty_or_unreadable_answer_is_not_turned_into_a_number(tmp_path: Path) -> None:
     import_imagenhub(write(tmp_path / "in"), tmp_path / "out")
     scores = rows(tmp_path / "out" / "scores.csv")
     assert (scores[0]["edit_success"], scores[0]["no_artifacts"], scores[1]["edit_success"]) == ("0", "", "ten")
@@ -62,9 +62,7 @@ def test_J1_an_empty_or_unreadable_answer_is_not_turned_into_a_number(tmp_path: 
         ("answers", "edit_id,judge\n", "has no column edit_success, no_overedit, naturalness, no_artifacts"),
     ],
 )
-def test_D6_broken_tables_are_refused_and_nothing_is_written(
-    tmp_path: Path, part: str, text: str, message: str
-) -> None:
+def test_broken_tables_are_refused_and_nothing_is_written(tmp_path: Path, part: str, text: str, message: str) -> None:
     with pytest.raises(HPEditError, match=message):
         import_imagenhub(write(tmp_path / "in", **{part: text}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -126,7 +124,7 @@ def test_magicbrush_marks_are_halved_and_kept_by_axis_and_other_tasks_are_named(
     assert (counts["sources"], counts["unrated"]) == (3, 2)
 
 
-def test_S13_an_instruction_that_is_a_formula_is_written_as_text_and_read_back(tmp_path: Path) -> None:
+def test_an_instruction_that_is_a_formula_is_written_as_text_and_read_back(tmp_path: Path) -> None:
     import_magicbrush(brush(tmp_path / "in"), tmp_path / "out")
     assert ",'=add a cat," in (tmp_path / "out" / "edits.csv").read_text()
     assert read_rows(tmp_path / "out" / "edits.csv", ("instruction",))[0]["instruction"] == "=add a cat"
@@ -140,13 +138,13 @@ def test_S13_an_instruction_that_is_a_formula_is_written_as_text_and_read_back(t
         (BRUSH_MARKS + "9_1,r,1,1,1,1\n", r"human_ratings\.csv:5: edit '9_1' is not in"),
     ],
 )
-def test_D6_broken_magicbrush_marks_are_refused_with_their_line(tmp_path: Path, marks: str, message: str) -> None:
+def test_broken_magicbrush_marks_are_refused_with_their_line(tmp_path: Path, marks: str, message: str) -> None:
     with pytest.raises(HPEditError, match=message):
         import_magicbrush(brush(tmp_path / "in", marks), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_J1_a_judge_that_was_not_asked_or_not_understood_has_no_vote_and_keeps_its_name(tmp_path: Path) -> None:
+def test_a_judge_that_was_not_asked_or_not_understood_has_no_vote_and_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "votes.csv").write_text(
         "pair_id,instruction,source_caption,human,j,k\n7,red,a cat,tie,A,\n8,blue,a dog,both_bad,unreadable,\n"
     )

@@ -75,9 +75,7 @@ def test_gemini_is_ok_and_not_made_worse(imagenhub: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("seed", "share"), [(1, 0.5), (2, 0.8), (3, 0.3), (4, 0.5)])
-def test_J3_llava_has_no_signal_and_the_report_says_why(
-    imagenhub: Path, tmp_path: Path, seed: int, share: float
-) -> None:
+def test_llava_has_no_signal_and_the_report_says_why(imagenhub: Path, tmp_path: Path, seed: int, share: float) -> None:
     report = fit_and_evaluate(imagenhub, tmp_path, "llava_0shot", seed, share)
     assert report["verdict"] == "no signal"
     assert "correlation with people" in report["reason"]
@@ -145,7 +143,7 @@ def test_rows_of_other_edits_are_ignored_and_unrated_edits_counted(tables: Table
 
 
 @pytest.mark.parametrize("text", ["ten", "", "n/a", "11", "-1", "nan", "5.01", "NaN", "None"])
-def test_J1_an_unreadable_answer_makes_the_edit_unscorable_and_is_counted(
+def test_an_unreadable_answer_makes_the_edit_unscorable_and_is_counted(
     tables: Tables, tmp_path: Path, text: str
 ) -> None:
     fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
@@ -158,14 +156,14 @@ def test_J1_an_unreadable_answer_makes_the_edit_unscorable_and_is_counted(
     assert sum(report["unscorable_reasons"].values()) == 4
 
 
-def test_J1_an_edit_without_a_row_of_scores_is_unscorable(tables: Tables, tmp_path: Path) -> None:
+def test_an_edit_without_a_row_of_scores_is_unscorable(tables: Tables, tmp_path: Path) -> None:
     tables["scores"] = [row for row in tables["scores"] if row["edit_id"] != "e05"]
     summary = fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
     assert (summary["n"], summary["unscorable"]) == (59, 1)
     assert summary["unscorable_reasons"]["expected: no row in the table of scores"] == 1
 
 
-def test_J3_a_judge_that_never_answers_is_refused(tables: Tables, tmp_path: Path) -> None:
+def test_a_judge_that_never_answers_is_refused(tables: Tables, tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match="judge mute has readable answers for 0 of 60 rated edits"):
         fit(*paths(tmp_path / "in", tables), "mute", tmp_path / "scorer")
     assert not (tmp_path / "scorer").exists()
@@ -211,7 +209,7 @@ def ask_something_else(tables: Tables) -> None:
         (ask_something_else, "no answers that we know how to read"),
     ],
 )
-def test_D6_tables_that_do_not_fit_together_are_refused(
+def test_tables_that_do_not_fit_together_are_refused(
     tables: Tables, tmp_path: Path, change: Callable[[Tables], None], message: str
 ) -> None:
     change(tables)
@@ -300,7 +298,7 @@ def test_a_scorer_is_not_used_on_other_answers_than_it_was_fitted_on(tables: Tab
         evaluate_tables(tmp_path / "scorer", *paths(tmp_path / "in", tables), allow_seen=True)
 
 
-def test_C11_a_folder_that_is_not_a_scorers_is_left_alone(tables: Tables, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_scorers_is_left_alone(tables: Tables, tmp_path: Path) -> None:
     files = paths(tmp_path / "in", tables)
     with pytest.raises(HPEditError, match="is not a scorer's folder"):
         fit(*files, "good", tmp_path / "in")
@@ -308,7 +306,7 @@ def test_C11_a_folder_that_is_not_a_scorers_is_left_alone(tables: Tables, tmp_pa
         evaluate_tables(tmp_path / "in", *files, allow_seen=True)
 
 
-def test_K3_a_damaged_scorer_is_named(tables: Tables, tmp_path: Path) -> None:
+def test_a_damaged_scorer_is_named(tables: Tables, tmp_path: Path) -> None:
     files = paths(tmp_path / "in", tables)
     fit(*files, "good", tmp_path / "scorer")
     file = tmp_path / "scorer" / "calibration.json"

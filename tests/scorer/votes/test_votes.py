@@ -64,7 +64,7 @@ VOTE_ARRAYS = st.lists(st.lists(st.integers(-1, 3), min_size=2, max_size=2), min
 
 @given(votes=VOTE_ARRAYS, seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_J2_exchanging_the_edits_exchanges_a_and_b_and_nothing_else_whatever_was_fitted(
+def test_exchanging_the_edits_exchanges_a_and_b_and_nothing_else_whatever_was_fitted(
     votes: list[list[int]], seed: int
 ) -> None:
     given_votes = np.array(votes)
@@ -135,7 +135,7 @@ def test_ties_are_reported_apart_and_not_as_wrong_choices(report: dict[str, Any]
     assert right / report["pairs"] == pytest.approx(report["accuracy"]["value"])
 
 
-def test_P3_P6_order_of_rows_sides_and_repeats_change_nothing(report: dict[str, Any], tmp_path: Path) -> None:
+def test_order_of_rows_sides_and_repeats_change_nothing(report: dict[str, Any], tmp_path: Path) -> None:
     people, judges = world()
     rng = random.Random(1)
 
@@ -154,7 +154,7 @@ def test_P3_P6_order_of_rows_sides_and_repeats_change_nothing(report: dict[str, 
     assert other == {**report, "judges": {n: {**j, "first_shown": None} for n, j in report["judges"].items()}}
 
 
-def test_P2_contradictory_votes_are_none_and_are_counted(tmp_path: Path) -> None:
+def test_contradictory_votes_are_none_and_are_counted(tmp_path: Path) -> None:
     people = [("1a", "1b", "p", "A"), ("1b", "1a", "p", "A"), ("2a", "2b", "p", "A"), ("2a", "2b", "q", "B")]
     people += [("3a", "3b", "p", "tie"), ("3a", "3b", "q", "A"), ("3b", "3a", "r", "B")]
     judges = [("1a", "1b", "j", "A"), ("2a", "2b", "j", "A"), ("2b", "2a", "j", "A"), ("3a", "3b", "j", "")]
@@ -171,7 +171,7 @@ def test_P2_contradictory_votes_are_none_and_are_counted(tmp_path: Path) -> None
     assert table.machines.missing == 2
 
 
-def test_P2_preferences_in_a_circle_are_counted() -> None:
+def test_preferences_in_a_circle_are_counted() -> None:
     circle = {("a", "b"): "A", ("b", "c"): "A", ("a", "c"): "B", ("c", "d"): "A", ("a", "d"): "tie"}
     assert count_cycles(circle) == 1
     assert count_cycles({**circle, ("a", "c"): "A"}) == 0
@@ -188,18 +188,18 @@ def test_P2_preferences_in_a_circle_are_counted() -> None:
         ([("1a", "1b", "p", "")], "have no pair in common"),
     ],
 )
-def test_P3_self_pairs_and_other_impossible_votes_are_refused(tmp_path: Path, people: Rows, message: str) -> None:
+def test_self_pairs_and_other_impossible_votes_are_refused(tmp_path: Path, people: Rows, message: str) -> None:
     with pytest.raises(HPEditError, match=message):
         load_votes(*write(tmp_path, people, [("1a", "1b", "j", "A")]))
 
 
-def test_P4_too_few_pairs_are_an_error(tmp_path: Path) -> None:
+def test_too_few_pairs_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match="people voted on 10 pairs of 10 sources") as caught:
         evaluate_votes(*write(tmp_path, *world(10)))
     assert "at least 40 pairs of 10 sources" in caught.value.hint
 
 
-def test_J3_only_judges_without_signal_give_peoples_shares_and_no_weight(tmp_path: Path) -> None:
+def test_only_judges_without_signal_give_peoples_shares_and_no_weight(tmp_path: Path) -> None:
     people, judges = world()
     report = evaluate_votes(*write(tmp_path, people, [row for row in judges if row[2] in ("left", "dice")]))
     assert {judge["weight"] for judge in report["judges"].values()} == {0.0}
@@ -214,7 +214,7 @@ def test_a_judge_with_exchanged_sides_is_named_and_not_turned_round(tmp_path: Pa
     assert "exchanged" in report["judges"]["liar"]["reason"]
 
 
-def test_J5_all_pairs_of_a_source_are_in_one_fold() -> None:
+def test_all_pairs_of_a_source_are_in_one_fold() -> None:
     sources = [f"s{pair % 12}" for pair in range(100)]
     folds = folds_by_source(sources, 0)
     assert len({(source, fold) for source, fold in zip(sources, folds.tolist(), strict=True)}) == 12
