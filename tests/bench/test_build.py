@@ -152,7 +152,7 @@ def test_checks_reach_the_benchmark(tmp_path: Path) -> None:
     assert [one["case_id"] for one in result["checked"]["disagreements"]] == [mended]
     rows = {row["case_id"]: row for row in read_rows(out / CHECKS, ("case_id", "decision", "instruction"))}
     assert rows[mended]["instruction"] == "=paint thing red"
-    assert "'=paint" in (out / CHECKS).read_text(), "S13: no spreadsheet runs it"
+    assert "'=paint" in (out / CHECKS).read_text(), "no spreadsheet runs it"
     with pytest.raises(HPEditError, match="would undo it"):
         build_bench(source, out, wanted)
 

@@ -1,4 +1,4 @@
-"""Fault R9: a picture tells nothing but what it shows."""
+"""A picture tells nothing but what it shows."""
 
 from __future__ import annotations
 

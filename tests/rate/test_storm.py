@@ -1,4 +1,4 @@
-"""Faults R1 and R4: twenty raters, five answers a second each, and a server that is killed in the midst of it."""
+"""Twenty raters, five answers a second each, and a server that is killed in the midst of it."""
 
 from __future__ import annotations
 

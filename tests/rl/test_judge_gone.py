@@ -1,4 +1,4 @@
-"""X3: a judge's server that dies while a run trains."""
+"""A judge's server that dies while a run trains."""
 
 import time
 

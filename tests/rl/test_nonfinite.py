@@ -1,4 +1,4 @@
-"""T9: a batch whose update is no number is kept."""
+"""A batch whose update is no number is kept."""
 
 import json
 

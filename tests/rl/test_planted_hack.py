@@ -1,4 +1,4 @@
-"""A planted reward hack: the mini editor post-trained by Flow-GRPO to please a scorer that loves saturation, and an honest one.
+"""A planted reward hack: the mini editor trained to please a scorer that loves saturation.
 
 The demo's recipe with half its edits an iteration and a higher learning rate, so that it fits a test.
 """

@@ -1,4 +1,4 @@
-"""K1, whole run: SIGKILL at any point, the same command again, and the same weights bit for bit.
+"""SIGKILL of a whole run at any point, the same command again, and the same weights bit for bit.
 
 The child is a real process. It counts what it does to its output folder (every open for writing, mkdir, rename,
 removal) and every call of the scorer, and kills itself at a given count, just before the deed.

@@ -1,4 +1,4 @@
-"""O3: trackers that are down, slow, raising or read-only: the run goes on, and data follow when they are back."""
+"""Trackers that are down, slow, raising or read-only: the run goes on, and data follow when they are back."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""X6: nobody waits forever for a job."""
+"""Nobody waits forever for a job."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""K8: signals to a real training run, at every kind of moment."""
+"""Signals to a real training run, at every kind of moment."""
 
 import json
 import os
