@@ -14,6 +14,9 @@ PLAIN_EVERY_SECONDS = 15.0
 """How often a stage speaks where no bar can be drawn: often enough to see that it lives, rare enough for a log."""
 
 Advance = Callable[[int], None]
+Listener = Callable[[str, int, int], None]
+"""(what is being done, units done, units in all)."""
+_LISTENERS: list[Listener] = []
 
 
 @contextmanager
@@ -26,8 +29,33 @@ def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
         done: Units that an earlier, interrupted run already did; the ETA leaves them out.
     """
     shown = _bar(name, total, done) if sys.stderr.isatty() else _plain(name, total, done)
+    so_far = done
     with shown as advance:
-        yield advance
+
+        def heard(count: int) -> None:
+            nonlocal so_far
+            so_far += count
+            advance(count)
+            tell(name, so_far, total)
+
+        tell(name, done, total)
+        yield heard
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Within it the listener hears of the progress of every stage of this process."""
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)
+
+
+def tell(name: str, done: int, total: int) -> None:
+    """Tell listeners how far something is."""
+    for listener in _LISTENERS:
+        listener(name, done, total)
 
 
 @contextmanager

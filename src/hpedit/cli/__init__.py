@@ -21,6 +21,7 @@ from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
+from hpedit.cli.run import run, status
 from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
@@ -28,6 +29,8 @@ app = typer.Typer(help="Post-training of instruction-based image editors on huma
 for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
     app.add_typer(group, name=group.info.name)
 app.command()(plan)
+app.command()(run)
+app.command()(status)
 
 
 EXTRAS = {

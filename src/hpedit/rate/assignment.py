@@ -122,6 +122,11 @@ class Plan:
         self._raters: dict[int, RaterState] = {}
         self._complete: set[str] = set()
 
+    @property
+    def completed(self) -> int:
+        """Items to be rated that have as many ratings as are wanted."""
+        return len(self._complete)
+
     def rater(self, rater: int) -> RaterState:
         """What a rater has been given; an empty state for a new one."""
         return self._raters.setdefault(rater, RaterState(number=rater - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hpedit.progress import stage
@@ -71,13 +72,19 @@ Prepare = Callable[[RatingStore], tuple[Desk, PictureShelf]]
 
 
 def serve_run(
-    db: Path, settings: RunSettings, address: Address, make: Prepare, say: Callable[[str], None] = print
+    db: Path,
+    settings: RunSettings,
+    address: Address,
+    make: Prepare,
+    say: Callable[[str], None] = print,
+    enough: Callable[[Desk], bool] | None = None,
 ) -> None:
     """Serve until it is told to stop.
 
     Args:
         make: Makes desk and shelf over the store: `prepare` or `prepare_check` with its arguments.
         say: Gets the address, which alone is data; the rest goes to stderr.
+        enough: Asked every second with the service; the server ends by itself when it says so.
 
     Raises:
         HPEditError: The edits, the store, the address or the token cannot be used.
@@ -94,7 +101,7 @@ def serve_run(
                 say(f"http://{_readable(address.host)}:{port}/")
                 sys.stdout.flush()
 
-            serve(store, desk, shelf, policy, listener, ready)
+            serve(store, desk, shelf, policy, listener, ready, partial(enough, desk) if enough else None)
         sys.stderr.write(f"stopped; {len(store.answers())} answers in {db}\n")
 
 

@@ -28,6 +28,8 @@ import contextlib
 import logging
 import signal
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
@@ -286,11 +288,13 @@ def serve(
     policy: Policy,
     listener: socket.socket,
     ready: Callable[[], None],
+    enough: Callable[[], bool] | None = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way are finished, and a return means that all is on the disk.
 
     Args:
         ready: Called when a signal already ends the server cleanly: the moment to print the address.
+        enough: Asked every second; the server ends by itself when it says so.
     """
     writer = Writer(store, desk.reload)
     server = make_server(RatingApp(desk, writer, shelf, policy, listener.getsockname()[1]).app())
@@ -304,6 +308,17 @@ def serve(
         signal.signal(ending, end)
     try:
         ready()
+        if enough is not None:
+            threading.Thread(target=_end_when, args=(enough, server), daemon=True).start()
         server.run(sockets=[listener])
     finally:
         writer.close()
+
+
+def _end_when(enough: Callable[[], bool], server: uvicorn.Server) -> None:
+    while not server.should_exit:
+        if enough():
+            # The last answer's reply, and a page that asks for the next item, still come through.
+            time.sleep(1.0)
+            server.should_exit = True
+        time.sleep(1.0)

@@ -128,6 +128,11 @@ class Desk:
         return len(self._items) + len(self._gold)
 
     @property
+    def completed(self) -> int:
+        """Items that have as many ratings as are wanted."""
+        return self.plan.completed
+
+    @property
     def kind(self) -> Kind:
         """What raters do here."""
         return self._settings.kind

@@ -1,0 +1,61 @@
+"""hpedit run, status, init: the whole way from photographs to a better editor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpedit.cli.common import print_json, typed_command
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe; `hpedit init DIR` writes one.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe and print it in full.")
+    ] = False,
+) -> None:
+    """Run all stages from photographs to the report.
+
+    Ratings, scorer, training cases, training, benchmark, report, in one folder. The same command continues a run that
+    was stopped or killed; `hpedit status` and index.html in the folder show how far it is.
+    """
+    from hpedit.config.reading import recipe_text
+    from hpedit.pipeline.recipe import load_run_recipe
+
+    resolved = load_run_recipe(recipe, settings or [])
+    if dry_run:
+        typer.echo(recipe_text(resolved), nl=False)
+        return
+    from hpedit.pipeline.run import run_pipeline
+    from hpedit.report.gains import gain_lines
+    from hpedit.rl.parallel.stopping import StopAsked
+
+    try:
+        summary = run_pipeline(resolved, command=typed_command())
+    except StopAsked as stop:
+        sys.stderr.write(f"{stop.advice}: the same command continues\n")
+        sys.stderr.flush()
+        # All is saved. A judge's thread that still computes would upset the interpreter's own way out.
+        os._exit(stop.code)
+    typer.echo("\n".join([*gain_lines(summary), f"report: {resolved.path / 'report.html'}"]))
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show each stage of a run with its state and time, and what to do next."""
+    from hpedit.pipeline.status import run_status, status_lines
+
+    found = run_status(folder)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(status_lines(found)))

@@ -1,0 +1,144 @@
+"""People's scores of the base's edits: by the rating app, from a file, from another run, or simulated."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hpedit.errors import HPEditError
+from hpedit.pipeline.recipe import RatingsSection
+from hpedit.progress import note
+from hpedit.records import Case, Edit, Rating
+from hpedit.store.atomic import replacing
+from hpedit.store.tables import read_cases, read_edits, read_ratings, write_cases, write_edits, write_ratings
+
+FOLDER = "ratings"
+FILE = "ratings.csv"
+STORE = "ratings.sqlite"
+CASES, EDITS = "cases.parquet", "edits.parquet"
+Say = Callable[[str, int, int], None]
+"""(what, done, total): how far the ratings are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedEdits:
+    """Edits with their cases, in one order, and what people said of them."""
+
+    cases: Sequence[Case]
+    edits: Sequence[Edit]
+    ratings: Sequence[Rating]
+
+    def held_out(self, every: int) -> list[bool]:
+        """Which of the edits the fit must not see: those of every `every`-th source photograph."""
+        order = {name: number for number, name in enumerate(sorted({case.source_id for case in self.cases}))}
+        return [order[case.source_id] % every == 0 for case in self.cases]
+
+    def part(self, *, held_out: bool, every: int) -> list[Edit]:
+        """The edits of the fit, or those it must not see."""
+        flags = self.held_out(every)
+        return [edit for edit, out in zip(self.edits, flags, strict=True) if out == held_out]
+
+
+def write_rated(folder: Path, cases: Sequence[Case], edits: Sequence[Edit]) -> None:
+    """Keep the edits that are to be rated, with their cases, in one table each, as `hpedit rate serve` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / EDITS).is_file():
+        write_cases(folder / CASES, cases)
+        write_edits(folder / EDITS, edits)
+
+
+def read_rated(folder: Path) -> RatedEdits:
+    """The rated edits of a run's folder; HPEditError if something of it is missing."""
+    for name in (CASES, EDITS, FILE):
+        if not (folder / name).is_file():
+            raise HPEditError(f"{folder / name} is missing", hint="`hpedit run` makes it")
+    by_id = {case.id: case for case in read_cases(folder / CASES)}
+    edits = list(read_edits(folder / EDITS))
+    return RatedEdits([by_id[edit.case_id] for edit in edits], edits, read_ratings(folder / FILE))
+
+
+def collect_ratings(folder: Path, section: RatingsSection, seed: int, say: Say) -> str:
+    """Have the edits of `folder` rated into ratings.csv there, unless that is done; returns what there is, in words.
+
+    Raises:
+        HPEditError: the file of ratings is not there, or rates none of the edits; the page can't be served.
+        KeyboardInterrupt: the rating page was stopped before there were enough ratings.
+    """
+    table = folder / FILE
+    if not table.is_file():
+        take = {
+            "app": partial(_by_people, folder, section, say),
+            "file": partial(_from_file, folder, section),
+            "simulated": partial(_simulated, folder, seed),
+        }
+        take[section.by]()
+    ratings = read_ratings(table)
+    return f"{len(ratings)} ratings by {len({rating.rater for rating in ratings})} raters"
+
+
+def _simulated(folder: Path, seed: int) -> None:
+    from hpedit.mini.raters import simulate_ratings
+
+    by_id = {case.id: case for case in read_cases(folder / CASES)}
+    edits = list(read_edits(folder / EDITS))
+    write_ratings(folder / FILE, simulate_ratings([by_id[edit.case_id] for edit in edits], edits, seed))
+
+
+def _from_file(folder: Path, section: RatingsSection) -> None:
+    path = Path(str(section.file))
+    if not path.is_file():
+        raise HPEditError(
+            f"{path} is not there yet: it should hold the ratings of {folder / EDITS}",
+            hint="have the edits rated (columns edit_id, rater, score), put the file there and run the same command; "
+            "or set ratings.by=app to rate them in a browser",
+        )
+    known = {edit.id for edit in read_edits(folder / EDITS)}
+    rated = [rating for rating in read_ratings(path) if rating.edit_id in known]
+    if not rated:
+        raise HPEditError(f"{path} rates none of the edits in {folder / EDITS}", hint="edit_id is the edits' id")
+    write_ratings(folder / FILE, rated)
+
+
+def take_from_run(folder: Path, other: Path) -> None:
+    """Copy rated edits, cases and ratings of another run, unless that is done."""
+    read_rated(other / FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (CASES, EDITS, FILE):
+        if not (folder / name).is_file():
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(other / FOLDER / name, temporary)
+
+
+def _by_people(folder: Path, section: RatingsSection, say: Say) -> None:
+    """Serve the rating page until enough edits have enough ratings, then export them."""
+    from hpedit.rate.run import Address, prepare, serve_run
+    from hpedit.rate.sessions import Desk, RunSettings
+    from hpedit.ratings.files import export_store
+
+    settings = RunSettings("score", section.overlap, 600.0, section.retest, None)
+    make = partial(prepare, edits=folder, settings=settings, cases=None, gold=None, practice=section.practice)
+    reached = False
+
+    def enough(service: Desk) -> bool:
+        nonlocal reached
+        wanted = max(1, round(section.enough * service.count))
+        say(f"ratings by {section.overlap} raters an edit", service.completed, wanted)
+        reached = service.completed >= wanted
+        return reached
+
+    serve_run(
+        folder / STORE, settings, Address(section.host, section.port, _token(), section.allow_host), make,
+        say=lambda address: note(f"rate the edits at {address}"), enough=enough,
+    )  # fmt: skip
+    if not reached:
+        raise KeyboardInterrupt
+    export_store(folder / STORE, folder / FILE, "csv")
+
+
+def _token() -> str | None:
+    import os
+
+    return os.environ.get("HPEDIT_RATE_TOKEN") or None

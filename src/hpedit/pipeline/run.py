@@ -1,0 +1,276 @@
+"""`hpedit run`: all stages in one folder; the same command continues where it was stopped or killed.
+
+1. cases     photographs with instructions, split by photograph        candidates/, splits/
+2. edits     the base editor's edits of the rated cases                 base_edits/, ratings/
+3. ratings   people's scores: app, file, another run, or simulated      ratings/ratings.csv
+4. scorer    HP-Scorer is fitted, probed, compared with raters          scorer/
+5. hard      training candidates are edited and scored; hard ones stay  cases/
+6. train     online RL with the scorer as reward                        train/
+7. control   in a mini world: as many more supervised updates           control/
+8. bench     base and post-trained edit the held-out cases              bench/
+9. report    report.html, report.json, summary.json
+
+Each stage is what the single command does, and continues by itself, so every sitting goes through all of them; what is
+done takes no time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpedit.mini.world import World
+from hpedit.pipeline import ratings
+from hpedit.pipeline.page import LivePage
+from hpedit.pipeline.recipe import MAY_CHANGE, RunRecipe
+from hpedit.pipeline.splits import BENCH, FOLDER, RATED, TRAIN, Wanted, counts_of, read_splits
+from hpedit.pipeline.state import RunState, StageState
+from hpedit.progress import listening, tell
+from hpedit.records import Case, Edit
+from hpedit.store.atomic import read_json
+from hpedit.store.run_folder import RunFolder
+from hpedit.store.tables import read_cases, write_cases
+
+if TYPE_CHECKING:
+    from hpedit.bench.folder import BenchFolder
+    from hpedit.editors.editor import DiffusersEditor
+    from hpedit.pipeline.scorer import Compared
+    from hpedit.scorer.hp_scorer import HPScorer
+
+TURNS = ("first", "second", *(f"turn_{number}" for number in range(3, 17)))
+"""Folders, and prefixes of the ids, of the edits of a rated case."""
+ARMS = ("base", "post", "control")
+
+
+def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None = None) -> dict[str, Any]:
+    """Run, or continue, all stages in the recipe's folder; returns the summary.
+
+    Args:
+        recipe: All of it.
+        command: Which runs it again, for the report.
+        offered: A mini world that is loaded already.
+
+    Raises:
+        HPEditError: a stage can't do its work, or the folder holds another run; what is done so far stays.
+    """
+    # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    settings = _shaping(recipe)
+    with RunFolder.open(recipe.path, "run", settings) as folder:
+        run = _Run(recipe, offered, command)
+        state = RunState(folder.path, [name for name, _ in run.stages()])
+        with LivePage(folder.path, recipe) as page, listening(state.progress):
+            for name, work in run.stages():
+                with state.stage(name) as stage:
+                    page.refresh()
+                    run.note = stage
+                    work()
+                page.refresh()
+        return run.summary
+
+
+def _shaping(recipe: RunRecipe) -> dict[str, Any]:
+    """The settings that shape the result, which a continued run must not change."""
+    settings = recipe.resolved()
+    for key in MAY_CHANGE:
+        section, _, name = key.rpartition(".")
+        (settings[section] if section else settings).pop(name)
+    return settings
+
+
+class _Run:
+    """One sitting; each stage reads what the one before left on the disk."""
+
+    def __init__(self, recipe: RunRecipe, world: World | None, command: str) -> None:
+        self.recipe, self.out, self.seed, self.command = recipe, recipe.path, recipe.seed, command
+        self._world = world
+        self.note = StageState("")
+        self.summary: dict[str, Any] = {}
+        self.training: list[dict[str, Any]] = []
+        self.folders: dict[str, BenchFolder] = {}
+        if recipe.editor.device in ("auto", "cpu"):
+            _few_threads()
+
+    def stages(self) -> Sequence[tuple[str, Callable[[], None]]]:
+        """The stages in order."""
+        control = [("control", self._control)] if self.recipe.control else []
+        return [
+            ("cases", self._cases), ("edits", self._edits), ("ratings", self._ratings), ("scorer", self._scorer),
+            ("hard cases", self._hard_cases), ("train", self._train), *control, ("bench", self._bench),
+            ("report", self._report),
+        ]  # fmt: skip
+
+    @cached_property
+    def world(self) -> World | None:
+        """The mini world of the recipe; None on photographs."""
+        source = self.recipe.cases.mini
+        if source is None:
+            return None
+        return self._world or World(*(Path(path) if path else None for path in (source.photos, source.objects)))
+
+    @cached_property
+    def editor(self) -> DiffusersEditor:
+        """The base editor; training and benchmark attach and detach their LoRAs."""
+        from hpedit.editors.load import load_editor
+
+        wanted = self.recipe.editor
+        return load_editor(
+            wanted.model, wanted.revision, wanted.dtype, wanted.resolution, wanted.device,
+            cache=None if self.world else self.out / "conditioning", source_area=wanted.source_area,
+            condition_area=wanted.condition_area, cfg=self.recipe.rollout.cfg, guidance=wanted.guidance,
+            base=wanted.base, compile=wanted.compile,
+        )  # fmt: skip
+
+    @cached_property
+    def scorer(self) -> HPScorer:
+        """The scorer that the stage before has fitted."""
+        from hpedit.scorer.hp_scorer import HPScorer
+
+        return HPScorer.load(self.out / "scorer")
+
+    @cached_property
+    def rated(self) -> ratings.RatedEdits:
+        """The rated edits."""
+        return ratings.read_rated(self.out / ratings.FOLDER)
+
+    @cached_property
+    def splits(self) -> dict[str, Path]:
+        """Tables of the splits."""
+        cases = self.recipe.cases
+        wanted = Wanted(
+            cases.rated_per_task, cases.train_per_task, cases.bench_per_task, cases.rated_share, cases.bench_share
+        )
+        return read_splits(self.out / FOLDER, self._build_candidates, self.seed, wanted)
+
+    def _build_candidates(self) -> list[Case]:
+        from hpedit.cases.build import run_build
+        from hpedit.cases.folder import CasesFolder
+
+        recipe = self.recipe.candidates()
+        run_build(recipe)
+        return list(CasesFolder(recipe.output).kept())
+
+    def _cases(self) -> None:
+        if self.world is None:
+            parts = [f"{name}: {counts_of(table)}" for name, table in self.splits.items()]
+            self.note.note = "; ".join(parts)
+            return
+        folder, cases = self.out / FOLDER, self.recipe.cases
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = {RATED: ("calibration", cases.rated_per_task), BENCH: ("bench", cases.bench_per_task)}
+        for name, (split, per_task) in wanted.items():
+            if not (folder / f"{name}.parquet").is_file():
+                write_cases(folder / f"{name}.parquet", self.world.cases(split, per_task, self.seed))
+        self.note.note = "scenes with exact targets, split by photograph"
+
+    def _split(self, name: str) -> list[Case]:
+        return read_cases(self.out / FOLDER / f"{name}.parquet")
+
+    def _edits(self) -> None:
+        """The base's edits of the rated cases, each turn with noise of its own."""
+        from hpedit.bench.run import run_bench
+
+        folder = self.out / ratings.FOLDER
+        if self.recipe.ratings.run is not None:
+            ratings.take_from_run(folder, Path(self.recipe.ratings.run))
+            self.note.note = f"those of {self.recipe.ratings.run}"
+            return
+        settings, cases = self.recipe.cases.edits, self._split(RATED)
+        edits: list[Edit] = []
+        if not (folder / ratings.EDITS).is_file():
+            for number, turn in enumerate(TURNS[: settings.per_rated]):
+                made = run_bench(
+                    self.editor, cases, None, self.out / "base_edits" / turn, seed=self.seed + number,
+                    steps=self.recipe.edit_steps, label=turn, batch=settings.batch,
+                )  # fmt: skip
+                edits += made.edits()
+            ratings.write_rated(folder, cases, edits)
+        self.note.note = f"{len(cases) * settings.per_rated} edits of {len(cases)} cases"
+
+    def _ratings(self) -> None:
+        self.note.note = ratings.collect_ratings(self.out / ratings.FOLDER, self.recipe.ratings, self.seed, tell)
+
+    def _scorer(self) -> None:
+        """Fit and probe the scorer, and compare it with the raters."""
+        from hpedit.pipeline.scorer import prepare_scorer
+
+        self.__dict__["scorer"] = prepare_scorer(self.out / "scorer", self.rated, self.recipe)
+        pearson = self._compared().report["pearson"]
+        self.note.note = f"Pearson with raters {pearson['value']:.2f} on photographs that the fit never saw"
+
+    def _compared(self) -> Compared:
+        from hpedit.pipeline.scorer import compare_with_raters
+
+        return compare_with_raters(self.out, self.scorer, self.rated, self.seed)
+
+    def _hard_cases(self) -> None:
+        """The training cases that the base editor does not yet solve."""
+        from hpedit.cases.build import run_build
+
+        table = None if self.world else self.splits[TRAIN]
+        run_build(self.recipe.hard_cases(table), editor=self.editor, scorer=self.scorer)
+        kept = read_json(self.out / "cases" / "result.json")
+        self.note.note = f"{kept['kept']} of {kept['candidates']} candidates kept"
+
+    def _hard(self) -> list[Case]:
+        from hpedit.cases.folder import CasesFolder
+
+        return list(CasesFolder(self.out / "cases").kept())
+
+    def _train(self) -> None:
+        """Online RL on the hard cases; leaves train/lora."""
+        from hpedit.report.train_page import write_train_page
+        from hpedit.rl.trainer import train
+
+        result = train(self.recipe.training(), editor=self.editor, cases=self._hard(), scorer=self.scorer)
+        self.training = result.metrics
+        write_train_page(self.out / "train", command=self.command)
+        self.note.note = f"{self.recipe.train.iterations} iterations of {self.recipe.train.algorithm}"
+
+    def _control(self) -> None:
+        """A LoRA that learnt from as many more supervised updates."""
+        from hpedit.mini.control import train_control
+
+        train_control(self.out / "control", self.editor, self._hard(), self.recipe.training())
+
+    def _bench(self) -> None:
+        """What base, post-trained and control make of the held-out cases."""
+        from hpedit.bench.run import run_bench
+
+        cases = self._split(BENCH)
+        (self.out / "bench").mkdir(parents=True, exist_ok=True)
+        if not (self.out / "bench" / "cases.parquet").is_file():
+            write_cases(self.out / "bench" / "cases.parquet", cases)
+        for label in ARMS if self.recipe.control else ARMS[:2]:
+            if label == "base":
+                self.editor.remove_lora()
+            else:
+                self.editor.load_lora(self.out / {"post": "train", "control": "control"}[label] / "lora")
+            self.folders[label] = run_bench(
+                self.editor, cases, self.scorer, self.out / "bench" / label, seed=self.seed,
+                steps=self.recipe.bench_steps, label=label, batch=self.recipe.bench.batch,
+            )  # fmt: skip
+        self.note.note = f"{len(cases)} held-out cases"
+
+    def _report(self) -> None:
+        from hpedit.pipeline.report import Finished, write_run_report
+
+        with self.editor.lora_disabled():
+            base = self.editor.fingerprint
+        self.summary = write_run_report(
+            Finished(
+                self.recipe, self.world, self.command, base, self.scorer.fingerprint, self._compared(),
+                self._split(BENCH), self.folders, self.training,
+            )
+        )  # fmt: skip
+
+
+def _few_threads() -> None:
+    """On a CPU, two threads at most: more are slower on matrices as small as the miniature's."""
+    import torch
+
+    if not torch.accelerator.is_available():
+        torch.set_num_threads(min(2, os.cpu_count() or 1))
