@@ -21,7 +21,7 @@ from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
-from hpedit.cli.run import run, status
+from hpedit.cli.run import init, run, status
 from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
@@ -31,6 +31,7 @@ for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
 app.command()(plan)
 app.command()(run)
 app.command()(status)
+app.command()(init)
 
 
 EXTRAS = {
@@ -173,6 +174,9 @@ def main() -> None:
         sys.stderr.write(f"error: this needs {error.name}, which is not installed\n")
         sys.stderr.write(f"hint: pip install 'hp-edit[{extra}]'\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped: the same command continues\n")
+        raise SystemExit(130) from None
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

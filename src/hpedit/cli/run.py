@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from hpedit.cli.common import print_json, typed_command
+from hpedit.errors import HPEditError
+from hpedit.progress import note
 
 
 def run(
@@ -17,9 +19,7 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the recipe and print it in full.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print it in full.")] = False,
 ) -> None:
     """Run all stages from photographs to the report.
 
@@ -59,3 +59,35 @@ def status(
         print_json(found)
     else:
         typer.echo("\n".join(status_lines(found)))
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new recipe; it is made.")],
+    photos: Annotated[str | None, typer.Option(help="Folder of photographs.")] = None,
+    editor: Annotated[str | None, typer.Option(help="mini, a folder, or a Hugging Face id.")] = None,
+    judge: Annotated[str | None, typer.Option(help="mini, a folder, an id, or http://HOST:PORT/v1#MODEL.")] = None,
+    ratings: Annotated[
+        Literal["app", "file"], typer.Option(help="Rate in the browser, or bring a file of ratings.")
+    ] = "app",
+) -> None:
+    """Write a commented recipe of `hpedit run`.
+
+    Asks for what no option gives where there is a terminal to answer in.
+    """
+    from hpedit.pipeline.new import write_recipe
+
+    path = write_recipe(
+        folder,
+        photos=photos or _answer("Folder of photographs", "photos", "--photos"),
+        editor=editor or _answer("Editor", "Qwen/Qwen-Image-Edit-2509", "--editor"),
+        judge=judge or _answer("Judge", "http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-32B-Instruct", "--judge"),
+        ratings=ratings,
+    )
+    typer.echo(str(path))
+    note(f"next: hpedit run {path}")
+
+
+def _answer(question: str, default: str, option: str) -> str:
+    if not sys.stdin.isatty():
+        raise HPEditError(f"{option} is missing", hint=f"for example {option} {default}")
+    return str(typer.prompt(question, default=default, err=True))

@@ -88,10 +88,11 @@ def _compare(scorer: HPScorer, rated: RatedEdits, seed: int) -> Compared:
     table = answered_table(scorer.judges, pictures, kept)
     report = evaluate_table(scorer.calibration, table, seed=seed)
     predicted, _ = scorer.calibration.predict(table.features, table.tasks)
-    truth = [score_edit(case, edit.image) for case, edit in zip(pictures.cases, pictures.edits, strict=True)]
     rows = np.flatnonzero(~np.isnan(predicted)).tolist()
-    if all(value is not None for value in truth):
-        exact = np.array(truth)
+    if all(case.oracle is not None for case in pictures.cases):
+        exact = np.array(
+            [score_edit(case, edit.image) for case, edit in zip(pictures.cases, pictures.edits, strict=True)]
+        )
         found = score_agreement(predicted[rows], exact[rows], [table.sources[row] for row in rows])
         report["oracle_pearson"] = found["pearson"].as_dict("value")
     mean = np.nanmean(table.ratings, axis=1)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from hpedit.pipeline.state import at_work, read_state
 
 NEXT = {
-    "failed": "mend what the last stage says and give the same command again",
+    "failed": "correct what the stage says and give the same command again",
     "stopped": "give the same command again: it continues",
     "done": "open report.html in the run's folder",
-    "running": "nothing: it is at work; index.html in the run's folder shows it live",
+    "running": "index.html in the run's folder shows it live",
 }
 
 
@@ -44,12 +45,9 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     """The status as lines of at most 80 columns."""
     lines = [f"{status['run']}: {status['phase']}", ""]
     for one in status["stages"]:
-        what = _what(one)
-        lines.append(f"  {one['name']:<11}{one['phase']:<9}{clock(one['seconds']):>8}  {what[:48]}".rstrip())
-        rest = what[48:]
-        while rest:
-            lines.append(" " * 32 + rest[:48])
-            rest = rest[48:]
+        first, *more = textwrap.wrap(_what(one), 46) or [""]
+        lines.append(f"  {one['name']:<11}{one['phase']:<9}{clock(one['seconds']):>8}  {first}".rstrip())
+        lines += [" " * 32 + line for line in more]
     return [*lines, "", f"next: {status['next']}"]
 
 
