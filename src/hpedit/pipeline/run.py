@@ -58,7 +58,7 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
     """
     # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    settings = _shaping(recipe)
+    settings = shaping(recipe)
     with RunFolder.open(recipe.path, "run", settings) as folder:
         run = _Run(recipe, offered, command)
         state = RunState(folder.path, [name for name, _ in run.stages()])
@@ -72,7 +72,7 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
         return run.summary
 
 
-def _shaping(recipe: RunRecipe) -> dict[str, Any]:
+def shaping(recipe: RunRecipe) -> dict[str, Any]:
     """The settings that shape the result, which a continued run must not change."""
     settings = recipe.resolved()
     for key in MAY_CHANGE:
