@@ -72,9 +72,8 @@ def test_the_packaged_demo_is_a_recipe_of_it() -> None:
 
 def test_only_what_does_not_shape_the_result_may_change(tmp_path: Path) -> None:
     first = recipe(tmp_path)
-    assert shaping(recipe(tmp_path, {"ratings.port": 9000, "ratings.enough": 0.5, "scorer.force": True})) == shaping(
-        first
-    )
+    free = {"ratings.port": 9000, "ratings.enough": 0.5, "scorer.force": True}
+    assert shaping(recipe(tmp_path, free)) == shaping(first)
     assert shaping(recipe(tmp_path, {"train.iterations": 7})) != shaping(first)
     assert shaping(recipe(tmp_path, {"ratings.overlap": 2})) != shaping(first)
 
@@ -90,9 +89,8 @@ def test_only_what_does_not_shape_the_result_may_change(tmp_path: Path) -> None:
     ],
 )
 def test_init_writes_a_recipe_that_loads(tmp_path: Path, editor: str, steps: int, ratings: str) -> None:
-    path = write_recipe(
-        tmp_path / "new", photos="my photos/1: #a", editor=editor, judge="http://h:1/v1#M", ratings=ratings
-    )
+    words = {"photos": "my photos/1: #a", "editor": editor, "judge": "http://h:1/v1#M", "ratings": ratings}
+    path = write_recipe(tmp_path / "new", **words)
     made = load_run_recipe(path)
     assert made.editor.model == editor
     assert made.judge == "http://h:1/v1#M"

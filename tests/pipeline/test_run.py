@@ -162,9 +162,14 @@ def test_the_state_tells_where_a_run_is(tmp_path: Path) -> None:
     state = RunState(tmp_path, ["cases", "train"])
     with state.stage("cases") as one:
         one.note = "40 cases of twelve photographs; " * 4
-    with pytest.raises(HPEditError), state.stage("train"):
-        state.progress("edit", 1, 4)
-        raise HPEditError("the judge is gone")
+
+    def fail() -> None:
+        with state.stage("train"):
+            state.progress("edit", 1, 4)
+            raise HPEditError("the judge is gone")
+
+    with pytest.raises(HPEditError, match="judge is gone"):
+        fail()
     status = run_status(tmp_path)
     assert [one["phase"] for one in status["stages"]] == ["done", "failed"]
     assert status["stages"][1]["note"] == "the judge is gone"

@@ -49,7 +49,7 @@ def test_a_further_photograph_moves_no_other() -> None:
 
 
 def test_too_few_photographs_are_an_error() -> None:
-    with pytest.raises(HPEditError, match="no case is left for the .* split of 1 source photographs"):
+    with pytest.raises(HPEditError, match=r"no case is left for the .* split of 1 source photographs"):
         split_cases(cases(1), 0, WANTED)
 
 
