@@ -26,9 +26,9 @@ the command of the same name does, and continues in the folder that its recipe n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
@@ -155,7 +155,8 @@ def train(
     from hpedit.config.recipe import load_recipe
     from hpedit.rl.trainer import train as run_training
 
-    scorer = reward if reward is None or hasattr(reward, "score") else FunctionScorer(reward)
+    given = reward is None or hasattr(reward, "score")
+    scorer = cast("Scorer | None", reward) if given else FunctionScorer(cast(RewardFunction, reward))
     found: list[dict[str, Any]] = run_training(load_recipe(recipe, overrides), scorer=scorer).metrics
     return found
 
@@ -166,7 +167,3 @@ def run(recipe: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     from hpedit.pipeline.run import run_pipeline
 
     return run_pipeline(load_run_recipe(recipe, list(overrides)))
-
-
-Reward = Scorer | RewardFunction | Callable[..., Any]
-"""What `train` takes as a reward."""
