@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test check bench docs
 
 # An environment that is already there (CI makes its own) can be named: make test VENV=/path
 VENV ?= .venv
@@ -56,3 +56,6 @@ bench: setup  ## base against the demo's post-trained mini editor, on its held-o
 	  echo "hint: run \`make demo\` first, or name another run: make bench RUN=folder" >&2; \
 	  exit 2; \
 	fi
+
+docs: setup  ## build the documentation site into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

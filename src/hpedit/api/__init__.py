@@ -1,27 +1,28 @@
 """HP-Edit from Python: edit, score, calibrate, train on a reward of your own, run everything.
 
->>> from hpedit import api
->>> editor = api.load_editor("mini")
->>> edit = api.edit(editor, picture, "make the background out of focus", seed=0, steps=4)
->>> edit.size
-(32, 32)
-
-A judge taken at its word, or a fitted scorer's folder, scores edits from 0 to 5; None says that it can't:
-
->>> scorer = api.load_scorer("mini")
->>> score = api.score(scorer, picture, edit, "make the background out of focus", task="bokeh")
->>> 0 <= score.value <= 5
-True
-
-A function is a scorer, too, and can be what is trained on:
-
->>> def darkness(source, edit, instruction):
-...     return 5 - 5 * sum(edit.resize((1, 1)).getpixel((0, 0))) / 765
->>> api.score(darkness, picture, edit, "make it night", task="relighting").reason is None
-True
-
 `calibrate` fits a judge on people's ratings, `train` takes a training recipe, `run` one of `hpedit run`; each does what
 the command of the same name does, and continues in the folder that its recipe names.
+
+Examples:
+    >>> from hpedit import api
+    >>> editor = api.load_editor("mini")
+    >>> edit = api.edit(editor, picture, "make the background out of focus", seed=0, steps=4)
+    >>> edit.size
+    (32, 32)
+
+    A judge taken at its word, or a fitted scorer's folder, scores edits from 0 to 5; None says that it can't:
+
+    >>> scorer = api.load_scorer("mini")
+    >>> score = api.score(scorer, picture, edit, "make the background out of focus", task="bokeh")
+    >>> 0 <= score.value <= 5
+    True
+
+    A function is a scorer, too, and can be what is trained on:
+
+    >>> def darkness(source, edit, instruction):
+    ...     return 5 - 5 * sum(edit.resize((1, 1)).getpixel((0, 0))) / 765
+    >>> api.score(darkness, picture, edit, "make it night", task="relighting").reason is None
+    True
 """
 
 from __future__ import annotations
