@@ -17,14 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpedit.stats.agreement import human_ceiling, mean_rating
-from hpedit.stats.bootstrap import (
-    Estimate,
-    FloatArray,
-    Statistic,
-    bootstrap_by_source,
-    source_index,
-    weighted_spearman,
-)
+from hpedit.stats.bootstrap import Estimate, FloatArray, Statistic, bootstrap_by_source, source_index, weighted_spearman
 
 RESAMPLES, FEWEST = 1000, 200
 _CELLS = 4_000_000
@@ -178,7 +171,4 @@ def any_pair_accuracy(ratings: FloatArray, sources: Sequence[str], margin: float
         np.divide(((weights @ right) * weights).sum(axis=1), total, out=share, where=total > 0)
         return share
 
-    return replace(
-        bootstrap(np.arange(len(names), dtype=float), names, statistic, seed),
-        n=int(all_pairs.sum()),
-    )
+    return replace(bootstrap(np.arange(len(names), dtype=float), names, statistic, seed), n=int(all_pairs.sum()))
