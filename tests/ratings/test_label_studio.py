@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ratings.test_tables import SCORES, VOTE_RESPONSES
+from tests.ratings.test_response_tables import SCORES, VOTE_RESPONSES
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.label_studio import labeling_config, read_label_studio, write_label_studio

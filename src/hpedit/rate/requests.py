@@ -1,4 +1,4 @@
-"""What clients may say, and how they are refused: names, answers, and the errors with an HTTP status."""
+"""Validation of what raters send to the rating server (names, answers), and its errors with an HTTP status."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.store import CHECKS, CHOICES, MEND, SKIP, Kind, Value
+from hpedit.ratings.responses import SKIP, VOTES
+from hpedit.ratings.store import CHECKS, REWORDED, RatingKind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.store.text_checks import MAX_LETTERS, clean, refusal
 
 MAX_NAME = 64
 """Characters of a rater's name."""
 MAX_INSTRUCTION = MAX_LETTERS
-"""Characters of a mended instruction."""
+"""Characters of a changed instruction."""
 
 
 class Refusal(HPEditError):
@@ -24,7 +25,7 @@ class Refusal(HPEditError):
 
 
 class Missing(Refusal):
-    """What the request names is not there, or not this rater's."""
+    """The request names something that does not exist or belongs to another rater."""
 
     status = 404
 
@@ -36,7 +37,7 @@ class Conflict(Refusal):
 
 
 class Invalid(Refusal):
-    """The request says something that cannot be."""
+    """A value in the request is not allowed."""
 
     status = 422
 
@@ -54,46 +55,46 @@ class NewAnswer:
 
 
 def clean_name(name: str) -> str:
-    """A rater's name in one spelling; Invalid where it is none."""
-    found = _clean(name)
+    """A rater's name with Unicode and blanks normalised; raises Invalid."""
+    found = _clean_text(name)
     if found is None or not 0 < len(found) <= MAX_NAME:
-        raise Invalid("this is no name", hint=f"give 1 to {MAX_NAME} letters")
+        raise Invalid(f"invalid name: use 1 to {MAX_NAME} characters", hint="without control characters")
     return found
 
 
-def _clean(text: str) -> str | None:
-    """`text` in one spelling and on one line; None for control characters, and halves of letters no file can hold."""
+def _clean_text(text: str) -> str | None:
+    """Normalised text on one line; None if it has control characters or unpaired surrogates, which no file can hold."""
     found = clean(text)
     return None if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in found) else found
 
 
-def clean_value(value: Value, kind: Kind, instruction: str) -> Value:
-    """The value as it is stored; Invalid for one that no button gives.
+def clean_value(value: Value, kind: RatingKind, instruction: str) -> Value:
+    """An answer's value in the form to store; raises Invalid for a value that no button of the page sends.
 
     Args:
-        instruction: What the rater was shown; to mend it to itself is no answer.
+        instruction: what the rater was shown; a check cannot change it to the same text.
     """
     if value == SKIP:
         return value
     if kind == "check":
         return _clean_check(value, instruction)
     if kind == "compare":
-        if value not in CHOICES:
-            raise Invalid(f"{value!r} is no answer to a comparison", hint=f"one of {', '.join(CHOICES)}, {SKIP}")
+        if value not in VOTES:
+            raise Invalid(f"invalid vote: {value!r}", hint=f"use one of {', '.join(VOTES)}, {SKIP}")
     elif isinstance(value, str) or not MIN_SCORE <= value <= MAX_SCORE or not (2 * value).is_integer():
-        raise Invalid(f"{value!r} is no score", hint=f"a whole or half number from 0 to 5, or {SKIP}")
+        raise Invalid(f"invalid score: {value!r}", hint=f"use a whole or half number from 0 to 5, or {SKIP}")
     return value
 
 
 def _clean_check(value: Value, instruction: str) -> Value:
     if value in CHECKS:
         return value
-    if not isinstance(value, str) or not value.startswith(MEND):
-        raise Invalid("this is no answer to a check", hint=f"one of {', '.join(CHECKS)}, {MEND}TEXT, {SKIP}")
-    text = _clean(value.removeprefix(MEND))
-    # As of any instruction that comes in: nothing that turns text round, and something to read.
+    if not isinstance(value, str) or not value.startswith(REWORDED):
+        raise Invalid("invalid answer to a check", hint=f"use one of {', '.join(CHECKS)}, {REWORDED}TEXT, {SKIP}")
+    text = _clean_text(value.removeprefix(REWORDED))
+    # The rules of every instruction: readable text, and no characters that reverse its direction.
     if text is None or refusal(text):
-        raise Invalid("the mended instruction is no instruction", hint=f"give 1 to {MAX_INSTRUCTION} letters")
-    if text == _clean(instruction):
-        raise Invalid("the mended instruction is the one that was there", hint="keep it, or change its words")
-    return MEND + text
+        raise Invalid("invalid instruction", hint=f"use 1 to {MAX_INSTRUCTION} characters of readable text")
+    if text == _clean_text(instruction):
+        raise Invalid("the new instruction equals the old one", hint="keep the case, or change the words")
+    return REWORDED + text

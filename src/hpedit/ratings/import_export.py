@@ -1,4 +1,4 @@
-"""Read answers from any of the forms they are kept in, export them, and bring them into our tables."""
+"""Import and export of ratings: the app's database, CSV, JSONL and Label Studio JSON, all through `Response`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.label_studio import labeling_config, read_label_studio, write_label_studio
-from hpedit.ratings.responses import SKIP, Response, check_once
+from hpedit.ratings.response_tables import read_response_table, write_response_table
+from hpedit.ratings.responses import SKIP, Response, check_rated_once
 from hpedit.ratings.store import RatingStore
-from hpedit.ratings.tables import read_table, write_table
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.csv_rows import index_rows, read_rows
 
@@ -20,27 +20,27 @@ EXPORTS = ("csv", "jsonl", "labelstudio")
 _STORES = (".sqlite", ".sqlite3", ".db")
 
 Items = Mapping[str, Mapping[str, str]]
-"""By edit id: source_id, task, instruction, and source and edit, the addresses of the pictures; as far as known."""
+"""By edit id: source_id, task, instruction, source and edit (the images' addresses); as far as known."""
 
 
 def read_responses(path: Path, control: str = "") -> list[Response]:
-    """All answers of the app's store (.sqlite, .db), a table (.csv, .jsonl) or a Label Studio export (.json)."""
+    """All answers in the app's database (.sqlite, .db), a table (.csv, .jsonl) or a Label Studio export (.json)."""
     suffix = path.suffix.lower()
     if suffix in _STORES:
         with RatingStore.open(path) as store:
-            return _stored(store, None)
+            return _database_responses(store, None)
     if suffix == ".json":
         return read_label_studio(path, control)
     if suffix in (".csv", ".jsonl"):
-        return read_table(path)
+        return read_response_table(path)
     raise HPEditError(
-        f"{path} is no file of ratings that we know",
-        hint="the app's .sqlite, a table as .csv or .jsonl, or Label Studio's .json",
+        f"{path}: unknown format of ratings",
+        hint="give the app's .sqlite, a table as .csv or .jsonl, or Label Studio's .json",
     )
 
 
 def read_items(path: Path) -> dict[str, dict[str, str]]:
-    """Items of a CSV table of edits: edit_id; source_id (or photo_id), task, instruction, pictures' files if there."""
+    """Items of a CSV of edits: edit_id, and optional source_id (or photo_id), task, instruction and image files."""
     names = {"task": "task", "instruction": "instruction", "source_file": "source", "edited_file": "edit"}
     rows = index_rows(read_rows(path, ("edit_id",)), ("edit_id",))
     items: dict[str, dict[str, str]] = {}
@@ -50,8 +50,8 @@ def read_items(path: Path) -> dict[str, dict[str, str]]:
     return items
 
 
-def with_items(responses: Sequence[Response], items: Items) -> list[Response]:
-    """Answers with source and task filled in from the items, where they do not say themselves."""
+def fill_from_items(responses: Sequence[Response], items: Items) -> list[Response]:
+    """Fill in missing sources and tasks of responses from the table of edits."""
     return [
         replace(
             response,
@@ -65,32 +65,32 @@ def with_items(responses: Sequence[Response], items: Items) -> list[Response]:
 def export_store(
     db: Path, out: Path, form: str, *, everything: bool = False, as_of: int | None = None
 ) -> dict[str, Any]:
-    """Export the answers of the rating app.
+    """Export the ratings of the app's database.
 
-    Left out unless ``everything``: practice, retests, skips, and what was taken back. Beside ``out`` lies
-    ``out``.version.json: the number of the store's last change, and every answer that was taken back by then, so that
-    whoever holds an older export sees what no longer counts. The same store and version give the same bytes.
+    Practice, retests, skipped and undone answers are left out unless ``everything``. ``out``.version.json records the
+    number of the last change and every undone answer, so that a holder of an older export sees what no longer counts.
+    The same database and version give the same bytes.
 
     Args:
-        db: the app's file.
-        out: the file to write; where scores and votes are both there, votes go to NAME-votes beside it.
+        db: the app's SQLite file.
+        out: the file to write; if there are both scores and votes, votes go to NAME-votes beside it.
         form: one of `EXPORTS`.
-        everything: all answers, with what says which of them count.
-        as_of: a version: the answers as they stood then.
+        everything: all answers, with the columns that say which of them count.
+        as_of: a version (number of a change): the answers as they stood then.
 
     Returns:
         version, answers by kind, superseded, left_out, files.
 
     Raises:
-        HPEditError: the store cannot be read, the version is still to come, the format is unknown, or nothing is there
-            to export.
+        HPEditError: the database cannot be read, the version does not exist yet, the format is unknown, or there is
+            nothing to export.
     """
     with RatingStore.open(db) as store:
         if as_of is not None and as_of > store.change:
             raise HPEditError(f"{db} has no version {as_of} yet", hint=f"its last one is {store.change}")
         version = store.change if as_of is None else as_of
-        responses, items = _stored(store, version), _items_of(store)
-    kept = responses if everything else _rated(responses)
+        responses, items = _database_responses(store, version), _database_items(store)
+    kept = responses if everything else _training_responses(responses)
     result = _export(kept, items, out, form, everything)
     superseded = [
         {"id": r.id, "edits": list(r.edits), "rater": r.rater, "value": r.value, "superseded_by": r.superseded_by}
@@ -109,60 +109,58 @@ def export_store(
 
 
 def export_table(table: Path, edits: Path | None, out: Path, form: str) -> dict[str, Any]:
-    """Export a table of ratings or a Label Studio export in another form; returns answers by kind and files."""
+    """Convert a table of ratings or a Label Studio export to another format; returns answers by kind and files."""
     items = read_items(edits) if edits else {}
-    return _export(with_items(read_responses(table), items), items, out, form, everything=True)
+    return _export(fill_from_items(read_responses(table), items), items, out, form, everything=True)
 
 
 def import_responses(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
-    """Bring a file of answers into ratings.csv (scores) and votes.csv (votes) in the folder ``out``.
+    """Import a ratings file as ratings.csv (scores) and votes.csv (votes) in the folder ``out``.
 
     Returns:
-        ratings, votes, raters, edits, skipped, without_answer, other (practice, taken back), retests, files.
+        ratings, votes, raters, edits, skipped, without_answer, other (practice, undone), retests, files.
 
     Raises:
-        HPEditError: the file is broken, an answer cannot be one, a rater scores an edit twice, or no answer is there.
+        HPEditError: the file is broken, a value is invalid, a rater scores an edit twice, or no answer counts.
     """
-    readers = {"csv": (".csv",), "jsonl": (".jsonl",), "labelstudio": (".json",)}
-    if src.suffix.lower() not in readers[form]:
-        raise HPEditError(f"{src} is no {form} file", hint=f"its name should end in {' or '.join(readers[form])}")
+    suffix = {"csv": ".csv", "jsonl": ".jsonl", "labelstudio": ".json"}[form]
+    if src.suffix.lower() != suffix:
+        raise HPEditError(f"{src} is not a {form} file", hint=f"its name should end in {suffix}")
     responses = read_responses(src, control)
-    check_once(responses)
-    kept = _rated(responses)
+    check_rated_once(responses)
+    kept = _training_responses(responses)
     if not kept:
-        raise HPEditError(f"{src} has no answer that counts", hint="skipped, empty, practice and retracted ones do not")
+        raise HPEditError(f"{src} has no answer that counts", hint="skipped, empty, practice and undone ones do not")
     out.mkdir(parents=True, exist_ok=True)
-    files = _write_kinds(kept, {}, out / "ratings.csv", out / "votes.csv", "csv", everything=False)
+    files = _write_scores_and_votes(kept, {}, out / "ratings.csv", out / "votes.csv", "csv", everything=False)
+    reasons = Counter(map(_why_not_imported, responses))
     return {
         "ratings": sum(response.kind == "score" for response in kept),
         "votes": sum(response.kind == "compare" for response in kept),
         "raters": len({response.rater for response in kept}),
         "edits": len({edit for response in kept for edit in response.edits}),
-        **_left_out(responses),
+        **{name: reasons[name] for name in ("skipped", "without_answer", "other", "retests")},
         "files": files,
     }
 
 
-def _left_out(responses: Sequence[Response]) -> dict[str, int]:
-    reasons: Counter[str] = Counter()
-    for response in responses:
-        if response.value == SKIP:
-            reasons["skipped"] += 1
-        elif response.value is None and not response.axes:
-            reasons["without_answer"] += 1
-        elif not response.counts:
-            reasons["other"] += 1
-        elif response.phase == "retest":
-            reasons["retests"] += 1
-    return {name: reasons[name] for name in ("skipped", "without_answer", "other", "retests")}
+def _why_not_imported(response: Response) -> str:
+    if response.value == SKIP:
+        return "skipped"
+    if response.empty:
+        return "without_answer"
+    if not response.counts:
+        return "other"
+    return "retests" if response.phase == "retest" else "imported"
 
 
-def _stored(store: RatingStore, version: int | None) -> list[Response]:
+def _database_responses(store: RatingStore, version: int | None) -> list[Response]:
+    """The database's answers as responses; HPEditError if it holds checks of cases instead of ratings."""
     if store.meta("kind") == "check":
         raise HPEditError(
             f"{store.path} holds checks of cases, not ratings of edits", hint="`hpedit bench build --checked` reads it"
         )
-    sources = {edit: item.get("source_id", "") for edit, item in _items_of(store).items()}
+    sources = {edit: item["source_id"] for edit, item in _database_items(store).items()}
     return [
         Response(
             edits=answer.edit_ids,
@@ -185,15 +183,15 @@ def _stored(store: RatingStore, version: int | None) -> list[Response]:
     ]
 
 
-def _items_of(store: RatingStore) -> dict[str, dict[str, str]]:
+def _database_items(store: RatingStore) -> dict[str, dict[str, str]]:
     known = ("source_id", "task", "instruction")
     return {
         edit: {name: str(item.get(name) or "") for name in known} for item in store.items() for edit in item["edit_ids"]
     }
 
 
-def _rated(responses: Sequence[Response]) -> list[Response]:
-    """The answers that count, without retests, and one score by each rater of each edit: what a scorer is fitted on."""
+def _training_responses(responses: Sequence[Response]) -> list[Response]:
+    """What a scorer is fitted on: answers that count, no retests, one score per rater and edit."""
     seen: set[tuple[str, str]] = set()
     kept = []
     for response in responses:
@@ -211,17 +209,17 @@ def _export(responses: Sequence[Response], items: Items, out: Path, form: str, e
     if form not in EXPORTS:
         raise HPEditError(f"unknown format {form}", hint=f"known formats: {', '.join(EXPORTS)}")
     if not responses:
-        raise HPEditError("there is no answer to export", hint="--all exports practice, skips and retracted ones too")
+        raise HPEditError("there is no answer to export", hint="--all includes practice, skipped and undone answers")
     kinds = Counter(response.kind for response in responses)
     votes_out = out.with_name(f"{out.stem}-votes{out.suffix}") if kinds["score"] else out
-    files = _write_kinds(responses, items, out, votes_out, form, everything=everything)
+    files = _write_scores_and_votes(responses, items, out, votes_out, form, everything=everything)
     return {"scores": kinds["score"], "votes": kinds["compare"], "files": files}
 
 
-def _write_kinds(
+def _write_scores_and_votes(
     responses: Sequence[Response], items: Items, scores_out: Path, votes_out: Path, form: str, *, everything: bool
 ) -> list[str]:
-    """Write the scores and the votes, if there are any; the paths written."""
+    """Write scores and votes to their own files, in one of `EXPORTS`; returns the paths written."""
     files = []
     for kind, path in (("score", scores_out), ("compare", votes_out)):
         chosen = [response for response in responses if response.kind == kind]
@@ -233,6 +231,6 @@ def _write_kinds(
             atomic_write(config, labeling_config(chosen, items))
             files += [str(path), str(config)]
         else:
-            atomic_write(path, write_table(chosen, form, everything=everything))
+            atomic_write(path, write_response_table(chosen, form, everything=everything))
             files.append(str(path))
     return files

@@ -1,4 +1,4 @@
-"""The store's tables. `changes` is append-only, which triggers see to: an undo is one more row, never a deletion."""
+"""SQL schema of the ratings database. Triggers keep `changes` append-only: an undo adds a row, never deletes one."""
 
 from __future__ import annotations
 
