@@ -50,7 +50,7 @@ def test_what_no_button_gives_is_refused(checks: Serving, value: object) -> None
     assert checks.store.answers() == []
 
 
-def test_mending_to_the_same_words_is_refused_with_a_hint(checks: Serving) -> None:
+def test_an_unchanged_instruction_is_refused_with_a_hint(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None
@@ -59,7 +59,7 @@ def test_mending_to_the_same_words_is_refused_with_a_hint(checks: Serving) -> No
     assert "the new instruction equals the old one" in error_of(refused)
 
 
-def test_mended_text_is_stored_once_in_one_spelling(checks: Serving) -> None:
+def test_a_changed_instruction_is_stored_once_in_one_spelling(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None
@@ -73,7 +73,7 @@ def test_mended_text_is_stored_once_in_one_spelling(checks: Serving) -> None:
     assert [(one.value, one.flags) for one in stored] == [(f"{REWORDED}Paint the caf\u00e9 red", ("vague",))]
 
 
-def test_markup_in_a_mended_instruction_is_kept_as_text(checks: Serving) -> None:
+def test_markup_in_a_changed_instruction_is_kept_as_text(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None

@@ -163,7 +163,7 @@ class RatingApp:
     async def _sign_in(self, request: Request, body: SessionBody) -> JSONResponse:
         if not self._policy.knows(body.token):
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
-            raise HTTPException(401, "wrong token" if body.token else "this server needs a token")
+            raise HTTPException(401, "the token is wrong" if body.token else "this server needs a token")
         cookie, who = await self._write(lambda: self._service.sign_in(body.rater))
         response = _json(who)
         response.set_cookie(self._cookie, cookie, max_age=COOKIE_SECONDS, **_cookie_rules(request))
