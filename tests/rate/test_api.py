@@ -1,4 +1,4 @@
-"""Faults R: answers over real HTTP and real SQLite; nothing is lost, doubled, or stuck."""
+"""Answers over real HTTP and real SQLite: nothing is lost, doubled, or stuck."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.rate.serving import Serving, error_of, make_edits, serving
 from hpedit.errors import HPEditError
 from hpedit.rate.batched_writer import BatchedWriter
 from hpedit.rate.launch import prepare_rating
-from hpedit.rate.requests import NewAnswer
+from hpedit.rate.requests import AnswerBody
 from hpedit.rate.sessions import RatingSettings
 from hpedit.ratings.store import RatingStore, utc_now
 
@@ -114,7 +114,7 @@ def test_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> N
 
             writer.submit(lambda: service.sign_in("Anna")).result()
             item = writer.submit(lambda: service.next(1)).result()["item"]
-            new = NewAnswer("11111111", item["assignment"], 3.0, (), 0, "")
+            new = AnswerBody(client_id="11111111", assignment=item["assignment"], value=3.0)
             # While the first is at work the others come to wait, and share a transaction.
             first, answered, failed, last = (
                 writer.submit(operation)

@@ -1,4 +1,4 @@
-"""Who sees what: overlap, order, sides, gold items and retests."""
+"""Assignment of items to raters: overlap, order, sides, gold items and retests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def some_items(number: int, kind: str = "score", phase: str = "rate") -> list[Ra
 
 
 class PlanDriver:
-    """Keeps what the store would: numbers."""
+    """Drives an `AssignmentPlan` as the rating service does, without a store."""
 
     def __init__(self, plan: AssignmentPlan) -> None:
         self.plan, self.numbers = plan, count(1)
@@ -111,7 +111,7 @@ def test_sides_are_balanced_within_raters_and_items() -> None:
     again = make(5 * BLOCK, "compare", overlap=4)
     again.rate(1)
     assert [shown.edit_ids for shown in again.log[1]] == [shown.edit_ids for shown in driver.log[1]]
-    # The side cannot be foretold from the place in the order.
+    # The side cannot be predicted from the place in the order.
     first = [sides[1, item] for item in seen(driver, 1)]
     assert first != sorted(first)
     assert first[::2] != first[1::2]
@@ -169,7 +169,7 @@ def test_progress_ends_at_its_total() -> None:
         driver.answer(holding)
     end = driver.plan.progress(1)
     assert (end.practice_done, end.practice_total, end.done, end.total) == (2, 2, 45, 45)
-    # Retests are not foretold; all else is.
+    # Retests are not counted in advance; all else is.
     assert totals[0] == 43
 
 

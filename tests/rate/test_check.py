@@ -1,4 +1,4 @@
-"""Checking cases: what an answer may be, once however often it is sent, and no rating by mistake."""
+"""Checks of cases: valid answers, stored once however often they are sent, never taken for ratings."""
 
 from __future__ import annotations
 

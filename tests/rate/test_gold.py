@@ -1,4 +1,4 @@
-"""Items whose answer is known: gold from a file, practice made of the photographs."""
+"""Items with a known answer: gold from a file, practice made of the photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture tells nothing but what it shows."""
+"""The images that raters see do not reveal which editor made them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_later_start_encodes_only_what_is_new(tmp_path: Path) -> None:
     plain, noisy = Image.new("RGB", (64, 48), (1, 2, 3)), photo(2, (64, 48), noise=80)
     first = fill(plain)
     assert fill(plain) == first
-    # A longer picture of the same size: the short one is filled up again, from its bare bytes.
+    # A longer picture of the same size: the short one is padded again, from its bare bytes.
     both = fill(plain, noisy)
     assert fill(noisy, plain) == both
     # Half a file, or one with a flipped bit, is not trusted.

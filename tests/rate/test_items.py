@@ -1,4 +1,4 @@
-"""What can be rated, and what is refused before anybody sees it."""
+"""Items to rate: what is read, and what is refused before a rater sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults S: who may talk to the server, over real sockets."""
+"""Web security of the rating server, over real sockets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = "correct-horse-battery-staple"
 
 @pytest.fixture
 def guarded(edits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
-    """A server that asks for a token."""
+    """A server that needs a token."""
     monkeypatch.setattr("hpedit.rate.server.WRONG_TOKEN_SECONDS", 0.0)
     with serving(edits, tmp_path / "ratings.sqlite", token=TOKEN) as running:
         yield running
@@ -216,11 +216,11 @@ def test_pictures_and_items_need_the_session_of_their_rater(guarded: Serving) ->
     assert item is not None
     for address in (item["source"], *item["edits"]):
         assert anna.picture(address).status_code == 200
-        # What a browser keeps of Anna is not shown to whom signs in there after her.
+        # What a browser caches of Anna is not shown to the next rater who signs in there.
         assert anna.picture(address).headers["vary"] == "Cookie"
         assert "private" in anna.picture(address).headers["cache-control"]
         assert eve.picture(address).status_code == 401
-        # An address is one rater's own.
+        # An address belongs to one rater.
         assert berta.picture(address).status_code == 404
     eve.http.cookies.set("hpedit_rate_1", "forged")
     for method, path in (("GET", "/api/next"), ("POST", "/api/answer"), ("POST", "/api/undo"), ("GET", "/api/session")):
@@ -261,7 +261,7 @@ def test_nothing_that_people_write_becomes_markup(tmp_path: Path) -> None:
         anna = app.rater(name=EVIL)
         responses = [anna.http.get("/api/next"), anna.http.get("/api/session"), anna.http.get("/" + "%3Cscript%3E")]
         item = responses[0].json()["item"]
-        # The text arrives whole, as JSON that no browser takes for a page.
+        # The text arrives unchanged, as JSON that no browser renders as a page.
         assert item["instruction"] == EVIL
         responses.append(anna.post_answer(item, "<img src=x>"))
         for response in responses:
@@ -387,7 +387,7 @@ def test_a_rater_cannot_read_what_others_answered(app: Serving) -> None:
         "/admin",
     ):
         assert eve.http.get(path).status_code in (404, 405), path
-    # Neither an assignment nor an answer of somebody else can be touched, or told from one that is not there.
+    # Another rater's assignments and answers cannot be changed, nor told from unknown ones.
     foreign, missing = eve.post_answer(item, 1), eve.post_answer({"assignment": "0" * 40}, 1)
     assert foreign.status_code == missing.status_code == 404
     assert foreign.text == missing.text

@@ -1,4 +1,4 @@
-"""Agreement among people: known values, undefined cases, careless raters, and real ratings."""
+"""Inter-rater agreement: known values, undefined cases, careless raters, and real ratings."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def votes(table: dict[str, Callable[[int], str]], pairs: int = 40, **more: Any) 
 
 
 def first_is_best(pair: int) -> str:
-    """The choice of whoever finds edit a the better one, wherever it is shown."""
+    """The vote for edit a, on whichever side it is shown."""
     return "A" if pair % 2 else "B"
 
 

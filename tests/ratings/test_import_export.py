@@ -1,4 +1,4 @@
-"""Exports of the app's store and of tables: versioned, reversible, and what a scorer is fitted on."""
+"""Import and export of ratings: versioned, reversible, and what a scorer is fitted on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label Studio's JSON both ways: our answers come back equal, and what it exports itself is read."""
+"""Import and export of Label Studio JSON: our answers come back equal, and its own exports are read."""
 
 from __future__ import annotations
 

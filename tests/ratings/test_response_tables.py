@@ -1,4 +1,4 @@
-"""Tables of answers: what was written is read back equal, and what is broken is named with its line."""
+"""Tables of ratings: what was written is read back equal, and errors name file and line."""
 
 from __future__ import annotations
 

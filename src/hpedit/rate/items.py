@@ -145,7 +145,7 @@ def count_edits(edits: Path | str) -> int:
 
 
 def count_cases(cases: Path | str) -> int:
-    """Number of cases that `load_cases_to_check` will read, for its progress bar; HPEditError if it is no table."""
+    """Number of cases that `load_cases_to_check` will read, for its progress bar; HPEditError if it is not a table."""
     try:
         return int(pq.read_metadata(cases).num_rows)
     except (pa.ArrowInvalid, OSError) as error:

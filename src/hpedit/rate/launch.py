@@ -20,7 +20,7 @@ from hpedit.rate.items import (
     load_cases_to_check,
     load_rated_images,
     score_items,
-)  # fmt: skip
+)
 from hpedit.rate.practice import practice_items
 from hpedit.rate.server import RatingApp, open_listener, run_until_signal, uvicorn_server
 from hpedit.rate.sessions import RatingService, RatingSettings

@@ -1,10 +1,11 @@
-"""Validation of what raters send to the rating server (names, answers), and its errors with an HTTP status."""
+"""Request bodies of the rating server, validation of names and answers, and errors with an HTTP status."""
 
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import SKIP, VOTES
@@ -42,16 +43,45 @@ class Invalid(Refusal):
     status = 422
 
 
-@dataclass(frozen=True, slots=True)
-class NewAnswer:
-    """An answer as the browser sends it."""
+def _as_score(value: float | str) -> Value:
+    return value if isinstance(value, str) else float(value)
 
-    client_id: str
-    assignment: str
-    value: Value
-    flags: tuple[str, ...]
-    ms: int
-    client_time: str
+
+_MAX_VALUE = len(REWORDED) + 2 * MAX_INSTRUCTION
+"""A changed instruction may be sent in a longer spelling than the normalised one that is stored."""
+_ClientId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{8,64}$")]
+_Value = Annotated[StrictInt, Field(ge=0, le=5)] | StrictFloat | Annotated[StrictStr, Field(max_length=_MAX_VALUE)]
+_Flag = Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")]
+_Flags = Annotated[tuple[_Flag, ...], Field(max_length=8), AfterValidator(lambda flags: tuple(sorted(set(flags))))]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SessionBody(_Body):
+    """POST /api/session: sign in."""
+
+    rater: StrictStr = Field(max_length=256)
+    token: StrictStr | None = Field(default=None, max_length=1024)
+
+
+class AnswerBody(_Body):
+    """POST /api/answer: an answer as the browser sends it."""
+
+    client_id: _ClientId
+    assignment: StrictStr = Field(max_length=64)
+    value: Annotated[_Value, AfterValidator(_as_score)]
+    flags: _Flags = ()
+    ms: int = Field(default=0, ge=0, le=2**40)
+    client_time: str = Field(default="", pattern=r"^[0-9A-Za-z:+. -]{0,64}$")
+
+
+class UndoBody(_Body):
+    """POST /api/undo."""
+
+    client_id: _ClientId
+    answer: _ClientId | None = None
 
 
 def clean_name(name: str) -> str:

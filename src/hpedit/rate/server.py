@@ -37,15 +37,14 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from starlette.exceptions import HTTPException
 
 from hpedit.errors import HPEditError
 from hpedit.rate.batched_writer import BatchedWriter
 from hpedit.rate.image_cache import ImageCache
-from hpedit.rate.requests import MAX_INSTRUCTION, NewAnswer, Refusal
+from hpedit.rate.requests import AnswerBody, Refusal, SessionBody, UndoBody
 from hpedit.rate.sessions import RatingService
-from hpedit.ratings.store import REWORDED, StoreFault
+from hpedit.ratings.store import StoreFault
 from hpedit.web.security import HEADERS, MAX_CONNECTIONS, NetworkPolicy, RequestGuard, TimedProtocol
 
 HERE = Path(__file__).parent
@@ -57,46 +56,6 @@ WRONG_TOKEN_SECONDS = 0.5
 _MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 
 T = TypeVar("T")
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SessionBody(_Body):
-    """POST /api/session."""
-
-    rater: StrictStr = Field(max_length=256)
-    token: StrictStr | None = Field(default=None, max_length=1024)
-
-
-_MAX_VALUE = len(REWORDED) + 2 * MAX_INSTRUCTION
-"""A changed instruction may be sent in a longer spelling than the normalised one that is stored."""
-_ClientId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{8,64}$")]
-
-
-class AnswerBody(_Body):
-    """POST /api/answer."""
-
-    client_id: _ClientId
-    assignment: StrictStr = Field(max_length=64)
-    value: Annotated[StrictInt, Field(ge=0, le=5)] | StrictFloat | Annotated[StrictStr, Field(max_length=_MAX_VALUE)]
-    flags: list[Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")]] = Field(default_factory=list, max_length=8)
-    ms: int = Field(default=0, ge=0, le=2**40)
-    client_time: str = Field(default="", pattern=r"^[0-9A-Za-z:+. -]{0,64}$")
-
-    def new_answer(self) -> NewAnswer:
-        """The answer in the form that `RatingService` takes."""
-        value = self.value if isinstance(self.value, str) else float(self.value)
-        flags = tuple(sorted(set(self.flags)))
-        return NewAnswer(self.client_id, self.assignment, value, flags, self.ms, self.client_time)
-
-
-class UndoBody(_Body):
-    """POST /api/undo."""
-
-    client_id: _ClientId
-    answer: _ClientId | None = None
 
 
 class RatingApp:
@@ -183,7 +142,7 @@ class RatingApp:
         return _json(await self._write(lambda: self._service.next(request.state.rater, ahead)))
 
     async def _answer(self, request: Request, body: AnswerBody) -> JSONResponse:
-        return _json(await self._write(lambda: self._service.answer(request.state.rater, body.new_answer())))
+        return _json(await self._write(lambda: self._service.answer(request.state.rater, body)))
 
     async def _undo(self, request: Request, body: UndoBody) -> JSONResponse:
         return _json(await self._write(lambda: self._service.undo(request.state.rater, body.client_id, body.answer)))
@@ -279,7 +238,7 @@ def run_until_signal(server: uvicorn.Server, listener: socket.socket, ready: Cal
         server.should_exit = True
 
     # uvicorn has its own handlers while it runs, and raises the signal again after its shutdown; these catch a signal
-    # before and after that, since ending on request is no failure.
+    # before and after that, since ending on request is not a failure.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, end)
     ready()

@@ -13,24 +13,25 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.rate.assignment import AssignmentPlan, HeldAssignment, NextItem
 from hpedit.rate.gold import swap_sides
 from hpedit.rate.items import RatedItem
-from hpedit.rate.requests import Conflict, Missing, NewAnswer, clean_name, clean_value
+from hpedit.rate.requests import AnswerBody, Conflict, Missing, clean_name, clean_value
 from hpedit.ratings.responses import matches_expected
 from hpedit.ratings.store import (
     AssignmentRow,
     RatingKind,
     RatingStore,
+    Value,
     assignment_from_row,
     dump_value,
     load_value,
     utc_now,
-)  # fmt: skip
+)
 from hpedit.tasks import TASK_BY_ID
 
 REMEMBERED = 512
@@ -265,42 +266,42 @@ class RatingService:
 
     # Answers
 
-    def answer(self, rater: int, new: NewAnswer) -> dict[str, Any]:
+    def answer(self, rater: int, new: AnswerBody) -> dict[str, Any]:
         """Store an answer once, however often it is sent; raises Missing, Invalid or Conflict."""
         holding = self.plan.holding(new.assignment)
         if holding is None or holding.shown.rater != rater:
             raise Missing("no such assignment", hint="ask for the next item")
         shown = holding.shown
         item = self.plan.items.get(shown.item)
-        new = replace(new, value=clean_value(new.value, shown.kind, item.first.instruction if item else ""))
-        duplicate = self._is_duplicate(rater, new, holding)
+        value = clean_value(new.value, shown.kind, item.first.instruction if item else "")
+        duplicate = self._is_duplicate(rater, new, value, holding)
         if not duplicate:
             added = self._query(
                 "INSERT INTO changes (client_id, rater, assignment, value, flags, ms, client_time, time, late)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                new.client_id, rater, shown.id, dump_value(new.value), json.dumps(new.flags), new.ms, new.client_time,
+                new.client_id, rater, shown.id, dump_value(value), json.dumps(new.flags), new.ms, new.client_time,
                 utc_now(), int(self.plan.late(holding)),
             )  # fmt: skip
-            self.plan.answered(shown.opaque, added.lastrowid, new.value)
+            self.plan.answered(shown.opaque, added.lastrowid, value)
         feedback = None
         if shown.phase == "practice" and shown.expected is not None and item is not None:
-            right = matches_expected(new.value, shown.expected)
+            right = matches_expected(value, shown.expected)
             feedback = {"expected": shown.expected, "right": right, "text": item.text}
         progress = asdict(self.plan.progress(rater))
         return {"stored": True, "duplicate": duplicate, "progress": progress, "feedback": feedback}
 
-    def _is_duplicate(self, rater: int, new: NewAnswer, holding: HeldAssignment) -> bool:
+    def _is_duplicate(self, rater: int, new: AnswerBody, value: Value, holding: HeldAssignment) -> bool:
         """Whether this very answer is stored; raises Conflict if another one is."""
         row = self._change("client_id", new.client_id)
         if row is not None:
             same = row["rater"] == rater and row["assignment"] == holding.shown.id
-            if not same or row["value"] != dump_value(new.value):
+            if not same or row["value"] != dump_value(value):
                 raise Conflict("this client_id belongs to another answer", hint="make a new one for each answer")
             return True
         if holding.change is None:
             return False
         row = self._change("id", holding.change)
-        if row["value"] == dump_value(new.value) and row["flags"] == json.dumps(new.flags):
+        if row["value"] == dump_value(value) and row["flags"] == json.dumps(new.flags):
             # A double click, or the same decision in two tabs.
             return True
         raise Conflict("this item already has another answer", hint="undo that one to change it")

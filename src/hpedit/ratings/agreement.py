@@ -19,7 +19,7 @@ from hpedit.errors import HPEditError
 from hpedit.ratings.agreement_figures import alpha_with_interval, bootstrap_capped, score_figures
 from hpedit.ratings.import_export import fill_from_items, read_items, read_responses
 from hpedit.ratings.rater_quality import conduct_flags, oriented_vote, score_flags, vote_flags
-from hpedit.ratings.responses import SKIP, VOTES, Response, check_rated_once, matches_expected
+from hpedit.ratings.responses import SKIP, VOTES, Response, check_rated_once, group_by_rater, matches_expected
 from hpedit.stats.bootstrap import Estimate, FloatArray, ratio_of_sums, weighted_mean, weighted_spearman
 
 SCORE = "score"
@@ -137,8 +137,8 @@ def _axis_report(responses: Sequence[Response], axis: str, unit: str, margin: fl
         "kept": figures([column for column, rater in enumerate(raters) if rater not in out]) if flags else None,
         "flagged": [asdict(flag) for flag in flags],
         "by_rater": [
-            {**_rater_conduct(given, rater), "axis": axis, **spread(own)}
-            for rater, own in zip(raters, table.T, strict=True)
+            {**_rater_conduct(rater, own), "axis": axis, **spread(scores)}
+            for (rater, own), scores in zip(group_by_rater(given).items(), table.T, strict=True)
         ],
     }
 
@@ -152,8 +152,8 @@ def _vote_report(responses: Sequence[Response], unit: str, seed: int) -> dict[st
         "kept": _vote_figures(kept, unit, seed) if flags else None,
         "flagged": [asdict(flag) for flag in flags],
         "by_rater": [
-            {**_rater_conduct(responses, rater), "votes": _vote_counts([r for r in responses if r.rater == rater])}
-            for rater in sorted({response.rater for response in responses})
+            {**_rater_conduct(rater, own), "votes": _vote_counts(own)}
+            for rater, own in group_by_rater(responses).items()
         ],
     }
 
@@ -223,9 +223,8 @@ def _vote_retest(responses: Sequence[Response], unit: str, seed: int) -> dict[st
     return {"n": len(equal), "equal": bootstrap_capped(equal, sources, weighted_mean, seed).as_dict()}
 
 
-def _rater_conduct(responses: Sequence[Response], rater: str) -> dict[str, Any]:
+def _rater_conduct(rater: str, own: Sequence[Response]) -> dict[str, Any]:
     """A rater's number of answers, median time and gold items right."""
-    own = [response for response in responses if response.rater == rater]
     gold = [matches_expected(response.value, response.expected) for response in own if response.expected is not None]
     median = _answer_times(own)["median"]
     return {"rater": rater, "answers": len(own), "median_ms": median, "gold": len(gold), "gold_right": sum(gold)}

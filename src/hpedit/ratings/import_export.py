@@ -52,14 +52,12 @@ def read_items(path: Path) -> dict[str, dict[str, str]]:
 
 def fill_from_items(responses: Sequence[Response], items: Items) -> list[Response]:
     """Fill in missing sources and tasks of responses from the table of edits."""
-    return [
-        replace(
-            response,
-            source_id=response.source_id or items.get(response.edits[0], {}).get("source_id", ""),
-            task=response.task or items.get(response.edits[0], {}).get("task", ""),
-        )
-        for response in responses
-    ]
+    filled = []
+    for response in responses:
+        item = items.get(response.edits[0], {})
+        source, task = item.get("source_id", ""), item.get("task", "")
+        filled.append(replace(response, source_id=response.source_id or source, task=response.task or task))
+    return filled
 
 
 def export_store(
@@ -161,23 +159,16 @@ def _database_responses(store: RatingStore, version: int | None) -> list[Respons
             f"{store.path} holds checks of cases, not ratings of edits", hint="`hpedit bench build --checked` reads it"
         )
     sources = {edit: item["source_id"] for edit, item in _database_items(store).items()}
+    same: tuple[str, ...] = ("rater", "value", "phase", "flags", "case_id", "ms", "time", "late", "expected")
     return [
         Response(
             edits=answer.edit_ids,
-            rater=answer.rater,
-            value=answer.value,
             id=answer.client_id,
-            phase=answer.phase,
-            flags=answer.flags,
             task=answer.task or "",
-            case_id=answer.case_id,
             source_id=sources.get(answer.edit_ids[0], ""),
-            ms=answer.ms,
-            time=answer.time,
-            late=answer.late,
-            expected=answer.expected,
             superseded_by="" if answer.superseded_by is None else f"change {answer.superseded_by}",
             where=f"{store.path}, answer {answer.id}",
+            **{name: getattr(answer, name) for name in same},
         )
         for answer in store.answers(include_superseded=True, as_of=version)
     ]

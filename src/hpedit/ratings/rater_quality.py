@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from hpedit.ratings.responses import SWAPPED_VOTE, VOTES, Response, matches_expected
+from hpedit.ratings.responses import SWAPPED_VOTE, VOTES, Response, group_by_rater, matches_expected
 from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray, weighted_spearman
 
@@ -43,8 +43,7 @@ class RaterFlag:
 def conduct_flags(responses: Sequence[Response]) -> list[RaterFlag]:
     """Flag raters by themselves, without comparing them: answers too fast, or gold items failed."""
     flags = []
-    for rater in sorted({response.rater for response in responses}):
-        own = [response for response in responses if response.rater == rater]
+    for rater, own in group_by_rater(responses).items():
         times = [response.ms for response in own if response.ms is not None]
         fast = sum(ms < FAST_MS for ms in times)
         if len(times) >= MIN_ANSWERS and fast >= FAST_SHARE * len(times):
@@ -77,8 +76,7 @@ def score_flags(ratings: FloatArray, raters: Sequence[str]) -> list[RaterFlag]:
 def vote_flags(responses: Sequence[Response]) -> list[RaterFlag]:
     """Flag raters by their votes: always one side, always one answer, or an outlier among the raters."""
     flags = []
-    for rater in sorted({response.rater for response in responses}):
-        own = [response for response in responses if response.rater == rater]
+    for rater, own in group_by_rater(responses).items():
         others = [response for response in responses if response.rater != rater]
         flags += _one_sided(rater, own) + _one_answer(rater, own, others)
         equal, pairs = _equal_choices(own, others)

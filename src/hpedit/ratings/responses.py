@@ -108,6 +108,14 @@ def matches_expected(value: Value, expected: Value) -> bool:
     return value == expected
 
 
+def group_by_rater(responses: Iterable[Response]) -> dict[str, list[Response]]:
+    """Responses by rater, raters in alphabetical order."""
+    groups: dict[str, list[Response]] = {}
+    for response in responses:
+        groups.setdefault(response.rater, []).append(response)
+    return dict(sorted(groups.items()))
+
+
 def check_rated_once(responses: Iterable[Response]) -> None:
     """Raise HPEditError with file:line if a rater scores the same edit twice, except as a retest."""
     first: dict[tuple[str, str], Response] = {}
