@@ -32,7 +32,7 @@ class PlanDriver:
         self.log: dict[int, list[AssignmentRow]] = defaultdict(list)
 
     def show(self, rater: int) -> HeldAssignment | None:
-        found = self.plan.next(rater)
+        found = self.plan.item_for(rater)
         if not isinstance(found, NextItem):
             return found
         edits = tuple(edit.edit_id for edit in found.item.edits)

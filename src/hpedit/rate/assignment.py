@@ -93,8 +93,7 @@ class RaterProgress:
 class AssignmentPlan:
     """Chooses each rater's next item. It holds no data of its own: at start the store's rows are replayed into it.
 
-    choice = plan.next(rater)        # a HeldAssignment to show again, a NextItem to store, or None: nothing is left
-    choice = plan.after(rater, n)    # the same for the n-th item after that, so that the page can preload it
+    choice = plan.item_for(rater)    # a HeldAssignment to show again, a NextItem to store, or None: nothing is left
     plan.issued(shown)
     plan.answered(shown.opaque, change, value)
     plan.undone(shown.opaque)
@@ -166,19 +165,19 @@ class AssignmentPlan:
         """Whether the lease has expired."""
         return self._clock() > holding.deadline
 
-    def next(self, rater: int) -> HeldAssignment | NextItem | None:
-        """A rater's current item: an open one, else practice, due gold or retest, else the next of a block."""
-        return self.after(rater, 0)
+    def item_for(self, rater: int, ahead: int = 0) -> HeldAssignment | NextItem | None:
+        """A rater's current item: an open one, else practice, due gold or retest, else the next of a block.
 
-    def after(self, rater: int, count: int) -> HeldAssignment | NextItem | None:
-        """A rater's item `count` after the current one; those before it must have been issued."""
+        Args:
+            ahead: the item so many after the current one; those before it must have been issued.
+        """
         state = self.rater(rater)
         # An assignment whose place other raters have taken is skipped.
         due = [holding for holding in state.open if self._is_due(holding)]
-        if len(due) <= count:
-            return self._next_item(state, rater)
-        due[count].deadline = self._clock() + self._lease
-        return due[count]
+        if len(due) <= ahead:
+            return self._new_item(state, rater)
+        due[ahead].deadline = self._clock() + self._lease
+        return due[ahead]
 
     def _is_due(self, holding: HeldAssignment) -> bool:
         """Whether an open assignment is still to be shown: not if it is late and other raters fill its overlap."""
@@ -195,7 +194,7 @@ class AssignmentPlan:
             for rater, holding in self._holders.get(item, {}).items()
         )
 
-    def _next_item(self, state: RaterState, rater: int) -> NextItem | None:
+    def _new_item(self, state: RaterState, rater: int) -> NextItem | None:
         for item in self._practice:
             if item.id not in state.seen:
                 return NextItem(item, "practice", self._coin("practice", rater, item.id))
@@ -206,11 +205,11 @@ class AssignmentPlan:
         again = self._due_retest(state, done)
         if again is not None:
             return NextItem(self.items[again.shown.item], "retest", not self._was_swapped(again.shown))
-        return self._from_blocks(state)
+        return self._next_from_blocks(state)
 
     def _due_gold(self, state: RaterState, done: int) -> RatedItem | None:
         order = self._shuffled(self._gold, "gold", state.number)
-        places = self._places("gold", state, len(order), GOLD_EVERY)
+        places = self._due_places("gold", state, len(order), GOLD_EVERY)
         seen = sum(item.id in state.seen for item in order)
         if seen < len(order) and places[seen] <= done:
             return next(item for item in order if item.id not in state.seen)
@@ -218,7 +217,7 @@ class AssignmentPlan:
 
     def _due_retest(self, state: RaterState, done: int) -> HeldAssignment | None:
         given = len(state.retests)
-        if given >= self._retests or self._places("retest", state, self._retests, RETEST_EVERY)[given] > done:
+        if given >= self._retests or self._due_places("retest", state, self._retests, RETEST_EVERY)[given] > done:
             return None
         for holding in state.answered[: max(0, len(state.answered) - RETEST_GAP)]:
             item = holding.shown.item
@@ -227,13 +226,13 @@ class AssignmentPlan:
                 return holding
         return None
 
-    def _places(self, what: str, state: RaterState, count: int, every: int) -> list[int]:
+    def _due_places(self, what: str, state: RaterState, count: int, every: int) -> list[int]:
         """After how many rated items each of `count` extra ones is due: one in every stretch, anywhere within it."""
         stretch = min(every, max(1, len(self._rate) // (count + 1)))
         draw = self._random(what, "places", state.number)
         return [index * stretch + draw.randint(1, stretch) for index in range(count)]
 
-    def _from_blocks(self, state: RaterState) -> NextItem | None:
+    def _next_from_blocks(self, state: RaterState) -> NextItem | None:
         for number, block in enumerate(self._blocks):
             left = [item for item in block if item.id not in state.rate and item.id not in self._complete]
             free = [item for item in left if self._taken(item.id) < self._overlap]
@@ -265,7 +264,7 @@ class AssignmentPlan:
         waiting = sum(holding.shown.phase != "practice" and self._is_due(holding) for holding in state.open)
         free = len(self._rate) - len(self._complete) - len(state.rate - self._complete)
         reach = rated + free + waiting
-        gold = self._places("gold", state, len(self._gold), GOLD_EVERY)
+        gold = self._due_places("gold", state, len(self._gold), GOLD_EVERY)
         left = sum(place <= reach for place in gold) - sum(item.id in state.seen for item in self._gold)
         return RaterProgress(
             done=done,

@@ -108,7 +108,7 @@ def load_rated_images(
     path = Path(edits)
     table = _csv_table(path)
     rated_images: dict[str, RatedImage] = {}
-    for rated in _from_csv(table, cache) if table else _from_parquet(path, cases, cache):
+    for rated in _images_from_csv(table, cache) if table else _images_from_parquet(path, cases, cache):
         if rated.edit_id in rated_images:
             raise HPEditError(f"{path}: edit {rated.edit_id} appears twice", hint="ids must be unique")
         rated_images[rated.edit_id] = rated
@@ -214,7 +214,7 @@ def _has_columns(file: Path) -> bool:
     return set(CSV_COLUMNS) <= {name.strip().strip('"') for name in header}
 
 
-def _from_csv(table: Path, cache: ImageCache) -> Iterator[RatedImage]:
+def _images_from_csv(table: Path, cache: ImageCache) -> Iterator[RatedImage]:
     named: dict[tuple[str, str], str] = {}
     for row in read_rows(table, CSV_COLUMNS):
         edit_id, instruction, source_file = row.name("edit_id"), row.name("instruction"), row.name("source_file")
@@ -242,7 +242,7 @@ def _first_cell(row: Row, *columns: str) -> str:
     return next((row.cells[name] for name in columns if row.cells.get(name)), "")
 
 
-def _from_parquet(path: Path, cases: Path | str | None, cache: ImageCache) -> Iterator[RatedImage]:
+def _images_from_parquet(path: Path, cases: Path | str | None, cache: ImageCache) -> Iterator[RatedImage]:
     tables = _edit_tables(path)
     wanted = {name for table in tables for name in _case_ids(table)}
     candidates = _cases_of(path) if cases is None else CasesFolder(cases).candidates()

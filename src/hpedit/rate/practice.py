@@ -8,6 +8,7 @@ that cost most agreement: rewarding a pretty copy, and grading a clean edit low.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
@@ -112,17 +113,15 @@ def practice_items(
         photo, other = photos[number % len(photos)], photos[(number + 1) % len(photos)]
         image, other_image = cache.image(photo.source), cache.image(other.source)
         edits = tuple(
-            RatedImage(
+            replace(
+                photo,
                 edit_id=f"practice:{number}:{side}",
                 case_id="practice",
-                source_id=photo.source_id,
                 task=None,
                 instruction=instruction,
                 editor="practice",
-                source=photo.source,
                 references=(),
                 picture=cache.add(fit_to_size(_EDITS[name](image, other_image), photo.size)),
-                size=photo.size,
             )
             for side, name in enumerate(names)
         )

@@ -77,17 +77,17 @@ class RatingApp:
         """The ASGI application behind its `RequestGuard`."""
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         signed_in = Depends(self._signed_in)
-        app.get("/")(self._page)
-        app.get("/healthz")(self._health)
-        app.get("/favicon.ico")(self._no_icon)
-        app.get("/static/{name}")(self._static_file)
-        app.post("/api/session")(self._sign_in)
-        app.get("/api/session", dependencies=[signed_in])(self._who)
-        app.delete("/api/session")(self._sign_out)
-        app.get("/api/next", dependencies=[signed_in])(self._next)
-        app.post("/api/answer", dependencies=[signed_in])(self._answer)
-        app.post("/api/undo", dependencies=[signed_in])(self._undo)
-        app.get("/picture/{name}", dependencies=[signed_in])(self._picture)
+        app.get("/")(self._get_page)
+        app.get("/healthz")(self._get_health)
+        app.get("/favicon.ico")(self._get_icon)
+        app.get("/static/{name}")(self._get_static)
+        app.post("/api/session")(self._post_session)
+        app.get("/api/session", dependencies=[signed_in])(self._get_session)
+        app.delete("/api/session")(self._delete_session)
+        app.get("/api/next", dependencies=[signed_in])(self._get_next)
+        app.post("/api/answer", dependencies=[signed_in])(self._post_answer)
+        app.post("/api/undo", dependencies=[signed_in])(self._post_undo)
+        app.get("/picture/{name}", dependencies=[signed_in])(self._get_picture)
         _add_error_handlers(app)
         app.add_middleware(RequestGuard, policy=self._policy)
         return app
@@ -96,30 +96,33 @@ class RatingApp:
         """Run an operation on the writer's thread; returns after the commit."""
         return await asyncio.wrap_future(self._writer.submit(operation))
 
+    async def _reply(self, operation: Callable[[], dict[str, Any]]) -> JSONResponse:
+        return _json(await self._write(operation))
+
     async def _signed_in(self, request: Request) -> None:
         rater = self._service.session(request.cookies.get(self._cookie, ""))
         if rater is None:
             raise HTTPException(401, "sign in first")
         request.state.rater = rater
 
-    async def _page(self) -> HTMLResponse:
+    async def _get_page(self) -> HTMLResponse:
         page = self._templates.get_template("rate.html.jinja")
         text = page.render(token_required=self._policy.token is not None, checking=self._service.kind == "check")
         return HTMLResponse(text, headers={"cache-control": "no-store"})
 
-    async def _health(self) -> JSONResponse:
+    async def _get_health(self) -> JSONResponse:
         return _json({"ok": True})
 
-    async def _no_icon(self) -> Response:
+    async def _get_icon(self) -> Response:
         return Response(status_code=204)
 
-    def _static_file(self, name: str) -> Response:
+    def _get_static(self, name: str) -> Response:
         path = self._static.get(name)
         if path is None:
             raise HTTPException(404, "no such file")
         return Response(path.read_bytes(), media_type=_MEDIA[path.suffix], headers={"cache-control": "no-cache"})
 
-    async def _sign_in(self, request: Request, body: SessionBody) -> JSONResponse:
+    async def _post_session(self, request: Request, body: SessionBody) -> JSONResponse:
         if not self._policy.knows(body.token):
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
             raise HTTPException(401, "the token is wrong" if body.token else "this server needs a token")
@@ -128,26 +131,26 @@ class RatingApp:
         response.set_cookie(self._cookie, cookie, max_age=COOKIE_SECONDS, **_cookie_rules(request))
         return response
 
-    async def _who(self, request: Request) -> JSONResponse:
-        return _json(await self._write(lambda: self._service.who(request.state.rater)))
+    async def _get_session(self, request: Request) -> JSONResponse:
+        return await self._reply(lambda: self._service.who(request.state.rater))
 
-    async def _sign_out(self, request: Request) -> JSONResponse:
+    async def _delete_session(self, request: Request) -> JSONResponse:
         cookie = request.cookies.get(self._cookie, "")
         await self._write(lambda: self._service.sign_out(cookie))
         response = _json({"ok": True})
         response.delete_cookie(self._cookie, **_cookie_rules(request))
         return response
 
-    async def _next(self, request: Request, ahead: Annotated[int, Query(ge=0, le=MAX_AHEAD)] = 0) -> JSONResponse:
-        return _json(await self._write(lambda: self._service.next(request.state.rater, ahead)))
+    async def _get_next(self, request: Request, ahead: Annotated[int, Query(ge=0, le=MAX_AHEAD)] = 0) -> JSONResponse:
+        return await self._reply(lambda: self._service.next(request.state.rater, ahead))
 
-    async def _answer(self, request: Request, body: AnswerBody) -> JSONResponse:
-        return _json(await self._write(lambda: self._service.answer(request.state.rater, body)))
+    async def _post_answer(self, request: Request, body: AnswerBody) -> JSONResponse:
+        return await self._reply(lambda: self._service.answer(request.state.rater, body))
 
-    async def _undo(self, request: Request, body: UndoBody) -> JSONResponse:
-        return _json(await self._write(lambda: self._service.undo(request.state.rater, body.client_id, body.answer)))
+    async def _post_undo(self, request: Request, body: UndoBody) -> JSONResponse:
+        return await self._reply(lambda: self._service.undo(request.state.rater, body.client_id, body.answer))
 
-    async def _picture(self, request: Request, name: str) -> Response:
+    async def _get_picture(self, request: Request, name: str) -> Response:
         rater = request.state.rater
         key = self._service.known_picture(rater, name)
         if key is None:

@@ -181,7 +181,7 @@ class RatingService:
     def next(self, rater: int, ahead: int = 0) -> dict[str, Any]:
         """The rater's current item and up to `ahead` further ones, leased too, as JSON for the page."""
         holdings: list[HeldAssignment] = []
-        while len(holdings) <= ahead and (found := self.plan.after(rater, len(holdings))) is not None:
+        while len(holdings) <= ahead and (found := self.plan.item_for(rater, len(holdings))) is not None:
             holdings.append(self._assign(rater, found) if isinstance(found, NextItem) else found)
         if not holdings:
             return {"done": True, "progress": asdict(self.plan.progress(rater))}

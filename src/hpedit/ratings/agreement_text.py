@@ -65,25 +65,25 @@ def _rater_sets(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _figure_rows(title: str, unit: str, names: Mapping[str, str], figures: Mapping[str, Any]) -> list[str]:
     sets = _rater_sets(figures)
-    lines = [_row(title, ("all raters", "without flagged")[: len(sets)])]
-    lines += [_row(name, [str(own[name]) for own in sets]) for name in (unit, "raters")]
-    return lines + [_row(label, [estimate_text(own[name]) for own in sets]) for name, label in names.items()]
+    lines = [_text_row(title, ("all raters", "without flagged")[: len(sets)])]
+    lines += [_text_row(name, [str(own[name]) for own in sets]) for name in (unit, "raters")]
+    return lines + [_text_row(label, [estimate_text(own[name]) for own in sets]) for name, label in names.items()]
 
 
 def _score_retest_rows(figures: Mapping[str, Any]) -> list[str]:
     tests = [own["retest"] for own in _rater_sets(figures)]
     if not tests[0]["n"]:
-        return [_row("test-retest", ["n/a"])]
-    lines = [_row(label, [estimate_text(test[name]) for test in tests]) for name, label in _SCORE_RETEST.items()]
-    return [*lines, _row("  repeated edits", [str(test["n"]) for test in tests])]
+        return [_text_row("test-retest", ["n/a"])]
+    lines = [_text_row(label, [estimate_text(test[name]) for test in tests]) for name, label in _SCORE_RETEST.items()]
+    return [*lines, _text_row("  repeated edits", [str(test["n"]) for test in tests])]
 
 
 def _vote_rows(figures: Mapping[str, Any]) -> list[str]:
     sets = _rater_sets(figures)
     return [
-        _row("A/B/tie/both bad", ["/".join(map(str, own["votes"].values())) for own in sets]),
-        _row("test-retest: same vote", [estimate_text(own["retest"]["equal"]) for own in sets]),
-        _row("  repeated pairs", [str(own["retest"]["n"]) for own in sets]),
+        _text_row("A/B/tie/both bad", ["/".join(map(str, own["votes"].values())) for own in sets]),
+        _text_row("test-retest: same vote", [estimate_text(own["retest"]["equal"]) for own in sets]),
+        _text_row("  repeated pairs", [str(own["retest"]["n"]) for own in sets]),
     ]
 
 
@@ -105,5 +105,5 @@ def _rater_rows(figures: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _row(label: str, values: Sequence[str]) -> str:
+def _text_row(label: str, values: Sequence[str]) -> str:
     return f"{label:{_LABEL}}" + "".join(f"{value:>22}" for value in values)

@@ -89,7 +89,7 @@ def export_store(
         version = store.change if as_of is None else as_of
         responses, items = _database_responses(store, version), _database_items(store)
     kept = responses if everything else _training_responses(responses)
-    result = _export(kept, items, out, form, everything)
+    result = _export_kinds(kept, items, out, form, everything)
     superseded = [
         {"id": r.id, "edits": list(r.edits), "rater": r.rater, "value": r.value, "superseded_by": r.superseded_by}
         for r in responses
@@ -109,7 +109,7 @@ def export_store(
 def export_table(table: Path, edits: Path | None, out: Path, form: str) -> dict[str, Any]:
     """Convert a table of ratings or a Label Studio export to another format; returns answers by kind and files."""
     items = read_items(edits) if edits else {}
-    return _export(fill_from_items(read_responses(table), items), items, out, form, everything=True)
+    return _export_kinds(fill_from_items(read_responses(table), items), items, out, form, everything=True)
 
 
 def import_responses(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
@@ -196,7 +196,9 @@ def _training_responses(responses: Sequence[Response]) -> list[Response]:
     return kept
 
 
-def _export(responses: Sequence[Response], items: Items, out: Path, form: str, everything: bool) -> dict[str, Any]:
+def _export_kinds(
+    responses: Sequence[Response], items: Items, out: Path, form: str, everything: bool
+) -> dict[str, Any]:
     if form not in EXPORTS:
         raise HPEditError(f"unknown format {form}", hint=f"known formats: {', '.join(EXPORTS)}")
     if not responses:

@@ -41,7 +41,11 @@ def write_label_studio(responses: Sequence[Response], items: Items) -> str:
         tasks.setdefault(response.edits, []).append(response)
     return dump_json(
         [
-            {"id": number, "data": _task_data(edits, group, items), "annotations": [_annotation(r) for r in group]}
+            {
+                "id": number,
+                "data": _task_data(edits, group, items),
+                "annotations": [_annotation_json(r) for r in group],
+            }
             for number, (edits, group) in enumerate(tasks.items(), start=1)
         ]
     )
@@ -58,11 +62,11 @@ def labeling_config(responses: Sequence[Response], items: Items) -> str:
         name for name in ("source", "edit", "edit_a", "edit_b") if data and all(f"{name}_picture" in d for d in data)
     ]
     shown = [f'  <Image name="{name}" value="${name}_picture"/>' for name in pictures]
-    controls = [_choices("vote", VOTES)] if votes else [_score_control(responses)]
+    controls = [_choices_xml("vote", VOTES)] if votes else [_score_xml(responses)]
     axes = sorted({axis for response in responses for axis in response.axes})
     controls += [f"  <Number name={quoteattr(axis)} toName={quoteattr('text')}/>" for axis in axes]
     lines = ["<View>", '  <Text name="text" value="$text"/>', *shown, *controls]
-    lines += [_choices("flags", FLAGS, "multiple")]
+    lines += [_choices_xml("flags", FLAGS, "multiple")]
     lines += [f'  <View style="display:none"><TextArea name="{HIDDEN}" toName="text"/></View>', "</View>"]
     return "\n".join(lines) + "\n"
 
@@ -103,14 +107,14 @@ def _task_data(edits: tuple[str, ...], group: Sequence[Response], items: Items) 
     return data
 
 
-def _annotation(response: Response) -> dict[str, Any]:
+def _annotation_json(response: Response) -> dict[str, Any]:
     cancelled = response.value == SKIP
     results = [] if cancelled or response.value is None else [_answer_result(response)]
-    results += [_result(axis, "number", {"number": score}) for axis, score in sorted(response.axes.items())]
+    results += [_control_result(axis, "number", {"number": score}) for axis, score in sorted(response.axes.items())]
     if response.flags:
-        results.append(_result("flags", "choices", {"choices": list(response.flags)}))
+        results.append(_control_result("flags", "choices", {"choices": list(response.flags)}))
     carried = json.dumps({name: getattr(response, name) for name in _CARRIED}, ensure_ascii=False, sort_keys=True)
-    results.append(_result(HIDDEN, "textarea", {"text": [carried]}))
+    results.append(_control_result(HIDDEN, "textarea", {"text": [carried]}))
     annotation: dict[str, Any] = {"result": results, "was_cancelled": cancelled}
     if response.ms is not None:
         annotation["lead_time"] = response.ms / 1000
@@ -119,24 +123,24 @@ def _annotation(response: Response) -> dict[str, Any]:
 
 def _answer_result(response: Response) -> dict[str, Any]:
     if response.kind == "compare":
-        return _result("vote", "choices", {"choices": [response.value]})
+        return _control_result("vote", "choices", {"choices": [response.value]})
     if isinstance(response.value, float) and response.value.is_integer():
-        return _result("score", "choices", {"choices": [f"{response.value:g}"]})
-    return _result("score", "number", {"number": response.value})
+        return _control_result("score", "choices", {"choices": [f"{response.value:g}"]})
+    return _control_result("score", "number", {"number": response.value})
 
 
-def _result(name: str, kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
+def _control_result(name: str, kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": name, "from_name": name, "to_name": "text", "type": kind, "value": dict(value)}
 
 
-def _score_control(responses: Sequence[Response]) -> str:
+def _score_xml(responses: Sequence[Response]) -> str:
     scores = [response.value for response in responses if isinstance(response.value, int | float)]
     if all(float(score).is_integer() for score in scores):
-        return _choices("score", [str(score) for score in range(6)])
+        return _choices_xml("score", [str(score) for score in range(6)])
     return '  <Number name="score" toName="text" min="0" max="5"/>'
 
 
-def _choices(name: str, values: Sequence[str], choice: str = "single-radio") -> str:
+def _choices_xml(name: str, values: Sequence[str], choice: str = "single-radio") -> str:
     inner = "".join(f"<Choice value={quoteattr(value)}/>" for value in values)
     return f'  <Choices name="{name}" toName="text" choice="{choice}" showInline="true">{inner}</Choices>'
 

@@ -96,7 +96,7 @@ def oriented_vote(response: Response) -> str:
 
 
 def _is_outlier(value: float, shared: int, consensus: float) -> bool:
-    """Low, and lower than the others' median beyond the noise of so few edits (Fisher's z, one-sided 95 %)."""
+    """Whether a rater's correlation is low, beyond the noise of so few edits (Fisher's z, one-sided 95 %)."""
     if not (value < MAX_OUTLIER and consensus > MIN_CONSENSUS):
         return False
     high = math.atanh(max(value, -0.999)) + 1.645 / math.sqrt(shared - 3)

@@ -299,7 +299,7 @@ _FAULTS = {
 
 
 def _store_fault(error: sqlite3.DatabaseError) -> StoreFault:
-    """Explain a failed write to the rater, whose browser keeps the answer meanwhile."""
+    """Explain a failed database write to the rater, whose browser keeps the answer meanwhile."""
     # The low byte is the primary code; the rest says where in SQLite it arose.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     unknown = (f"the answer could not be written ({error})", "check the server's disk; the answer is sent again")
