@@ -265,7 +265,7 @@ def test_the_command_prints_eighty_columns_or_json_and_names_a_missing_axis(tmp_
     assert json.loads(result.output)["scores"]["score"]["kept"]["raters"] == 2
     with pytest.raises(HPEditError, match="no ratings on the axis quality") as caught:
         agreement_of_file(tmp_path / "t.csv", axes=["quality"])
-    assert caught.value.hint == "known axes: score"
+    assert caught.value.hint == "axes: score"
 
 
 def test_all_votes_have_a_row() -> None:

@@ -194,7 +194,7 @@ def bench_check(
     settings = RatingSettings("check", overlap, lease, retests=0, seed=seed)
     cases = folder / PROPOSED if folder.is_dir() else folder
     make = partial(prepare_case_check, cases=cases, settings=settings)
-    serve_ratings(db, settings, ListenAddress(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
+    serve_ratings(db, ListenAddress(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
 
 
 @bench.command("ablate")

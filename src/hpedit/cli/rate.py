@@ -52,7 +52,7 @@ def rate_serve(
     settings = RatingSettings(mode, overlap, lease, retest, seed)
     address = ListenAddress(host, port, token or None, tuple(allow_host or ()))
     make = partial(prepare_rating, edits=edits, settings=settings, cases=cases, gold=gold, practice=practice)
-    serve_ratings(db, settings, address, make, say=typer.echo)
+    serve_ratings(db, address, make, say=typer.echo)
 
 
 @rate.command("agreement")

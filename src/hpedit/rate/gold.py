@@ -20,7 +20,7 @@ def swap_sides(value: Value) -> Value:
 
 
 def split_gold(
-    items: Sequence[RatedItem], file: Path | str | None, kind: RatingKind
+    items: Sequence[RatedItem], file: Path | None, kind: RatingKind
 ) -> tuple[list[RatedItem], list[RatedItem]]:
     """Split the items into those to rate and the gold items that `file` lists.
 
@@ -37,7 +37,7 @@ def split_gold(
     columns = ("edit_id", "expected") if kind == "score" else ("edit_id", "other_edit_id", "expected")
     by_id = {item.id: item for item in items}
     gold: dict[str, RatedItem] = {}
-    for row in read_rows(Path(file), columns):
+    for row in read_rows(file, columns):
         item = _gold_item(row, by_id, kind)
         if item.id in gold:
             raise HPEditError(f"{row.where}: {row.name('edit_id')} is gold twice")

@@ -86,6 +86,7 @@ class ImageCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HPEditError(f"{folder} cannot be created: {error.strerror}", hint="choose another --db") from error
+        self._manifest = folder / _MANIFEST
         # Of each image: bytes before and after padding, and the CRC-32 of its file.
         self._known: dict[str, list[int]] = read_json(self._manifest) if self._manifest.exists() else {}
         self._groups: dict[str, tuple[int, int]] = {}
@@ -94,10 +95,6 @@ class ImageCache:
         self._pool = ThreadPoolExecutor(workers, "encode")
         # Images that wait for a thread are held decoded; more than these would only fill the memory.
         self._room = threading.Semaphore(2 * workers)
-
-    @property
-    def _manifest(self) -> Path:
-        return self.folder / _MANIFEST
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.png"

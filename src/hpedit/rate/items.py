@@ -150,7 +150,7 @@ def count_cases(cases: Path | str) -> int:
         return int(pq.read_metadata(cases).num_rows)
     except (pa.ArrowInvalid, OSError) as error:
         raise HPEditError(
-            f"{cases} is not a table of cases: {error}", hint="`hpedit bench build` makes one to be checked"
+            f"{cases} is not a table of cases: {error}", hint="make one by `hpedit bench build`"
         ) from error
 
 
@@ -283,7 +283,7 @@ def _edit_tables(path: Path) -> list[Path]:
     tables = sorted([*path.glob("edits.parquet"), *path.glob("*/edits.parquet")])
     if not tables:
         raise HPEditError(
-            f"{path} holds no edits", hint="it needs edits.parquet, or a CSV with " + ", ".join(CSV_COLUMNS)
+            f"{path} holds no edits", hint=f"it needs edits.parquet, or a CSV with {', '.join(CSV_COLUMNS)}"
         )
     return tables
 

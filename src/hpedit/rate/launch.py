@@ -75,7 +75,6 @@ def _image_cache(store: RatingStore) -> ImageCache:
 
 def serve_ratings(
     db: Path,
-    settings: RatingSettings,
     address: ListenAddress,
     make: Callable[[RatingStore], tuple[RatingService, ImageCache]],
     say: Callable[[str], None] = print,
@@ -101,7 +100,7 @@ def serve_ratings(
             server = uvicorn_server(RatingApp(service, writer, cache, policy, port).app())
 
             def ready() -> None:
-                sys.stderr.write(_start_message(store, service, settings, policy))
+                sys.stderr.write(_start_message(store, service, policy))
                 say(f"http://{_url_host(address.host)}:{port}/")
                 sys.stdout.flush()
 
@@ -109,8 +108,9 @@ def serve_ratings(
         sys.stderr.write(f"stopped; {len(store.answers())} answers in {db}\n")
 
 
-def _start_message(store: RatingStore, service: RatingService, settings: RatingSettings, policy: NetworkPolicy) -> str:
+def _start_message(store: RatingStore, service: RatingService, policy: NetworkPolicy) -> str:
     """What is served, who can open it, and how many answers there are."""
+    settings = service.settings
     raters, answers = len(store.raters()), sum(answer.phase != "practice" for answer in store.answers())
     what = {"score": "edits to score", "compare": "pairs to compare", "check": "cases to check"}[settings.kind]
     each = "1 rater" if settings.overlap == 1 else f"{settings.overlap} raters"

@@ -97,17 +97,15 @@ _LESSONS: Mapping[str, Sequence[tuple[str, tuple[str, ...], Value, str]]] = {
 """By kind: instruction, the edits shown, the known answer, and the explanation the rater reads."""
 
 
-def practice_items(
-    rated_images: Sequence[RatedImage], cache: ImageCache, kind: RatingKind, count: int
-) -> list[RatedItem]:
+def practice_items(images: Sequence[RatedImage], cache: ImageCache, kind: RatingKind, count: int) -> list[RatedItem]:
     """Make `count` (at most 10) practice items of `kind` on photos of the run.
 
     Args:
-        rated_images: the run's edits, whose sources are used in turn.
+        images: the run's edits, whose sources are used in turn.
         cache: holds those sources and takes the new images; not sealed yet.
     """
     # One per photo: ten lessons on ten photos if the run has as many.
-    photos = list({rated.source: rated for rated in rated_images}.values())
+    photos = list({rated.source: rated for rated in images}.values())
     items = []
     for number, (instruction, names, expected, text) in enumerate(_LESSONS[kind][: min(count, COUNT)]):
         photo, other = photos[number % len(photos)], photos[(number + 1) % len(photos)]

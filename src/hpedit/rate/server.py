@@ -69,9 +69,8 @@ class RatingApp:
         self._cookie = f"hpedit_rate_{port}"
         self._static = {path.name: path for path in (HERE / "static").glob("*") if path.suffix in _MEDIA}
         # StrictUndefined: a name that the template uses and nothing defines is an error, not an empty text.
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined
-        )
+        loader = FileSystemLoader(HERE / "templates")
+        self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
     def app(self) -> FastAPI:
         """The ASGI application behind its `RequestGuard`."""
@@ -107,7 +106,9 @@ class RatingApp:
 
     async def _get_page(self) -> HTMLResponse:
         page = self._templates.get_template("rate.html.jinja")
-        text = page.render(token_required=self._policy.token is not None, checking=self._service.kind == "check")
+        text = page.render(
+            token_required=self._policy.token is not None, checking=self._service.settings.kind == "check"
+        )
         return HTMLResponse(text, headers={"cache-control": "no-store"})
 
     async def _get_health(self) -> JSONResponse:

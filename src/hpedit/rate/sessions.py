@@ -69,7 +69,7 @@ class RatingService:
         gold: Sequence[RatedItem] = (),
         practice: Sequence[RatedItem] = (),
     ) -> None:
-        self._store, self._settings = store, settings
+        self.settings, self._store = settings, store
         self._items, self._gold, self._practice = items, gold, practice
         with store.transaction():
             self._fix_settings()
@@ -85,14 +85,13 @@ class RatingService:
 
     def _fix_settings(self) -> None:
         """Store mode and seed for good, so that order and sides can be reproduced; HPEditError if they differ."""
-        for key, asked in (("kind", self._settings.kind), ("seed", self._settings.seed)):
+        for key, asked in (("kind", self.settings.kind), ("seed", self.settings.seed)):
             stored = self._store.meta(key)
             if stored is None:
                 self._query("INSERT INTO meta VALUES (?, ?)", key, secrets.token_hex(8) if asked is None else asked)
             elif asked not in (None, stored):
-                raise HPEditError(
-                    f"{self._store.path} was made with {key} {stored}, not {asked}", hint="choose another --db"
-                )
+                message = f"{self._store.path} was made with {key} {stored}, not {asked}"
+                raise HPEditError(message, hint="choose another --db")
 
     def _register(self, item: RatedItem) -> None:
         """Add an item to the store; HPEditError if its id is stored with other images or another instruction."""
@@ -119,8 +118,8 @@ class RatingService:
     def reload(self) -> None:
         """Rebuild assignments and sessions from the store."""
         plan = AssignmentPlan(
-            self._items, seed=self._seed, overlap=self._settings.overlap, lease=self._settings.lease,
-            gold=self._gold, practice=self._practice, retests=self._settings.retests,
+            self._items, seed=self._seed, overlap=self.settings.overlap, lease=self.settings.lease,
+            gold=self._gold, practice=self._practice, retests=self.settings.retests,
         )  # fmt: skip
         for row in self._query("SELECT * FROM assignments ORDER BY id"):
             plan.issued(assignment_from_row(row))
@@ -140,11 +139,6 @@ class RatingService:
     def count(self) -> int:
         """Number of items to rate, gold included."""
         return len(self._items) + len(self._gold)
-
-    @property
-    def kind(self) -> RatingKind:
-        """What raters do: score, compare or check."""
-        return self._settings.kind
 
     # Sessions
 
@@ -227,7 +221,7 @@ class RatingService:
             "edits": edits[references:],
             "width": first.size[0],
             "height": first.size[1],
-            "lease_seconds": int(self._settings.lease),
+            "lease_seconds": int(self.settings.lease),
             "progress": asdict(self.plan.progress(shown.rater)),
         }
 

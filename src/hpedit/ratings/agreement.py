@@ -25,10 +25,12 @@ from hpedit.stats.bootstrap import Estimate, FloatArray, ratio_of_sums, weighted
 SCORE = "score"
 """Name of the overall score among the axes."""
 
+JSON = dict[str, Any]
+
 
 def agreement_of_file(
     path: Path, edits: Path | None = None, axes: Sequence[str] = (), margin: float = 0.0, seed: int = 0
-) -> dict[str, Any]:
+) -> JSON:
     """Report the raters' agreement in the app's store, a table of ratings or votes, or a Label Studio export.
 
     Args:
@@ -46,7 +48,7 @@ def agreement_of_file(
 
 def agreement_report(
     responses: Sequence[Response], axes: Sequence[str] = (), margin: float = 0.0, seed: int = 0
-) -> dict[str, Any]:
+) -> JSON:
     """Report inter-rater agreement, test-retest reliability and flagged raters.
 
     Args:
@@ -105,7 +107,7 @@ def axis_value(response: Response, axis: str) -> float | None:
     return response.axes.get(axis)
 
 
-def _axis_report(responses: Sequence[Response], axis: str, unit: str, margin: float, seed: int) -> dict[str, Any]:
+def _axis_report(responses: Sequence[Response], axis: str, unit: str, margin: float, seed: int) -> JSON:
     given = [response for response in responses if axis_value(response, axis) is not None]
     table, sources, raters = rating_table(given, axis, unit)
     # How a rater behaves is the same on every axis; it is flagged once, with the overall score if there is one.
@@ -113,7 +115,7 @@ def _axis_report(responses: Sequence[Response], axis: str, unit: str, margin: fl
     flags = conduct + score_flags(table, raters)
     out = {flag.rater for flag in flags}
 
-    def figures(columns: list[int]) -> dict[str, Any]:
+    def figures(columns: list[int]) -> JSON:
         own = table[:, columns]
         rated = np.flatnonzero((~np.isnan(own)).any(axis=1)).tolist()
         names = [sources[edit] for edit in rated]
@@ -143,7 +145,7 @@ def _axis_report(responses: Sequence[Response], axis: str, unit: str, margin: fl
     }
 
 
-def _vote_report(responses: Sequence[Response], unit: str, seed: int) -> dict[str, Any]:
+def _vote_report(responses: Sequence[Response], unit: str, seed: int) -> JSON:
     flags = conduct_flags(responses) + vote_flags([r for r in responses if r.phase != "retest"])
     out = {flag.rater for flag in flags}
     kept = [response for response in responses if response.rater not in out]
@@ -158,7 +160,7 @@ def _vote_report(responses: Sequence[Response], unit: str, seed: int) -> dict[st
     }
 
 
-def _vote_figures(responses: Sequence[Response], unit: str, seed: int) -> dict[str, Any]:
+def _vote_figures(responses: Sequence[Response], unit: str, seed: int) -> JSON:
     first = _first_votes(responses)
     items: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for response in first:
@@ -198,7 +200,7 @@ def _first_votes(responses: Sequence[Response]) -> list[Response]:
     return list(first.values())
 
 
-def _score_retest(responses: Sequence[Response], axis: str, unit: str, seed: int) -> dict[str, Any]:
+def _score_retest(responses: Sequence[Response], axis: str, unit: str, seed: int) -> JSON:
     """Test-retest reliability of scores: difference and correlation of a rater's two scores of one edit."""
     first = {(r.rater, r.edits[0]): axis_value(r, axis) for r in reversed(responses) if r.phase != "retest"}
     again = [r for r in responses if r.phase == "retest" and (r.rater, r.edits[0]) in first]
@@ -214,7 +216,7 @@ def _score_retest(responses: Sequence[Response], axis: str, unit: str, seed: int
     }
 
 
-def _vote_retest(responses: Sequence[Response], unit: str, seed: int) -> dict[str, Any]:
+def _vote_retest(responses: Sequence[Response], unit: str, seed: int) -> JSON:
     """Test-retest reliability of votes; the same opinion with sides exchanged is equal."""
     first = {(r.rater, frozenset(r.edits)): r for r in _first_votes(responses)}
     again = [r for r in responses if r.phase == "retest" and (r.rater, frozenset(r.edits)) in first]
@@ -223,14 +225,14 @@ def _vote_retest(responses: Sequence[Response], unit: str, seed: int) -> dict[st
     return {"n": len(equal), "equal": bootstrap_capped(equal, sources, weighted_mean, seed).as_dict()}
 
 
-def _rater_conduct(rater: str, own: Sequence[Response]) -> dict[str, Any]:
+def _rater_conduct(rater: str, own: Sequence[Response]) -> JSON:
     """A rater's number of answers, median time and gold items right."""
     gold = [matches_expected(response.value, response.expected) for response in own if response.expected is not None]
     median = _answer_times(own)["median"]
     return {"rater": rater, "answers": len(own), "median_ms": median, "gold": len(gold), "gold_right": sum(gold)}
 
 
-def _answer_times(responses: Sequence[Response]) -> dict[str, Any]:
+def _answer_times(responses: Sequence[Response]) -> JSON:
     """Milliseconds per answer: number known, quartiles and median."""
     known = [response.ms for response in responses if response.ms is not None]
     if not known:
@@ -248,9 +250,7 @@ def _score_axes(responses: Sequence[Response], wanted: Sequence[str]) -> list[st
     there += sorted({axis for response in responses for axis in response.axes})
     missing = [axis for axis in wanted if axis not in there]
     if missing:
-        raise HPEditError(
-            f"no ratings on the axis {', '.join(missing)}", hint=f"known axes: {', '.join(there) or 'none'}"
-        )
+        raise HPEditError(f"no ratings on the axis {', '.join(missing)}", hint=f"axes: {', '.join(there) or 'none'}")
     return list(wanted) or there
 
 

@@ -155,9 +155,7 @@ def _why_not_imported(response: Response) -> str:
 def _database_responses(store: RatingStore, version: int | None) -> list[Response]:
     """The database's answers as responses; HPEditError if it holds checks of cases instead of ratings."""
     if store.meta("kind") == "check":
-        raise HPEditError(
-            f"{store.path} holds checks of cases, not ratings of edits", hint="`hpedit bench build --checked` reads it"
-        )
+        raise HPEditError(f"{store.path} holds checks of cases, not ratings", hint="use `hpedit bench build --checked`")
     sources = {edit: item["source_id"] for edit, item in _database_items(store).items()}
     same: tuple[str, ...] = ("rater", "value", "phase", "flags", "case_id", "ms", "time", "late", "expected")
     return [
@@ -175,9 +173,9 @@ def _database_responses(store: RatingStore, version: int | None) -> list[Respons
 
 
 def _database_items(store: RatingStore) -> dict[str, dict[str, str]]:
-    known = ("source_id", "task", "instruction")
+    names = ("source_id", "task", "instruction")
     return {
-        edit: {name: str(item.get(name) or "") for name in known} for item in store.items() for edit in item["edit_ids"]
+        edit: {name: str(item.get(name) or "") for name in names} for item in store.items() for edit in item["edit_ids"]
     }
 
 

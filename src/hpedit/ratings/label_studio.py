@@ -58,10 +58,8 @@ def labeling_config(responses: Sequence[Response], items: Items) -> str:
     """
     votes = bool(responses) and responses[0].kind == "compare"
     data = [_task_data(response.edits, [response], items) for response in responses]
-    pictures = [
-        name for name in ("source", "edit", "edit_a", "edit_b") if data and all(f"{name}_picture" in d for d in data)
-    ]
-    shown = [f'  <Image name="{name}" value="${name}_picture"/>' for name in pictures]
+    names = [n for n in ("source", "edit", "edit_a", "edit_b") if data and all(f"{n}_picture" in d for d in data)]
+    shown = [f'  <Image name="{name}" value="${name}_picture"/>' for name in names]
     controls = [_choices_xml("vote", VOTES)] if votes else [_score_xml(responses)]
     axes = sorted({axis for response in responses for axis in response.axes})
     controls += [f"  <Number name={quoteattr(axis)} toName={quoteattr('text')}/>" for axis in axes]
@@ -162,9 +160,7 @@ def _annotations(path: Path, number: int, task: Mapping[str, Any]) -> Iterator[_
     data = task.get("data")
     annotations = task.get("annotations", task.get("completions"))
     if not isinstance(data, dict) or not isinstance(annotations, list):
-        raise HPEditError(
-            f"{name} has no data or no annotations", hint="export from Label Studio as JSON, not JSON-MIN"
-        )
+        raise HPEditError(f"{name} has no data or no annotations", hint="export it as JSON, not JSON-MIN")
     edits = (data["edit_a"], data["edit_b"]) if "edit_a" in data else (data.get("edit_id", task.get("id", number)),)
     for position, annotation in enumerate(annotations, start=1):
         where = f"{name}, annotation {position}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -66,9 +65,7 @@ class Response:
         if len(self.edits) not in (1, 2) or not all(self.edits):
             raise HPEditError(f"{where}an answer needs one edit id, or two; found {list(self.edits)}")
         if len(set(self.edits)) < len(self.edits):
-            raise HPEditError(
-                f"{where}edit {self.edits[0]!r} is compared with itself", hint="a vote is between two edits"
-            )
+            raise HPEditError(f"{where}edit {self.edits[0]!r} is compared with itself", hint="a vote needs two edits")
         if not self.rater:
             raise HPEditError(f"{where}rater is empty", hint="every answer needs its rater's name")
         if self.phase not in PHASES:
@@ -80,9 +77,8 @@ class Response:
         if self.kind == "compare":
             if self.value not in VOTES:
                 raise HPEditError(f"{where}vote is {self.value!r}", hint=f"a vote is one of {', '.join(VOTES)}")
-        elif not (
-            isinstance(self.value, int | float) and math.isfinite(self.value) and MIN_SCORE <= self.value <= MAX_SCORE
-        ):
+        elif not (isinstance(self.value, int | float) and MIN_SCORE <= self.value <= MAX_SCORE):
+            # NaN fails the comparison too.
             raise HPEditError(f"{where}score is {self.value!r}", hint="a score is a number from 0 to 5")
 
     @property

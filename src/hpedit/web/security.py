@@ -94,9 +94,8 @@ class NetworkPolicy:
 
     def knows(self, token: str | None) -> bool:
         """Whether this is the token, compared in constant time."""
-        return self.token is None or hmac.compare_digest(
-            (token or "").encode("utf-8", "surrogatepass"), self.token.encode()
-        )
+        given = (token or "").encode("utf-8", "surrogatepass")
+        return self.token is None or hmac.compare_digest(given, self.token.encode())
 
     def objection(self, scope: Scope) -> Objection | None:
         """Why a request is refused by its headers, or None."""
