@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.label_studio import labeling_config, read_label_studio, write_label_studio
+from hpedit.ratings.label_studio import Items, labeling_config, read_label_studio, write_label_studio
 from hpedit.ratings.response_tables import read_response_table, write_response_table
 from hpedit.ratings.responses import SKIP, Response, check_rated_once
 from hpedit.ratings.store import RatingStore
@@ -18,9 +18,6 @@ from hpedit.store.csv_rows import index_rows, read_rows
 
 EXPORTS = ("csv", "jsonl", "labelstudio")
 _STORES = (".sqlite", ".sqlite3", ".db")
-
-Items = Mapping[str, Mapping[str, str]]
-"""By edit id: source_id, task, instruction, source and edit (the images' addresses); as far as known."""
 
 
 def read_responses(path: Path, control: str = "") -> list[Response]:

@@ -31,7 +31,7 @@ _ITEM = ("task", "case_id", "source_id")
 _VOTE_WORDS = {vote.lower(): vote for vote in VOTES} | {"left": "A", "right": "B", "both bad": "both_bad"}
 
 Items = Mapping[str, Mapping[str, str]]
-"""By edit id, what else a task's data says: instruction, source, edit (addresses of images)."""
+"""By edit id: source_id, task, instruction, source and edit (addresses of images); as far as known."""
 
 
 def write_label_studio(responses: Sequence[Response], items: Items) -> str:
