@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -114,31 +115,23 @@ def take_from_run(folder: Path, other: Path) -> None:
 
 def _by_people(folder: Path, section: RatingsSection, say: Say) -> None:
     """Serve the rating page until enough edits have enough ratings, then export them."""
-    from hpedit.rate.run import Address, prepare, serve_run
-    from hpedit.rate.sessions import Desk, RunSettings
-    from hpedit.ratings.files import export_store
+    from hpedit.rate.launch import ListenAddress, prepare_rating, serve_ratings
+    from hpedit.rate.sessions import RatingService, RatingSettings
+    from hpedit.ratings.import_export import export_store
 
-    settings = RunSettings("score", section.overlap, 600.0, section.retest, None)
-    make = partial(prepare, edits=folder, settings=settings, cases=None, gold=None, practice=section.practice)
+    settings = RatingSettings("score", section.overlap, 600.0, section.retest, None)
+    make = partial(prepare_rating, edits=folder, settings=settings, practice=section.practice)
     reached = False
 
-    def enough(service: Desk) -> bool:
+    def enough(service: RatingService) -> bool:
         nonlocal reached
         wanted = max(1, round(section.enough * service.count))
         say(f"ratings by {section.overlap} raters an edit", service.completed, wanted)
         reached = service.completed >= wanted
         return reached
 
-    serve_run(
-        folder / STORE, settings, Address(section.host, section.port, _token(), section.allow_host), make,
-        say=lambda address: note(f"rate the edits at {address}"), enough=enough,
-    )  # fmt: skip
+    address = ListenAddress(section.host, section.port, os.environ.get("HPEDIT_RATE_TOKEN") or None, section.allow_host)
+    serve_ratings(folder / STORE, address, make, lambda url: note(f"rate the edits at {url}"), enough)
     if not reached:
         raise KeyboardInterrupt
     export_store(folder / STORE, folder / FILE, "csv")
-
-
-def _token() -> str | None:
-    import os
-
-    return os.environ.get("HPEDIT_RATE_TOKEN") or None
