@@ -23,8 +23,7 @@ def plan(
         int | None, typer.Option(min=1, max=4096, help="GPUs in all, one process each; default WORLD_SIZE, or 1.")
     ] = None,
     measure: Annotated[
-        bool | None,
-        typer.Option("--measure/--no-measure", help="Time one step here. Default: where there is a GPU."),
+        bool | None, typer.Option("--measure/--no-measure", help="Time one step here. Default: where there is a GPU.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -71,8 +71,7 @@ def ratings_pairs(
     floor: Annotated[float, typer.Option(help="A better edit of no more points is bad too; scores alone.")] = 2.0,
     lead: Annotated[float, typer.Option(help="Share of raters by which the winner leads; votes alone.")] = 0.0,
     circles: Annotated[
-        Literal["drop", "weakest"],
-        typer.Option(help="Of preferences that run in a circle, drop all or the weakest."),
+        Literal["drop", "weakest"], typer.Option(help="Of preferences that run in a circle, drop all or the weakest.")
     ] = "drop",
     rater_weights: Annotated[
         Path | None, typer.Option(help="CSV of rater, weight; 0 leaves a rater out, who is not named has 1.")

@@ -120,12 +120,7 @@ def _weights(shape: EditorShape, layout: Layout) -> list[Item]:
     later = 0 if layout.accelerator and layout.encoders_leave else encoders
     return [
         Item(f"base, {layout.describe()}", base, base, base),
-        Item(
-            "text encoders",
-            encoders,
-            later,
-            later,
-        ),
+        Item("text encoders", encoders, later, later),
         Item("VAE", vae, vae, vae),
     ]
 
