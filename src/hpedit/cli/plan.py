@@ -33,7 +33,7 @@ def plan(
     """
     from hpedit.config.recipe import load_recipe
     from hpedit.plan.estimate import plan_run
-    from hpedit.plan.text import render
+    from hpedit.plan.plan_text import render_plan
 
     loaded = load_recipe(recipe, settings or [])
     number = gpus or max(1, int(os.environ.get("WORLD_SIZE") or 1))
@@ -41,7 +41,7 @@ def plan(
     if as_json:
         print_json(found)
     else:
-        typer.echo(render(found))
+        typer.echo(render_plan(found))
     for error in found["errors"]:
         typer.echo(f"error: {error['message']}", err=True)
         if error["hint"]:

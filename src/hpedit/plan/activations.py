@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpedit.plan.architecture import Architecture, Linear, Tokens
+from hpedit.plan.transformer_layers import Architecture, Linear, Tokens
 
 FLOAT = 4
 """bytes of float32."""
 
 
-def saved(architecture: Architecture, tokens: Tokens, targets: Sequence[str], rank: int, element: int) -> int:
+def saved_activations(
+    architecture: Architecture, tokens: Tokens, targets: Sequence[str], rank: int, element: int
+) -> int:
     """Bytes that all blocks keep for the backward without checkpointing.
 
     Args:
@@ -31,12 +33,12 @@ def saved(architecture: Architecture, tokens: Tokens, targets: Sequence[str], ra
     return double + single + _lora(architecture.adapted(targets), tokens, rank, element)
 
 
-def boundaries(architecture: Architecture, tokens: Tokens, element: int) -> int:
+def checkpointed_activations(architecture: Architecture, tokens: Tokens, element: int) -> int:
     """Bytes that checkpointing keeps: the input of every block."""
     return architecture.blocks * tokens.all * architecture.width * element
 
 
-def working(architecture: Architecture, tokens: Tokens, element: int, *, backward: bool) -> int:
+def working_memory(architecture: Architecture, tokens: Tokens, element: int, *, backward: bool) -> int:
     """Bytes that come and go within one block.
 
     Forward: the MLP's 4 d twice, its input and output, float32 copies of q and k while they are turned. Backward: the
@@ -46,14 +48,14 @@ def working(architecture: Architecture, tokens: Tokens, element: int, *, backwar
     return 2 * once if backward else once
 
 
-def trained(
+def training_activations(
     architecture: Architecture, tokens: Tokens, targets: Sequence[str], rank: int, element: int, *, recomputes: bool
 ) -> int:
     """Bytes of activations at the peak of one row's backward."""
-    kept = saved(architecture, tokens, targets, rank, element)
+    kept = saved_activations(architecture, tokens, targets, rank, element)
     if recomputes:
-        kept = boundaries(architecture, tokens, element) + kept // max(1, architecture.blocks)
-    return kept + working(architecture, tokens, element, backward=True)
+        kept = checkpointed_activations(architecture, tokens, element) + kept // max(1, architecture.blocks)
+    return kept + working_memory(architecture, tokens, element, backward=True)
 
 
 def _double_token(architecture: Architecture, element: int) -> int:

@@ -7,7 +7,7 @@ chunk, so that a micro batch that does not divide a group costs forwards of rows
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hpedit.config.recipe import Recipe
@@ -15,7 +15,7 @@ from hpedit.rl.cost import trained
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class AlgorithmForwards:
     """What an algorithm does, as far as the count goes."""
 
     stochastic: bool
@@ -46,23 +46,23 @@ class Forwards:
         """Each times `by`."""
         return Forwards(self.rollout * by, self.train * by, self.reference * by, self.old * by)
 
+    def with_refills(self, rounds: int) -> Forwards:
+        """The most there can be with dynamic sampling: every round of it replaces every group."""
+        return replace(self, rollout=self.rollout * (1 + rounds))
+
     def __add__(self, other: Forwards) -> Forwards:
-        return Forwards(
-            self.rollout + other.rollout,
-            self.train + other.train,
-            self.reference + other.reference,
-            self.old + other.old,
-        )
+        train, reference = self.train + other.train, self.reference + other.reference
+        return Forwards(self.rollout + other.rollout, train, reference, self.old + other.old)
 
 
-def of_iteration(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> Forwards:
+def iteration_forwards(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> Forwards:
     """One iteration of all processes: every group has signal, nothing is refilled, all pictures have one size.
 
     Where a window's start is drawn and the steps before it are shared, it is the mean over the starts.
     """
     cost = trained(recomputes)
     if recipe.offline:
-        terms = recipe.rollout.groups * levels_of(recipe, recipe.dpo.levels)
+        terms = recipe.rollout.groups * trained_levels(recipe, recipe.dpo.levels)
         return Forwards(0.0, 2.0 * terms * cost, 2.0 * terms)
     total = Forwards(0.0)
     for rank in range(processes):
@@ -76,29 +76,23 @@ def of_iteration(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> For
     return total
 
 
-def at_most(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> Forwards:
-    """The same when every round of refilling has to replace every group."""
-    once = of_iteration(recipe, recomputes=recomputes, processes=processes)
-    return Forwards(once.rollout * (1 + recipe.rollout.refill), once.train, once.reference, once.old)
-
-
-def of_edit(recipe: Recipe, *, recomputes: bool) -> Forwards:
+def forwards_per_edit(recipe: Recipe, *, recomputes: bool) -> Forwards:
     """For each edited image that is trained on (offline: for each pair)."""
-    iteration = of_iteration(recipe, recomputes=recomputes)
-    return iteration.scaled(1 / units(recipe))
+    iteration = iteration_forwards(recipe, recomputes=recomputes)
+    return iteration.scaled(1 / units_per_iteration(recipe))
 
 
-def units(recipe: Recipe) -> int:
+def units_per_iteration(recipe: Recipe) -> int:
     """Edits of an iteration; pairs, where it learns offline."""
     return recipe.rollout.groups * (1 if recipe.offline else recipe.rollout.group_size)
 
 
-def guided(recipe: Recipe) -> int:
+def guidance_factor(recipe: Recipe) -> int:
     """Forwards that one velocity takes: two with guidance."""
     return 1 if recipe.rollout.cfg == 1.0 else 2
 
 
-def levels_of(recipe: Recipe, wanted: int) -> int:
+def trained_levels(recipe: Recipe, wanted: int) -> int:
     """Noise levels that an edit is trained at: the schedule has no more than its steps."""
     return min(wanted, recipe.rollout.steps)
 
@@ -126,7 +120,7 @@ def _chunk(recipe: Recipe, groups: int) -> int:
 def _sampled(recipe: Recipe, groups: int) -> Forwards:
     """The rollout of one wave."""
     settings, kind = recipe.rollout, ALGORITHMS[recipe.train.algorithm]
-    rows, factor, chunk = groups * settings.group_size, guided(recipe), _chunk(recipe, groups)
+    rows, factor, chunk = groups * settings.group_size, guidance_factor(recipe), _chunk(recipe, groups)
     window = settings.window if kind.stochastic else 0
     low, high = settings.window_start
     before = (low + high) / 2
@@ -141,7 +135,7 @@ def _sampled(recipe: Recipe, groups: int) -> Forwards:
 def _trained(recipe: Recipe, groups: int, chunk: int, cost: int) -> Forwards:
     """One optimizer step's part for the groups of one shape."""
     train, reference, old = ALGORITHMS[recipe.train.algorithm].train(recipe, groups, chunk, cost)
-    factor = guided(recipe)
+    factor = guidance_factor(recipe)
     return Forwards(0.0, float(train * factor), float(reference * factor), float(old * factor))
 
 
@@ -156,20 +150,20 @@ def _policy_gradient(recipe: Recipe, groups: int, chunk: int, cost: int) -> tupl
 
 
 def _nft(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:
-    rows = _filled(groups * recipe.rollout.group_size * levels_of(recipe, recipe.nft.levels), chunk)
+    rows = _filled(groups * recipe.rollout.group_size * trained_levels(recipe, recipe.nft.levels), chunk)
     return rows * cost, rows if recipe.train.kl else 0, rows
 
 
 def _pairs(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:  # noqa: ARG001
     pairs = min(recipe.dpo.pairs_per_group, recipe.rollout.group_size // 2)
-    rows = 2 * groups * pairs * levels_of(recipe, recipe.dpo.levels)
+    rows = 2 * groups * pairs * trained_levels(recipe, recipe.dpo.levels)
     return rows * cost, rows, 0
 
 
-ALGORITHMS: Final[Mapping[str, Kind]] = {
-    "flow_grpo": Kind(True, False, False, _policy_gradient),
-    "grpo_guard": Kind(True, True, False, _policy_gradient),
-    "nft": Kind(False, False, True, _nft),
-    "online_dpo": Kind(False, False, False, _pairs),
-    "offline_dpo": Kind(False, False, False, _pairs),
+ALGORITHMS: Final[Mapping[str, AlgorithmForwards]] = {
+    "flow_grpo": AlgorithmForwards(True, False, False, _policy_gradient),
+    "grpo_guard": AlgorithmForwards(True, True, False, _policy_gradient),
+    "nft": AlgorithmForwards(False, False, True, _nft),
+    "online_dpo": AlgorithmForwards(False, False, False, _pairs),
+    "offline_dpo": AlgorithmForwards(False, False, False, _pairs),
 }

@@ -63,7 +63,7 @@ GPUS: Final[Mapping[str, GPU]] = {
 }
 
 
-def named_gpu(name: str) -> GPU:
+def gpu_by_name(name: str) -> GPU:
     """A kind of GPU by its name, however it is written; HPEditError if it is not in the table."""
     wanted = _plain(name)
     for key, gpu in GPUS.items():
@@ -72,7 +72,7 @@ def named_gpu(name: str) -> GPU:
     raise HPEditError(f"the GPU {name!r} is not in the table", hint=f"one of {', '.join(GPUS)}")
 
 
-def known_gpu(driver_name: str, memory: int) -> GPU | None:
+def gpu_by_driver_name(driver_name: str, memory: int) -> GPU | None:
     """The kind of a GPU that the driver calls so; None for one that is not in the table."""
     plain = _plain(driver_name)
     fitting = [
@@ -94,7 +94,7 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def found_gpus() -> list[FoundGPU]:
+def nvidia_gpus() -> list[FoundGPU]:
     """The NVIDIA GPUs of this machine by its driver; [] without a driver, or with one that does not answer."""
     rows = _ask("--query-gpu=name,memory.total,memory.used", "--format=csv,noheader,nounits")
     cuda = _newest_cuda() if rows else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from hpedit.config.recipe import Recipe
-from hpedit.plan.architecture import Architecture
+from hpedit.plan.transformer_layers import Architecture
 
 BaseForm = Literal["full", "8bit", "offload"]
 ELEMENT: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -54,7 +54,7 @@ class Layout:
         return f"{form}, 1/{self.gpus} and 2 blocks" if self.cut else form
 
 
-def layout_of(recipe: Recipe, gpus: int, *, accelerator: bool, recomputes: bool) -> Layout:
+def layout_of_recipe(recipe: Recipe, gpus: int, *, accelerator: bool, recomputes: bool) -> Layout:
     """Read a recipe; a setting that it does not have means a whole base in its own dtype on every GPU.
 
     Args:

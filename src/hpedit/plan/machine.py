@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from hpedit.config.recipe import Recipe
-from hpedit.plan.gpus import GPU, MIB, FoundGPU, found_gpus, known_gpu, named_gpu
-from hpedit.plan.problems import Problems
+from hpedit.plan.findings import Findings
+from hpedit.plan.gpus import GPU, MIB, FoundGPU, gpu_by_driver_name, gpu_by_name, nvidia_gpus
 
 BUSY: Final = 1024 * MIB
 """bytes in use on a GPU from which on somebody else's job is likely."""
@@ -38,23 +38,23 @@ class Machine:
     """GPUs here that the run does not take; None = not known."""
 
 
-def machine_of(recipe: Recipe, named: str | None, gpus: int, problems: Problems) -> Machine:
+def find_machine(recipe: Recipe, named: str | None, gpus: int, findings: Findings) -> Machine:
     """Find the machine, and note what is wrong with it."""
     device = recipe.editor.device
     if named is not None:
-        kind = named_gpu(named)
-        found = found_gpus()
-        here = any(known_gpu(gpu.name, gpu.memory) == kind for gpu in found)
+        kind = gpu_by_name(named)
+        found = nvidia_gpus()
+        here = any(gpu_by_driver_name(gpu.name, gpu.memory) == kind for gpu in found)
         if device == "cpu":
-            problems.error("editor.device is cpu, and a GPU is named", hint="set editor.device to auto or cuda")
+            findings.error("editor.device is cpu, and a GPU is named", hint="set editor.device to auto or cuda")
         return Machine(kind.name, kind, True, True, kind.memory, gpus, not here)
     if device == "mps":
         return Machine("Apple GPU", None, True, False, _memory(), 1, False)
-    found = [] if device == "cpu" else found_gpus()
+    found = [] if device == "cpu" else nvidia_gpus()
     if found:
-        return _found(device, found, gpus, problems)
+        return _found(device, found, gpus, findings)
     if device.startswith("cuda"):
-        problems.error(
+        findings.error(
             f"editor.device is {device}, and there is no NVIDIA GPU here",
             hint="name the GPU of the machine that will run it: hpedit plan RECIPE --gpu H100",
         )
@@ -62,45 +62,45 @@ def machine_of(recipe: Recipe, named: str | None, gpus: int, problems: Problems)
     return Machine("CPU", None, False, False, _memory(), gpus, False)
 
 
-def _found(device: str, found: list[FoundGPU], gpus: int, problems: Problems) -> Machine:
+def _found(device: str, found: list[FoundGPU], gpus: int, findings: Findings) -> Machine:
     number = int(device.partition(":")[2] or 0)
     if max(number + 1, gpus) > len(found):
-        problems.error(
+        findings.error(
             f"there are {len(found)} GPUs here, and {'cuda:' + str(number) if number else str(gpus)} is asked for",
             hint="set editor.device or --gpus; --gpu NAME plans for another machine",
         )
     gpu = found[min(number, len(found) - 1)]
     if gpu.used > BUSY:
-        problems.warning(
+        findings.warning(
             f"{gpu.used / MIB / 1024:.1f} GiB of the GPU are in use by something else",
             hint="they are left out of the account; a job that grows later is not foreseen",
         )
-    _check_torch(gpu, problems)
-    kind, spare = known_gpu(gpu.name, gpu.memory), max(0, len(found) - gpus)
+    _check_torch(gpu, findings)
+    kind, spare = gpu_by_driver_name(gpu.name, gpu.memory), max(0, len(found) - gpus)
     return Machine(gpu.name, kind, True, True, gpu.memory - gpu.used, gpus, False, spare)
 
 
-def _check_torch(gpu: FoundGPU, problems: Problems) -> None:
+def _check_torch(gpu: FoundGPU, findings: Findings) -> None:
     """Whether the installed torch can use this GPU, by its version file: torch itself is not imported."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
-        problems.error("torch is not installed", hint="pip install 'hp-edit[models]'")
+        findings.error("torch is not installed", hint="pip install 'hp-edit[models]'")
         return
     text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     built = re.search(r"^cuda[^=]*= *'([\d.]+)'", text, re.MULTILINE)
     if built is None:
-        problems.error(
+        findings.error(
             "there is a GPU, but the installed torch is built without CUDA",
             hint="install torch for CUDA, see pytorch.org",
         )
     elif gpu.driver_cuda and int(built[1].split(".")[0]) > int(gpu.driver_cuda.split(".")[0]):
-        problems.error(
+        findings.error(
             f"torch is built for CUDA {built[1]}, and the driver knows none newer than {gpu.driver_cuda}",
             hint="update the driver, or install torch for an older CUDA",
         )
 
 
-def check_port(machine: Machine, problems: Problems) -> None:
+def check_port(machine: Machine, findings: Findings) -> None:
     """Several processes meet at a port, which somebody else may have."""
     if machine.gpus < 2 or machine.elsewhere:
         return
@@ -110,7 +110,7 @@ def check_port(machine: Machine, problems: Problems) -> None:
         try:
             listener.bind(("127.0.0.1", port))
         except OSError:
-            problems.warning(
+            findings.warning(
                 f"port {port}, at which the processes would meet, is in use",
                 hint="give another: accelerate launch --main_process_port",
             )

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from hpedit.config.recipe import Recipe
 from hpedit.editors.lora import add_lora
-from hpedit.plan.architecture import FLUX, Tokens
+from hpedit.plan.editor_shape import EditorShape
 from hpedit.plan.layout import Layout
-from hpedit.plan.shape import EditorShape
 from hpedit.plan.timing import Speed
+from hpedit.plan.transformer_layers import FLUX, Tokens
 from hpedit.progress import quiet_loading
 
 DEPTHS: Final = (1, 3)
@@ -29,7 +29,7 @@ REPEATS: Final = 3
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def measured(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, rows: int) -> Speed:
+def measure_step(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, rows: int) -> Speed:
     """Seconds of a row, the best of a few tries.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Final
 
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
-from hpedit.plan.disk import existing
-from hpedit.plan.judges import ScorerUse, read_scorer
-from hpedit.plan.problems import Problems
+from hpedit.plan.disk import nearest_folder
+from hpedit.plan.findings import Findings
+from hpedit.plan.judge_memory import ScorerUse, read_scorer_judges
 from hpedit.scorer.probes.gate import PROBE, read_probe
 from hpedit.store.run_folder import check_folder
 
@@ -21,7 +21,7 @@ LOOKED_AT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class RecipeInputs:
     """What is known of a recipe's inputs."""
 
     cases: int | None
@@ -31,29 +31,29 @@ class Data:
     scorers: tuple[ScorerUse, ...]
 
 
-def read_data(recipe: Recipe, problems: Problems) -> Data:
+def read_recipe_inputs(recipe: Recipe, findings: Findings) -> RecipeInputs:
     """Read what the recipe names, and note what is wrong with it."""
     count, sources = None, 1
-    with problems.collecting():
-        count, sources = _pairs(recipe, problems) if recipe.offline else _cases(recipe, problems)
+    with findings.collecting():
+        count, sources = _pairs(recipe, findings) if recipe.offline else _cases(recipe, findings)
     scorers = []
     if not recipe.offline:
         for path in (recipe.scorer, *(reward.scorer for reward in recipe.rewards)):
-            with problems.collecting():
-                scorers.append(_scorer(path, recipe, problems))
-    return Data(count, sources, tuple(scorers))
+            with findings.collecting():
+                scorers.append(_scorer(path, recipe, findings))
+    return RecipeInputs(count, sources, tuple(scorers))
 
 
-def check_output(recipe: Recipe, problems: Problems) -> None:
+def check_output_folder(recipe: Recipe, findings: Findings) -> None:
     """Whether the run's folder can be made, or continued by this recipe."""
-    with problems.collecting():
+    with findings.collecting():
         check_folder(recipe.output, "train", recipe.shaping())
-    above = existing(Path(recipe.output))
+    above = nearest_folder(Path(recipe.output))
     if above is not None and not os.access(above, os.W_OK):
-        problems.error(f"{above} is not writable, and the run's folder would be there", hint="set output")
+        findings.error(f"{above} is not writable, and the run's folder would be there", hint="set output")
 
 
-def _cases(recipe: Recipe, problems: Problems) -> tuple[int | None, int]:
+def _cases(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
     """(cases, most sources) of a folder or table of cases."""
     if not Path(recipe.cases).exists():
         raise HPEditError(
@@ -68,11 +68,11 @@ def _cases(recipe: Recipe, problems: Problems) -> tuple[int | None, int]:
         sources, read = max(sources, len(case.sources)), read + 1
         if len(keys) >= recipe.rollout.groups and read >= LOOKED_AT // 16:
             break
-    _enough(len(keys), "different training cases", recipe, problems)
+    _enough(len(keys), "different training cases", recipe, findings)
     return _rows(recipe.cases) or read, max(1, sources)
 
 
-def _pairs(recipe: Recipe, problems: Problems) -> tuple[int | None, int]:
+def _pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
     """(pairs, most sources) of a table of pairs."""
     assert recipe.dpo.pairs is not None
     if not Path(recipe.dpo.pairs).is_file():
@@ -82,13 +82,13 @@ def _pairs(recipe: Recipe, problems: Problems) -> tuple[int | None, int]:
     from hpedit.cases.pairs.table import read_pairs
 
     found = list(islice(read_pairs(Path(recipe.dpo.pairs)), max(recipe.rollout.groups, LOOKED_AT // 16)))
-    _enough(len(found), "pairs", recipe, problems)
+    _enough(len(found), "pairs", recipe, findings)
     return _rows(recipe.dpo.pairs) or len(found), max((len(pair.case.sources) for pair in found), default=1)
 
 
-def _enough(count: int, what: str, recipe: Recipe, problems: Problems) -> None:
+def _enough(count: int, what: str, recipe: Recipe, findings: Findings) -> None:
     if count < recipe.rollout.groups:
-        problems.error(
+        findings.error(
             f"{count} {what} are too few for {recipe.rollout.groups} groups",
             hint=f"set rollout.groups to at most {count}, or build more",
         )
@@ -106,19 +106,19 @@ def _rows(path: str) -> int | None:
     return None if folder.built else sum(int(pq.read_metadata(file).num_rows) for file in folder.case_files())
 
 
-def _scorer(path: str, recipe: Recipe, problems: Problems) -> ScorerUse:
+def _scorer(path: str, recipe: Recipe, findings: Findings) -> ScorerUse:
     """A scorer, unless it can't be a reward."""
-    found = read_scorer(path)
+    found = read_scorer_judges(path)
     if found.verdict != "ok" and not recipe.scorer_force:
-        problems.error(
+        findings.error(
             f"the scorer {path} has no signal and is refused as a reward: {found.reason}",
             hint="rate more edits or take another judge, or set scorer_force: true",
         )
     probe = read_probe(path)
     if probe is None:
-        problems.warning(f"the scorer {path} has not been probed", hint=f"hpedit scorer probe --scorer {path} ...")
+        findings.warning(f"the scorer {path} has not been probed", hint=f"hpedit scorer probe --scorer {path} ...")
     elif not probe["passed"]:
-        say = problems.warning if recipe.scorer_force else problems.error
+        say = findings.warning if recipe.scorer_force else findings.error
         say(
             f"the scorer {path} failed its probe: {'; '.join(probe['reasons'])}",
             hint=f"look at {PROBE}; another judge or more ratings, or scorer_force: true",

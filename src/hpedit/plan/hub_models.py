@@ -9,10 +9,10 @@ numbers are taken.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-from hpedit.plan.architecture import FLUX, QWEN
+from hpedit.plan.transformer_layers import FLUX, QWEN
 
 SMALL_FILES = 20_000_000
 """bytes of tokenizers and configurations of one model."""
@@ -106,14 +106,3 @@ JUDGES: Final[Mapping[str, HubJudge]] = {
     "Qwen/Qwen3-VL-8B-Instruct": HubJudge(8_767_123_696, 36, 8, 4096),
     "Qwen/Qwen3-VL-32B-Instruct": HubJudge(33_357_390_064, 64, 8, 5120),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class HubFiles:
-    """What is known of a model's files there."""
-
-    bytes: int
-    commit: str | None = None
-    measured: bool = False
-    """The hub itself said so."""
-    components: Mapping[str, int] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpedit.plan.disk import gb
+from hpedit.plan.disk import format_bytes
 from hpedit.plan.gpus import MIB
 from hpedit.plan.memory import GIB, PHASES
 
@@ -15,7 +15,7 @@ NAME = 46
 Cells = Mapping[str, Any]
 
 
-def render(plan: Cells) -> str:
+def render_plan(plan: Cells) -> str:
     """Everything but the errors, which belong on stderr."""
     lines = list(_wrapped(_title(plan)))
     if "editor" in plan:
@@ -66,15 +66,15 @@ def _memory(memory: Cells, machine: Cells) -> Iterator[str]:
 
 def _disk(disk: Cells) -> Iterator[str]:
     yield "Disk"
-    free = "" if disk["free_at_cache"] is None else f" of {gb(disk['free_at_cache'])} free"
+    free = "" if disk["free_at_cache"] is None else f" of {format_bytes(disk['free_at_cache'])} free"
     sizes = ", ".join(f"{one['name']} ({one['source']})" for one in disk["models"])
     if disk["models"]:
-        yield from _wrapped(f"  download {gb(disk['download'])}{free}: {sizes}", "    ")
+        yield from _wrapped(f"  download {format_bytes(disk['download'])}{free}: {sizes}", "    ")
     else:
         yield "  download nothing"
-    free = "" if disk["free_at_output"] is None else f" of {gb(disk['free_at_output'])} free"
-    parts = ", ".join(f"{name} {gb(disk[name])}" for name in ("conditioning", "checkpoints", "grids"))
-    yield from _wrapped(f"  output {gb(disk['output'])}{free}: {parts}", "    ")
+    free = "" if disk["free_at_output"] is None else f" of {format_bytes(disk['free_at_output'])} free"
+    parts = ", ".join(f"{name} {format_bytes(disk[name])}" for name in ("conditioning", "checkpoints", "grids"))
+    yield from _wrapped(f"  output {format_bytes(disk['output'])}{free}: {parts}", "    ")
 
 
 def _forwards(forwards: Cells) -> Iterator[str]:

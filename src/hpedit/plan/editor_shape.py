@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpedit.errors import HPEditError
-from hpedit.plan.architecture import FLUX, Architecture, Tokens
-from hpedit.plan.folders import bytes_of, config_of, parameters_of
-from hpedit.plan.models import EDITORS, SMALL_FILES, STORED, HubEditor
+from hpedit.plan.hub_models import EDITORS, SMALL_FILES, STORED, HubEditor
+from hpedit.plan.model_folders import read_model_config, safetensors_parameters
+from hpedit.plan.transformer_layers import FLUX, Architecture, Tokens
 from hpedit.store.atomic import read_json
 
 PROMPT_TOKENS: Final = 48
@@ -77,7 +77,7 @@ def _grid(area: int, side: int) -> int:
     return max(1, round(math.sqrt(area) / side)) ** 2
 
 
-def shape_of_hub(model: str, settings: Mapping[str, Any]) -> EditorShape:
+def editor_shape_of_hub(model: str, settings: Mapping[str, Any]) -> EditorShape:
     """A hub model by the table; HPEditError if it is not in it. `settings` is the recipe's `editor` section."""
     if model not in EDITORS:
         raise HPEditError(
@@ -107,18 +107,18 @@ def shape_of_hub(model: str, settings: Mapping[str, Any]) -> EditorShape:
     )
 
 
-def shape_of_folder(model: str, folder: Path, settings: Mapping[str, Any]) -> EditorShape:
+def editor_shape_of_folder(model: str, folder: Path, settings: Mapping[str, Any]) -> EditorShape:
     """A model by its files; HPEditError if the folder is no whole pipeline of a known kind."""
     pipeline = _pipeline(folder)
-    architecture = Architecture(config_of(folder / "transformer"))
-    counted = parameters_of(folder / "transformer")
+    architecture = Architecture(read_model_config(folder / "transformer"))
+    counted = safetensors_parameters(folder / "transformer")
     if counted != architecture.parameters:
         raise HPEditError(
             f"{folder / 'transformer'} holds {counted:,} parameters, its config.json describes "
             f"{architecture.parameters:,}",
             hint="weights and configuration are of two models, or a file is missing",
         )
-    vae = config_of(folder / "vae")
+    vae = read_model_config(folder / "vae")
     halvings = len(vae.get("temperal_downsample") or vae.get("block_out_channels", [0])[1:])
     told = _told(folder)
     resolution = int(settings["resolution"])
@@ -129,8 +129,8 @@ def shape_of_folder(model: str, folder: Path, settings: Mapping[str, Any]) -> Ed
         model=model,
         pipeline=pipeline,
         architecture=architecture,
-        encoders=sum(parameters_of(folder / name) for name in ENCODERS if (folder / name).is_dir()),
-        vae=parameters_of(folder / "vae"),
+        encoders=sum(safetensors_parameters(folder / name) for name in ENCODERS if (folder / name).is_dir()),
+        vae=safetensors_parameters(folder / "vae"),
         vae_width=int(2 * vae["base_dim"]) if "base_dim" in vae else int(vae.get("block_out_channels", [0, 256])[1]),
         most_sources=3 if pipeline == "QwenImageEditPlusPipeline" else 1,
         resolution=resolution,
@@ -141,11 +141,6 @@ def shape_of_folder(model: str, folder: Path, settings: Mapping[str, Any]) -> Ed
         download=0,
         folder=folder,
     )
-
-
-def folder_bytes(shape: EditorShape) -> int:
-    """Real size of a model's folder, bytes; 0 for one that is known by the table alone."""
-    return bytes_of(shape.folder) if shape.folder else 0
 
 
 def _pipeline(folder: Path) -> str:
@@ -165,9 +160,9 @@ def _pipeline(folder: Path) -> str:
 
 def _told(folder: Path) -> dict[str, Any]:
     """A folder's own sizes, `hpedit.json`."""
-    return config_of(folder, "hpedit.json") if (folder / "hpedit.json").is_file() else {}
+    return read_model_config(folder, "hpedit.json") if (folder / "hpedit.json").is_file() else {}
 
 
 def _seen(folder: Path) -> int:
-    vision = config_of(folder / "text_encoder").get("vision_config") or {}
+    vision = read_model_config(folder / "text_encoder").get("vision_config") or {}
     return int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))

@@ -12,8 +12,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hpedit.errors import HPEditError
-from hpedit.plan.folders import config_of, parameters_of
-from hpedit.plan.models import JUDGES, SMALL_FILES, STORED, HubJudge
+from hpedit.plan.hub_models import JUDGES, SMALL_FILES, STORED, HubJudge
+from hpedit.plan.model_folders import read_model_config, safetensors_parameters
 from hpedit.store.atomic import read_json
 
 MOST_TOKENS: Final = 32_768
@@ -73,7 +73,7 @@ class ScorerUse:
         return sum(judge.questions for judge in self.judges)
 
 
-def read_scorer(path: str) -> ScorerUse:
+def read_scorer_judges(path: str) -> ScorerUse:
     """Read a scorer's folder; HPEditError if it is missing or damaged."""
     folder = Path(path)
     if not folder.is_dir():
@@ -110,13 +110,13 @@ SERVED: Final = 1.2
 """What a server takes for each byte of a judge's weights in bfloat16, at the least: room for a few questions."""
 
 
-def served_bytes(use: JudgeUse) -> int:
+def judge_server_bytes(use: JudgeUse) -> int:
     """Least memory of a judge's server, bytes; 0 for a model that is not in the table."""
     known = JUDGES.get(use.model)
     return int(SERVED * STORED * known.parameters) if known else 0
 
 
-def shape_of_judge(model: str, *, accelerator: bool, folder: Path | None) -> JudgeShape | None:
+def judge_shape(model: str, *, accelerator: bool, folder: Path | None) -> JudgeShape | None:
     """A judge in process; None where nothing is known of it.
 
     Args:
@@ -126,12 +126,12 @@ def shape_of_judge(model: str, *, accelerator: bool, folder: Path | None) -> Jud
     """
     element = 2 if accelerator and model != "mini" else 4
     if folder is not None:
-        text = config_of(folder)
+        text = read_model_config(folder)
         text = text.get("text_config") or text
         heads, width = int(text["num_attention_heads"]), int(text["hidden_size"])
         head = int(text.get("head_dim") or width // heads)
         kv = int(text.get("num_key_value_heads") or heads)
-        known = HubJudge(parameters_of(folder), int(text["num_hidden_layers"]), kv, width, head)
+        known = HubJudge(safetensors_parameters(folder), int(text["num_hidden_layers"]), kv, width, head)
     elif model in JUDGES:
         known = JUDGES[model]
     else:

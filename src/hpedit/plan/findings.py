@@ -13,7 +13,7 @@ Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Finding:
     """One thing; an error stops a run, a warning does not."""
 
     level: Level
@@ -22,18 +22,18 @@ class Problem:
 
 
 @dataclass(slots=True)
-class Problems:
+class Findings:
     """All that was found, in the order in which it was."""
 
-    found: list[Problem] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
 
     def error(self, message: str, hint: str = "") -> None:
         """Note what would stop the run; the same thing twice counts once."""
-        self._add(Problem("error", message, hint))
+        self._add(Finding("error", message, hint))
 
     def warning(self, message: str, hint: str = "") -> None:
         """Note what one should know."""
-        self._add(Problem("warning", message, hint))
+        self._add(Finding("warning", message, hint))
 
     def of_machine(self, *, elsewhere: bool) -> Callable[[str, str], None]:
         """`error`; `warning` where another machine than this one will run it."""
@@ -47,10 +47,10 @@ class Problems:
         except HPEditError as error:
             self.error(error.message, error.hint)
 
-    def of(self, level: Level) -> list[Problem]:
+    def of(self, level: Level) -> list[Finding]:
         """Those of a level."""
         return [problem for problem in self.found if problem.level == level]
 
-    def _add(self, problem: Problem) -> None:
+    def _add(self, problem: Finding) -> None:
         if problem not in self.found:
             self.found.append(problem)
