@@ -1,4 +1,4 @@
-"""hpedit bench: how good a model's edits are, on the same cases and seeds as another's."""
+"""hpedit bench: benchmark editors on the same held-out cases and seeds, and compare them."""
 
 from __future__ import annotations
 
@@ -7,43 +7,54 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hpedit.cli.common import PLAIN, Cfg, Seed, print_json, typed_command
+from hpedit.cli.common import (
+    PLAIN,
+    AllowHost,
+    AsJson,
+    Cfg,
+    Host,
+    Objects,
+    Photos,
+    Port,
+    RateToken,
+    Seed,
+    print_json,
+    typed_command,
+)
 from hpedit.errors import HPEditError
 
 if TYPE_CHECKING:
     from hpedit.bench.folder import BenchFolder
 
-bench = typer.Typer(name="bench", help="How good a model's edits are, beside another's.", **PLAIN)
+bench = typer.Typer(name="bench", help="Benchmark editors and compare them.", **PLAIN)
 
-Scorer = Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; none leaves its column out.")]
-SecondJudge = Annotated[
-    str | None, typer.Option(help="A judge that took no part in training, or the folder of another scorer.")
-]
-SameJudge = Annotated[bool, typer.Option("--same-judge", help="Take a second judge that is the scorer's own.")]
-Label = Annotated[str | None, typer.Option(help="Name of the model in tables; none takes the name of OUT.")]
+Scorer = Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; default: no scores.")]
+SecondJudge = Annotated[str | None, typer.Option(help="A judge not used in training, or the folder of another scorer.")]
+SameJudge = Annotated[bool, typer.Option("--same-judge", help="Allow a second judge that the scorer itself uses.")]
+Label = Annotated[str | None, typer.Option(help="Name of the model in tables; default: the name of OUT.")]
 TrainedOn = Annotated[
     list[Path] | None,
-    typer.Option(help="Recipe, run or cases that the model was trained on: refuses what is in both; can be repeated."),
+    typer.Option(help="Recipe, run or cases the model was trained on, to check for leakage; repeatable."),
 ]
-HeldOut = Annotated[Path, typer.Option(help="Held-out cases: parquet, or a folder that holds some.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+HeldOut = Annotated[Path, typer.Option(help="Held-out cases: a parquet file, or a folder with one.")]
+ResultFolder = Annotated[Path, typer.Option("--out", help="Folder of this model's results; existing ones are resumed.")]
 
 
 @bench.command("run")
 def bench_run(
-    editor: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")],
+    editor: Annotated[str, typer.Option(help="Editor: mini, a folder, or a Hugging Face model id.")],
     cases: HeldOut,
-    out: Annotated[Path, typer.Option(help="Folder of this model's results; the same command continues it.")],
-    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA; none measures the base.")] = None,
+    out: ResultFolder,
+    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA; default: the base editor.")] = None,
     scorer: Scorer = None,
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
     label: Label = None,
-    steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
+    steps: Annotated[int, typer.Option(min=2, help="Number of sampling steps.")] = 8,
     seed: Seed = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Cases at a time.")] = 16,
-    revision: Annotated[str | None, typer.Option(help="Of an editor from the hub.")] = None,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the editor's weights.")] = "float32",
+    batch: Annotated[int, typer.Option(min=1, help="Batch size, in cases.")] = 16,
+    revision: Annotated[str | None, typer.Option(help="Revision of an editor on the hub.")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Precision of the editor.")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     cfg: Cfg = 1.0,
     trained_on: TrainedOn = None,
@@ -51,8 +62,8 @@ def bench_run(
 ) -> None:
     """Edit and score all cases with one model.
 
-    The same command continues a run that was stopped; a scorer or second judge that is added later scores what is
-    there. Models run with one seed edit each case from the same noise.
+    Run the same command again to resume; a scorer or second judge that is added later scores the existing edits. Models
+    that run with the same seed edit each case from the same noise.
     """
     from hpedit.bench.commands import EditorChoice, Judging, bench_editor
 
@@ -67,26 +78,26 @@ def bench_run(
 
 @bench.command("score")
 def bench_score(
-    edits: Annotated[Path, typer.Option(help="Folder of images named by case id.")],
+    edits: Annotated[Path, typer.Option(help="Folder of edited images, named by case id.")],
     cases: HeldOut,
-    out: Annotated[Path, typer.Option(help="Folder of this model's results; the same command continues it.")],
+    out: ResultFolder,
     scorer: Scorer = None,
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
     label: Label = None,
     edit_ids: Annotated[
-        str, typer.Option(help="What ratings call the edits; {label} and {case} are filled in.")
+        str, typer.Option(help="Pattern of the edits' ids in ratings; {label} and {case} are filled in.")
     ] = "{label}:{case}",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on though images are missing or damaged.")
+        bool, typer.Option("--allow-missing", help="Continue if images are missing or damaged.")
     ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Edits at a time.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size, in edits.")] = 16,
     trained_on: TrainedOn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score edits that were made elsewhere.
+    """Score edits that were made by another tool.
 
-    What is missing, damaged, of no case or of another size than its source is named.
+    Reports images that are missing, damaged, belong to no case, or differ in size from their source.
     """
     from hpedit.bench.commands import Judging, bench_given
 
@@ -100,19 +111,17 @@ def bench_score(
 @bench.command("compare")
 def bench_compare(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders of `bench run` and `bench score`, the reference first.")
+        list[Path], typer.Argument(help="Result folders of `bench run` and `bench score`, the reference first.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
-    ratings: Annotated[Path | None, typer.Option(help="People's scores of the edits (.csv, .jsonl).")] = None,
-    cases: Annotated[
-        Path | None, typer.Option(help="For the pictures of the page, where the cases were moved.")
-    ] = None,
+    ratings: Annotated[Path | None, typer.Option(help="Human scores of the edits (.csv, .jsonl).")] = None,
+    cases: Annotated[Path | None, typer.Option(help="Cases for the images of the report, if they were moved.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Hold models against the first one, case by case.
+    """Compare models with the first one, paired by case.
 
-    Prints the tables and writes them with a page to OUT.
+    Prints the tables, and writes them and an HTML report to OUT.
     """
     from hpedit.bench.terminal import render
     from hpedit.report.bench_compare import compare_folders
@@ -126,7 +135,7 @@ def bench_compare(
 
 @bench.command("report")
 def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of `bench compare`.")]) -> None:
-    """Write the tables and the page of a comparison again."""
+    """Write the tables and the HTML report of a comparison again."""
     from hpedit.report.bench_compare import report_again
 
     typer.echo(str(report_again(folder)))
@@ -148,16 +157,16 @@ def bench_build(
     source: Annotated[
         Path, typer.Argument(help="Cases: parquet, a folder of `hpedit cases build`, or its recipe (.yaml).")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the new benchmark; the same command goes on with it.")],
-    per_task: Annotated[int, typer.Option(min=1, help="Cases of each task.")] = 200,
-    spare: Annotated[float, typer.Option(min=0.0, max=5.0, help="Share proposed beyond, for those dropped.")] = 0.2,
-    checked: Annotated[Path | None, typer.Option(help="Store of `hpedit bench check`: take its verdicts in.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the new benchmark; an existing one is resumed.")],
+    per_task: Annotated[int, typer.Option(min=1, help="Number of cases per task.")] = 200,
+    spare: Annotated[float, typer.Option(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
+    checked: Annotated[Path | None, typer.Option(help="SQLite file of `hpedit bench check` to apply.")] = None,
     seed: Seed = 0,
 ) -> None:
-    """Choose a benchmark of your own, balanced over tasks and categories.
+    """Build your own benchmark, balanced over tasks and categories.
 
-    First without --checked; then let people check it (`hpedit bench check`) and run it again with --checked. Prints
-    counts as JSON.
+    Run it first without --checked, have people check the cases (`hpedit bench check`), then run it with --checked.
+    Prints counts as JSON.
     """
     from hpedit.bench.build import Wanted, build_bench
 
@@ -167,23 +176,18 @@ def bench_build(
 @bench.command("check")
 def bench_check(
     folder: Annotated[Path, typer.Argument(help="Folder of `hpedit bench build`, or a table of cases.")],
-    db: Annotated[Path, typer.Option(help="SQLite file of the checks; the same command continues it.")],
-    overlap: Annotated[int, typer.Option(min=1, help="People who check a case.")] = 1,
-    lease: Annotated[float, typer.Option(min=1, help="Seconds for which a case is kept for a checker.")] = 600.0,
-    host: Annotated[str, typer.Option(help="Address; any but this machine's own needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8601,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="HPEDIT_RATE_TOKEN", help="What checkers must know; better by the environment variable."),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="A further name of the server, of a reverse proxy say; can be repeated.")
-    ] = None,
-    seed: Annotated[str | None, typer.Option(help="Of the order; drawn and kept where none is given.")] = None,
+    db: Annotated[Path, typer.Option(help="SQLite file of the checks; an existing one is continued.")],
+    overlap: Annotated[int, typer.Option(min=1, help="Checkers per case.")] = 1,
+    lease: Annotated[float, typer.Option(min=1, help="Seconds for which a case is reserved for a checker.")] = 600.0,
+    host: Host = "127.0.0.1",
+    port: Port = 8601,
+    token: RateToken = None,
+    allow_host: AllowHost = None,
+    seed: Annotated[str | None, typer.Option(help="Seed of the order; default: drawn once and stored.")] = None,
 ) -> None:
-    """Serve the page on which people keep, mend or drop each case, until Ctrl-C.
+    """Serve a page where people check the cases, until Ctrl-C.
 
-    Prints its address; each answer is on the disk before it is confirmed.
+    Each case is kept, fixed or dropped. Prints the page's address. Every answer is on disk before it is confirmed.
     """
     from functools import partial
 
@@ -199,19 +203,16 @@ def bench_check(
 
 @bench.command("ablate")
 def bench_ablate(
-    out: Annotated[Path, typer.Option(help="Folder of the ablation; the same command continues it.")] = Path(
-        "runs/ablate"
-    ),
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between; more may be added later.")] = "0,1,2",
-    photos: Annotated[Path | None, typer.Option(help="Build the world on your own photographs instead.")] = None,
-    objects: Annotated[
-        Path | None, typer.Option(help="Folder of cut-outs (PNG with alpha) to stand in it instead of drawn shapes.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes, of one thread each.")] = 2,
+    out: Annotated[Path, typer.Option(help="Output folder; an existing one is resumed.")] = Path("runs/ablate"),
+    seeds: Annotated[str, typer.Option(help="Comma-separated seeds; more can be added later.")] = "0,1,2",
+    photos: Photos = None,
+    objects: Objects = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Parallel processes, one thread each.")] = 2,
 ) -> None:
-    """Measure what hard cases and calibration are each worth.
+    """Measure the effect of hard cases and of calibration.
 
-    Post-trains the mini editor on raw and on hard cases, by the plain and by the calibrated scorer; prints the table.
+    Post-trains the mini editor on unfiltered and on hard cases, with the uncalibrated and the calibrated scorer. Prints
+    a table.
     """
     from hpedit.experiments.ablate import parse_seeds, run_ablation
     from hpedit.mini.world import World
@@ -223,13 +224,13 @@ def bench_ablate(
 @bench.command("seeds")
 def bench_seeds(
     folders: Annotated[
-        list[Path], typer.Argument(help="One a seed: base/, post/ and control/ of a benchmark, or a training run.")
+        list[Path], typer.Argument(help="One folder per seed: a benchmark's base/, post/, control/, or a training run.")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Say what a recipe gains over several seeds, against base and control.
+    """Report a recipe's gain over base and control across seeds.
 
-    Intervals are over seeds and source photographs.
+    Confidence intervals are over seeds and source photographs.
     """
     from hpedit.experiments.seed_runs import aggregate, render
 
@@ -242,29 +243,30 @@ def bench_seeds(
 
 @bench.command("published")
 def bench_published(
-    name: Annotated[Literal["gedit", "imgedit"], typer.Argument(help="Which published benchmark.")],
+    name: Annotated[Literal["gedit", "imgedit"], typer.Argument(help="Published benchmark.")],
     scores: Annotated[
-        list[Path] | None, typer.Option(help="Files of its judge, or folders of them; can be repeated.")
+        list[Path] | None, typer.Option(help="Files of its judge's scores, or folders of them; repeatable.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="The benchmark: GEdit's parquet, ImgEdit's basic_edit.json; or its folder.")
+        Path | None, typer.Option(help="GEdit's parquet file, ImgEdit's basic_edit.json, or the folder of either.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With --data: folder for cases.parquet.")] = None,
     edits: Annotated[
-        Path | None, typer.Option(help="With --out: a model's results, copied under the case ids.")
+        Path | None, typer.Option(help="With --out: a model's edits, to copy and name by case id.")
     ] = None,
-    language: Annotated[str, typer.Option(help="GEdit: en or cn.")] = "en",
-    as_json: Annotated[bool, typer.Option("--json", help="Print scores as JSON instead of tables.")] = False,
+    language: Annotated[str, typer.Option(help="GEdit's language: en or cn.")] = "en",
+    as_json: AsJson = False,
 ) -> None:
-    """Read GEdit-Bench or ImgEdit-Bench.
+    """Import GEdit-Bench or ImgEdit-Bench, or summarize its scores.
 
-    --scores prints the tables of its own rule; --data with --out brings its cases here, for `bench run` and `score`.
+    --scores prints the tables by the benchmark's own rule; --data with --out imports its cases for `bench run` and
+    `bench score`.
     """
     from hpedit.bench.published import BENCHMARKS
     from hpedit.bench.published.common import render, write_benchmark
 
     if (out is not None or edits is not None) and (data is None or out is None):
-        raise HPEditError("--out and --edits bring a benchmark's cases here", hint="give --data and --out with them")
+        raise HPEditError("--out and --edits import a benchmark's cases", hint="give --data and --out with them")
     if scores:
         tables = BENCHMARKS[name].scores(scores, data, language)
         if as_json:

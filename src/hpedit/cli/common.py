@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,10 +19,28 @@ PLAIN: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
-Cfg = Annotated[
-    float, typer.Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance; 1 is off, and twice as fast.")
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a recipe key; repeatable.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all randomness.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it with all defaults, and exit.")]
+Cfg = Annotated[
+    float, typer.Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance scale; 1 is off and twice as fast.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Photos = Annotated[Path | None, typer.Option(help="Folder of photographs to use instead of the mini world's scenes.")]
+Objects = Annotated[
+    Path | None, typer.Option(help="Folder of cut-outs (PNG with alpha) to use instead of drawn shapes.")
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; any other than this machine's own needs a token.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")]
+RateToken = Annotated[
+    str | None,
+    typer.Option(envvar="HPEDIT_RATE_TOKEN", help="Access token for the page; safer in the environment variable."),
+]
+AllowHost = Annotated[
+    list[str] | None, typer.Option(help="Another host name of the server, e.g. of a reverse proxy; repeatable.")
+]
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""hpedit lora: what becomes of a trained LoRA elsewhere."""
+"""hpedit lora: convert a trained LoRA for other tools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from hpedit.cli.common import PLAIN
 
-lora = typer.Typer(name="lora", help="What becomes of a trained LoRA elsewhere.", **PLAIN)
+lora = typer.Typer(name="lora", help="Convert a trained LoRA for other tools (ComfyUI).", **PLAIN)
 
 
 @lora.callback()
@@ -21,12 +21,15 @@ def _group() -> None:
 def lora_export(
     source: Annotated[Path, typer.Argument(metavar="LORA", help="Folder of a trained LoRA, or a safetensors file.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    form: Annotated[Literal["diffusers", "comfyui"], typer.Option("--format", help="Whose names.")] = "comfyui",
+    form: Annotated[Literal["diffusers", "comfyui"], typer.Option("--format", help="Naming scheme.")] = "comfyui",
     pipeline: Annotated[
-        str | None, typer.Option(help="Class of the base's pipeline, where the LoRA does not say.")
+        str | None, typer.Option(help="Pipeline class of the base model, if the LoRA does not name it.")
     ] = None,
 ) -> None:
-    """Write a LoRA in the names of ComfyUI or diffusers; the base is not needed."""
+    """Export a LoRA with the key names of ComfyUI or diffusers.
+
+    The base model is not needed.
+    """
     from hpedit.editors.lora_files import export_lora
 
     export_lora(source, out, form, pipeline)

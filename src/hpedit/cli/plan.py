@@ -1,4 +1,4 @@
-"""`hpedit plan`: what a training run will need, before it starts."""
+"""hpedit plan: what a training run needs, before it starts."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from typing import Annotated
 
 import typer
 
-from hpedit.cli.common import print_json
+from hpedit.cli.common import AsJson, Settings, print_json
 
 
 def plan(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe of a training run, see the folder recipes/.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
-    ] = None,
+    settings: Settings = None,
     gpu: Annotated[
         str | None, typer.Option(help="Plan for another machine with this GPU: H100, A100, RTX-4090, ...")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="GPUs in all, one process each; default WORLD_SIZE, or 1.")
+        int | None, typer.Option(min=1, max=4096, help="Total GPUs, one process each; default: WORLD_SIZE or 1.")
     ] = None,
     measure: Annotated[
-        bool | None, typer.Option("--measure/--no-measure", help="Time one step here. Default: where there is a GPU.")
+        bool | None, typer.Option("--measure/--no-measure", help="Time a training step here. Default: only with a GPU.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say what a training run needs, before it starts.
+    """Estimate memory, disk space and time of a training run.
 
-    Memory, disk, forwards, time, and every error of the recipe at once. Nothing is downloaded.
+    Also checks the recipe and reports all of its errors at once. Nothing is downloaded.
     """
     from hpedit.config.recipe import load_recipe
     from hpedit.plan.estimate import plan_run

@@ -1,4 +1,4 @@
-"""hpedit scorer: a judge calibrated on people's scores."""
+"""hpedit scorer: calibrate judges on human scores, and evaluate, probe and serve them."""
 
 from __future__ import annotations
 
@@ -9,50 +9,48 @@ from typing import Annotated
 
 import typer
 
-from hpedit.cli.common import PLAIN, Seed, print_json, typed_command
+from hpedit.cli.common import PLAIN, AsJson, Host, Port, Seed, print_json, typed_command
 from hpedit.errors import HPEditError
 
-scorer = typer.Typer(name="scorer", help="HP-Scorer: a judge calibrated on people's scores.", **PLAIN)
+scorer = typer.Typer(name="scorer", help="Calibrate judges on human scores; evaluate and serve them.", **PLAIN)
 
 Edits = Annotated[
     Path | None,
     typer.Option(
         "--edits",
-        help="CSV of edits: edit_id, source_id, task; with --cases the parquet of edits, by default the build's own.",
+        help="CSV of edits: edit_id, source_id, task. With --cases: parquet of edits, default the build's own.",
     ),
 ]
 Ratings = Annotated[Path, typer.Option("--ratings", help="CSV of ratings: edit_id, rater, score.")]
 Scores = Annotated[
-    Path | None, typer.Option("--scores", help="CSV of the judges' answers: edit_id, judge, one column a question.")
+    Path | None, typer.Option("--scores", help="CSV of judges' answers: edit_id, judge, one column per question.")
 ]
 Cases = Annotated[
-    Path | None, typer.Option("--cases", help="Table of cases, or a folder of `hpedit cases build`: asks the judges.")
+    Path | None, typer.Option("--cases", help="Ask the judges about these: table of cases, or folder of `cases build`.")
 ]
-Cache = Annotated[Path | None, typer.Option("--cache", help="File of answers already given, made if it is not there.")]
-
+Cache = Annotated[Path | None, typer.Option("--cache", help="File that caches the judges' answers.")]
 
 FOR_SCORES, FOR_CASES = "it says how to read --scores", "it is for judges that are asked, with --cases"
 
 
-def asks(scores: Path | None, cases: Path | None) -> bool:
-    """Whether judges are to be asked; HPEditError unless exactly one of the two is given."""
+def check_cases_or_scores(scores: Path | None, cases: Path | None) -> None:
+    """HPEditError unless exactly one of --scores and --cases is given."""
     if (scores is None) == (cases is None):
         raise HPEditError(
             "give either --cases or --scores",
-            hint="--cases asks the judges about the edits; --scores is a table of what they answered",
+            hint="--cases asks the judges about the edits; --scores is a table of their answers",
         )
-    return cases is not None
 
 
-def table_of(edits: Path | None) -> Path:
-    """The table of edits, without which --scores says nothing; HPEditError where none is named."""
+def require_edits(edits: Path | None) -> Path:
+    """The table of edits that --scores needs; HPEditError if it is missing."""
     if edits is None:
         raise HPEditError("--edits is missing", hint="with --scores it is a CSV of edit_id, source_id, task")
     return edits
 
 
-def refuse(options: Mapping[str, object], reason: str) -> None:
-    """HPEditError if one of the options, by name, was given: it would be without effect."""
+def refuse_options(options: Mapping[str, object], reason: str) -> None:
+    """HPEditError if one of the options, by name, was given although it has no effect."""
     for name, value in options.items():
         if value:
             raise HPEditError(f"{name} has no effect here: {reason}", hint="leave it out")
@@ -62,37 +60,37 @@ def refuse(options: Mapping[str, object], reason: str) -> None:
 def scorer_fit(
     ratings: Ratings,
     judge: Annotated[
-        list[str], typer.Option(help="Whom to calibrate, see docs/judges.md; give it again to combine several judges.")
+        list[str], typer.Option(help="Judge to calibrate, see docs/judges.md; repeat to combine several.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the fitted scorer.")],
+    out: Annotated[Path, typer.Option(help="Folder for the fitted scorer.")],
     edits: Edits = None,
     scores: Scores = None,
     cases: Cases = None,
     columns: Annotated[
-        str | None,
-        typer.Option(help="Worst and best answer of columns of your own in --scores: realism:0:10,flaws:5:1."),
+        str | None, typer.Option(help="Scales of your own columns in --scores, worst to best: realism:0:10,flaws:5:1.")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of judges that are hub models.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of judges on the hub.")] = None,
     cache: Cache = None,
 ) -> None:
-    """Calibrate judges on people's ratings.
+    """Calibrate judges on human ratings.
 
-    With --cases the judges are asked about the edits, and the reasoning questions that help are chosen: the scorer that
-    training and benchmark use. With --scores their answers come from a table.
+    With --cases, the judges are asked about the edits and the reasoning questions that help are selected: this is the
+    scorer for training and benchmarks. With --scores, their answers are read from a table.
     """
-    if asks(scores, cases) and cases:
-        refuse({"--columns": columns}, FOR_SCORES)
+    check_cases_or_scores(scores, cases)
+    if cases:
+        refuse_options({"--columns": columns}, FOR_SCORES)
         from hpedit.cases.folder import CasesFolder
         from hpedit.scorer.fitting import fit_judged, load_judges, read_pictures
 
         pictures = read_pictures(CasesFolder(cases), edits, ratings)
         print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
     elif scores:
-        refuse({"--revision": revision, "--cache": cache}, FOR_CASES)
+        refuse_options({"--revision": revision, "--cache": cache}, FOR_CASES)
         from hpedit.scorer.tables.judges import parse_columns
         from hpedit.scorer.tables.tabular import fit
 
-        print_json(fit(table_of(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None))
+        print_json(fit(require_edits(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None))
 
 
 @scorer.command("eval")
@@ -101,38 +99,38 @@ def scorer_eval(
     edits: Edits = None,
     scores: Scores = None,
     cases: Cases = None,
-    scorer: Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; needed but for --curve.")] = None,
+    scorer: Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; optional with --curve.")] = None,
     allow_seen: Annotated[
-        bool, typer.Option("--allow-seen", help="Keep photos that the scorer was fitted on; the figures then flatter.")
+        bool,
+        typer.Option("--allow-seen", help="Include photos used in fitting (leakage: inflates the figures)."),
     ] = False,
     curve: Annotated[
-        bool, typer.Option("--curve", help="Also fit on growing numbers of rated edits and measure each on the rest.")
+        bool, typer.Option("--curve", help="Also print a learning curve: fit on more and more rated edits.")
     ] = False,
     judge: Annotated[
-        list[str] | None, typer.Option(help="Judge of the curve, repeated for several; the scorer's own if not given.")
+        list[str] | None, typer.Option(help="Judge of the curve, repeatable; default: the scorer's judges.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Worst and best answer of --judge's own columns: realism:0:10,flaws:5:1.")
+        str | None, typer.Option(help="Scales of --judge's own columns, worst to best: realism:0:10,flaws:5:1.")
     ] = None,
-    numbers: Annotated[str, typer.Option(help="Rated edits a task, for --curve.")] = "10,25,50,100",
-    draws: Annotated[int, typer.Option(min=1, help="Random choices of edits a number, for --curve.")] = 8,
-    report: Annotated[
-        Path | None, typer.Option(help="Also write a page: a file that ends in .html, or a folder.")
-    ] = None,
+    numbers: Annotated[str, typer.Option(help="With --curve: rated edits per task.")] = "10,25,50,100",
+    draws: Annotated[int, typer.Option(min=1, help="With --curve: random samples of edits per number.")] = 8,
+    report: Annotated[Path | None, typer.Option(help="Also write an HTML report to this .html file or folder.")] = None,
     cache: Cache = None,
     seed: Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure a scorer against people.
+    """Evaluate a scorer's agreement with human ratings.
 
-    On edits of photos it was not fitted on, beside the uncalibrated judge and the human ceiling.
+    Measured on edits of held-out photos, and compared with the uncalibrated judge and with a single human rater.
     """
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
     from hpedit.scorer.evaluation.held_out import Curve, measure_tables
 
     growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
-    if asks(scores, cases) and cases:
-        refuse({"--columns": columns}, FOR_SCORES)
+    check_cases_or_scores(scores, cases)
+    if cases:
+        refuse_options({"--columns": columns}, FOR_SCORES)
         from hpedit.cases.folder import CasesFolder
         from hpedit.scorer.fitting import measure_judged, read_pictures
 
@@ -141,11 +139,11 @@ def scorer_eval(
             pictures, scorer, judge or (), growing, allow_seen=allow_seen, seed=seed, cache=cache
         )
     elif scores:
-        refuse({"--cache": cache}, FOR_CASES)
+        refuse_options({"--cache": cache}, FOR_CASES)
         from hpedit.scorer.tables.judges import parse_columns
 
         scale = parse_columns(columns) if columns else None
-        tables = (table_of(edits), ratings, scores)
+        tables = (require_edits(edits), ratings, scores)
         found, grown = measure_tables(scorer, tables, judge or (), growing, scale, allow_seen=allow_seen, seed=seed)
     if report:
         from hpedit.report.scorer_page import write_scorer_page
@@ -163,31 +161,29 @@ def scorer_eval(
 def scorer_probe(
     scorer: Annotated[Path, typer.Option(help="Folder of a fitted scorer with a judge.")],
     cases: Annotated[Path, typer.Option(help="Table of cases, or a folder of `hpedit cases build`.")],
-    edits: Annotated[
-        Path | None, typer.Option(help="Parquet of their edits; by default those that the build made.")
-    ] = None,
+    edits: Annotated[Path | None, typer.Option(help="Parquet of their edits; default: those of the build.")] = None,
     ratings: Annotated[
-        Path | None, typer.Option(help="CSV or JSONL of ratings: edits of 3 and more are honest. Without: all are.")
+        Path | None, typer.Option(help="CSV or JSONL of ratings, to use only edits rated 3 or more as honest.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where probe.json and probe.png go. Default: the scorer's folder.")
+        Path | None, typer.Option(help="Folder for probe.json and probe.png; default: the scorer's.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Honest edits at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of honest edits.")] = None,
     max_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Refuse above this share of all that does not score below.")
+        float, typer.Option(min=0, max=1, help="Fail if more than this share of degenerate edits scores no lower.")
     ] = 0.1,
-    max_kind_share: Annotated[float, typer.Option(min=0, max=1, help="The same of any one kind.")] = 0.2,
+    max_kind_share: Annotated[float, typer.Option(min=0, max=1, help="The same for any single kind.")] = 0.2,
     max_flip: Annotated[
         float, typer.Option(min=0, max=1, help="Warn above this flip rate when source and edit are swapped.")
     ] = 0.2,
     cache: Cache = None,
     seed: Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Try whether degenerate edits please a scorer.
+    """Test a scorer against degenerate edits (reward hacking).
 
-    Copies, noise, blur, grids, glaring colours, injections and more have to score below the honest edits they are made
-    from. Training refuses a scorer that failed; exit code 1 says so here.
+    Copies, noise, blur, grids, glaring colours, prompt injections and more must score lower than the honest edits that
+    they are made from. Exit code 1 if the scorer fails; training then refuses it as a reward.
     """
     from hpedit.cases.folder import CasesFolder
     from hpedit.scorer.probes.files import probe_files
@@ -217,20 +213,19 @@ def scorer_probe(
 
 @scorer.command("serve")
 def scorer_serve(
-    judge: Annotated[str, typer.Option(help="mini, a folder, or the Hugging Face id of a model in process.")] = "mini",
-    revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    judge: Annotated[str, typer.Option(help="Judge: mini, a folder, or a Hugging Face model id.")] = "mini",
+    revision: Annotated[str | None, typer.Option(help="Revision of a judge on the hub.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    host: Annotated[str, typer.Option(help="Address; any but this machine's own needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     token: Annotated[
-        str | None,
-        typer.Option(envvar="HPEDIT_SERVE_TOKEN", help="What clients must know; better by the environment variable."),
+        str | None, typer.Option(envvar="HPEDIT_SERVE_TOKEN", help="Access token; safer in the environment variable.")
     ] = None,
 ) -> None:
-    """Serve a judge until Ctrl-C, as an OpenAI-compatible server of one answer token, or of JSON of a schema.
+    """Serve a judge behind an OpenAI-compatible API until Ctrl-C.
 
-    Prints what to give as --judge elsewhere.
+    It answers with one token, or with JSON that follows a schema. Prints the value for --judge of other commands.
     """
     from hpedit.judges.server import check_address, run_server
 
@@ -245,15 +240,16 @@ def scorer_serve(
 @scorer.command("votes")
 def scorer_votes(
     edits: Annotated[Path, typer.Option(help="CSV of edits: edit_id, source_id, task.")],
-    votes: Annotated[Path, typer.Option(help="CSV of people's votes: edit_a, edit_b, rater, vote.")],
+    votes: Annotated[Path, typer.Option(help="CSV of human votes: edit_a, edit_b, rater, vote.")],
     judge_votes: Annotated[Path, typer.Option(help="CSV of judges' votes: edit_a, edit_b, judge, vote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the combination and its predictions.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the fitted combination and its predictions.")] = None,
     seed: Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Combine judges that vote between two edits, and measure them against people.
+    """Combine judges that vote between two edits.
 
-    Accuracy on sources that a prediction was not fitted on; judges without signal are named and get no weight.
+    They are compared with human votes; accuracy is cross-validated by source. Judges without signal are listed and get
+    no weight.
     """
     from hpedit.scorer.votes.text import render_votes
     from hpedit.scorer.votes.votes import evaluate_votes
