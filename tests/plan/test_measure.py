@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from tests.plan.test_architecture import TINY_FLUX
+from tests.plan.test_transformer_layers import TINY_FLUX
 
 from hpedit.plan.editor_shape import editor_shape_of_folder
 from hpedit.plan.estimate import plan_run

@@ -3,7 +3,7 @@
 import diffusers
 import pytest
 import torch
-from tests.plan.test_architecture import TINY_FLUX
+from tests.plan.test_transformer_layers import TINY_FLUX
 
 from hpedit.config.recipe import LoraSection
 from hpedit.editors.lora import add_lora

@@ -115,7 +115,7 @@ def test_a_port_in_use_is_told(recipe, nvidia_smi, monkeypatch):
         port = taken.getsockname()[1]
         monkeypatch.setenv("MASTER_PORT", str(port))
         plan = plan_run(recipe(HUB), HUB, gpus=2)
-    assert f"port {port}, at which the processes would meet, is in use" in warnings(plan)
+    assert f"port {port}, where the processes would meet, is in use" in warnings(plan)
 
 
 def test_trouble_of_this_machines_network_is_an_error_here_and_a_note_elsewhere(recipe, nvidia_smi):

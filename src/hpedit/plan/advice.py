@@ -20,7 +20,7 @@ def memory_advice(recipe: Recipe, shape: EditorShape, layout: Layout, *, judge: 
     Args:
         recipe: The run's recipe.
         shape: Its editor.
-        layout: How its base lies on the GPUs.
+        layout: Layout of the base on the GPUs.
         judge: Whether a judge is in process.
         account: Adds up the memory of a changed run.
     """
@@ -37,7 +37,7 @@ def memory_advice(recipe: Recipe, shape: EditorShape, layout: Layout, *, judge: 
         found.append("editor.dtype: bfloat16")
     if layout.base == "full" and account(recipe, shape, replace(layout, base="8bit"), judge).fits:
         found.append("an 8-bit base (editor.base: 8bit)")
-    for gpus in () if layout.cut else (2, 4, 8):
+    for gpus in () if layout.sharded else (2, 4, 8):
         sharded = replace(layout, gpus=max(gpus, layout.gpus), shard=True)
         if account(recipe, shape, sharded, judge).fits:
             found.append(f"the base sharded over {sharded.gpus} GPUs (FSDP)")

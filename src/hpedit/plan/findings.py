@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, or may be."""
+"""Errors and warnings that a plan finds in a recipe, collected instead of raised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing; an error stops a run, a warning does not."""
+    """An error or warning; an error stops a run, a warning does not."""
 
     level: Level
     message: str
@@ -23,32 +23,32 @@ class Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """All that was found, in the order in which it was."""
+    """All errors and warnings, in the order in which they were found."""
 
     found: list[Finding] = field(default_factory=list)
 
     def error(self, message: str, hint: str = "") -> None:
-        """Note what would stop the run; the same thing twice counts once."""
+        """Add an error; a repeated one counts once."""
         self._add(Finding("error", message, hint))
 
     def warning(self, message: str, hint: str = "") -> None:
-        """Note what one should know."""
+        """Add a warning; a repeated one counts once."""
         self._add(Finding("warning", message, hint))
 
     def of_machine(self, *, elsewhere: bool) -> Callable[[str, str], None]:
-        """`error`; `warning` where another machine than this one will run it."""
+        """How to report a problem of this machine: `error`, or `warning` if the run will be elsewhere."""
         return self.warning if elsewhere else self.error
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Within it an HPEditError ends the block and becomes an error."""
+        """Context in which an HPEditError ends the block and is added as an error."""
         try:
             yield
         except HPEditError as error:
             self.error(error.message, error.hint)
 
     def of(self, level: Level) -> list[Finding]:
-        """Those of a level."""
+        """The findings of one level."""
         return [problem for problem in self.found if problem.level == level]
 
     def _add(self, problem: Finding) -> None:

@@ -1,7 +1,7 @@
-"""How many transformer forwards a recipe makes, as the trainer counts them (`forwards` in metrics.jsonl). No torch.
+"""Count the transformer forwards of a recipe, as the trainer does (`forwards` in metrics.jsonl). No torch.
 
-A backward counts two forwards, recomputed activations one more (`rl.cost`). A forward in a window is filled up to its
-chunk, so that a micro batch that does not divide a group costs forwards of rows that are thrown away.
+A backward counts as two forwards, recomputed activations as one more (`rl.cost`). A forward in a window is padded to
+its chunk size, so that a micro batch that does not divide a group costs forwards of padding rows.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from hpedit.rl.cost import trained
 
 @dataclass(frozen=True, slots=True)
 class AlgorithmForwards:
-    """What an algorithm does, as far as the count goes."""
+    """Properties of an RL algorithm that determine its forwards."""
 
     stochastic: bool
-    """Its rollouts have a window of stochastic steps."""
+    """Whether its rollouts have a window of stochastic (SDE) steps."""
     keeps_means: bool
     old_policy: bool
     train: Callable[[Recipe, int, int, int], tuple[int, int, int]]
@@ -28,22 +28,22 @@ class AlgorithmForwards:
 
 @dataclass(frozen=True, slots=True)
 class Forwards:
-    """Forward-equivalents of one row."""
+    """Number of forward-equivalents, each of one row."""
 
     rollout: float
     train: float = 0.0
     reference: float = 0.0
-    """Of the base, for KL or DPO."""
+    """By the frozen base, for KL or DPO."""
     old: float = 0.0
-    """Of the old policy, outside the rollout."""
+    """By the old policy, outside the rollout."""
 
     @property
     def all(self) -> float:
-        """Their sum."""
+        """Sum of all four."""
         return self.rollout + self.train + self.reference + self.old
 
     def scaled(self, by: float) -> Forwards:
-        """Each times `by`."""
+        """All four multiplied by `by`."""
         return Forwards(self.rollout * by, self.train * by, self.reference * by, self.old * by)
 
     def with_refills(self, rounds: int) -> Forwards:
@@ -56,9 +56,9 @@ class Forwards:
 
 
 def iteration_forwards(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> Forwards:
-    """One iteration of all processes: every group has signal, nothing is refilled, all pictures have one size.
+    """Forwards of one iteration of all processes, without zero-variance groups or dynamic sampling, at one image size.
 
-    Where a window's start is drawn and the steps before it are shared, it is the mean over the starts.
+    If a window's start is drawn at random and the steps before it are shared, the mean over the starts.
     """
     cost = trained(recomputes)
     if recipe.offline:
@@ -77,34 +77,34 @@ def iteration_forwards(recipe: Recipe, *, recomputes: bool, processes: int = 1) 
 
 
 def forwards_per_edit(recipe: Recipe, *, recomputes: bool) -> Forwards:
-    """For each edited image that is trained on (offline: for each pair)."""
+    """Forwards per training edit (offline: per pair)."""
     iteration = iteration_forwards(recipe, recomputes=recomputes)
     return iteration.scaled(1 / units_per_iteration(recipe))
 
 
 def units_per_iteration(recipe: Recipe) -> int:
-    """Edits of an iteration; pairs, where it learns offline."""
+    """Edits per iteration; offline: pairs."""
     return recipe.rollout.groups * (1 if recipe.offline else recipe.rollout.group_size)
 
 
 def guidance_factor(recipe: Recipe) -> int:
-    """Forwards that one velocity takes: two with guidance."""
+    """Forwards per velocity: two with classifier-free guidance."""
     return 1 if recipe.rollout.cfg == 1.0 else 2
 
 
 def trained_levels(recipe: Recipe, wanted: int) -> int:
-    """Noise levels that an edit is trained at: the schedule has no more than its steps."""
+    """Noise levels per training edit, at most the steps of the schedule."""
     return min(wanted, recipe.rollout.steps)
 
 
 def _waves(recipe: Recipe, groups: int) -> list[int]:
-    """Groups of each wave of one process."""
+    """Number of groups in each wave of one process."""
     most = max(1, recipe.train.micro_batch // recipe.rollout.group_size)
     return [min(most, groups - first) for first in range(0, groups, most)]
 
 
 def _joined(recipe: Recipe, waves: list[int]) -> list[tuple[int, int]]:
-    """(groups, chunk) of what is trained on together: waves whose forwards have one shape."""
+    """(groups, chunk) that are trained on together: waves whose forwards have the same shape."""
     together: dict[int, int] = {}
     for groups in waves:
         chunk = _chunk(recipe, groups)
@@ -113,12 +113,12 @@ def _joined(recipe: Recipe, waves: list[int]) -> list[tuple[int, int]]:
 
 
 def _chunk(recipe: Recipe, groups: int) -> int:
-    """Rows of a wave's forwards."""
+    """Rows per forward of a wave."""
     return min(recipe.train.micro_batch, groups * recipe.rollout.group_size)
 
 
 def _sampled(recipe: Recipe, groups: int) -> Forwards:
-    """The rollout of one wave."""
+    """Forwards of one wave's rollout."""
     settings, kind = recipe.rollout, ALGORITHMS[recipe.train.algorithm]
     rows, factor, chunk = groups * settings.group_size, guidance_factor(recipe), _chunk(recipe, groups)
     window = settings.window if kind.stochastic else 0
@@ -126,31 +126,31 @@ def _sampled(recipe: Recipe, groups: int) -> Forwards:
     before = (low + high) / 2
     alone = 1 if settings.shared_noise and kind.stochastic else settings.group_size
     if window:
-        rollout = groups * alone * before + rows * (settings.steps - window - before) + window * _filled(rows, chunk)
+        rollout = groups * alone * before + rows * (settings.steps - window - before) + window * _padded(rows, chunk)
     else:
         rollout = rows * settings.steps
     return Forwards(rollout * factor)
 
 
 def _trained(recipe: Recipe, groups: int, chunk: int, cost: int) -> Forwards:
-    """One optimizer step's part for the groups of one shape."""
+    """Forwards of an optimizer step for the groups of one shape."""
     train, reference, old = ALGORITHMS[recipe.train.algorithm].train(recipe, groups, chunk, cost)
     factor = guidance_factor(recipe)
     return Forwards(0.0, float(train * factor), float(reference * factor), float(old * factor))
 
 
-def _filled(rows: int, chunk: int) -> int:
-    """Rows that run when each forward has exactly `chunk` of them."""
+def _padded(rows: int, chunk: int) -> int:
+    """Rows including padding, when each forward has exactly `chunk` of them."""
     return -(-rows // chunk) * chunk
 
 
 def _policy_gradient(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:
-    rows = _filled(groups * recipe.rollout.group_size * recipe.rollout.window, chunk)
+    rows = _padded(groups * recipe.rollout.group_size * recipe.rollout.window, chunk)
     return rows * cost, rows if recipe.train.kl else 0, 0
 
 
 def _nft(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:
-    rows = _filled(groups * recipe.rollout.group_size * trained_levels(recipe, recipe.nft.levels), chunk)
+    rows = _padded(groups * recipe.rollout.group_size * trained_levels(recipe, recipe.nft.levels), chunk)
     return rows * cost, rows if recipe.train.kl else 0, rows
 
 

@@ -1,7 +1,7 @@
-"""GPUs: what their makers' data sheets say, and which of them are here. No torch.
+"""GPU data sheets (memory, bf16 rate, bandwidth), and the GPUs of this machine by nvidia-smi. No torch.
 
 bf16 is the dense tensor-core rate with float32 accumulation: where a sheet gives it with sparsity, half of that. Memory
-is what the driver reports, which is a little less than the name says.
+is what the driver reports, a little less than the name says.
 Sheets: NVIDIA H100, H200, A100, L40S, L4, A6000 data sheets; the Ada and Blackwell architecture white papers for the
 GeForce and RTX PRO cards; the Blackwell (HGX B200) data sheet.
 """
@@ -16,21 +16,21 @@ from typing import Final
 from hpedit.errors import HPEditError
 
 MIB: Final = 2**20
-ASKING: Final = 3.0
-"""Seconds that nvidia-smi gets; a driver in trouble never answers."""
+SMI_TIMEOUT: Final = 3.0
+"""Seconds to wait for nvidia-smi: a broken driver never answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class GPU:
-    """A kind of GPU."""
+    """A kind of GPU by its data sheet."""
 
     name: str
     memory: int
-    """bytes."""
+    """Bytes."""
     flops: float
-    """bf16 a second, dense."""
+    """Dense bf16 FLOP per second."""
     bandwidth: float
-    """bytes a second."""
+    """Bytes per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class FoundGPU:
 
     name: str
     memory: int
-    """bytes."""
+    """Bytes."""
     used: int
-    """bytes that others hold."""
+    """Bytes in use."""
     driver_cuda: str = ""
-    """Newest CUDA of the driver; empty where it was not told."""
+    """Newest CUDA version that the driver supports; empty if unknown."""
 
 
 GPUS: Final[Mapping[str, GPU]] = {
@@ -64,7 +64,7 @@ GPUS: Final[Mapping[str, GPU]] = {
 
 
 def gpu_by_name(name: str) -> GPU:
-    """A kind of GPU by its name, however it is written; HPEditError if it is not in the table."""
+    """Look up a GPU by name, whatever its spelling; HPEditError if it is not in the table."""
     wanted = _plain(name)
     for key, gpu in GPUS.items():
         if wanted in (_plain(key), _plain(gpu.name)):
@@ -73,7 +73,7 @@ def gpu_by_name(name: str) -> GPU:
 
 
 def gpu_by_driver_name(driver_name: str, memory: int) -> GPU | None:
-    """The kind of a GPU that the driver calls so; None for one that is not in the table."""
+    """Look up a GPU by the driver's name and its memory in bytes; None if it is not in the table."""
     plain = _plain(driver_name)
     fitting = [
         (key, gpu) for key, gpu in GPUS.items() if _plain(key.partition("-")[0]) in plain and _same(gpu.memory, memory)
@@ -95,8 +95,8 @@ def _plain(name: str) -> str:
 
 
 def nvidia_gpus() -> list[FoundGPU]:
-    """The NVIDIA GPUs of this machine by its driver; [] without a driver, or with one that does not answer."""
-    rows = _ask("--query-gpu=name,memory.total,memory.used", "--format=csv,noheader,nounits")
+    """NVIDIA GPUs of this machine as nvidia-smi reports them; [] without a driver, or if it does not answer."""
+    rows = _nvidia_smi("--query-gpu=name,memory.total,memory.used", "--format=csv,noheader,nounits")
     cuda = _newest_cuda() if rows else ""
     found = []
     for row in rows.splitlines():
@@ -107,14 +107,16 @@ def nvidia_gpus() -> list[FoundGPU]:
 
 
 def _newest_cuda() -> str:
-    words = _ask().replace("|", " ").split()
+    words = _nvidia_smi().replace("|", " ").split()
     places = [i for i, word in enumerate(words) if word == "Version:" and words[i - 1] == "CUDA"]
     return words[places[0] + 1] if places and places[0] + 1 < len(words) else ""
 
 
-def _ask(*arguments: str) -> str:
+def _nvidia_smi(*arguments: str) -> str:
     try:
-        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=ASKING, check=False)
+        done = subprocess.run(
+            ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=SMI_TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

@@ -1,9 +1,9 @@
-"""What is known of models on the hub without asking it.
+"""Table of known hub editors and judges: parameter counts and configurations, for planning without a network.
 
 Parameters were counted by building diffusers' and transformers' classes from each model's configuration on the meta
 device; they agree with what the models' cards say (20 B, 8.3 B, 12 B). All of these models are published in bfloat16,
-so that a download has twice as many bytes; tokenizers and configurations add some 20 MB. Where a hub answers, its own
-numbers are taken.
+so that a download has twice as many bytes; tokenizers and configurations add some 20 MB. Where the hub answers, its
+own numbers are used instead.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, Final
 from hpedit.plan.transformer_layers import FLUX, QWEN
 
 SMALL_FILES = 20_000_000
-"""bytes of tokenizers and configurations of one model."""
+"""Bytes of tokenizers and configurations of one model."""
 STORED = 2
-"""bytes of a parameter in a published checkpoint."""
+"""Bytes per parameter in a published checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubEditor:
-    """An editor on the hub."""
+    """Sizes of an editor on the hub."""
 
     pipeline: str
     """The class in its model_index.json."""
@@ -34,13 +34,11 @@ class HubEditor:
     most_sources: int = 1
     condition_area: int | None = None
     """px^2 of a source as the text encoder sees it; None = as the VAE sees it, 0 = not at all."""
-    gated: bool = False
-    """Whether one has to accept a licence on the hub first."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubJudge:
-    """A vision-language model on the hub."""
+    """Sizes of a vision-language judge on the hub."""
 
     parameters: int
     layers: int
@@ -50,7 +48,7 @@ class HubJudge:
 
     @property
     def kv_token(self) -> int:
-        """Numbers kept for each token: keys and values of all layers."""
+        """Size of the KV cache per token, in numbers: keys and values of all layers."""
         return 2 * self.layers * self.kv_heads * self.head
 
 
@@ -92,7 +90,7 @@ EDITORS: Final[Mapping[str, HubEditor]] = {
         _PLUS.pipeline, _QWEN_IMAGE | {"zero_cond_t": True}, _QWEN_VL_7B, _QWEN_VAE, 3, 384 * 384
     ),
     "black-forest-labs/FLUX.1-Kontext-dev": HubEditor(
-        "FluxKontextPipeline", _FLUX_KONTEXT, _T5_XXL_AND_CLIP, 83_819_683, condition_area=0, gated=True
+        "FluxKontextPipeline", _FLUX_KONTEXT, _T5_XXL_AND_CLIP, 83_819_683, condition_area=0
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The machine that a plan is for: this one, or one with a GPU that was named. No torch."""
+"""Find the machine that a plan is for: this one, or another with a named GPU. No torch."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from hpedit.plan.findings import Findings
 from hpedit.plan.gpus import GPU, MIB, FoundGPU, gpu_by_driver_name, gpu_by_name, nvidia_gpus
 
 BUSY: Final = 1024 * MIB
-"""bytes in use on a GPU from which on somebody else's job is likely."""
+"""Bytes in use on a GPU above which another job is likely running."""
 PORT: Final = 29500
-"""The port at which the processes of a run meet, by torch's default."""
+"""Rendezvous port of a run's processes, torch's default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the run will be."""
+    """The machine that will run the recipe."""
 
     name: str
     kind: GPU | None
-    """None: a CPU, or a GPU that is not in the table."""
+    """None for a CPU or a GPU that is not in the table."""
     accelerator: bool
     cuda: bool
     available: int | None
-    """bytes that one GPU, or the CPU, has for us."""
+    """Free bytes of one GPU or of main memory; None = unknown."""
     gpus: int
     elsewhere: bool
-    """It was named; what this machine lacks is no error then."""
+    """Whether it is another machine: then it is no error if this one lacks something."""
     spare: int | None = None
-    """GPUs here that the run does not take; None = not known."""
+    """GPUs here that the run does not use; None = unknown."""
 
 
 def find_machine(recipe: Recipe, named: str | None, gpus: int, findings: Findings) -> Machine:
-    """Find the machine, and note what is wrong with it."""
+    """Find the machine, and add an error or warning for each of its problems."""
     device = recipe.editor.device
     if named is not None:
         kind = gpu_by_name(named)
@@ -73,7 +73,7 @@ def _found(device: str, found: list[FoundGPU], gpus: int, findings: Findings) ->
     if gpu.used > BUSY:
         findings.warning(
             f"{gpu.used / MIB / 1024:.1f} GiB of the GPU are in use by something else",
-            hint="they are left out of the account; a job that grows later is not foreseen",
+            hint="the plan counts only the rest; another job may still grow",
         )
     _check_torch(gpu, findings)
     kind, spare = gpu_by_driver_name(gpu.name, gpu.memory), max(0, len(found) - gpus)
@@ -81,7 +81,7 @@ def _found(device: str, found: list[FoundGPU], gpus: int, findings: Findings) ->
 
 
 def _check_torch(gpu: FoundGPU, findings: Findings) -> None:
-    """Whether the installed torch can use this GPU, by its version file: torch itself is not imported."""
+    """Add an error unless the installed torch can use this GPU; reads its version file, since importing it is slow."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         findings.error("torch is not installed", hint="pip install 'hp-edit[models]'")
@@ -95,13 +95,13 @@ def _check_torch(gpu: FoundGPU, findings: Findings) -> None:
         )
     elif gpu.driver_cuda and int(built[1].split(".")[0]) > int(gpu.driver_cuda.split(".")[0]):
         findings.error(
-            f"torch is built for CUDA {built[1]}, and the driver knows none newer than {gpu.driver_cuda}",
+            f"torch is built for CUDA {built[1]}, and the driver supports up to {gpu.driver_cuda}",
             hint="update the driver, or install torch for an older CUDA",
         )
 
 
 def check_port(machine: Machine, findings: Findings) -> None:
-    """Several processes meet at a port, which somebody else may have."""
+    """Add a warning if the rendezvous port of several processes is in use."""
     if machine.gpus < 2 or machine.elsewhere:
         return
     port = int(os.environ.get("MASTER_PORT", PORT))
@@ -111,13 +111,13 @@ def check_port(machine: Machine, findings: Findings) -> None:
             listener.bind(("127.0.0.1", port))
         except OSError:
             findings.warning(
-                f"port {port}, at which the processes would meet, is in use",
+                f"port {port}, where the processes would meet, is in use",
                 hint="give another: accelerate launch --main_process_port",
             )
 
 
 def _memory() -> int | None:
-    """Bytes of memory that are free to use, on Linux."""
+    """Available main memory in bytes on Linux; None elsewhere."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):

@@ -1,7 +1,7 @@
-"""Timing one forward, and one forward with its backward, of a recipe's transformer on this machine's device.
+"""Time a training step (forward, and forward with backward) of a recipe's transformer on this machine.
 
-A transformer that is here is loaded and timed whole. Of one that is not, a few blocks with random weights of the same
-shapes are timed, which needs no download: the time of a block is the slope between two depths.
+A local transformer is loaded and timed whole. For any other, a few blocks with random weights of the same shapes are
+timed, which needs no download: the time of a block is the slope between two depths.
 """
 
 from __future__ import annotations
@@ -25,20 +25,12 @@ from hpedit.progress import quiet_loading
 DEPTHS: Final = (1, 3)
 """Blocks (of each kind) of the two shallow models."""
 REPEATS: Final = 3
-"""Tries of which the shortest counts."""
+"""Number of tries; the shortest counts."""
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def measure_step(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, rows: int) -> Speed:
-    """Seconds of a row, the best of a few tries.
-
-    Args:
-        recipe: Names device, dtype and LoRA.
-        shape: Of the editor.
-        tokens: Of one row.
-        layout: Whether activations are recomputed.
-        rows: Of one forward.
-    """
+    """Measure seconds per row, the best of a few tries, in forwards of `rows` rows with the recipe's dtype and LoRA."""
     device = _device(recipe.editor.device)
     if shape.folder is not None:
         kind = getattr(diffusers, shape.architecture.kind)
@@ -76,7 +68,7 @@ def _shallow(shape: EditorShape, depth: int, recipe: Recipe, device: torch.devic
 
 
 def _deep(shape: EditorShape, low: float, high: float) -> float:
-    """Seconds of the whole depth; a double and a single block have about equally much to do for each parameter."""
+    """Seconds at full depth, assuming that double and single blocks cost about the same per parameter."""
     slope = max(0.0, high - low) / (DEPTHS[1] - DEPTHS[0])
     if shape.architecture.single:
         # The slope is that of one block of each kind; a double block has 24 d^2 weights a token pair, a single 12 d^2.
@@ -110,7 +102,7 @@ def _times(
 
 
 def _best(call: Callable[[], object], device: torch.device) -> float:
-    """The shortest of a few tries after one that is not counted."""
+    """The shortest of a few tries after a warm-up."""
     seconds = []
     for number in range(REPEATS + 1):
         began = time.perf_counter()
@@ -123,7 +115,7 @@ def _best(call: Callable[[], object], device: torch.device) -> float:
 
 
 def _inputs(model: Any, shape: EditorShape, tokens: Tokens, rows: int) -> dict[str, Any]:
-    """What a forward of these sizes takes, random."""
+    """Random inputs of a forward of these sizes."""
     config = model.config
     made = {"device": model.device, "dtype": model.dtype}
     inputs: dict[str, Any] = {

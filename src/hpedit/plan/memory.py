@@ -20,15 +20,15 @@ from hpedit.plan.transformer_layers import Linear, Tokens
 
 GIB: Final = 2**30
 CONTEXT: Final = 1 * GIB
-"""CUDA's context with the kernels of torch, cuBLAS and attention."""
+"""Bytes of CUDA's context with the kernels of torch, cuBLAS and attention."""
 COLLECTIVES: Final = 1 * GIB
-"""Buffers of NCCL, where there is more than one GPU."""
+"""Bytes of NCCL's buffers, with more than one GPU."""
 FRAGMENTS: Final = 0.05
-"""Share that the allocator cannot use."""
+"""Share of memory lost to the allocator's fragmentation."""
 CACHED_CASES: Final = 1024
-"""Encoded cases that the editor keeps beside it."""
+"""Encoded cases that the editor caches at most."""
 DECODING: Final = 6
-"""Feature maps of the VAE's full size that exist at once."""
+"""Full-size feature maps of the VAE that exist at once."""
 PHASES: Final = ("encode", "sample", "train")
 
 
@@ -58,7 +58,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """Bytes of the phase that needs most."""
+        """Bytes of the phase that needs the most."""
         return max(self.totals.values())
 
     @property
@@ -96,7 +96,7 @@ def account_memory(
         recipe: The run's recipe.
         shape: Its editor.
         tokens: Tokens of one row.
-        layout: How the base lies on the GPUs.
+        layout: Layout of the base on the GPUs.
         judge: A judge on the same GPU; None = elsewhere.
         available: Bytes that are free for the run.
         cases: Number of training cases, if known.
@@ -136,7 +136,7 @@ def _trained(recipe: Recipe, shape: EditorShape) -> list[MemoryItem]:
 
 
 def _latents(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, cases: int | None) -> list[MemoryItem]:
-    """Encoded cases, and the latents that wait for their update."""
+    """Encoded cases, and the latents of the rollout that are kept for the update."""
     cached = min(CACHED_CASES, cases or CACHED_CASES) * shape.conditioning(tokens, layout.element)
     encoded = MemoryItem.constant("encoded cases", cached)
     if recipe.offline:
@@ -151,7 +151,7 @@ def _latents(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout,
 
 
 def _activations(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout) -> list[MemoryItem]:
-    """Activations of the micro batch, and of the VAE."""
+    """Activations of the micro batch and of the VAE."""
     architecture, lora = shape.architecture, recipe.lora
     rows = min(recipe.train.micro_batch, most_rows(recipe))
     picture = DECODING * shape.vae_width * layout.element

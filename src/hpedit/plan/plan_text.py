@@ -1,4 +1,4 @@
-"""A plan as text for a terminal of 80 columns."""
+"""Format a plan as text for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Cells = Mapping[str, Any]
 
 
 def render_plan(plan: Cells) -> str:
-    """Everything but the errors, which belong on stderr."""
+    """The plan as text, without its errors, which go to stderr."""
     lines = list(_wrapped(_title(plan)))
     if "editor" in plan:
         lines += ["", *_memory(plan["memory"], plan["machine"]), "", *_disk(plan["disk"])]
@@ -55,7 +55,7 @@ def _memory(memory: Cells, machine: Cells) -> Iterator[str]:
         yield f"  {_cut(item['name'], NAME - 2):<{NAME - 2}}" + "".join(_cell(item[phase], size) for phase in PHASES)
     yield f"  {'in all':<{NAME - 2}}" + "".join(_cell(memory["totals"][phase], size) for phase in PHASES)
     if memory["available"] is None:
-        yield f"  peak {memory['peak'] / size:.1f} {unit}; what there is, is not known"
+        yield f"  peak {memory['peak'] / size:.1f} {unit}; the available memory is unknown"
         return
     verdict = "fits" if memory["fits"] else "DOES NOT FIT"
     share = memory["peak"] / memory["available"]
@@ -95,7 +95,7 @@ def _range(usual: float, most: float) -> str:
 
 def _time(time: Cells | None, machine: Cells) -> Iterator[str]:
     if time is None:
-        yield "Time: not known; --measure times a step here, --gpu NAME names a GPU"
+        yield "Time: unknown; --measure times a step here, --gpu NAME plans for a GPU"
         return
     yield from _wrapped(f"Time ({time['how']}; transformer alone)")
     parts = f"{_span(time['rollout'])} rollout, {_span(time['train'])} training"

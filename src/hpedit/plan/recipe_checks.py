@@ -1,4 +1,4 @@
-"""What a recipe itself gets wrong, as far as its schema can't tell. No torch."""
+"""Check a recipe for mistakes that its schema can't find: batch, processes, LoRA targets, sources. No torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from hpedit.plan.recipe_inputs import RecipeInputs
 def check_recipe(
     recipe: Recipe, shape: EditorShape | None, layout: Layout, data: RecipeInputs, findings: Findings
 ) -> None:
-    """Note what would stop or spoil the run."""
+    """Add an error or warning for each setting that would stop or spoil the run."""
     if recipe.rollout.cfg != 1.0:
         findings.error(
-            "rollout.cfg is not 1", hint="guidance is not supported in training: it makes it collapse; set it to 1"
+            "rollout.cfg is not 1",
+            hint="guidance is not supported in training: training collapses with it; set it to 1",
         )
     _check_layout(layout, findings)
     _check_processes(recipe, layout, findings)
@@ -28,7 +29,7 @@ def check_recipe(
         if data.sources > shape.most_sources:
             findings.error(
                 f"cases have up to {data.sources} sources, and {shape.model} takes {shape.most_sources}",
-                hint="leave such cases out, or take Qwen-Image-Edit-2509 or later",
+                hint="leave out such cases, or use Qwen-Image-Edit-2509 or later",
             )
 
 
@@ -42,7 +43,7 @@ def _check_layout(layout: Layout, findings: Findings) -> None:
 
 
 def _check_processes(recipe: Recipe, layout: Layout, findings: Findings) -> None:
-    """Groups go to processes in turn, whole; what does not divide leaves some of them idle."""
+    """Whole groups are dealt to processes in turn; a remainder leaves some processes idle."""
     groups, processes = recipe.rollout.groups, layout.gpus
     if groups % processes == 0:
         return
@@ -58,13 +59,13 @@ def _check_processes(recipe: Recipe, layout: Layout, findings: Findings) -> None
 
 
 def _check_batch(recipe: Recipe, findings: Findings) -> None:
-    """A forward inside a window is filled up to its chunk with rows that are thrown away."""
+    """Forwards inside a window are padded to their chunk size with rows that are thrown away."""
     size, rows = recipe.rollout.group_size, most_rows(recipe)
     if recipe.offline or size % rows == 0 or rows % size == 0:
         return
     good = max(rows_ for rows_ in range(1, rows + 1) if size % rows_ == 0)
     findings.warning(
-        f"train.micro_batch {recipe.train.micro_batch} does not divide a group of {size}: rows run for nothing",
+        f"train.micro_batch {recipe.train.micro_batch} does not divide a group of {size}: padding rows are wasted",
         hint=f"set train.micro_batch to {good}, or to a multiple of {size}",
     )
 

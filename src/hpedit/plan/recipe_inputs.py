@@ -1,4 +1,4 @@
-"""Whether cases, pairs, scorer and output folder of a recipe are what they have to be. No torch, no model."""
+"""Read and check a recipe's inputs: cases, preference pairs, scorers, output folder. No torch, no model."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from hpedit.plan.judge_memory import ScorerUse, read_scorer_judges
 from hpedit.scorer.probes.gate import PROBE, read_probe
 from hpedit.store.run_folder import check_folder
 
-LOOKED_AT: Final = 4096
-"""Cases that are read at most to count different ones: beyond it there are enough for any recipe."""
+MOST_READ: Final = 4096
+"""Cases read at most to count distinct ones: more than any recipe needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeInputs:
-    """What is known of a recipe's inputs."""
+    """Counts of a recipe's cases or pairs, and its scorers."""
 
     cases: int | None
-    """Cases or pairs; None = not known."""
+    """Number of cases or pairs; None = unknown."""
     sources: int
-    """Most source pictures of the cases that were read."""
+    """Most source images of any case read."""
     scorers: tuple[ScorerUse, ...]
 
 
 def read_recipe_inputs(recipe: Recipe, findings: Findings) -> RecipeInputs:
-    """Read what the recipe names, and note what is wrong with it."""
+    """Read the recipe's inputs, and add an error for each that is missing, too small or damaged."""
     count, sources = None, 1
     with findings.collecting():
         count, sources = _pairs(recipe, findings) if recipe.offline else _cases(recipe, findings)
@@ -45,16 +45,16 @@ def read_recipe_inputs(recipe: Recipe, findings: Findings) -> RecipeInputs:
 
 
 def check_output_folder(recipe: Recipe, findings: Findings) -> None:
-    """Whether the run's folder can be made, or continued by this recipe."""
+    """Add an error unless the output folder can be created, or resumed with this recipe."""
     with findings.collecting():
         check_folder(recipe.output, "train", recipe.shaping())
     above = nearest_folder(Path(recipe.output))
     if above is not None and not os.access(above, os.W_OK):
-        findings.error(f"{above} is not writable, and the run's folder would be there", hint="set output")
+        findings.error(f"{above} is not writable, so the output folder can't be created", hint="set output")
 
 
 def _cases(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
-    """(cases, most sources) of a folder or table of cases."""
+    """(number of cases, most sources) of a folder or table of cases."""
     if not Path(recipe.cases).exists():
         raise HPEditError(
             f"the cases {recipe.cases} do not exist", hint="build them: hpedit cases build RECIPE, or set cases"
@@ -63,17 +63,17 @@ def _cases(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
 
     keys: set[str] = set()
     read = sources = 0
-    for case in islice(CasesFolder(recipe.cases).kept(), LOOKED_AT):
+    for case in islice(CasesFolder(recipe.cases).kept(), MOST_READ):
         keys.add(case.group_key)
         sources, read = max(sources, len(case.sources)), read + 1
-        if len(keys) >= recipe.rollout.groups and read >= LOOKED_AT // 16:
+        if len(keys) >= recipe.rollout.groups and read >= MOST_READ // 16:
             break
-    _enough(len(keys), "different training cases", recipe, findings)
+    _check_enough(len(keys), "different training cases", recipe, findings)
     return _rows(recipe.cases) or read, max(1, sources)
 
 
 def _pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
-    """(pairs, most sources) of a table of pairs."""
+    """(number of pairs, most sources) of a table of pairs."""
     assert recipe.dpo.pairs is not None
     if not Path(recipe.dpo.pairs).is_file():
         raise HPEditError(
@@ -81,12 +81,12 @@ def _pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
         )
     from hpedit.cases.pairs.table import read_pairs
 
-    found = list(islice(read_pairs(Path(recipe.dpo.pairs)), max(recipe.rollout.groups, LOOKED_AT // 16)))
-    _enough(len(found), "pairs", recipe, findings)
+    found = list(islice(read_pairs(Path(recipe.dpo.pairs)), max(recipe.rollout.groups, MOST_READ // 16)))
+    _check_enough(len(found), "pairs", recipe, findings)
     return _rows(recipe.dpo.pairs) or len(found), max((len(pair.case.sources) for pair in found), default=1)
 
 
-def _enough(count: int, what: str, recipe: Recipe, findings: Findings) -> None:
+def _check_enough(count: int, what: str, recipe: Recipe, findings: Findings) -> None:
     if count < recipe.rollout.groups:
         findings.error(
             f"{count} {what} are too few for {recipe.rollout.groups} groups",
@@ -95,7 +95,7 @@ def _enough(count: int, what: str, recipe: Recipe, findings: Findings) -> None:
 
 
 def _rows(path: str) -> int | None:
-    """Rows of the tables of cases, by their footers; None for a build, whose filter keeps fewer."""
+    """Rows of the tables of cases, from their footers; None for a build, whose filter keeps fewer."""
     import pyarrow.parquet as pq
 
     from hpedit.cases.folder import CasesFolder
@@ -107,12 +107,12 @@ def _rows(path: str) -> int | None:
 
 
 def _scorer(path: str, recipe: Recipe, findings: Findings) -> ScorerUse:
-    """A scorer, unless it can't be a reward."""
+    """The scorer's judges; adds an error if the scorer has no signal or failed its probe."""
     found = read_scorer_judges(path)
     if found.verdict != "ok" and not recipe.scorer_force:
         findings.error(
             f"the scorer {path} has no signal and is refused as a reward: {found.reason}",
-            hint="rate more edits or take another judge, or set scorer_force: true",
+            hint="rate more edits or use another judge, or set scorer_force: true",
         )
     probe = read_probe(path)
     if probe is None:
@@ -121,6 +121,6 @@ def _scorer(path: str, recipe: Recipe, findings: Findings) -> ScorerUse:
         say = findings.warning if recipe.scorer_force else findings.error
         say(
             f"the scorer {path} failed its probe: {'; '.join(probe['reasons'])}",
-            hint=f"look at {PROBE}; another judge or more ratings, or scorer_force: true",
+            hint=f"see {PROBE}; use another judge or more ratings, or set scorer_force: true",
         )
     return found

@@ -1,4 +1,4 @@
-"""The transformers of editors by their configuration: layers, parameters, FLOPs. No torch.
+"""Linear layers, parameters and FLOPs of an editor's transformer, computed from its config.json. No torch.
 
     architecture = Architecture(json.load(open("transformer/config.json")))
     architecture.parameters                  # 20,430,401,088 for Qwen-Image
@@ -18,19 +18,19 @@ from hpedit.errors import HPEditError
 
 Stream = Literal["image", "text", "joint", "once"]
 TIME = 256
-"""Channels of the sinusoids that embed the noise level."""
+"""Channels of the sinusoidal timestep embedding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Of one row of a forward."""
+    """Token counts of one row of a forward."""
 
     target: int
-    """Of the edit."""
+    """Tokens of the edit."""
     source: int
-    """Of all its sources."""
+    """Tokens of all its sources."""
     text: int
-    """Of the encoded instruction, and of the sources as the text encoder sees them."""
+    """Tokens of the encoded instruction, and of the sources as the text encoder sees them."""
 
     @property
     def image(self) -> int:
@@ -39,11 +39,11 @@ class Tokens:
 
     @property
     def all(self) -> int:
-        """What attends to each other."""
+        """Sequence length of the attention."""
         return self.image + self.text
 
     def of(self, stream: Stream) -> int:
-        """How many go through a layer of the stream; a layer of "once" sees the noise level alone."""
+        """How many tokens pass a layer of the stream; a "once" layer sees only the timestep embedding."""
         return {"image": self.image, "text": self.text, "joint": self.all, "once": 1}[stream]
 
 
@@ -63,29 +63,29 @@ class Linear:
 
 
 class Architecture:
-    """A transformer as its config.json describes it."""
+    """A transformer's layers, parameter count and FLOPs by its config.json."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """HPEditError for a class that is not known here, or a config that lacks an entry."""
+        """HPEditError for an unsupported class, or a config with a missing or invalid entry."""
         self.config, self.kind = dict(config), str(config.get("_class_name"))
         if self.kind not in _LAYERS:
-            raise HPEditError(f"{self.kind} is not a transformer known here", hint=f"known: {', '.join(_LAYERS)}")
+            raise HPEditError(f"{self.kind} is not a supported transformer", hint=f"supported: {', '.join(_LAYERS)}")
         try:
             self.width = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
             self.double = int(config["num_layers"])
             self.single = int(config.get("num_single_layers", 0)) if self.kind == FLUX else 0
             self.linears: list[Linear] = list(_LAYERS[self.kind](self.config, self.width))
         except (KeyError, TypeError, ValueError) as error:
-            raise HPEditError(f"the transformer's config.json lacks or garbles {error}") from error
+            raise HPEditError(f"the transformer's config.json has a missing or invalid entry: {error}") from error
 
     @property
     def blocks(self) -> int:
-        """Of both kinds."""
+        """Number of double and single blocks."""
         return self.double + self.single
 
     @cached_property
     def parameters(self) -> int:
-        """All weights, exactly."""
+        """Exact number of parameters."""
         head, config = int(self.config["attention_head_dim"]), self.config
         norms = self.double * 4 * head + self.single * 2 * head
         if self.kind == QWEN:
@@ -94,20 +94,20 @@ class Architecture:
         return norms + sum(layer.parameters for layer in self.linears)
 
     def flops(self, tokens: Tokens) -> int:
-        """Of one forward of one row: 2 for each weight and token that passes it, 4 L^2 d a block for attention."""
+        """FLOPs of one forward of one row: 2 per weight and token, 4 L^2 d per block for attention."""
         linear = sum(2 * layer.inputs * layer.outputs * tokens.of(layer.stream) for layer in self.linears)
         return linear + self.blocks * 4 * tokens.all**2 * self.width
 
     def adapted(self, targets: Sequence[str]) -> list[Linear]:
-        """The layers that a LoRA with these targets sits on."""
+        """The layers that a LoRA with these targets adapts."""
         return [layer for layer in self.linears if any(_ends(layer.name, target) for target in targets)]
 
     def unmatched(self, targets: Sequence[str]) -> list[str]:
-        """Targets that end no layer's name."""
+        """Targets that match no layer's name."""
         return [target for target in targets if not any(_ends(layer.name, target) for layer in self.linears)]
 
     def endings(self) -> list[str]:
-        """What layers' names end in, each once."""
+        """Distinct endings of the layers' names."""
         return sorted({_ending(layer.name) for layer in self.linears})
 
 
