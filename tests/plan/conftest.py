@@ -108,7 +108,7 @@ def cases_file(tmp_path, make_case):
 def preference_pairs(tmp_path, make_picture):
     """A table of so many rated pairs, as `hpedit ratings pairs` writes it."""
     from hpedit.cases.pairs.table import _COLUMNS
-    from hpedit.store.tables import encode_cell, write_table
+    from hpedit.store.tables import encode_cell, write_parquet_table
 
     def make(count):
         empty = dict.fromkeys(_COLUMNS)
@@ -120,7 +120,7 @@ def preference_pairs(tmp_path, make_picture):
             pictures = {"source": one, "chosen": two, "rejected": three}
             rest = {"source_id": f"photo-{number}", "weight": 1.0, "basis": "votes", "raters": 3, "simulated": True}
             rows.append((named["case_id"], empty | texts | named | pictures | rest))
-        write_table(tmp_path / "pairs.parquet", _COLUMNS, rows)
+        write_parquet_table(tmp_path / "pairs.parquet", _COLUMNS, rows)
         return tmp_path / "pairs.parquet"
 
     return make

@@ -10,7 +10,7 @@ from hpedit.errors import HPEditError
 from hpedit.rate.items import Item, pair_id
 from hpedit.ratings.store import CHOICES, Kind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.store.csv_rows import Row, read_rows
+from hpedit.store.csv_rows import CsvRow, read_csv_rows
 
 _SWAPPED = {"A": "B", "B": "A"}
 
@@ -36,7 +36,7 @@ def split_gold(items: Sequence[Item], file: Path | str | None, kind: Kind) -> tu
     columns = ("edit_id", "expected") if kind == "score" else ("edit_id", "other_edit_id", "expected")
     by_id = {item.id: item for item in items}
     gold: dict[str, Item] = {}
-    for row in read_rows(Path(file), columns):
+    for row in read_csv_rows(Path(file), columns):
         item = _gold_of(row, by_id, kind)
         if item.id in gold:
             raise HPEditError(f"{row.where}: {row.name('edit_id')} is gold twice")
@@ -47,7 +47,7 @@ def split_gold(items: Sequence[Item], file: Path | str | None, kind: Kind) -> tu
     return rest, list(gold.values())
 
 
-def _gold_of(row: Row, by_id: dict[str, Item], kind: Kind) -> Item:
+def _gold_of(row: CsvRow, by_id: dict[str, Item], kind: Kind) -> Item:
     one = row.name("edit_id")
     name = one if kind == "score" else pair_id(one, row.name("other_edit_id"))
     if name not in by_id:
@@ -63,7 +63,7 @@ def _gold_of(row: Row, by_id: dict[str, Item], kind: Kind) -> Item:
     return replace(item, phase="gold", expected=value)
 
 
-def _score(row: Row) -> float:
+def _score(row: CsvRow) -> float:
     try:
         value = float(row.name("expected"))
     except ValueError as error:

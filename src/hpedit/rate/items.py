@@ -23,7 +23,7 @@ from hpedit.cases.sources.table import task_of
 from hpedit.errors import HPEditError
 from hpedit.rate.pictures import PictureShelf, fit, item_size
 from hpedit.ratings.store import Kind, Phase, Value
-from hpedit.store.csv_rows import Row, read_rows
+from hpedit.store.csv_rows import CsvRow, read_csv_rows
 from hpedit.store.images import load_image
 from hpedit.store.paths import inside
 from hpedit.store.tables import iter_edits
@@ -230,7 +230,7 @@ def _has_columns(file: Path) -> bool:
 
 def _from_csv(table: Path, shelf: PictureShelf) -> Iterator[Exhibit]:
     named: dict[tuple[str, str], str] = {}
-    for row in read_rows(table, CSV_COLUMNS):
+    for row in read_csv_rows(table, CSV_COLUMNS):
         edit_id, instruction, source_file = row.name("edit_id"), row.name("instruction"), row.name("source_file")
         source = load_image(inside(table.parent, source_file, row.where))
         size = item_size(source)
@@ -252,7 +252,7 @@ def _from_csv(table: Path, shelf: PictureShelf) -> Iterator[Exhibit]:
         )
 
 
-def _cell(row: Row, *columns: str) -> str:
+def _cell(row: CsvRow, *columns: str) -> str:
     """The first of these cells that is there and not empty."""
     return next((row.cells[name] for name in columns if row.cells.get(name)), "")
 

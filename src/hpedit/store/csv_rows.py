@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CsvRow:
     """One record; ``where`` is "file:line" for messages. Cells are as `restore` leaves them."""
 
     where: str
@@ -61,7 +61,7 @@ def restore(cell: str) -> str:
     return cell[1:] if _MARKED.match(cell, 1) or cell != cell.rstrip() else cell
 
 
-def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
+def read_csv_rows(path: Path, required: Sequence[str]) -> list[CsvRow]:
     """All records of a CSV file with a header (UTF-8, byte order mark and CRLF allowed), neutralised cells restored.
 
     Raises:
@@ -81,13 +81,13 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
     for line, cells in records:
         if len(cells) != len(header):
             raise HPEditError(f"{path}:{line}: {len(cells)} cells, but the header has {len(header)}")
-        rows.append(Row(f"{path}:{line}", dict(zip(header, map(restore, cells), strict=True))))
+        rows.append(CsvRow(f"{path}:{line}", dict(zip(header, map(restore, cells), strict=True))))
     return rows
 
 
-def index_rows(rows: Iterable[Row], key: Sequence[str]) -> dict[tuple[str, ...], Row]:
+def index_csv_rows(rows: Iterable[CsvRow], key: Sequence[str]) -> dict[tuple[str, ...], CsvRow]:
     """Rows by the values of the ``key`` columns; HPEditError if one is empty or there twice."""
-    result: dict[tuple[str, ...], Row] = {}
+    result: dict[tuple[str, ...], CsvRow] = {}
     for row in rows:
         value = tuple(row.name(name) for name in key)
         if value in result:
@@ -96,7 +96,7 @@ def index_rows(rows: Iterable[Row], key: Sequence[str]) -> dict[tuple[str, ...],
     return result
 
 
-def write_rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Text of a CSV table, with cells that a spreadsheet would run neutralised."""
     lines = [",".join(_quoted(neutralise(cell)) for cell in cells) for cells in (header, *rows)]
     return "\n".join(lines) + "\n"

@@ -60,7 +60,7 @@ _RATING_COLUMNS = ("edit_id", "rater", "score", "flags", "time", "simulated")
 
 def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
     """Write `cases` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
-    return write_table(Path(path), CASE_COLUMNS, ((case.id, case_row(case)) for case in cases))
+    return write_parquet_table(Path(path), CASE_COLUMNS, ((case.id, case_row(case)) for case in cases))
 
 
 def iter_cases(path: Path | str, rows: range | None = None) -> Iterator[Case]:
@@ -68,7 +68,7 @@ def iter_cases(path: Path | str, rows: range | None = None) -> Iterator[Case]:
 
     HPEditError for a file that is not one.
     """
-    yield from read_table(Path(path), CASE_COLUMNS, _case_of, rows)
+    yield from read_parquet_table(Path(path), CASE_COLUMNS, _case_of, rows)
 
 
 def read_cases(path: Path | str) -> list[Case]:
@@ -78,12 +78,12 @@ def read_cases(path: Path | str) -> list[Case]:
 
 def write_edits(path: Path | str, edits: Iterable[Edit]) -> int:
     """Write `edits` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
-    return write_table(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
+    return write_parquet_table(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
 
 
 def iter_edits(path: Path | str) -> Iterator[Edit]:
     """The edits of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
-    yield from read_table(Path(path), _EDITS, _edit_of)
+    yield from read_parquet_table(Path(path), _EDITS, _edit_of)
 
 
 def read_edits(path: Path | str) -> list[Edit]:
@@ -93,14 +93,14 @@ def read_edits(path: Path | str) -> list[Edit]:
 
 def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
     """Write `scores` as parquet, atomically; returns how many. HPEditError if one scorer scores an edit twice."""
-    return write_table(
+    return write_parquet_table(
         Path(path), _SCORES, ((f"{score.edit_id} by {score.scorer}", _score_row(score)) for score in scores)
     )
 
 
 def read_scores(path: Path | str) -> list[Score]:
     """All scores of a parquet file, in its order."""
-    return list(read_table(Path(path), _SCORES, _score_of))
+    return list(read_parquet_table(Path(path), _SCORES, _score_of))
 
 
 def write_ratings(path: Path | str, ratings: Iterable[Rating]) -> int:
@@ -228,7 +228,7 @@ def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
     return pa.schema(list(columns.items()), metadata=metadata)
 
 
-def write_table(
+def write_parquet_table(
     path: Path, columns: Mapping[str, pa.DataType], keyed_rows: Iterable[tuple[str, dict[str, Any]]]
 ) -> int:
     """Write (key, row) pairs as parquet, atomically; returns how many. HPEditError, and the old file, for a key twice.
@@ -249,7 +249,7 @@ def write_table(
     return len(seen)
 
 
-def read_table(
+def read_parquet_table(
     path: Path, columns: Mapping[str, pa.DataType], make: Callable[[Mapping[str, Any]], R], rows: range | None = None
 ) -> Iterator[R]:
     """What `make` makes of each row (or of `rows` alone), one row group in memory at a time.

@@ -23,7 +23,7 @@ from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.probes.gate import PROBE_FILES
 from hpedit.scorer.protocol import Scorer
 from hpedit.seeds import derive_seed
-from hpedit.store.lazy import LazyRows
+from hpedit.store.lazy_rows import LazyRows
 from hpedit.store.run_folder import hash_path
 
 logger = logging.getLogger(__name__)
