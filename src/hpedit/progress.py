@@ -1,6 +1,6 @@
-"""Progress on stderr: a bar with an ETA on a terminal, an occasional plain line elsewhere (logs, CI, pipes).
+"""Progress on stderr: a progress bar with ETA on a terminal, an occasional plain line elsewhere (logs, CI, pipes).
 
-stdout carries data alone. rich is imported when a bar is first drawn, so that `hpedit --help` does not pay for it.
+stdout is for data only. rich is imported when a bar is first drawn, so that `hpedit --help` stays fast.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PLAIN_EVERY_SECONDS = 15.0
-"""How often a stage speaks where no bar can be drawn: often enough to see that it lives, rare enough for a log."""
+"""Seconds between two lines where no bar can be drawn: often enough to see progress, rare enough for a log."""
 
 Advance = Callable[[int], None]
 
 
 @contextmanager
 def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """Show how far a stage is; its block calls `advance(n)` whenever n units are done.
+    """Show the progress of a stage; its block calls `advance(n)` whenever n units are done.
 
     Args:
-        name: What is being done, as a person would say it.
-        total: Units in all, 0 if nothing is to be done.
-        done: Units that an earlier, interrupted run already did; the ETA leaves them out.
+        name: Description of the stage.
+        total: Total units; may be 0.
+        done: Units already done by an earlier, interrupted run; not counted in the ETA.
     """
     shown = _bar(name, total, done) if sys.stderr.isatty() else _plain(name, total, done)
     with shown as advance:
@@ -32,7 +32,7 @@ def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
 
 @contextmanager
 def _bar(name: str, total: int, done: int) -> Iterator[Advance]:
-    # rich honours NO_COLOR and the terminal's width by itself.
+    # rich honours NO_COLOR and the terminal's width.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -49,7 +49,7 @@ def _bar(name: str, total: int, done: int) -> Iterator[Advance]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("ETA"),
-        # Stages move in unequal batches; a long window keeps the estimate from jumping.
+        # Batches take unequal time; a long window keeps the estimate from jumping.
         TimeRemainingColumn(elapsed_when_finished=False),
     )
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120.0) as progress:
@@ -78,7 +78,7 @@ def _plain(name: str, total: int, done: int) -> Iterator[Advance]:
 
 
 def _say(line: str) -> None:
-    """One line to stderr; a closed stderr must not stop a run."""
+    """Write a line to stderr; a closed stderr must not stop a run."""
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
@@ -95,13 +95,13 @@ def _clock(seconds: float) -> str:
 
 
 def note(line: str) -> None:
-    """One line to stderr that a person should read, such as what was left out."""
+    """Write a note to stderr, such as what was left out."""
     sys.stderr.write(f"note: {line}\n")
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Within it diffusers and transformers draw no progress bars and log errors alone; afterwards all is as before."""
+    """Context without progress bars and warnings of diffusers and transformers; restores their log levels."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option, Typer, echo
 
 from hpedit import __version__
 from hpedit.cli.bench import bench
@@ -24,7 +24,7 @@ from hpedit.cli.ratings import ratings
 from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
-app = typer.Typer(help="Post-train instruction-based image editors on human preferences.", **PLAIN)
+app = Typer(help="Post-train instruction-based image editors on human preferences.", **PLAIN)
 for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
     app.add_typer(group, name=group.info.name)
 app.command()(plan)
@@ -43,14 +43,14 @@ EXTRAS = {package: extra for extra, packages in _EXTRA_PACKAGES.items() for pack
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"hpedit {__version__}")
-        raise typer.Exit
+        echo(f"hpedit {__version__}")
+        raise Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool, Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Parse the options that come before a command."""
@@ -58,7 +58,7 @@ def _root(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is resumed.")] = Path("runs/demo"),
+    out: Annotated[Path, Option(help="Folder of the run; an existing run is resumed.")] = Path("runs/demo"),
     photos: Photos = None,
     objects: Objects = None,
     seed: Seed = 0,
@@ -74,12 +74,12 @@ def demo(
 
 @app.command()
 def edit(
-    image: Annotated[Path, typer.Option(help="Image to edit.")],
-    instruction: Annotated[str, typer.Option(help="Edit instruction.")],
-    model: Annotated[str, typer.Option(help="Editor: mini, a folder, or a Hugging Face model id.")] = "mini",
-    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA.")] = None,
-    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("edit.png"),
-    steps: Annotated[int, typer.Option(min=2, help="Number of sampling steps.")] = 8,
+    image: Annotated[Path, Option(help="Image to edit.")],
+    instruction: Annotated[str, Option(help="Edit instruction.")],
+    model: Annotated[str, Option(help="Editor: mini, a folder, or a Hugging Face model id.")] = "mini",
+    lora: Annotated[Path | None, Option(help="Folder of a trained LoRA.")] = None,
+    out: Annotated[Path, Option(help="PNG file to write.")] = Path("edit.png"),
+    steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
     cfg: Cfg = 1.0,
     seed: Seed = 0,
 ) -> None:
@@ -87,15 +87,15 @@ def edit(
     from hpedit.editors.edit_file import edit_file
 
     edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed, cfg=cfg)
-    typer.echo(str(out))
+    echo(str(out))
 
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, see the folder recipes/.")],
+    recipe: Annotated[Path, Argument(help="YAML recipe, see the folder recipes/.")],
     settings: Settings = None,
     dry_run: DryRun = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Fail if there is no run to resume.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Fail if there is no run to resume.")] = False,
 ) -> None:
     """Post-train an editor with reinforcement learning or DPO.
 
@@ -106,7 +106,7 @@ def train(
 
     resolved = load_recipe(recipe, settings or [])
     if dry_run:
-        typer.echo(recipe_text(resolved), nl=False)
+        echo(recipe_text(resolved), nl=False)
         return
     if resume and not (Path(resolved.output) / "recipe.json").exists():
         raise HPEditError(f"{resolved.output} has no run to resume", hint="leave out --resume to start one")
@@ -121,18 +121,18 @@ def train(
         # Everything is saved. A judge's thread that is still computing would crash the interpreter's normal exit.
         os._exit(stop.code)
     if result.metrics:  # only in rank 0 of a distributed run
-        typer.echo(resolved.output)
+        echo(resolved.output)
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run, finished or not.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the report; default: report/ in RUN.")] = None,
+    run: Annotated[Path, Argument(help="Folder of a training run, finished or not.")],
+    out: Annotated[Path | None, Option(help="Folder for the report; default: report/ in RUN.")] = None,
 ) -> None:
     """Write the HTML report of a training run."""
     from hpedit.report.train_page import write_train_page
 
-    typer.echo(str(write_train_page(run, out, command=typed_command())))
+    echo(str(write_train_page(run, out, command=typed_command())))
 
 
 def main() -> None:

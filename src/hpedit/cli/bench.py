@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer, echo
 
 from hpedit.cli.common import (
     PLAIN,
@@ -19,6 +19,7 @@ from hpedit.cli.common import (
     RateToken,
     Seed,
     print_json,
+    print_result,
     typed_command,
 )
 from hpedit.errors import HPEditError
@@ -26,36 +27,35 @@ from hpedit.errors import HPEditError
 if TYPE_CHECKING:
     from hpedit.bench.folder import BenchFolder
 
-bench = typer.Typer(name="bench", help="Benchmark editors and compare them.", **PLAIN)
+bench = Typer(name="bench", help="Benchmark editors and compare them.", **PLAIN)
 
-Scorer = Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; default: no scores.")]
-SecondJudge = Annotated[str | None, typer.Option(help="A judge not used in training, or the folder of another scorer.")]
-SameJudge = Annotated[bool, typer.Option("--same-judge", help="Allow a second judge that the scorer itself uses.")]
-Label = Annotated[str | None, typer.Option(help="Name of the model in tables; default: the name of OUT.")]
+Scorer = Annotated[Path | None, Option(help="Folder of a fitted scorer; default: no scores.")]
+SecondJudge = Annotated[str | None, Option(help="A judge not used in training, or the folder of another scorer.")]
+SameJudge = Annotated[bool, Option("--same-judge", help="Allow a second judge that the scorer itself uses.")]
+Label = Annotated[str | None, Option(help="Name of the model in tables; default: the name of OUT.")]
 TrainedOn = Annotated[
-    list[Path] | None,
-    typer.Option(help="Recipe, run or cases the model was trained on, to check for leakage; repeatable."),
+    list[Path] | None, Option(help="The model's training recipe, run or cases, to check leakage; repeatable.")
 ]
-HeldOut = Annotated[Path, typer.Option(help="Held-out cases: a parquet file, or a folder with one.")]
-ResultFolder = Annotated[Path, typer.Option("--out", help="Folder of this model's results; existing ones are resumed.")]
+HeldOut = Annotated[Path, Option(help="Held-out cases: a parquet file, or a folder with one.")]
+ResultFolder = Annotated[Path, Option("--out", help="Folder of this model's results; existing ones are resumed.")]
 
 
 @bench.command("run")
 def bench_run(
-    editor: Annotated[str, typer.Option(help="Editor: mini, a folder, or a Hugging Face model id.")],
+    editor: Annotated[str, Option(help="Editor: mini, a folder, or a Hugging Face model id.")],
     cases: HeldOut,
     out: ResultFolder,
-    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA; default: the base editor.")] = None,
+    lora: Annotated[Path | None, Option(help="Folder of a trained LoRA; default: the base editor.")] = None,
     scorer: Scorer = None,
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
     label: Label = None,
-    steps: Annotated[int, typer.Option(min=2, help="Number of sampling steps.")] = 8,
+    steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
     seed: Seed = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Batch size, in cases.")] = 16,
-    revision: Annotated[str | None, typer.Option(help="Revision of an editor on the hub.")] = None,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Precision of the editor.")] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    batch: Annotated[int, Option(min=1, help="Batch size, in cases.")] = 16,
+    revision: Annotated[str | None, Option(help="Revision of an editor on the hub.")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], Option(help="Precision of the editor.")] = "float32",
+    device: Annotated[str, Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     cfg: Cfg = 1.0,
     trained_on: TrainedOn = None,
     as_json: AsJson = False,
@@ -78,7 +78,7 @@ def bench_run(
 
 @bench.command("score")
 def bench_score(
-    edits: Annotated[Path, typer.Option(help="Folder of edited images, named by case id.")],
+    edits: Annotated[Path, Option(help="Folder of edited images, named by case id.")],
     cases: HeldOut,
     out: ResultFolder,
     scorer: Scorer = None,
@@ -86,12 +86,10 @@ def bench_score(
     same_judge: SameJudge = False,
     label: Label = None,
     edit_ids: Annotated[
-        str, typer.Option(help="Pattern of the edits' ids in ratings; {label} and {case} are filled in.")
+        str, Option(help="Pattern of edit ids in ratings, from {label} and {case}.")
     ] = "{label}:{case}",
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Continue if images are missing or damaged.")
-    ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Batch size, in edits.")] = 16,
+    allow_missing: Annotated[bool, Option("--allow-missing", help="Accept missing or damaged images.")] = False,
+    batch: Annotated[int, Option(min=1, help="Batch size, in edits.")] = 16,
     trained_on: TrainedOn = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,12 +108,10 @@ def bench_score(
 
 @bench.command("compare")
 def bench_compare(
-    folders: Annotated[
-        list[Path], typer.Argument(help="Result folders of `bench run` and `bench score`, the reference first.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
-    ratings: Annotated[Path | None, typer.Option(help="Human scores of the edits (.csv, .jsonl).")] = None,
-    cases: Annotated[Path | None, typer.Option(help="Cases for the images of the report, if they were moved.")] = None,
+    folders: Annotated[list[Path], Argument(help="Results of `bench run` and `bench score`, the reference first.")],
+    out: Annotated[Path, Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
+    ratings: Annotated[Path | None, Option(help="Human scores of the edits (.csv, .jsonl).")] = None,
+    cases: Annotated[Path | None, Option(help="Cases for the images of the report, if they were moved.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -130,15 +126,15 @@ def bench_compare(
     if as_json:
         print_json(result)
     else:
-        typer.echo(f"{render(result)}\n\nreport: {out / 'report.html'}")
+        echo(f"{render(result)}\n\nreport: {out / 'report.html'}")
 
 
 @bench.command("report")
-def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of `bench compare`.")]) -> None:
+def bench_report(folder: Annotated[Path, Argument(help="Folder of `bench compare`.")]) -> None:
     """Write the tables and the HTML report of a comparison again."""
     from hpedit.report.bench_compare import report_again
 
-    typer.echo(str(report_again(folder)))
+    echo(str(report_again(folder)))
 
 
 def _print_model(folder: BenchFolder, as_json: bool) -> None:
@@ -146,21 +142,16 @@ def _print_model(folder: BenchFolder, as_json: bool) -> None:
     from hpedit.bench.terminal import render
 
     result = describe_model(folder)
-    if as_json:
-        print_json(result)
-    else:
-        typer.echo(render(result))
+    print_result(result, as_json, render)
 
 
 @bench.command("build")
 def bench_build(
-    source: Annotated[
-        Path, typer.Argument(help="Cases: parquet, a folder of `hpedit cases build`, or its recipe (.yaml).")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the new benchmark; an existing one is resumed.")],
-    per_task: Annotated[int, typer.Option(min=1, help="Number of cases per task.")] = 200,
-    spare: Annotated[float, typer.Option(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
-    checked: Annotated[Path | None, typer.Option(help="SQLite file of `hpedit bench check` to apply.")] = None,
+    source: Annotated[Path, Argument(help="Cases: parquet, a folder of `hpedit cases build`, or its recipe (.yaml).")],
+    out: Annotated[Path, Option(help="Folder of the new benchmark; an existing one is resumed.")],
+    per_task: Annotated[int, Option(min=1, help="Number of cases per task.")] = 200,
+    spare: Annotated[float, Option(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
+    checked: Annotated[Path | None, Option(help="SQLite file of `hpedit bench check` to apply.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Build your own benchmark, balanced over tasks and categories.
@@ -175,15 +166,15 @@ def bench_build(
 
 @bench.command("check")
 def bench_check(
-    folder: Annotated[Path, typer.Argument(help="Folder of `hpedit bench build`, or a table of cases.")],
-    db: Annotated[Path, typer.Option(help="SQLite file of the checks; an existing one is continued.")],
-    overlap: Annotated[int, typer.Option(min=1, help="Checkers per case.")] = 1,
-    lease: Annotated[float, typer.Option(min=1, help="Seconds for which a case is reserved for a checker.")] = 600.0,
+    folder: Annotated[Path, Argument(help="Folder of `hpedit bench build`, or a table of cases.")],
+    db: Annotated[Path, Option(help="SQLite file of the checks; an existing one is continued.")],
+    overlap: Annotated[int, Option(min=1, help="Checkers per case.")] = 1,
+    lease: Annotated[float, Option(min=1, help="Seconds for which a case is reserved for a checker.")] = 600.0,
     host: Host = "127.0.0.1",
     port: Port = 8601,
     token: RateToken = None,
     allow_host: AllowHost = None,
-    seed: Annotated[str | None, typer.Option(help="Seed of the order; default: drawn once and stored.")] = None,
+    seed: Annotated[str | None, Option(help="Seed of the order; default: drawn once and stored.")] = None,
 ) -> None:
     """Serve a page where people check the cases, until Ctrl-C.
 
@@ -198,16 +189,16 @@ def bench_check(
     settings = RunSettings("check", overlap, lease, retests=0, seed=seed)
     cases = folder / PROPOSED if folder.is_dir() else folder
     make = partial(prepare_check, cases=cases, settings=settings)
-    serve_run(db, settings, Address(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
+    serve_run(db, settings, Address(host, port, token or None, tuple(allow_host or ())), make, say=echo)
 
 
 @bench.command("ablate")
 def bench_ablate(
-    out: Annotated[Path, typer.Option(help="Output folder; an existing one is resumed.")] = Path("runs/ablate"),
-    seeds: Annotated[str, typer.Option(help="Comma-separated seeds; more can be added later.")] = "0,1,2",
+    out: Annotated[Path, Option(help="Output folder; an existing one is resumed.")] = Path("runs/ablate"),
+    seeds: Annotated[str, Option(help="Comma-separated seeds; more can be added later.")] = "0,1,2",
     photos: Photos = None,
     objects: Objects = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Parallel processes, one thread each.")] = 2,
+    jobs: Annotated[int, Option(min=1, max=256, help="Parallel processes, one thread each.")] = 2,
 ) -> None:
     """Measure the effect of hard cases and of calibration.
 
@@ -218,14 +209,12 @@ def bench_ablate(
     from hpedit.mini.world import World
 
     run_ablation(out, seeds=parse_seeds(seeds), world=World(photos, objects), jobs=jobs)
-    typer.echo((out / "ablate.md").read_text(encoding="utf-8"), nl=False)
+    echo((out / "ablate.md").read_text(encoding="utf-8"), nl=False)
 
 
 @bench.command("seeds")
 def bench_seeds(
-    folders: Annotated[
-        list[Path], typer.Argument(help="One folder per seed: a benchmark's base/, post/, control/, or a training run.")
-    ],
+    folders: Annotated[list[Path], Argument(help="One folder per seed: base/, post/, control/, or a training run.")],
     as_json: AsJson = False,
 ) -> None:
     """Report a recipe's gain over base and control across seeds.
@@ -235,26 +224,17 @@ def bench_seeds(
     from hpedit.experiments.seed_runs import aggregate, render
 
     result = aggregate(folders)
-    if as_json:
-        print_json(result)
-    else:
-        typer.echo(render(result))
+    print_result(result, as_json, render)
 
 
 @bench.command("published")
 def bench_published(
-    name: Annotated[Literal["gedit", "imgedit"], typer.Argument(help="Published benchmark.")],
-    scores: Annotated[
-        list[Path] | None, typer.Option(help="Files of its judge's scores, or folders of them; repeatable.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="GEdit's parquet file, ImgEdit's basic_edit.json, or the folder of either.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="With --data: folder for cases.parquet.")] = None,
-    edits: Annotated[
-        Path | None, typer.Option(help="With --out: a model's edits, to copy and name by case id.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="GEdit's language: en or cn.")] = "en",
+    name: Annotated[Literal["gedit", "imgedit"], Argument(help="Published benchmark.")],
+    scores: Annotated[list[Path] | None, Option(help="Files or folders of its judge's scores; repeatable.")] = None,
+    data: Annotated[Path | None, Option(help="GEdit's parquet or ImgEdit's basic_edit.json, or its folder.")] = None,
+    out: Annotated[Path | None, Option(help="With --data: folder for cases.parquet.")] = None,
+    edits: Annotated[Path | None, Option(help="With --out: a model's edits, to copy and name by case id.")] = None,
+    language: Annotated[str, Option(help="GEdit's language: en or cn.")] = "en",
     as_json: AsJson = False,
 ) -> None:
     """Import GEdit-Bench or ImgEdit-Bench, or summarize its scores.
@@ -272,7 +252,7 @@ def bench_published(
         if as_json:
             print_json([table.as_dict() for table in tables])
         else:
-            typer.echo(render(tables))
+            echo(render(tables))
     if data is not None and out is not None:
         print_json(write_benchmark(BENCHMARKS[name], data, out, language, edits))
     elif not scores:

@@ -5,24 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer, echo
 
 from hpedit.cli.common import PLAIN, DryRun, Settings, print_json
 
-cases = typer.Typer(name="cases", help="Build training cases, and upload them as a dataset.", **PLAIN)
+cases = Typer(name="cases", help="Build training cases, and upload them as a dataset.", **PLAIN)
 
 
 @cases.command("build")
 def cases_build(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, see recipes/cases_*.yaml and docs/cases.md.")],
+    recipe: Annotated[Path, Argument(help="YAML recipe, see recipes/cases_*.yaml and docs/cases.md.")],
     settings: Settings = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Run in this process or on a Ray cluster; the result is the same.")
-    ] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of Ray processes; default all CPUs.")] = None,
-    update: Annotated[
-        bool, typer.Option("--update", help="Redo the stages that a changed recipe or input has made outdated.")
-    ] = False,
+    engine: Annotated[Literal["local", "ray"], Option(help="This process or Ray; same results.")] = "local",
+    workers: Annotated[int | None, Option(min=1, help="Number of Ray processes; default all CPUs.")] = None,
+    update: Annotated[bool, Option("--update", help="Redo stages whose recipe or inputs have changed.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Build training cases from photographs.
@@ -35,7 +31,7 @@ def cases_build(
 
     resolved = read_recipe(recipe, CasesRecipe, settings or [])
     if dry_run:
-        typer.echo(recipe_text(resolved), nl=False)
+        echo(recipe_text(resolved), nl=False)
         return
     from hpedit.cases.build import run_build
 
@@ -44,9 +40,9 @@ def cases_build(
 
 @cases.command("push")
 def cases_push(
-    folder: Annotated[Path, typer.Argument(help="Output of `hpedit cases build`, or the dataset in it.")],
-    repo: Annotated[str, typer.Option(metavar="ORG/NAME", help="Name of the dataset on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="Make a new dataset private.")] = False,
+    folder: Annotated[Path, Argument(help="Output of `hpedit cases build`, or the dataset in it.")],
+    repo: Annotated[str, Option(metavar="ORG/NAME", help="Name of the dataset on the hub.")],
+    private: Annotated[bool, Option("--private", help="Make a new dataset private.")] = False,
 ) -> None:
     """Upload the dataset of a build to the Hugging Face Hub.
 

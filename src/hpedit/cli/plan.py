@@ -6,22 +6,18 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option, echo
 
-from hpedit.cli.common import AsJson, Settings, print_json
+from hpedit.cli.common import AsJson, Settings, print_result
 
 
 def plan(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a training run, see the folder recipes/.")],
+    recipe: Annotated[Path, Argument(help="YAML recipe of a training run, see the folder recipes/.")],
     settings: Settings = None,
-    gpu: Annotated[
-        str | None, typer.Option(help="Plan for another machine with this GPU: H100, A100, RTX-4090, ...")
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Total GPUs, one process each; default: WORLD_SIZE or 1.")
-    ] = None,
+    gpu: Annotated[str | None, Option(help="Plan for another machine with this GPU: H100, A100, RTX-4090, ...")] = None,
+    gpus: Annotated[int | None, Option(min=1, max=4096, help="Total number of GPUs; default: WORLD_SIZE or 1.")] = None,
     measure: Annotated[
-        bool | None, typer.Option("--measure/--no-measure", help="Time a training step here. Default: only with a GPU.")
+        bool | None, Option("--measure/--no-measure", help="Time a step here; default with a GPU.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,13 +32,10 @@ def plan(
     loaded = load_recipe(recipe, settings or [])
     number = gpus or max(1, int(os.environ.get("WORLD_SIZE") or 1))
     found = plan_run(loaded, str(recipe), gpu=gpu, gpus=number, measure=measure)
-    if as_json:
-        print_json(found)
-    else:
-        typer.echo(render_plan(found))
+    print_result(found, as_json, render_plan)
     for error in found["errors"]:
-        typer.echo(f"error: {error['message']}", err=True)
+        echo(f"error: {error['message']}", err=True)
         if error["hint"]:
-            typer.echo(f"hint: {error['hint']}", err=True)
+            echo(f"hint: {error['hint']}", err=True)
     if found["errors"]:
-        raise typer.Exit(2)
+        raise Exit(2)

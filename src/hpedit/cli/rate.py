@@ -6,33 +6,29 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, AllowHost, AsJson, Host, Port, RateToken, Seed, print_json
+from hpedit.cli.common import PLAIN, AllowHost, AsJson, Host, Port, RateToken, Seed, print_result
 
-rate = typer.Typer(name="rate", help="Collect human ratings of edits in the browser.", **PLAIN)
+rate = Typer(name="rate", help="Collect human ratings of edits in the browser.", **PLAIN)
 
 
 @rate.command("serve")
 def rate_serve(
-    edits: Annotated[Path, typer.Argument(help="Folder of a run, table of edits, or folder with a CSV of edits.")],
-    db: Annotated[Path, typer.Option(help="SQLite file of the ratings; an existing one is continued.")],
-    cases: Annotated[Path | None, typer.Option(help="Cases of the edits, if EDITS does not contain them.")] = None,
-    mode: Annotated[Literal["score", "compare"], typer.Option(help="Score edits, or choose between two.")] = "score",
-    overlap: Annotated[int, typer.Option(min=1, help="Raters per item.")] = 3,
-    gold: Annotated[
-        Path | None, typer.Option(help="CSV of edits with known scores: edit_id, expected (other_edit_id).")
-    ] = None,
-    retest: Annotated[int, typer.Option(min=0, help="Items that each rater sees twice.")] = 5,
-    practice: Annotated[int, typer.Option(min=0, max=10, help="Practice items with feedback at the start.")] = 10,
-    lease: Annotated[float, typer.Option(min=1, help="Seconds for which an item is reserved for a rater.")] = 600.0,
+    edits: Annotated[Path, Argument(help="Folder of a run, table of edits, or folder with a CSV of edits.")],
+    db: Annotated[Path, Option(help="SQLite file of the ratings; an existing one is continued.")],
+    cases: Annotated[Path | None, Option(help="Cases of the edits, if EDITS does not contain them.")] = None,
+    mode: Annotated[Literal["score", "compare"], Option(help="Score edits, or choose between two.")] = "score",
+    overlap: Annotated[int, Option(min=1, help="Raters per item.")] = 3,
+    gold: Annotated[Path | None, Option(help="CSV with known scores: edit_id, expected (other_edit_id).")] = None,
+    retest: Annotated[int, Option(min=0, help="Items that each rater sees twice.")] = 5,
+    practice: Annotated[int, Option(min=0, max=10, help="Practice items with feedback at the start.")] = 10,
+    lease: Annotated[float, Option(min=1, help="Seconds for which an item is reserved for a rater.")] = 600.0,
     host: Host = "127.0.0.1",
     port: Port = 8600,
     token: RateToken = None,
     allow_host: AllowHost = None,
-    seed: Annotated[
-        str | None, typer.Option(help="Seed of the order and of left and right; default: drawn once and stored.")
-    ] = None,
+    seed: Annotated[str | None, Option(help="Seed of order and sides; default: drawn once and stored.")] = None,
 ) -> None:
     """Serve the rating page until Ctrl-C.
 
@@ -44,20 +40,16 @@ def rate_serve(
     settings = RunSettings(mode, overlap, lease, retest, seed)
     address = Address(host, port, token or None, tuple(allow_host or ()))
     make = partial(prepare, edits=edits, settings=settings, cases=cases, gold=gold, practice=practice)
-    serve_run(db, settings, address, make, say=typer.echo)
+    serve_run(db, settings, address, make, say=echo)
 
 
 @rate.command("agreement")
 def rate_agreement(
-    ratings: Annotated[
-        Path, typer.Argument(help="The app's .sqlite file, a table (.csv, .jsonl), or a Label Studio .json export.")
-    ],
-    edits: Annotated[
-        Path | None, typer.Option(help="CSV of edits (edit_id, source_id), if the ratings name no source.")
-    ] = None,
-    axis: Annotated[list[str] | None, typer.Option(help="Only this axis of scores; repeatable.")] = None,
+    ratings: Annotated[Path, Argument(help="The app's .sqlite, a table (.csv, .jsonl), or Label Studio's .json.")],
+    edits: Annotated[Path | None, Option(help="CSV of edit_id, source_id, if the ratings lack sources.")] = None,
+    axis: Annotated[list[str] | None, Option(help="Only this axis of scores; repeatable.")] = None,
     margin: Annotated[
-        float, typer.Option(min=0.0, help="Compare two edits only if the other raters' means differ by this much.")
+        float, Option(min=0.0, help="Minimum difference of the others' means to compare two edits.")
     ] = 0.0,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -70,7 +62,4 @@ def rate_agreement(
     from hpedit.ratings.agreement_text import render
 
     report = agreement_of_file(ratings, edits, axis or (), margin, seed)
-    if as_json:
-        print_json(report)
-    else:
-        typer.echo(render(report))
+    print_result(report, as_json, render)

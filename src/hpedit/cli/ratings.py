@@ -5,23 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer
 
 from hpedit.cli.common import PLAIN, print_json
 from hpedit.errors import HPEditError
 
-ratings = typer.Typer(name="ratings", help="Import and export human ratings; make preference pairs.", **PLAIN)
+ratings = Typer(name="ratings", help="Import and export human ratings; make preference pairs.", **PLAIN)
 
 
 @ratings.command("import")
 def ratings_import(
-    src: Annotated[Path, typer.Argument(help="The published folder, or the file of answers.")],
-    out: Annotated[Path, typer.Option(help="Folder for edits.csv, ratings.csv, scores.csv, votes.csv.")],
+    src: Annotated[Path, Argument(help="The published folder, or the file of answers.")],
+    out: Annotated[Path, Option(help="Folder for edits.csv, ratings.csv, scores.csv, votes.csv.")],
     format: Annotated[
         Literal["imagenhub", "magicbrush", "genai", "csv", "jsonl", "labelstudio"],
-        typer.Option("--format", help="Format of SRC."),
+        Option("--format", help="Format of SRC."),
     ] = "imagenhub",
-    control: Annotated[str, typer.Option(help="Label Studio: name of the control that holds the answer.")] = "",
+    control: Annotated[str, Option(help="Label Studio: name of the control that holds the answer.")] = "",
 ) -> None:
     """Convert published or exported ratings to this project's tables."""
     from hpedit.scorer.tables.ratings_import import import_ratings
@@ -31,19 +31,13 @@ def ratings_import(
 
 @ratings.command("export")
 def ratings_export(
-    out: Annotated[Path, typer.Option(help="File to write.")],
-    db: Annotated[Path | None, typer.Option(help="SQLite file of the rating app.")] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="Convert this table (.csv, .jsonl) or Label Studio .json instead of --db.")
-    ] = None,
-    edits: Annotated[
-        Path | None, typer.Option(help="With --table: CSV of edits, for sources and instructions.")
-    ] = None,
-    format: Annotated[Literal["csv", "jsonl", "labelstudio"], typer.Option("--format", help="Format of OUT.")] = "csv",
-    everything: Annotated[
-        bool, typer.Option("--all", help="Include practice, retests, skips and withdrawn answers.")
-    ] = False,
-    version: Annotated[int | None, typer.Option(min=0, help="Export the answers as of this version.")] = None,
+    out: Annotated[Path, Option(help="File to write.")],
+    db: Annotated[Path | None, Option(help="SQLite file of the rating app.")] = None,
+    table: Annotated[Path | None, Option(help="Instead of --db: table (.csv, .jsonl) or Label Studio .json.")] = None,
+    edits: Annotated[Path | None, Option(help="With --table: CSV of edits, for sources and instructions.")] = None,
+    format: Annotated[Literal["csv", "jsonl", "labelstudio"], Option("--format", help="Format of OUT.")] = "csv",
+    everything: Annotated[bool, Option("--all", help="Also practice, retests, skips and withdrawn answers.")] = False,
+    version: Annotated[int | None, Option(min=0, help="Export the answers as of this version.")] = None,
 ) -> None:
     """Export the rating app's answers, or convert a table of ratings.
 
@@ -61,28 +55,19 @@ def ratings_export(
 
 @ratings.command("pairs")
 def ratings_pairs(
-    cases: Annotated[Path, typer.Option(help="Folder of `hpedit cases build`, or a table of cases (parquet).")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    db: Annotated[Path | None, typer.Option(help="SQLite file of the rating app: its scores and votes.")] = None,
-    scores: Annotated[Path | None, typer.Option("--ratings", help="Table of scores, instead of --db.")] = None,
-    votes: Annotated[
-        Path | None, typer.Option(help="Table of votes, instead of --db or together with --ratings.")
-    ] = None,
-    edits: Annotated[
-        Path | None, typer.Option(help="Folder or table of the rated edits; default: the edits in --cases.")
-    ] = None,
-    margin: Annotated[float, typer.Option(help="Scores: minimum difference between two edits, in points.")] = 1.0,
-    floor: Annotated[
-        float, typer.Option(help="Scores: the better edit must score above this, or the pair is left out.")
-    ] = 2.0,
-    lead: Annotated[float, typer.Option(help="Votes: minimum lead of the winner, as a share of the raters.")] = 0.0,
+    cases: Annotated[Path, Option(help="Folder of `hpedit cases build`, or a table of cases (parquet).")],
+    out: Annotated[Path, Option(help="Parquet file to write.")],
+    db: Annotated[Path | None, Option(help="SQLite file of the rating app: its scores and votes.")] = None,
+    scores: Annotated[Path | None, Option("--ratings", help="Table of scores, instead of --db.")] = None,
+    votes: Annotated[Path | None, Option(help="Table of votes, instead of --db or together with --ratings.")] = None,
+    edits: Annotated[Path | None, Option(help="Folder or table of the rated edits; default: --cases.")] = None,
+    margin: Annotated[float, Option(help="Scores: minimum difference between two edits, in points.")] = 1.0,
+    floor: Annotated[float, Option(help="Scores: the better edit must score above this.")] = 2.0,
+    lead: Annotated[float, Option(help="Votes: minimum lead of the winner, as a share of the raters.")] = 0.0,
     circles: Annotated[
-        Literal["drop", "weakest"],
-        typer.Option(help="In a cycle of preferences, drop all of them or only the weakest."),
+        Literal["drop", "weakest"], Option(help="In a preference cycle, drop all or the weakest.")
     ] = "drop",
-    rater_weights: Annotated[
-        Path | None, typer.Option(help="CSV of rater, weight; 0 excludes a rater, unlisted raters have 1.")
-    ] = None,
+    rater_weights: Annotated[Path | None, Option(help="CSV of rater, weight; 0 excludes a rater, default 1.")] = None,
 ) -> None:
     """Make preference pairs (better and worse edit) for offline DPO."""
     from hpedit.cases.pairs.decide import PairRules

@@ -7,28 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, AsJson, Host, Port, Seed, print_json, typed_command
+from hpedit.cli.common import PLAIN, AsJson, Host, Port, Seed, print_json, print_result, typed_command
 from hpedit.errors import HPEditError
 
-scorer = typer.Typer(name="scorer", help="Calibrate judges on human scores; evaluate and serve them.", **PLAIN)
+scorer = Typer(name="scorer", help="Calibrate judges on human scores; evaluate and serve them.", **PLAIN)
 
 Edits = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--edits",
         help="CSV of edits: edit_id, source_id, task. With --cases: parquet of edits, default the build's own.",
     ),
 ]
-Ratings = Annotated[Path, typer.Option("--ratings", help="CSV of ratings: edit_id, rater, score.")]
+Ratings = Annotated[Path, Option("--ratings", help="CSV of ratings: edit_id, rater, score.")]
 Scores = Annotated[
-    Path | None, typer.Option("--scores", help="CSV of judges' answers: edit_id, judge, one column per question.")
+    Path | None, Option("--scores", help="CSV of judges' answers: edit_id, judge, a column per question.")
 ]
-Cases = Annotated[
-    Path | None, typer.Option("--cases", help="Ask the judges about these: table of cases, or folder of `cases build`.")
-]
-Cache = Annotated[Path | None, typer.Option("--cache", help="File that caches the judges' answers.")]
+Cases = Annotated[Path | None, Option("--cases", help="Ask the judges about this table or `cases build` folder.")]
+Cache = Annotated[Path | None, Option("--cache", help="File that caches the judges' answers.")]
 
 FOR_SCORES, FOR_CASES = "it says how to read --scores", "it is for judges that are asked, with --cases"
 
@@ -59,17 +57,13 @@ def refuse_options(options: Mapping[str, object], reason: str) -> None:
 @scorer.command("fit")
 def scorer_fit(
     ratings: Ratings,
-    judge: Annotated[
-        list[str], typer.Option(help="Judge to calibrate, see docs/judges.md; repeat to combine several.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the fitted scorer.")],
+    judge: Annotated[list[str], Option(help="Judge to calibrate, see docs/judges.md; repeat to combine several.")],
+    out: Annotated[Path, Option(help="Folder for the fitted scorer.")],
     edits: Edits = None,
     scores: Scores = None,
     cases: Cases = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Scales of your own columns in --scores, worst to best: realism:0:10,flaws:5:1.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of judges on the hub.")] = None,
+    columns: Annotated[str | None, Option(help="Custom columns' worst and best: realism:0:10,flaws:5:1.")] = None,
+    revision: Annotated[str | None, Option(help="Revision of judges on the hub.")] = None,
     cache: Cache = None,
 ) -> None:
     """Calibrate judges on human ratings.
@@ -99,23 +93,14 @@ def scorer_eval(
     edits: Edits = None,
     scores: Scores = None,
     cases: Cases = None,
-    scorer: Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; optional with --curve.")] = None,
-    allow_seen: Annotated[
-        bool,
-        typer.Option("--allow-seen", help="Include photos used in fitting (leakage: inflates the figures)."),
-    ] = False,
-    curve: Annotated[
-        bool, typer.Option("--curve", help="Also print a learning curve: fit on more and more rated edits.")
-    ] = False,
-    judge: Annotated[
-        list[str] | None, typer.Option(help="Judge of the curve, repeatable; default: the scorer's judges.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Scales of --judge's own columns, worst to best: realism:0:10,flaws:5:1.")
-    ] = None,
-    numbers: Annotated[str, typer.Option(help="With --curve: rated edits per task.")] = "10,25,50,100",
-    draws: Annotated[int, typer.Option(min=1, help="With --curve: random samples of edits per number.")] = 8,
-    report: Annotated[Path | None, typer.Option(help="Also write an HTML report to this .html file or folder.")] = None,
+    scorer: Annotated[Path | None, Option(help="Folder of a fitted scorer; optional with --curve.")] = None,
+    allow_seen: Annotated[bool, Option("--allow-seen", help="Include photos used in fitting (leakage).")] = False,
+    curve: Annotated[bool, Option("--curve", help="Also a learning curve over the number of rated edits.")] = False,
+    judge: Annotated[list[str] | None, Option(help="Judge of the curve, repeatable; default: the scorer's.")] = None,
+    columns: Annotated[str | None, Option(help="Custom columns' worst and best: realism:0:10,flaws:5:1.")] = None,
+    numbers: Annotated[str, Option(help="With --curve: rated edits per task.")] = "10,25,50,100",
+    draws: Annotated[int, Option(min=1, help="With --curve: random samples of edits per number.")] = 8,
+    report: Annotated[Path | None, Option(help="Also write an HTML report to this .html file or folder.")] = None,
     cache: Cache = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -127,7 +112,7 @@ def scorer_eval(
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
     from hpedit.scorer.evaluation.held_out import Curve, measure_tables
 
-    growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
+    growing = Curve(parse_numbers(numbers), draws, partial(echo, err=True)) if curve else None
     check_cases_or_scores(scores, cases)
     if cases:
         refuse_options({"--columns": columns}, FOR_SCORES)
@@ -148,33 +133,27 @@ def scorer_eval(
     if report:
         from hpedit.report.scorer_page import write_scorer_page
 
-        typer.echo(f"page: {write_scorer_page(report, found, grown, command=typed_command())}", err=True)
+        echo(f"page: {write_scorer_page(report, found, grown, command=typed_command())}", err=True)
     if as_json:
         print_json((found or {}) | ({"curve": grown} if grown else {}))
         return
     blocks = [agreement_lines(found)] if found else []
     blocks += [curve_lines(grown)] if grown else []
-    typer.echo("\n\n".join("\n".join(block) for block in blocks))
+    echo("\n\n".join("\n".join(block) for block in blocks))
 
 
 @scorer.command("probe")
 def scorer_probe(
-    scorer: Annotated[Path, typer.Option(help="Folder of a fitted scorer with a judge.")],
-    cases: Annotated[Path, typer.Option(help="Table of cases, or a folder of `hpedit cases build`.")],
-    edits: Annotated[Path | None, typer.Option(help="Parquet of their edits; default: those of the build.")] = None,
-    ratings: Annotated[
-        Path | None, typer.Option(help="CSV or JSONL of ratings, to use only edits rated 3 or more as honest.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for probe.json and probe.png; default: the scorer's.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of honest edits.")] = None,
-    max_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Fail if more than this share of degenerate edits scores no lower.")
-    ] = 0.1,
-    max_kind_share: Annotated[float, typer.Option(min=0, max=1, help="The same for any single kind.")] = 0.2,
+    scorer: Annotated[Path, Option(help="Folder of a fitted scorer with a judge.")],
+    cases: Annotated[Path, Option(help="Table of cases, or a folder of `hpedit cases build`.")],
+    edits: Annotated[Path | None, Option(help="Parquet of their edits; default: those of the build.")] = None,
+    ratings: Annotated[Path | None, Option(help="CSV or JSONL of ratings: honest edits are rated 3 or more.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for probe.json and probe.png; default: the scorer's.")] = None,
+    limit: Annotated[int | None, Option(min=1, help="Maximum number of honest edits.")] = None,
+    max_share: Annotated[float, Option(min=0, max=1, help="Fail if a larger share of degenerate edits passes.")] = 0.1,
+    max_kind_share: Annotated[float, Option(min=0, max=1, help="The same for any single kind.")] = 0.2,
     max_flip: Annotated[
-        float, typer.Option(min=0, max=1, help="Warn above this flip rate when source and edit are swapped.")
+        float, Option(min=0, max=1, help="Warn if more answers flip with source and edit swapped.")
     ] = 0.2,
     cache: Cache = None,
     seed: Seed = 0,
@@ -206,21 +185,21 @@ def scorer_probe(
     if as_json:
         print_json(found)
     else:
-        typer.echo("\n".join(lines(found)))
+        echo("\n".join(lines(found)))
     if not found["passed"]:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @scorer.command("serve")
 def scorer_serve(
-    judge: Annotated[str, typer.Option(help="Judge: mini, a folder, or a Hugging Face model id.")] = "mini",
-    revision: Annotated[str | None, typer.Option(help="Revision of a judge on the hub.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    judge: Annotated[str, Option(help="Judge: mini, a folder, or a Hugging Face model id.")] = "mini",
+    revision: Annotated[str | None, Option(help="Revision of a judge on the hub.")] = None,
+    dtype: Annotated[str, Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     host: Host = "127.0.0.1",
     port: Port = 8000,
     token: Annotated[
-        str | None, typer.Option(envvar="HPEDIT_SERVE_TOKEN", help="Access token; safer in the environment variable.")
+        str | None, Option(envvar="HPEDIT_SERVE_TOKEN", help="Access token; safer from the environment.")
     ] = None,
 ) -> None:
     """Serve a judge behind an OpenAI-compatible API until Ctrl-C.
@@ -234,15 +213,15 @@ def scorer_serve(
 
     name = Path(judge).name or judge if Path(judge).is_dir() else judge
     loaded = TransformersJudge.load(judge, revision, dtype, device)
-    run_server(loaded, name, host, port, token, lambda url: typer.echo(f"{url}#{name}"))
+    run_server(loaded, name, host, port, token, lambda url: echo(f"{url}#{name}"))
 
 
 @scorer.command("votes")
 def scorer_votes(
-    edits: Annotated[Path, typer.Option(help="CSV of edits: edit_id, source_id, task.")],
-    votes: Annotated[Path, typer.Option(help="CSV of human votes: edit_a, edit_b, rater, vote.")],
-    judge_votes: Annotated[Path, typer.Option(help="CSV of judges' votes: edit_a, edit_b, judge, vote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the fitted combination and its predictions.")] = None,
+    edits: Annotated[Path, Option(help="CSV of edits: edit_id, source_id, task.")],
+    votes: Annotated[Path, Option(help="CSV of human votes: edit_a, edit_b, rater, vote.")],
+    judge_votes: Annotated[Path, Option(help="CSV of judges' votes: edit_a, edit_b, judge, vote.")],
+    out: Annotated[Path | None, Option(help="Folder for the fitted combination and its predictions.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -255,7 +234,4 @@ def scorer_votes(
     from hpedit.scorer.votes.votes import evaluate_votes
 
     report = evaluate_votes(edits, votes, judge_votes, out, seed)
-    if as_json:
-        print_json(report)
-    else:
-        typer.echo(render_votes(report))
+    print_result(report, as_json, render_votes)

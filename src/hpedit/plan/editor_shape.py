@@ -56,9 +56,8 @@ class EditorShape:
 
     def tokens(self, sources: int = 1) -> Tokens:
         """Tokens of one row, for square images."""
-        return Tokens(
-            _grid(self.resolution**2, self.token), sources * _grid(self.source_area, self.token), self.text(sources)
-        )
+        target, source = _grid(self.resolution**2, self.token), _grid(self.source_area, self.token)
+        return Tokens(target, sources * source, self.text(sources))
 
     def text(self, sources: int) -> int:
         """Tokens of the encoded instruction, sources included."""

@@ -85,9 +85,7 @@ def find_judges(
 def _check_pinned(model: str, revision: str | None, key: str, findings: Findings) -> None:
     if revision is None or not COMMIT.fullmatch(revision):
         what = "no revision is pinned" if revision is None else f"revision {revision} is not a commit and can move"
-        findings.warning(
-            f"{model}: {what}", hint=f"set {key} to a commit (40 hex digits): weights can change behind a name"
-        )
+        findings.warning(f"{model}: {what}", f"set {key} to a commit (40 hex digits): weights can change behind a name")
 
 
 def _query(model: str, revision: str | None, file: str, findings: Findings, *, elsewhere: bool) -> Download | None:

@@ -75,19 +75,14 @@ def gpu_by_name(name: str) -> GPU:
 def gpu_by_driver_name(driver_name: str, memory: int) -> GPU | None:
     """Look up a GPU by the driver's name and its memory in bytes; None if it is not in the table."""
     plain = _plain(driver_name)
-    fitting = [
-        (key, gpu) for key, gpu in GPUS.items() if _plain(key.partition("-")[0]) in plain and _same(gpu.memory, memory)
+    keys = [
+        key
+        for key, gpu in GPUS.items()
+        if abs(gpu.memory - memory) < 0.06 * gpu.memory
+        and all(_plain(part) in plain for part in key.split("-") if part != "40")  # "40" is told by the memory
     ]
-    fitting += [(key, gpu) for key, gpu in GPUS.items() if _plain(key) in plain and _same(gpu.memory, memory)]
-    # The longest key that the name holds: "H100 PCIe" is both an H100 and an H100-PCIe.
-    fitting = [
-        pair for pair in fitting if all(_plain(part) in plain for part in pair[0].split("-")[:3] if part != "40")
-    ]
-    return max(fitting, key=lambda pair: len(pair[0]))[1] if fitting else None
-
-
-def _same(one: int, other: int) -> bool:
-    return abs(one - other) < 0.06 * one
+    # The longest key: "H100 PCIe" is both an H100 and an H100-PCIe.
+    return GPUS[max(keys, key=len)] if keys else None
 
 
 def _plain(name: str) -> str:

@@ -76,11 +76,8 @@ def query_hub_model(model: str, revision: str | None, file: str = PIPELINE_INDEX
     transport: tuple[Any, ...] = tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     try:
         # The model's description is public even where its files are gated, hence the HEAD request for a file.
-        url = hf_hub_url(model, file, revision=revision, endpoint=constants.ENDPOINT)
-        head = get_hf_file_metadata(url, timeout=ANSWER_TIMEOUT)
-        info = HfApi(endpoint=constants.ENDPOINT).model_info(
-            model, revision=revision, files_metadata=True, timeout=ANSWER_TIMEOUT
-        )
+        head = get_hf_file_metadata(hf_hub_url(model, file, revision=revision), timeout=ANSWER_TIMEOUT)
+        info = HfApi().model_info(model, revision=revision, files_metadata=True, timeout=ANSWER_TIMEOUT)
     except HfHubHTTPError as error:
         raise _refusal(model, revision, error) from error
     except (OSError, *transport) as error:

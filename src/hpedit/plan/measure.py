@@ -72,10 +72,8 @@ def _deep(shape: EditorShape, low: float, high: float) -> float:
     slope = max(0.0, high - low) / (DEPTHS[1] - DEPTHS[0])
     if shape.architecture.single:
         # The slope is that of one block of each kind; a double block has 24 d^2 weights a token pair, a single 12 d^2.
-        double = slope * 24 / 36
-        return (
-            low - DEPTHS[0] * slope + shape.architecture.double * double + shape.architecture.single * slope * 12 / 36
-        )
+        double, single = slope * 24 / 36, shape.architecture.single * slope * 12 / 36
+        return low - DEPTHS[0] * slope + shape.architecture.double * double + single
     return low + (shape.architecture.double - DEPTHS[0]) * slope
 
 

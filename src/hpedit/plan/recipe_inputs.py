@@ -56,9 +56,7 @@ def check_output_folder(recipe: Recipe, findings: Findings) -> None:
 def _cases(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
     """(number of cases, most sources) of a folder or table of cases."""
     if not Path(recipe.cases).exists():
-        raise HPEditError(
-            f"the cases {recipe.cases} do not exist", hint="build them: hpedit cases build RECIPE, or set cases"
-        )
+        raise HPEditError(f"the cases {recipe.cases} do not exist", "run hpedit cases build RECIPE, or set cases")
     from hpedit.cases.folder import CasesFolder
 
     keys: set[str] = set()
@@ -76,9 +74,7 @@ def _pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
     """(number of pairs, most sources) of a table of pairs."""
     assert recipe.dpo.pairs is not None
     if not Path(recipe.dpo.pairs).is_file():
-        raise HPEditError(
-            f"the pairs {recipe.dpo.pairs} do not exist", hint="make them: hpedit ratings pairs, or set dpo.pairs"
-        )
+        raise HPEditError(f"the pairs {recipe.dpo.pairs} do not exist", "run hpedit ratings pairs, or set dpo.pairs")
     from hpedit.cases.pairs.table import read_pairs
 
     found = list(islice(read_pairs(Path(recipe.dpo.pairs)), max(recipe.rollout.groups, MOST_READ // 16)))
