@@ -33,28 +33,15 @@ def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
 @contextmanager
 def _bar(name: str, total: int, done: int) -> Iterator[Advance]:
     # rich honours NO_COLOR and the terminal's width.
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        # Batches take unequal time; a long window keeps the estimate from jumping.
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120.0) as progress:
-        task = progress.add_task(name, total=total, completed=done)
-        yield lambda count: progress.advance(task, count)
+    units = (progress.TextColumn("{task.description:<28}"), progress.BarColumn(), progress.MofNCompleteColumn())
+    times = (progress.TimeElapsedColumn(), progress.TextColumn("ETA"), progress.TimeRemainingColumn())
+    # Batches take unequal time; a long window keeps the estimate from jumping.
+    with progress.Progress(*units, *times, console=Console(stderr=True), speed_estimate_period=120.0) as bar:
+        task = bar.add_task(name, total=total, completed=done)
+        yield lambda count: bar.advance(task, count)
 
 
 @contextmanager

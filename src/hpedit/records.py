@@ -137,10 +137,8 @@ class Rating:
         _require_name(self.edit_id, "edit id of a rating")
         _require_name(self.rater, f"rater of edit {self.edit_id}")
         if not MIN_SCORE <= self.score <= MAX_SCORE or not float(self.score * 2).is_integer():
-            raise HPEditError(
-                f"rating of edit {self.edit_id} by {self.rater} is {self.score}",
-                hint="a rating is a whole or half number from 0 to 5",
-            )
+            hint = "a rating is a whole or half number from 0 to 5"
+            raise HPEditError(f"rating of edit {self.edit_id} by {self.rater} is {self.score}", hint)
 
 
 @dataclass(frozen=True, slots=True)

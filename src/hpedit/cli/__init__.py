@@ -15,7 +15,7 @@ from typer import Argument, Exit, Option, Typer, echo
 from hpedit import __version__
 from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
-from hpedit.cli.common import PLAIN, Cfg, DryRun, Objects, Photos, Seed, Settings, typed_command
+from hpedit.cli.common import PLAIN, Cfg, DryRun, Objects, Photos, SeedOption, Settings, typed_command
 from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
@@ -61,7 +61,7 @@ def demo(
     out: Annotated[Path, Option(help="Folder of the run; an existing run is resumed.")] = Path("runs/demo"),
     photos: Photos = None,
     objects: Objects = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Run the whole loop on the built-in mini world.
 
@@ -81,7 +81,7 @@ def edit(
     out: Annotated[Path, Option(help="PNG file to write.")] = Path("edit.png"),
     steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
     cfg: Cfg = 1.0,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Edit one image."""
     from hpedit.editors.edit_file import edit_file

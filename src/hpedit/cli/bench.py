@@ -17,7 +17,7 @@ from hpedit.cli.common import (
     Photos,
     Port,
     RateToken,
-    Seed,
+    SeedOption,
     print_json,
     print_result,
     typed_command,
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
 
 bench = Typer(name="bench", help="Benchmark editors and compare them.", **PLAIN)
 
-Scorer = Annotated[Path | None, Option(help="Folder of a fitted scorer; default: no scores.")]
+ScorerFolder = Annotated[Path | None, Option(help="Folder of a fitted scorer; default: no scores.")]
 SecondJudge = Annotated[str | None, Option(help="A judge not used in training, or the folder of another scorer.")]
 SameJudge = Annotated[bool, Option("--same-judge", help="Allow a second judge that the scorer itself uses.")]
-Label = Annotated[str | None, Option(help="Name of the model in tables; default: the name of OUT.")]
+ModelLabel = Annotated[str | None, Option(help="Name of the model in tables; default: the name of OUT.")]
 TrainedOn = Annotated[
     list[Path] | None, Option(help="The model's training recipe, run or cases, to check leakage; repeatable.")
 ]
-HeldOut = Annotated[Path, Option(help="Held-out cases: a parquet file, or a folder with one.")]
+HeldOutCases = Annotated[Path, Option(help="Held-out cases: a parquet file, or a folder with one.")]
 ResultFolder = Annotated[Path, Option("--out", help="Folder of this model's results; existing ones are resumed.")]
 
 
 @bench.command("run")
 def bench_run(
     editor: Annotated[str, Option(help="Editor: mini, a folder, or a Hugging Face model id.")],
-    cases: HeldOut,
+    cases: HeldOutCases,
     out: ResultFolder,
     lora: Annotated[Path | None, Option(help="Folder of a trained LoRA; default: the base editor.")] = None,
-    scorer: Scorer = None,
+    scorer: ScorerFolder = None,
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
-    label: Label = None,
+    label: ModelLabel = None,
     steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     batch: Annotated[int, Option(min=1, help="Batch size, in cases.")] = 16,
     revision: Annotated[str | None, Option(help="Revision of an editor on the hub.")] = None,
     dtype: Annotated[Literal["float32", "bfloat16"], Option(help="Precision of the editor.")] = "float32",
@@ -79,12 +79,12 @@ def bench_run(
 @bench.command("score")
 def bench_score(
     edits: Annotated[Path, Option(help="Folder of edited images, named by case id.")],
-    cases: HeldOut,
+    cases: HeldOutCases,
     out: ResultFolder,
-    scorer: Scorer = None,
+    scorer: ScorerFolder = None,
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
-    label: Label = None,
+    label: ModelLabel = None,
     edit_ids: Annotated[
         str, Option(help="Pattern of edit ids in ratings, from {label} and {case}.")
     ] = "{label}:{case}",
@@ -112,7 +112,7 @@ def bench_compare(
     out: Annotated[Path, Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
     ratings: Annotated[Path | None, Option(help="Human scores of the edits (.csv, .jsonl).")] = None,
     cases: Annotated[Path | None, Option(help="Cases for the images of the report, if they were moved.")] = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare models with the first one, paired by case.
@@ -152,7 +152,7 @@ def bench_build(
     per_task: Annotated[int, Option(min=1, help="Number of cases per task.")] = 200,
     spare: Annotated[float, Option(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
     checked: Annotated[Path | None, Option(help="SQLite file of `hpedit bench check` to apply.")] = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Build your own benchmark, balanced over tasks and categories.
 

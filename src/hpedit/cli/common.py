@@ -25,7 +25,7 @@ PLAIN: dict[str, Any] = {
 Settings = Annotated[list[str] | None, Option("--set", metavar="KEY.PATH=VALUE", help="Set a recipe key; repeatable.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Check the recipe, print it with all defaults, and exit.")]
 Cfg = Annotated[float, Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance scale; 1 turns it off.")]
-Seed = Annotated[int, Option("--seed", min=0, help="Random seed.")]
+SeedOption = Annotated[int, Option("--seed", min=0, help="Random seed.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Photos = Annotated[Path | None, Option(help="Folder of photographs to use instead of the mini world's scenes.")]
 Objects = Annotated[Path | None, Option(help="Folder of cut-outs (PNG with alpha) to use instead of drawn shapes.")]

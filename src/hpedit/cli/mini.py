@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, Seed
+from hpedit.cli.common import PLAIN, SeedOption
 
 mini = Typer(name="mini", help="Build the small models of the built-in mini world.", **PLAIN)
 
@@ -16,7 +16,7 @@ mini = Typer(name="mini", help="Build the small models of the built-in mini worl
 def mini_build(
     out: Annotated[Path, Option(help="Folder for the weights.")] = Path("runs/mini-build"),
     stage: Annotated[Literal["vae", "editor", "judge", "all"], Option(help="Which model to train.")] = "all",
-    seed: Seed = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Train the shipped mini weights from scratch (takes hours)."""
     from hpedit.mini.build import build

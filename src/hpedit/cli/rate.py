@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, AllowHost, AsJson, Host, Port, RateToken, Seed, print_result
+from hpedit.cli.common import PLAIN, AllowHost, AsJson, Host, Port, RateToken, SeedOption, print_result
 
 rate = Typer(name="rate", help="Collect human ratings of edits in the browser.", **PLAIN)
 
@@ -51,7 +51,7 @@ def rate_agreement(
     margin: Annotated[
         float, Option(min=0.0, help="Minimum difference of the others' means to compare two edits.")
     ] = 0.0,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     as_json: AsJson = False,
 ) -> None:
     """Report inter-rater agreement and flag careless raters.

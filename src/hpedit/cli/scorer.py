@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Exit, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, AsJson, Host, Port, Seed, print_json, print_result, typed_command
+from hpedit.cli.common import PLAIN, AsJson, Host, Port, SeedOption, print_json, print_result, typed_command
 from hpedit.errors import HPEditError
 
 scorer = Typer(name="scorer", help="Calibrate judges on human scores; evaluate and serve them.", **PLAIN)
@@ -22,7 +22,7 @@ Edits = Annotated[
     ),
 ]
 Ratings = Annotated[Path, Option("--ratings", help="CSV of ratings: edit_id, rater, score.")]
-Scores = Annotated[
+ScoresTable = Annotated[
     Path | None, Option("--scores", help="CSV of judges' answers: edit_id, judge, a column per question.")
 ]
 Cases = Annotated[Path | None, Option("--cases", help="Ask the judges about this table or `cases build` folder.")]
@@ -34,10 +34,8 @@ FOR_SCORES, FOR_CASES = "it says how to read --scores", "it is for judges that a
 def check_cases_or_scores(scores: Path | None, cases: Path | None) -> None:
     """HPEditError unless exactly one of --scores and --cases is given."""
     if (scores is None) == (cases is None):
-        raise HPEditError(
-            "give either --cases or --scores",
-            hint="--cases asks the judges about the edits; --scores is a table of their answers",
-        )
+        hint = "--cases asks the judges about the edits; --scores is a table of their answers"
+        raise HPEditError("give either --cases or --scores", hint)
 
 
 def require_edits(edits: Path | None) -> Path:
@@ -60,7 +58,7 @@ def scorer_fit(
     judge: Annotated[list[str], Option(help="Judge to calibrate, see docs/judges.md; repeat to combine several.")],
     out: Annotated[Path, Option(help="Folder for the fitted scorer.")],
     edits: Edits = None,
-    scores: Scores = None,
+    scores: ScoresTable = None,
     cases: Cases = None,
     columns: Annotated[str | None, Option(help="Custom columns' worst and best: realism:0:10,flaws:5:1.")] = None,
     revision: Annotated[str | None, Option(help="Revision of judges on the hub.")] = None,
@@ -91,7 +89,7 @@ def scorer_fit(
 def scorer_eval(
     ratings: Ratings,
     edits: Edits = None,
-    scores: Scores = None,
+    scores: ScoresTable = None,
     cases: Cases = None,
     scorer: Annotated[Path | None, Option(help="Folder of a fitted scorer; optional with --curve.")] = None,
     allow_seen: Annotated[bool, Option("--allow-seen", help="Include photos used in fitting (leakage).")] = False,
@@ -102,7 +100,7 @@ def scorer_eval(
     draws: Annotated[int, Option(min=1, help="With --curve: random samples of edits per number.")] = 8,
     report: Annotated[Path | None, Option(help="Also write an HTML report to this .html file or folder.")] = None,
     cache: Cache = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a scorer's agreement with human ratings.
@@ -156,7 +154,7 @@ def scorer_probe(
         float, Option(min=0, max=1, help="Warn if more answers flip with source and edit swapped.")
     ] = 0.2,
     cache: Cache = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     as_json: AsJson = False,
 ) -> None:
     """Test a scorer against degenerate edits (reward hacking).
@@ -222,7 +220,7 @@ def scorer_votes(
     votes: Annotated[Path, Option(help="CSV of human votes: edit_a, edit_b, rater, vote.")],
     judge_votes: Annotated[Path, Option(help="CSV of judges' votes: edit_a, edit_b, judge, vote.")],
     out: Annotated[Path | None, Option(help="Folder for the fitted combination and its predictions.")] = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     as_json: AsJson = False,
 ) -> None:
     """Combine judges that vote between two edits.

@@ -146,10 +146,8 @@ def _pipeline(folder: Path) -> str:
     index = folder / "model_index.json"
     known = sorted({editor.pipeline for editor in EDITORS.values()})
     if not index.is_file():
-        raise HPEditError(
-            f"{folder} is not a pipeline: there is no {index.name}",
-            hint="give the folder or hub id of a complete diffusers pipeline",
-        )
+        hint = "give the folder or hub id of a complete diffusers pipeline"
+        raise HPEditError(f"{folder} is not a pipeline: there is no {index.name}", hint)
     found = read_json(index)
     name = found.get("_class_name") if isinstance(found, dict) else None
     if name not in known:

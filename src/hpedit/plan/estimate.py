@@ -123,16 +123,12 @@ class _SizedRun:
         needs = f"needs {need / GIB:.0f} GiB or more, and the run leaves {free / GIB:.0f} GiB"
         if need <= free:
             share = f"--gpu-memory-utilization {free / self.machine.available - 0.01:.2f}"
-            self.findings.warning(
-                f"the judge's server is on the same machine: {names} {needs} of a GPU",
-                hint=f"a GPU of its own is better; on the same one: vllm serve ... {share}",
-            )
+            hint = f"a GPU of its own is better; on the same one: vllm serve ... {share}"
+            self.findings.warning(f"the judge's server is on the same machine: {names} {needs} of a GPU", hint)
             return
         say = self.findings.error if self.machine.spare == 0 else self.findings.warning
-        say(
-            f"policy and judge do not fit on one GPU: {names} {needs}",
-            "serve the judge on a GPU of its own (CUDA_VISIBLE_DEVICES), or on another machine",
-        )
+        hint = "serve the judge on a GPU of its own (CUDA_VISIBLE_DEVICES), or on another machine"
+        say(f"policy and judge do not fit on one GPU: {names} {needs}", hint)
 
     def out_of_memory(self, memory: Memory, advice: Sequence[str]) -> None:
         """Note the phase that needs too much, and what would fit."""

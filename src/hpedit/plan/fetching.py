@@ -43,10 +43,8 @@ def find_editor(recipe: Recipe, findings: Findings, *, elsewhere: bool) -> tuple
         if folder.is_dir():
             return editor_shape_of_folder(model, folder, settings), []
         if model.startswith((".", "/", "~")) or model.count("/") != 1:
-            raise HPEditError(
-                f"editor.model {model} is neither a folder nor the id of a hub model (owner/name)",
-                hint="check the path",
-            )
+            hint = "check the path"
+            raise HPEditError(f"editor.model {model} is neither a folder nor the id of a hub model (owner/name)", hint)
         _check_pinned(model, revision, "editor.revision", findings)
         if cached := hub.cached_snapshot(model, revision):
             return editor_shape_of_folder(model, cached, settings), [Download(model, 0, "cache")]
@@ -108,12 +106,9 @@ def _check_servers(use: JudgeUse, findings: Findings) -> None:
                 text = answer.read(1_000_000).decode("utf-8", "replace")
         except (URLError, OSError, ValueError) as error:
             if getattr(error, "code", None) not in (401, 403):  # these come from a running server that wants its key
-                findings.warning(
-                    f"the judge's server {url} does not answer", hint=f"start it before the run: vllm serve {use.model}"
-                )
+                hint = f"start it before the run: vllm serve {use.model}"
+                findings.warning(f"the judge's server {url} does not answer", hint)
             continue
         if f'"{use.model}"' not in text:
-            findings.error(
-                f"the judge's server {url} does not serve {use.model}",
-                hint="check its /models, or fit the scorer again with a judge that it serves",
-            )
+            hint = "check its /models, or fit the scorer again with a judge that it serves"
+            findings.error(f"the judge's server {url} does not serve {use.model}", hint)

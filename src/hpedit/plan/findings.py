@@ -9,14 +9,14 @@ from typing import Literal
 
 from hpedit.errors import HPEditError
 
-Level = Literal["error", "warning"]
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """An error or warning; an error stops a run, a warning does not."""
 
-    level: Level
+    level: Severity
     message: str
     hint: str = ""
 
@@ -47,7 +47,7 @@ class Findings:
         except HPEditError as error:
             self.error(error.message, error.hint)
 
-    def of(self, level: Level) -> list[Finding]:
+    def of(self, level: Severity) -> list[Finding]:
         """The findings of one level."""
         return [problem for problem in self.found if problem.level == level]
 

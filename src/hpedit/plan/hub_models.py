@@ -52,31 +52,12 @@ class HubJudge:
         return 2 * self.layers * self.kv_heads * self.head
 
 
-_QWEN_IMAGE: Final = {
-    "_class_name": QWEN,
-    "patch_size": 2,
-    "in_channels": 64,
-    "out_channels": 16,
-    "num_layers": 60,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 3584,
-    "axes_dims_rope": [16, 56, 56],
-}
-_FLUX_KONTEXT: Final = {
-    "_class_name": FLUX,
-    "patch_size": 1,
-    "in_channels": 64,
-    "out_channels": None,
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-    "guidance_embeds": True,
-    "axes_dims_rope": [16, 56, 56],
-}
+_HEADS: Final = {"attention_head_dim": 128, "num_attention_heads": 24, "axes_dims_rope": [16, 56, 56]}
+_QWEN_IMAGE: dict[str, Any] = {"_class_name": QWEN, "patch_size": 2, "in_channels": 64, "out_channels": 16}
+_QWEN_IMAGE |= _HEADS | {"num_layers": 60, "joint_attention_dim": 3584}
+_FLUX_KONTEXT: dict[str, Any] = {"_class_name": FLUX, "patch_size": 1, "in_channels": 64, "out_channels": None}
+_FLUX_KONTEXT |= _HEADS | {"num_layers": 19, "num_single_layers": 38, "joint_attention_dim": 4096}
+_FLUX_KONTEXT |= {"pooled_projection_dim": 768, "guidance_embeds": True}
 _QWEN_VL_7B: Final = 8_292_166_656
 _T5_XXL_AND_CLIP: Final = 4_762_310_656 + 123_060_480
 _QWEN_VAE: Final = 126_892_531

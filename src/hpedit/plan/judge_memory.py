@@ -80,9 +80,8 @@ def read_scorer_judges(path: str) -> ScorerUse:
         raise HPEditError(f"the scorer {path} does not exist", hint="fit one: hpedit scorer fit --cases ...")
     for name in ("scorer.json", "calibration.json"):
         if not (folder / name).is_file():
-            raise HPEditError(
-                f"{path} is not a scorer with a judge: it has no {name}", hint="fit one: hpedit scorer fit --cases ..."
-            )
+            hint = "fit one: hpedit scorer fit --cases ..."
+            raise HPEditError(f"{path} is not a scorer with a judge: it has no {name}", hint)
     calibration, settings = read_json(folder / "calibration.json"), read_json(folder / "scorer.json")
     try:
         names = [str(part["judge"]) for part in calibration["parts"]]

@@ -54,10 +54,8 @@ def find_machine(recipe: Recipe, named: str | None, gpus: int, findings: Finding
     if found:
         return _found(device, found, gpus, findings)
     if device.startswith("cuda"):
-        findings.error(
-            f"editor.device is {device}, and there is no NVIDIA GPU here",
-            hint="name the GPU of the machine that will run it: hpedit plan RECIPE --gpu H100",
-        )
+        hint = "name the GPU of the machine that will run it: hpedit plan RECIPE --gpu H100"
+        findings.error(f"editor.device is {device}, and there is no NVIDIA GPU here", hint)
         return Machine("no GPU", None, True, True, None, gpus, False)
     return Machine("CPU", None, False, False, _memory(), gpus, False)
 
@@ -71,10 +69,8 @@ def _found(device: str, found: list[FoundGPU], gpus: int, findings: Findings) ->
         )
     gpu = found[min(number, len(found) - 1)]
     if gpu.used > BUSY:
-        findings.warning(
-            f"{gpu.used / MIB / 1024:.1f} GiB of the GPU are in use by something else",
-            hint="the plan counts only the rest; another job may still grow",
-        )
+        hint = "the plan counts only the rest; another job may still grow"
+        findings.warning(f"{gpu.used / MIB / 1024:.1f} GiB of the GPU are in use by something else", hint)
     _check_torch(gpu, findings)
     kind, spare = gpu_by_driver_name(gpu.name, gpu.memory), max(0, len(found) - gpus)
     return Machine(gpu.name, kind, True, True, gpu.memory - gpu.used, gpus, False, spare)
@@ -89,15 +85,11 @@ def _check_torch(gpu: FoundGPU, findings: Findings) -> None:
     text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     built = re.search(r"^cuda[^=]*= *'([\d.]+)'", text, re.MULTILINE)
     if built is None:
-        findings.error(
-            "there is a GPU, but the installed torch is built without CUDA",
-            hint="install torch for CUDA, see pytorch.org",
-        )
+        hint = "install torch for CUDA, see pytorch.org"
+        findings.error("there is a GPU, but the installed torch is built without CUDA", hint)
     elif gpu.driver_cuda and int(built[1].split(".")[0]) > int(gpu.driver_cuda.split(".")[0]):
-        findings.error(
-            f"torch is built for CUDA {built[1]}, and the driver supports up to {gpu.driver_cuda}",
-            hint="update the driver, or install torch for an older CUDA",
-        )
+        hint = "update the driver, or install torch for an older CUDA"
+        findings.error(f"torch is built for CUDA {built[1]}, and the driver supports up to {gpu.driver_cuda}", hint)
 
 
 def check_port(machine: Machine, findings: Findings) -> None:
@@ -110,10 +102,8 @@ def check_port(machine: Machine, findings: Findings) -> None:
         try:
             listener.bind(("127.0.0.1", port))
         except OSError:
-            findings.warning(
-                f"port {port}, where the processes would meet, is in use",
-                hint="give another: accelerate launch --main_process_port",
-            )
+            hint = "give another: accelerate launch --main_process_port"
+            findings.warning(f"port {port}, where the processes would meet, is in use", hint)
 
 
 def _memory() -> int | None:

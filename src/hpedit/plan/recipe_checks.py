@@ -17,10 +17,8 @@ def check_recipe(
 ) -> None:
     """Add an error or warning for each setting that would stop or spoil the run."""
     if recipe.rollout.cfg != 1.0:
-        findings.error(
-            "rollout.cfg is not 1",
-            hint="guidance is not supported in training: training collapses with it; set it to 1",
-        )
+        hint = "guidance is not supported in training: training collapses with it; set it to 1"
+        findings.error("rollout.cfg is not 1", hint)
     _check_layout(layout, findings)
     _check_processes(recipe, layout, findings)
     _check_batch(recipe, findings)
@@ -76,7 +74,5 @@ def _check_targets(recipe: Recipe, shape: EditorShape, findings: Findings) -> No
         endings = shape.architecture.endings()
         near = [name for target in unmatched for name in difflib.get_close_matches(target, endings, n=1)]
         meant = f"did you mean {', '.join(near)}? " if near else ""
-        findings.error(
-            f"lora.targets match no linear layer: {', '.join(unmatched)}",
-            hint=f"{meant}linear layers of this model end in: {', '.join(endings)}",
-        )
+        hint = f"{meant}linear layers of this model end in: {', '.join(endings)}"
+        findings.error(f"lora.targets match no linear layer: {', '.join(unmatched)}", hint)

@@ -84,10 +84,8 @@ def _pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
 
 def _check_enough(count: int, what: str, recipe: Recipe, findings: Findings) -> None:
     if count < recipe.rollout.groups:
-        findings.error(
-            f"{count} {what} are too few for {recipe.rollout.groups} groups",
-            hint=f"set rollout.groups to at most {count}, or build more",
-        )
+        hint = f"set rollout.groups to at most {count}, or build more"
+        findings.error(f"{count} {what} are too few for {recipe.rollout.groups} groups", hint)
 
 
 def _rows(path: str) -> int | None:
@@ -106,17 +104,13 @@ def _scorer(path: str, recipe: Recipe, findings: Findings) -> ScorerUse:
     """The scorer's judges; adds an error if the scorer has no signal or failed its probe."""
     found = read_scorer_judges(path)
     if found.verdict != "ok" and not recipe.scorer_force:
-        findings.error(
-            f"the scorer {path} has no signal and is refused as a reward: {found.reason}",
-            hint="rate more edits or use another judge, or set scorer_force: true",
-        )
+        hint = "rate more edits or use another judge, or set scorer_force: true"
+        findings.error(f"the scorer {path} has no signal and is refused as a reward: {found.reason}", hint)
     probe = read_probe(path)
     if probe is None:
         findings.warning(f"the scorer {path} has not been probed", hint=f"hpedit scorer probe --scorer {path} ...")
     elif not probe["passed"]:
         say = findings.warning if recipe.scorer_force else findings.error
-        say(
-            f"the scorer {path} failed its probe: {'; '.join(probe['reasons'])}",
-            hint=f"see {PROBE}; use another judge or more ratings, or set scorer_force: true",
-        )
+        hint = f"see {PROBE}; use another judge or more ratings, or set scorer_force: true"
+        say(f"the scorer {path} failed its probe: {'; '.join(probe['reasons'])}", hint)
     return found

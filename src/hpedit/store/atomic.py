@@ -72,10 +72,8 @@ def naming_disk(folder: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
-        raise HPEditError(
-            f"{error.filename or folder} can't be written: {error.strerror}",
-            hint="free some space or repair the disk; the same command resumes from the last checkpoint",
-        ) from error
+        hint = "free some space or repair the disk; the same command resumes from the last checkpoint"
+        raise HPEditError(f"{error.filename or folder} can't be written: {error.strerror}", hint) from error
 
 
 def _mode_of(path: Path) -> int:

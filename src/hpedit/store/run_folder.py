@@ -212,10 +212,8 @@ def _claim(path: Path, asked: dict[str, Any]) -> None:
     if changes:
         more = len(changes) - _SHOWN_DIFFERENCES
         listed = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-        raise HPEditError(
-            f"{path} was made with another recipe or other inputs: {listed}",
-            "choose another output folder, or remove this one",
-        )
+        hint = "choose another output folder, or remove this one"
+        raise HPEditError(f"{path} was made with another recipe or other inputs: {listed}", hint)
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:

@@ -82,11 +82,6 @@ def iter_edits(path: Path | str) -> Iterator[Edit]:
     yield from read_parquet_table(Path(path), _EDITS, _edit_of)
 
 
-def read_edits(path: Path | str) -> list[Edit]:
-    """Read all edits of a parquet file, in order."""
-    return list(iter_edits(path))
-
-
 def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
     """Write scores as parquet, atomically; returns how many. HPEditError if a scorer scores an edit twice."""
     return write_parquet_table(
