@@ -25,13 +25,13 @@ def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
         total: Total units; may be 0.
         done: Units already done by an earlier, interrupted run; not counted in the ETA.
     """
-    shown = _bar(name, total, done) if sys.stderr.isatty() else _plain(name, total, done)
+    shown = _rich_bar(name, total, done) if sys.stderr.isatty() else _plain_lines(name, total, done)
     with shown as advance:
         yield advance
 
 
 @contextmanager
-def _bar(name: str, total: int, done: int) -> Iterator[Advance]:
+def _rich_bar(name: str, total: int, done: int) -> Iterator[Advance]:
     # rich honours NO_COLOR and the terminal's width.
     from rich import progress
     from rich.console import Console
@@ -45,7 +45,7 @@ def _bar(name: str, total: int, done: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def _plain(name: str, total: int, done: int) -> Iterator[Advance]:
+def _plain_lines(name: str, total: int, done: int) -> Iterator[Advance]:
     began = spoke = time.monotonic()
     now_done = done
 
@@ -56,15 +56,15 @@ def _plain(name: str, total: int, done: int) -> Iterator[Advance]:
         if now - spoke >= PLAIN_EVERY_SECONDS:
             spoke = now
             rate = (now_done - done) / (now - began)
-            eta = f", ETA {_clock((total - now_done) / rate)}" if rate > 0 and now_done < total else ""
-            _say(f"{name}: {now_done}/{total}, {_clock(now - began)}{eta}")
+            eta = f", ETA {_format_clock((total - now_done) / rate)}" if rate > 0 and now_done < total else ""
+            _write_stderr_line(f"{name}: {now_done}/{total}, {_format_clock(now - began)}{eta}")
 
-    _say(f"{name}: 0/{total}" if not done else f"{name}: continues at {done}/{total}")
+    _write_stderr_line(f"{name}: 0/{total}" if not done else f"{name}: continues at {done}/{total}")
     yield advance
-    _say(f"{name}: {now_done}/{total} done in {_clock(time.monotonic() - began)}")
+    _write_stderr_line(f"{name}: {now_done}/{total} done in {_format_clock(time.monotonic() - began)}")
 
 
-def _say(line: str) -> None:
+def _write_stderr_line(line: str) -> None:
     """Write a line to stderr; a closed stderr must not stop a run."""
     try:
         sys.stderr.write(line + "\n")
@@ -73,7 +73,7 @@ def _say(line: str) -> None:
         return
 
 
-def _clock(seconds: float) -> str:
+def _format_clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)

@@ -60,7 +60,7 @@ def curve_lines(curve: Cells) -> Iterator[str]:
         if not point["fits"]:
             yield f"{point['number']:<13}n/a: {point['reason']}"
             continue
-        cells = "".join(f"{_spread(point[name]):19}" for name in ("pearson", "pairwise_accuracy", "mae"))
+        cells = "".join(f"{_mean_and_range(point[name]):19}" for name in ("pearson", "pairwise_accuracy", "mae"))
         yield f"{point['number']:<13}{cells}{point['ok']} of {point['fits'] + point['failed']}"
     for name, key in (("judge alone", "raw"), ("one human", "human")):
         cells = "".join(f"{interval(curve[key][measure]):19}" for measure in ("pearson", "pairwise_accuracy", "mae"))
@@ -76,7 +76,7 @@ def interval(estimate: Cells) -> str:
     return _two(value) if low is None or high is None else f"{_two(value)} [{_two(low)}, {_two(high)}]"
 
 
-def _spread(found: Cells | None) -> str:
+def _mean_and_range(found: Cells | None) -> str:
     return "n/a" if found is None else f"{_two(found['mean'])} [{_two(found['low'])}, {_two(found['high'])}]"
 
 
@@ -98,12 +98,12 @@ def _deviation_lines(deviation: Cells | None) -> Iterator[str]:
         return
     says = f" ({deviation['says']})" if deviation["says"] else ""
     yield f"stated deviation: {deviation['stated']:.2f}, actual {deviation['actual']:.2f}{says}"
-    parts = [f"{found['nominal']:.0%}: {_share(found)}" for found in deviation["coverage"].values()]
+    parts = [f"{found['nominal']:.0%}: {_percent(found)}" for found in deviation["coverage"].values()]
     yield "  mean ratings inside its intervals: " + ", ".join(parts)
     yield f"  spread of the standardised error: {interval(deviation['z_spread'])}, right is 1"
 
 
-def _share(found: Cells) -> str:
+def _percent(found: Cells) -> str:
     return "n/a" if found["value"] is None else f"{found['value']:.0%}"
 
 
@@ -113,10 +113,10 @@ def _task_lines(tasks: Cells) -> Iterator[str]:
         short = name if len(name) < TASK_WIDTH else name[: TASK_WIDTH - 2] + "\N{HORIZONTAL ELLIPSIS}"
         yield (
             f"{short:{TASK_WIDTH}}{block['n']:>6} {interval(block['pearson']):21}"
-            f"{_figure(block['raw']['pearson']):7}{_figure(block['human']['pearson']):7}"
-            f"{interval(block['pairwise_accuracy']):19}{_figure(block['mae'])}"
+            f"{_bare_figure(block['raw']['pearson']):7}{_bare_figure(block['human']['pearson']):7}"
+            f"{interval(block['pairwise_accuracy']):19}{_bare_figure(block['mae'])}"
         )
 
 
-def _figure(estimate: Cells) -> str:
+def _bare_figure(estimate: Cells) -> str:
     return "n/a" if estimate["value"] is None else _two(estimate["value"])

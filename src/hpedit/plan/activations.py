@@ -28,9 +28,9 @@ def saved_activations(
         rank: LoRA rank.
         element: Bytes per number in the base's dtype.
     """
-    double = architecture.double * tokens.all * _double_token(architecture, element)
-    single = architecture.single * tokens.all * _single_token(architecture, element)
-    return double + single + _lora(architecture.adapted(targets), tokens, rank, element)
+    double = architecture.double * tokens.all * _double_block_token(architecture, element)
+    single = architecture.single * tokens.all * _single_block_token(architecture, element)
+    return double + single + _lora_activations(architecture.adapted(targets), tokens, rank, element)
 
 
 def checkpointed_activations(architecture: Architecture, tokens: Tokens, element: int) -> int:
@@ -58,18 +58,18 @@ def training_activations(
     return kept + working_memory(architecture, tokens, element, backward=True)
 
 
-def _double_token(architecture: Architecture, element: int) -> int:
+def _double_block_token(architecture: Architecture, element: int) -> int:
     """Bytes per token in a double block: 2 layer norms, q and k before their norm, q, k, v, out, and GELU's 4 d."""
     copies = 2 * FLOAT if element < FLOAT else 0
     return architecture.width * (12 * element + copies)
 
 
-def _single_token(architecture: Architecture, element: int) -> int:
+def _single_block_token(architecture: Architecture, element: int) -> int:
     """Bytes per token in a single block: 1 layer norm, q and k before their norm, q, k, v, out, and GELU's 4 d."""
     return architecture.width * 11 * element
 
 
-def _lora(layers: Sequence[Linear], tokens: Tokens, rank: int, element: int) -> int:
+def _lora_activations(layers: Sequence[Linear], tokens: Tokens, rank: int, element: int) -> int:
     """What LoRA adapters save, in the base's dtype: their inputs, and the result of A."""
     total = 0
     for layer in layers:

@@ -41,16 +41,17 @@ class Disk:
 
     def free(self) -> tuple[int | None, int | None]:
         """Free bytes on the disks of cache and output; None if it can't be found out."""
-        return _free(self.cache_folder), _free(self.output_folder)
+        return _free_bytes(self.cache_folder), _free_bytes(self.output_folder)
 
     def lacking(self) -> list[str]:
         """A sentence for each disk that is too small; one disk has to hold both if both folders are on it."""
         needs = [(self.cache_folder, self.download), (self.output_folder, self.output)]
-        if _device(self.cache_folder) == _device(self.output_folder) and _free(self.output_folder) is not None:
+        cache, output = _disk_device(self.cache_folder), _disk_device(self.output_folder)
+        if cache == output and _free_bytes(self.output_folder) is not None:
             needs = [(self.output_folder, self.download + self.output)]
         found = []
         for folder, need in needs:
-            free = _free(folder)
+            free = _free_bytes(folder)
             if free is not None and need > free:
                 space = f"{format_bytes(free)} free, and {format_bytes(need)} are needed"
                 found.append(f"the disk of {folder} has {space}")
@@ -92,7 +93,7 @@ def nearest_folder(path: Path) -> Path | None:
     return next((folder for folder in (path, *path.absolute().parents) if folder.is_dir()), None)
 
 
-def _free(path: Path) -> int | None:
+def _free_bytes(path: Path) -> int | None:
     try:
         folder = nearest_folder(path)
         return shutil.disk_usage(folder).free if folder else None
@@ -100,7 +101,7 @@ def _free(path: Path) -> int | None:
         return None
 
 
-def _device(path: Path) -> int | None:
+def _disk_device(path: Path) -> int | None:
     try:
         folder = nearest_folder(path)
         return folder.stat().st_dev if folder else None

@@ -56,7 +56,7 @@ class EditorShape:
 
     def tokens(self, sources: int = 1) -> Tokens:
         """Tokens of one row, for square images."""
-        target, source = _grid(self.resolution**2, self.token), _grid(self.source_area, self.token)
+        target, source = _token_count(self.resolution**2, self.token), _token_count(self.source_area, self.token)
         return Tokens(target, sources * source, self.text(sources))
 
     def text(self, sources: int) -> int:
@@ -64,7 +64,7 @@ class EditorShape:
         if self.architecture.kind == FLUX:
             return T5_TOKENS
         prompt = MINI_TOKENS if self.model == "mini" else PROMPT_TOKENS
-        return prompt + (sources * _grid(self.condition_area, self.seen) if self.condition_area else 0)
+        return prompt + (sources * _token_count(self.condition_area, self.seen) if self.condition_area else 0)
 
     def conditioning(self, tokens: Tokens, element: int) -> int:
         """Bytes of one encoded case (its conditioning)."""
@@ -72,7 +72,7 @@ class EditorShape:
         return element * (tokens.text * int(config["joint_attention_dim"]) + tokens.source * int(config["in_channels"]))
 
 
-def _grid(area: int, side: int) -> int:
+def _token_count(area: int, side: int) -> int:
     return max(1, round(math.sqrt(area) / side)) ** 2
 
 
@@ -108,7 +108,7 @@ def editor_shape_of_hub(model: str, settings: Mapping[str, Any]) -> EditorShape:
 
 def editor_shape_of_folder(model: str, folder: Path, settings: Mapping[str, Any]) -> EditorShape:
     """Sizes of an editor from its files; HPEditError unless the folder is a complete pipeline of a known kind."""
-    pipeline = _pipeline(folder)
+    pipeline = _pipeline_class(folder)
     architecture = Architecture(read_model_config(folder / "transformer"))
     counted = safetensors_parameters(folder / "transformer")
     if counted != architecture.parameters:
@@ -136,13 +136,13 @@ def editor_shape_of_folder(model: str, folder: Path, settings: Mapping[str, Any]
         token=2 * 2**halvings,
         source_area=source_area,
         condition_area=int(settings.get("condition_area") or own.get("condition_area", usual)),
-        seen=_seen(folder),
+        seen=_vision_token_side(folder),
         download=0,
         folder=folder,
     )
 
 
-def _pipeline(folder: Path) -> str:
+def _pipeline_class(folder: Path) -> str:
     index = folder / "model_index.json"
     known = sorted({editor.pipeline for editor in EDITORS.values()})
     if not index.is_file():
@@ -155,6 +155,6 @@ def _pipeline(folder: Path) -> str:
     return str(name)
 
 
-def _seen(folder: Path) -> int:
+def _vision_token_side(folder: Path) -> int:
     vision = read_model_config(folder / "text_encoder").get("vision_config") or {}
     return int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))

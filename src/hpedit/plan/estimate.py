@@ -56,8 +56,8 @@ def plan_run(
     check_recipe(recipe, shape, layout, inputs, findings)
     check_port(machine, findings)
     check_output_folder(recipe, findings)
-    plan = {"recipe": name, "algorithm": recipe.train.algorithm, "machine": _machine(machine)}
-    plan |= {"forwards": _forwards(recipe, layout), "judge": _judge(recipe, inputs, judges)}
+    plan = {"recipe": name, "algorithm": recipe.train.algorithm, "machine": _machine_section(machine)}
+    plan |= {"forwards": _forwards_section(recipe, layout), "judge": _judge_section(recipe, inputs, judges)}
     if shape is not None:
         sized = _SizedRun(recipe, layout, machine, inputs, _joint_judge(judges), findings)
         plan |= sized.plan(shape, [*downloads, *more], measure)
@@ -100,10 +100,10 @@ class _SizedRun:
         speed = self.speed(shape, tokens, measure)
         items = {"items": [asdict(item) for item in memory.items], "totals": memory.totals, "peak": memory.peak}
         return {
-            "editor": _editor(self.recipe, shape, tokens),
+            "editor": _editor_section(self.recipe, shape, tokens),
             "memory": items | {"available": memory.available, "fits": memory.fits, "advice": advice},
-            "disk": _disk(disk, downloads),
-            "time": _time(self.recipe, speed, self.layout) if speed else None,
+            "disk": _disk_section(disk, downloads),
+            "time": _time_section(self.recipe, speed, self.layout) if speed else None,
         }
 
     def memory(self, recipe: Recipe, shape: EditorShape, layout: Layout, judge: bool) -> Memory:
@@ -161,12 +161,12 @@ def _joint_judge(judges: Sequence[JudgeShape]) -> JudgeShape | None:
     return JudgeShape(" + ".join(judge.name for judge in judges), weights, running, 0)
 
 
-def _machine(machine: Machine) -> dict[str, Any]:
+def _machine_section(machine: Machine) -> dict[str, Any]:
     facts = {"name": machine.name, "gpus": machine.gpus, "accelerator": machine.accelerator}
     return facts | {"available_bytes": machine.available, "named": machine.elsewhere}
 
 
-def _editor(recipe: Recipe, shape: EditorShape, tokens: Tokens) -> dict[str, Any]:
+def _editor_section(recipe: Recipe, shape: EditorShape, tokens: Tokens) -> dict[str, Any]:
     layers = shape.architecture.adapted(recipe.lora.targets)
     return {
         "model": shape.model,
@@ -181,14 +181,14 @@ def _editor(recipe: Recipe, shape: EditorShape, tokens: Tokens) -> dict[str, Any
     }
 
 
-def _disk(disk: Disk, downloads: Sequence[Download]) -> dict[str, Any]:
+def _disk_section(disk: Disk, downloads: Sequence[Download]) -> dict[str, Any]:
     cache, output = disk.free()
     parts = {name: getattr(disk, name) for name in ("conditioning", "checkpoints", "grids", "other", "output")}
     models = {"download": disk.download, "models": [asdict(model) for model in downloads]}
     return models | parts | {"free_at_cache": cache, "free_at_output": output}
 
 
-def _forwards(recipe: Recipe, layout: Layout) -> dict[str, Any]:
+def _forwards_section(recipe: Recipe, layout: Layout) -> dict[str, Any]:
     usual = forwards.iteration_forwards(recipe, recomputes=layout.recomputes, processes=layout.gpus)
     most = usual.with_refills(recipe.rollout.refill)
     units, iterations = forwards.units_per_iteration(recipe), recipe.train.iterations
@@ -205,7 +205,7 @@ def _forwards(recipe: Recipe, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _judge(recipe: Recipe, inputs: RecipeInputs, judges: Sequence[JudgeShape]) -> dict[str, Any]:
+def _judge_section(recipe: Recipe, inputs: RecipeInputs, judges: Sequence[JudgeShape]) -> dict[str, Any]:
     edits = 0 if recipe.offline else forwards.units_per_iteration(recipe) * recipe.train.iterations
     scorers = inputs.scorers
     return {
@@ -218,7 +218,7 @@ def _judge(recipe: Recipe, inputs: RecipeInputs, judges: Sequence[JudgeShape]) -
     }
 
 
-def _time(recipe: Recipe, speed: Speed, layout: Layout) -> dict[str, Any]:
+def _time_section(recipe: Recipe, speed: Speed, layout: Layout) -> dict[str, Any]:
     usual = forwards.iteration_forwards(recipe, recomputes=layout.recomputes, processes=layout.gpus)
     time = run_time(recipe, speed, layout, usual)
     seconds = {"iteration": time.iteration, "gpu_hours": time.gpu_hours}

@@ -45,10 +45,10 @@ def find_editor(recipe: Recipe, findings: Findings, *, elsewhere: bool) -> tuple
         if model.startswith((".", "/", "~")) or model.count("/") != 1:
             hint = "check the path"
             raise HPEditError(f"editor.model {model} is neither a folder nor the id of a hub model (owner/name)", hint)
-        _check_pinned(model, revision, "editor.revision", findings)
+        _check_revision_pinned(model, revision, "editor.revision", findings)
         if cached := hub.cached_snapshot(model, revision):
             return editor_shape_of_folder(model, cached, settings), [Download(model, 0, "cache")]
-        download = _query(model, revision, hub.PIPELINE_INDEX, findings, elsewhere=elsewhere)
+        download = _download_of(model, revision, hub.PIPELINE_INDEX, findings, elsewhere=elsewhere)
         shape = editor_shape_of_hub(model, settings)
         return shape, [download or Download(model, shape.download, "table")]
     return None, []
@@ -63,15 +63,15 @@ def find_judges(
     uses = {use.name: use for scorer in scorers for use in scorer.judges}
     for use in uses.values():
         if use.urls:
-            _check_servers(use, findings)
+            _check_judge_servers(use, findings)
             continue
         with findings.collecting():
             local = judge_path() if use.name == "mini" else Path(use.name)
             folder = local if local.is_dir() else hub.cached_snapshot(use.name, use.revision, "config.json")
             shape = judge_shape(use.name, accelerator=accelerator, folder=folder)
             if folder is None:
-                _check_pinned(use.name, use.revision, "--revision at `hpedit scorer fit`", findings)
-                download = _query(use.name, use.revision, "config.json", findings, elsewhere=elsewhere)
+                _check_revision_pinned(use.name, use.revision, "--revision at `hpedit scorer fit`", findings)
+                download = _download_of(use.name, use.revision, "config.json", findings, elsewhere=elsewhere)
                 downloads.append(download or Download(use.name, shape.download if shape else 0, "table"))
             if shape is None:
                 findings.warning(f"the size of the judge {use.name} is unknown", hint="the plan leaves it out")
@@ -80,13 +80,15 @@ def find_judges(
     return shapes, downloads
 
 
-def _check_pinned(model: str, revision: str | None, key: str, findings: Findings) -> None:
+def _check_revision_pinned(model: str, revision: str | None, key: str, findings: Findings) -> None:
     if revision is None or not COMMIT.fullmatch(revision):
         what = "no revision is pinned" if revision is None else f"revision {revision} is not a commit and can move"
         findings.warning(f"{model}: {what}", f"set {key} to a commit (40 hex digits): weights can change behind a name")
 
 
-def _query(model: str, revision: str | None, file: str, findings: Findings, *, elsewhere: bool) -> Download | None:
+def _download_of(
+    model: str, revision: str | None, file: str, findings: Findings, *, elsewhere: bool
+) -> Download | None:
     try:
         found = hub.query_hub_model(model, revision, file)
     except hub.HubError as error:
@@ -99,7 +101,7 @@ def _query(model: str, revision: str | None, file: str, findings: Findings, *, e
     return Download(model, found.bytes, "hub")
 
 
-def _check_servers(use: JudgeUse, findings: Findings) -> None:
+def _check_judge_servers(use: JudgeUse, findings: Findings) -> None:
     for url in use.urls:
         try:
             with urlopen(f"{url.rstrip('/')}/models", timeout=SERVER_TIMEOUT) as answer:

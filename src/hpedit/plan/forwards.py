@@ -66,13 +66,14 @@ def iteration_forwards(recipe: Recipe, *, recomputes: bool, processes: int = 1) 
         return Forwards(0.0, 2.0 * terms * cost, 2.0 * terms)
     total = Forwards(0.0)
     for rank in range(processes):
-        waves = _waves(recipe, len(range(rank, recipe.rollout.groups, processes)))
+        waves = _group_waves(recipe, len(range(rank, recipe.rollout.groups, processes)))
         for groups in waves:
-            total += _sampled(recipe, groups)
+            total += _rollout_forwards(recipe, groups)
         for update in range(recipe.train.inner_updates):
+            apart = [(groups, _forward_rows(recipe, groups)) for groups in waves]
             at_once = recipe.train.advantage_std == "batch" or update > 0
-            for groups, chunk in _joined(recipe, waves) if at_once else [(g, _chunk(recipe, g)) for g in waves]:
-                total += _trained(recipe, groups, chunk, cost)
+            for groups, chunk in _merged_waves(recipe, waves) if at_once else apart:
+                total += _update_forwards(recipe, groups, chunk, cost)
     return total
 
 
@@ -97,30 +98,30 @@ def trained_levels(recipe: Recipe, wanted: int) -> int:
     return min(wanted, recipe.rollout.steps)
 
 
-def _waves(recipe: Recipe, groups: int) -> list[int]:
+def _group_waves(recipe: Recipe, groups: int) -> list[int]:
     """Number of groups in each wave of one process."""
     most = max(1, recipe.train.micro_batch // recipe.rollout.group_size)
     return [min(most, groups - first) for first in range(0, groups, most)]
 
 
-def _joined(recipe: Recipe, waves: list[int]) -> list[tuple[int, int]]:
+def _merged_waves(recipe: Recipe, waves: list[int]) -> list[tuple[int, int]]:
     """(groups, chunk) that are trained on together: waves whose forwards have the same shape."""
     together: dict[int, int] = {}
     for groups in waves:
-        chunk = _chunk(recipe, groups)
+        chunk = _forward_rows(recipe, groups)
         together[chunk] = together.get(chunk, 0) + groups
     return [(groups, chunk) for chunk, groups in together.items()]
 
 
-def _chunk(recipe: Recipe, groups: int) -> int:
+def _forward_rows(recipe: Recipe, groups: int) -> int:
     """Rows per forward of a wave."""
     return min(recipe.train.micro_batch, groups * recipe.rollout.group_size)
 
 
-def _sampled(recipe: Recipe, groups: int) -> Forwards:
+def _rollout_forwards(recipe: Recipe, groups: int) -> Forwards:
     """Forwards of one wave's rollout."""
     settings, kind = recipe.rollout, ALGORITHMS[recipe.train.algorithm]
-    rows, factor, chunk = groups * settings.group_size, guidance_factor(recipe), _chunk(recipe, groups)
+    rows, factor, chunk = groups * settings.group_size, guidance_factor(recipe), _forward_rows(recipe, groups)
     window = settings.window if kind.stochastic else 0
     low, high = settings.window_start
     before = (low + high) / 2
@@ -132,7 +133,7 @@ def _sampled(recipe: Recipe, groups: int) -> Forwards:
     return Forwards(rollout * factor)
 
 
-def _trained(recipe: Recipe, groups: int, chunk: int, cost: int) -> Forwards:
+def _update_forwards(recipe: Recipe, groups: int, chunk: int, cost: int) -> Forwards:
     """Forwards of an optimizer step for the groups of one shape."""
     train, reference, old = ALGORITHMS[recipe.train.algorithm].train(recipe, groups, chunk, cost)
     factor = guidance_factor(recipe)
@@ -144,26 +145,26 @@ def _padded(rows: int, chunk: int) -> int:
     return -(-rows // chunk) * chunk
 
 
-def _policy_gradient(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:
+def _policy_gradient_forwards(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:
     rows = _padded(groups * recipe.rollout.group_size * recipe.rollout.window, chunk)
     return rows * cost, rows if recipe.train.kl else 0, 0
 
 
-def _nft(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:
+def _nft_forwards(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:
     rows = _padded(groups * recipe.rollout.group_size * trained_levels(recipe, recipe.nft.levels), chunk)
     return rows * cost, rows if recipe.train.kl else 0, rows
 
 
-def _pairs(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:  # noqa: ARG001
+def _dpo_forwards(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:  # noqa: ARG001
     pairs = min(recipe.dpo.pairs_per_group, recipe.rollout.group_size // 2)
     rows = 2 * groups * pairs * trained_levels(recipe, recipe.dpo.levels)
     return rows * cost, rows, 0
 
 
 ALGORITHMS: Final[Mapping[str, AlgorithmForwards]] = {
-    "flow_grpo": AlgorithmForwards(True, False, False, _policy_gradient),
-    "grpo_guard": AlgorithmForwards(True, True, False, _policy_gradient),
-    "nft": AlgorithmForwards(False, False, True, _nft),
-    "online_dpo": AlgorithmForwards(False, False, False, _pairs),
-    "offline_dpo": AlgorithmForwards(False, False, False, _pairs),
+    "flow_grpo": AlgorithmForwards(True, False, False, _policy_gradient_forwards),
+    "grpo_guard": AlgorithmForwards(True, True, False, _policy_gradient_forwards),
+    "nft": AlgorithmForwards(False, False, True, _nft_forwards),
+    "online_dpo": AlgorithmForwards(False, False, False, _dpo_forwards),
+    "offline_dpo": AlgorithmForwards(False, False, False, _dpo_forwards),
 }

@@ -65,34 +65,34 @@ GPUS: Final[Mapping[str, GPU]] = {
 
 def gpu_by_name(name: str) -> GPU:
     """Look up a GPU by name, whatever its spelling; HPEditError if it is not in the table."""
-    wanted = _plain(name)
+    wanted = _plain_name(name)
     for key, gpu in GPUS.items():
-        if wanted in (_plain(key), _plain(gpu.name)):
+        if wanted in (_plain_name(key), _plain_name(gpu.name)):
             return gpu
     raise HPEditError(f"the GPU {name!r} is not in the table", hint=f"one of {', '.join(GPUS)}")
 
 
 def gpu_by_driver_name(driver_name: str, memory: int) -> GPU | None:
     """Look up a GPU by the driver's name and its memory in bytes; None if it is not in the table."""
-    plain = _plain(driver_name)
+    plain = _plain_name(driver_name)
     keys = [
         key
         for key, gpu in GPUS.items()
         if abs(gpu.memory - memory) < 0.06 * gpu.memory
-        and all(_plain(part) in plain for part in key.split("-") if part != "40")  # "40" is told by the memory
+        and all(_plain_name(part) in plain for part in key.split("-") if part != "40")  # 40: by memory
     ]
     # The longest key: "H100 PCIe" is both an H100 and an H100-PCIe.
     return GPUS[max(keys, key=len)] if keys else None
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def nvidia_gpus() -> list[FoundGPU]:
     """NVIDIA GPUs of this machine as nvidia-smi reports them; [] without a driver, or if it does not answer."""
     rows = _nvidia_smi("--query-gpu=name,memory.total,memory.used", "--format=csv,noheader,nounits")
-    cuda = _newest_cuda() if rows else ""
+    cuda = _driver_cuda_version() if rows else ""
     found = []
     for row in rows.splitlines():
         parts = [part.strip() for part in row.split(",")]
@@ -101,7 +101,7 @@ def nvidia_gpus() -> list[FoundGPU]:
     return found
 
 
-def _newest_cuda() -> str:
+def _driver_cuda_version() -> str:
     words = _nvidia_smi().replace("|", " ").split()
     places = [i for i, word in enumerate(words) if word == "Version:" and words[i - 1] == "CUDA"]
     return words[places[0] + 1] if places and places[0] + 1 < len(words) else ""

@@ -89,7 +89,7 @@ def read_scorer_judges(path: str) -> ScorerUse:
         blend = calibration["blend"]
         weights |= {names[place]: weight for place, weight in zip(blend["judges"], blend["weights"], strict=True)}
         uses = [
-            _use(part, settings["judges"][part["judge"]], calibration["tasks"])
+            _judge_use(part, settings["judges"][part["judge"]], calibration["tasks"])
             for part in calibration["parts"]
             if weights[part["judge"]]
         ]
@@ -98,7 +98,7 @@ def read_scorer_judges(path: str) -> ScorerUse:
         raise HPEditError(f"the scorer {path} is damaged: {error!r}", hint="fit it again: hpedit scorer fit") from error
 
 
-def _use(part: Mapping[str, Any], settings: Mapping[str, Any], tasks: list[str]) -> JudgeUse:
+def _judge_use(part: Mapping[str, Any], settings: Mapping[str, Any], tasks: list[str]) -> JudgeUse:
     name = str(part["judge"])
     urls = tuple(name.partition("#")[0].split(",")) if name.startswith(("http://", "https://")) else ()
     kept = sum(len(own["names"]) for own in part["questions"].values())

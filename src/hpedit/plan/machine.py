@@ -49,18 +49,18 @@ def find_machine(recipe: Recipe, named: str | None, gpus: int, findings: Finding
             findings.error("editor.device is cpu, and a GPU is named", hint="set editor.device to auto or cuda")
         return Machine(kind.name, kind, True, True, kind.memory, gpus, not here)
     if device == "mps":
-        return Machine("Apple GPU", None, True, False, _memory(), 1, False)
+        return Machine("Apple GPU", None, True, False, _available_memory(), 1, False)
     found = [] if device == "cpu" else nvidia_gpus()
     if found:
-        return _found(device, found, gpus, findings)
+        return _machine_of_gpus(device, found, gpus, findings)
     if device.startswith("cuda"):
         hint = "name the GPU of the machine that will run it: hpedit plan RECIPE --gpu H100"
         findings.error(f"editor.device is {device}, and there is no NVIDIA GPU here", hint)
         return Machine("no GPU", None, True, True, None, gpus, False)
-    return Machine("CPU", None, False, False, _memory(), gpus, False)
+    return Machine("CPU", None, False, False, _available_memory(), gpus, False)
 
 
-def _found(device: str, found: list[FoundGPU], gpus: int, findings: Findings) -> Machine:
+def _machine_of_gpus(device: str, found: list[FoundGPU], gpus: int, findings: Findings) -> Machine:
     number = int(device.partition(":")[2] or 0)
     if max(number + 1, gpus) > len(found):
         findings.error(
@@ -71,12 +71,12 @@ def _found(device: str, found: list[FoundGPU], gpus: int, findings: Findings) ->
     if gpu.used > BUSY:
         hint = "the plan counts only the rest; another job may still grow"
         findings.warning(f"{gpu.used / MIB / 1024:.1f} GiB of the GPU are in use by something else", hint)
-    _check_torch(gpu, findings)
+    _check_torch_cuda(gpu, findings)
     kind, spare = gpu_by_driver_name(gpu.name, gpu.memory), max(0, len(found) - gpus)
     return Machine(gpu.name, kind, True, True, gpu.memory - gpu.used, gpus, False, spare)
 
 
-def _check_torch(gpu: FoundGPU, findings: Findings) -> None:
+def _check_torch_cuda(gpu: FoundGPU, findings: Findings) -> None:
     """Add an error unless the installed torch can use this GPU; reads its version file, since importing it is slow."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
@@ -106,7 +106,7 @@ def check_port(machine: Machine, findings: Findings) -> None:
             findings.warning(f"port {port}, where the processes would meet, is in use", hint)
 
 
-def _memory() -> int | None:
+def _available_memory() -> int | None:
     """Available main memory in bytes on Linux; None elsewhere."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():

@@ -31,35 +31,34 @@ DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 def measure_step(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, rows: int) -> Speed:
     """Measure seconds per row, the best of a few tries, in forwards of `rows` rows with the recipe's dtype and LoRA."""
-    device = _device(recipe.editor.device)
+    device = _torch_device(recipe.editor.device)
     if shape.folder is not None:
         kind = getattr(diffusers, shape.architecture.kind)
         dtype = DTYPES[recipe.editor.dtype]
         with quiet_loading():
             model = kind.from_pretrained(shape.folder / "transformer", torch_dtype=dtype, local_files_only=True)
-        forward, trained = _times(model.to(device), recipe, shape, tokens, layout, rows)
-        how = f"measured on {_name(device)}: a step of the whole transformer"
+        forward, trained = _step_times(model.to(device), recipe, shape, tokens, layout, rows)
+        how = f"measured on {_device_name(device)}: a step of the whole transformer"
     else:
-        low, high = (
-            _times(_shallow(shape, depth, recipe, device), recipe, shape, tokens, layout, rows) for depth in DEPTHS
-        )
-        forward, trained = (_deep(shape, one, other) for one, other in zip(low, high, strict=True))
-        how = f"measured on {_name(device)}: blocks with random weights"
+        models = (_shallow_model(shape, depth, recipe, device) for depth in DEPTHS)
+        low, high = (_step_times(model, recipe, shape, tokens, layout, rows) for model in models)
+        forward, trained = (_seconds_at_full_depth(shape, one, other) for one, other in zip(low, high, strict=True))
+        how = f"measured on {_device_name(device)}: blocks with random weights"
     return Speed(forward / rows, trained / rows, how)
 
 
-def _device(device: str) -> torch.device:
+def _torch_device(device: str) -> torch.device:
     if device != "auto":
         return torch.device(device)
     found = torch.accelerator.current_accelerator(check_available=True)
     return found or torch.device("cpu")
 
 
-def _name(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
-def _shallow(shape: EditorShape, depth: int, recipe: Recipe, device: torch.device) -> Any:
+def _shallow_model(shape: EditorShape, depth: int, recipe: Recipe, device: torch.device) -> Any:
     """A transformer of `depth` blocks of each kind, random."""
     config = {key: value for key, value in shape.architecture.config.items() if not key.startswith("_")}
     config |= {"num_layers": depth} | ({"num_single_layers": depth} if shape.architecture.kind == FLUX else {})
@@ -67,7 +66,7 @@ def _shallow(shape: EditorShape, depth: int, recipe: Recipe, device: torch.devic
         return getattr(diffusers, shape.architecture.kind)(**config).to(DTYPES[recipe.editor.dtype])
 
 
-def _deep(shape: EditorShape, low: float, high: float) -> float:
+def _seconds_at_full_depth(shape: EditorShape, low: float, high: float) -> float:
     """Seconds at full depth, assuming that double and single blocks cost about the same per parameter."""
     slope = max(0.0, high - low) / (DEPTHS[1] - DEPTHS[0])
     if shape.architecture.single:
@@ -77,7 +76,7 @@ def _deep(shape: EditorShape, low: float, high: float) -> float:
     return low + (shape.architecture.double - DEPTHS[0]) * slope
 
 
-def _times(
+def _step_times(
     model: Any, recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, rows: int
 ) -> tuple[float, float]:
     """Seconds of (a forward, a forward with its backward) of `rows` rows."""
@@ -85,7 +84,7 @@ def _times(
     add_lora(model, recipe.lora, seed=0, usual=recipe.lora.targets)
     if layout.recomputes:
         model.enable_gradient_checkpointing()
-    inputs = _inputs(model, shape, tokens, rows)
+    inputs = _random_inputs(model, shape, tokens, rows)
 
     def forward() -> Tensor:
         output: Tensor = model(**inputs, return_dict=False)[0]
@@ -95,11 +94,11 @@ def _times(
         forward().float().square().mean().backward()  # type: ignore[no-untyped-call]
 
     with torch.no_grad():
-        first = _best(forward, model.device)
-    return first, _best(train, model.device)
+        first = _shortest_time(forward, model.device)
+    return first, _shortest_time(train, model.device)
 
 
-def _best(call: Callable[[], object], device: torch.device) -> float:
+def _shortest_time(call: Callable[[], object], device: torch.device) -> float:
     """The shortest of a few tries after a warm-up."""
     seconds = []
     for number in range(REPEATS + 1):
@@ -112,7 +111,7 @@ def _best(call: Callable[[], object], device: torch.device) -> float:
     return min(seconds)
 
 
-def _inputs(model: Any, shape: EditorShape, tokens: Tokens, rows: int) -> dict[str, Any]:
+def _random_inputs(model: Any, shape: EditorShape, tokens: Tokens, rows: int) -> dict[str, Any]:
     """Random inputs of a forward of these sizes."""
     config = model.config
     made = {"device": model.device, "dtype": model.dtype}

@@ -101,8 +101,8 @@ def account_memory(
         available: Bytes that are free for the run.
         cases: Number of training cases, if known.
     """
-    items = [*_weights(shape, layout), *_trained(recipe, shape)]
-    items += [*_latents(recipe, shape, tokens, layout, cases), *_activations(recipe, shape, tokens, layout)]
+    items = [*_weight_items(shape, layout), *_lora_items(recipe, shape)]
+    items += [*_latent_items(recipe, shape, tokens, layout, cases), *_activation_items(recipe, shape, tokens, layout)]
     if judge is not None:
         items.append(MemoryItem.constant("judge: weights", judge.weights))
         items.append(MemoryItem("judge: keys, values, activations", 0, judge.running, judge.running))
@@ -116,7 +116,7 @@ def account_memory(
     return Memory(tuple(items), available, sums)
 
 
-def _weights(shape: EditorShape, layout: Layout) -> list[MemoryItem]:
+def _weight_items(shape: EditorShape, layout: Layout) -> list[MemoryItem]:
     base, vae = layout.base_bytes(shape.architecture), shape.vae * layout.element
     encoders = shape.encoders * layout.element
     later = 0 if layout.accelerator and layout.encoders_leave else encoders
@@ -124,7 +124,7 @@ def _weights(shape: EditorShape, layout: Layout) -> list[MemoryItem]:
     return [*items, MemoryItem("text encoders", encoders, later, later), MemoryItem.constant("VAE", vae)]
 
 
-def _trained(recipe: Recipe, shape: EditorShape) -> list[MemoryItem]:
+def _lora_items(recipe: Recipe, shape: EditorShape) -> list[MemoryItem]:
     layers = shape.architecture.adapted(recipe.lora.targets)
     lora = FLOAT * lora_parameter_count(layers, recipe.lora.rank)
     adam = optimizer_bytes(layers, recipe.lora.rank)
@@ -135,7 +135,9 @@ def _trained(recipe: Recipe, shape: EditorShape) -> list[MemoryItem]:
     return items
 
 
-def _latents(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, cases: int | None) -> list[MemoryItem]:
+def _latent_items(
+    recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, cases: int | None
+) -> list[MemoryItem]:
     """Encoded cases, and the latents of the rollout that are kept for the update."""
     cached = min(CACHED_CASES, cases or CACHED_CASES) * shape.conditioning(tokens, layout.element)
     encoded = MemoryItem.constant("encoded cases", cached)
@@ -150,7 +152,7 @@ def _latents(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout,
     return [encoded, MemoryItem("latents of the rollout", 0, latents, latents)]
 
 
-def _activations(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout) -> list[MemoryItem]:
+def _activation_items(recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout) -> list[MemoryItem]:
     """Activations of the micro batch and of the VAE."""
     architecture, lora = shape.architecture, recipe.lora
     rows = min(recipe.train.micro_batch, most_rows(recipe))

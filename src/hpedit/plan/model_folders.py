@@ -14,7 +14,7 @@ def safetensors_parameters(folder: Path) -> int:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise HPEditError(f"{folder} holds no safetensors weights", hint="is the folder complete?")
-    return sum(_file_parameters(file) for file in files)
+    return sum(_safetensors_file_parameters(file) for file in files)
 
 
 def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -28,7 +28,7 @@ def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]
     return config
 
 
-def _file_parameters(file: Path) -> int:
+def _safetensors_file_parameters(file: Path) -> int:
     from huggingface_hub import parse_local_safetensors_file_metadata
     from huggingface_hub.errors import SafetensorsParsingError
 

@@ -21,9 +21,9 @@ def check_recipe(
         findings.error("rollout.cfg is not 1", hint)
     _check_layout(layout, findings)
     _check_processes(recipe, layout, findings)
-    _check_batch(recipe, findings)
+    _check_micro_batch(recipe, findings)
     if shape is not None:
-        _check_targets(recipe, shape, findings)
+        _check_lora_targets(recipe, shape, findings)
         if data.sources > shape.most_sources:
             findings.error(
                 f"cases have up to {data.sources} sources, and {shape.model} takes {shape.most_sources}",
@@ -56,7 +56,7 @@ def _check_processes(recipe: Recipe, layout: Layout, findings: Findings) -> None
         findings.warning(f"{groups} {what} on {processes} processes: {idle} of them idle in the last turn", hint=hint)
 
 
-def _check_batch(recipe: Recipe, findings: Findings) -> None:
+def _check_micro_batch(recipe: Recipe, findings: Findings) -> None:
     """Forwards inside a window are padded to their chunk size with rows that are thrown away."""
     size, rows = recipe.rollout.group_size, most_rows(recipe)
     if recipe.offline or size % rows == 0 or rows % size == 0:
@@ -68,7 +68,7 @@ def _check_batch(recipe: Recipe, findings: Findings) -> None:
     )
 
 
-def _check_targets(recipe: Recipe, shape: EditorShape, findings: Findings) -> None:
+def _check_lora_targets(recipe: Recipe, shape: EditorShape, findings: Findings) -> None:
     unmatched = shape.architecture.unmatched(recipe.lora.targets)
     if unmatched:
         endings = shape.architecture.endings()

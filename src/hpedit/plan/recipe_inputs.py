@@ -35,12 +35,12 @@ def read_recipe_inputs(recipe: Recipe, findings: Findings) -> RecipeInputs:
     """Read the recipe's inputs, and add an error for each that is missing, too small or damaged."""
     count, sources = None, 1
     with findings.collecting():
-        count, sources = _pairs(recipe, findings) if recipe.offline else _cases(recipe, findings)
+        count, sources = _count_pairs(recipe, findings) if recipe.offline else _count_cases(recipe, findings)
     scorers = []
     if not recipe.offline:
         for path in (recipe.scorer, *(reward.scorer for reward in recipe.rewards)):
             with findings.collecting():
-                scorers.append(_scorer(path, recipe, findings))
+                scorers.append(_check_scorer(path, recipe, findings))
     return RecipeInputs(count, sources, tuple(scorers))
 
 
@@ -53,7 +53,7 @@ def check_output_folder(recipe: Recipe, findings: Findings) -> None:
         findings.error(f"{above} is not writable, so the output folder can't be created", hint="set output")
 
 
-def _cases(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
+def _count_cases(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
     """(number of cases, most sources) of a folder or table of cases."""
     if not Path(recipe.cases).exists():
         raise HPEditError(f"the cases {recipe.cases} do not exist", "run hpedit cases build RECIPE, or set cases")
@@ -67,10 +67,10 @@ def _cases(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
         if len(keys) >= recipe.rollout.groups and read >= MOST_READ // 16:
             break
     _check_enough(len(keys), "different training cases", recipe, findings)
-    return _rows(recipe.cases) or read, max(1, sources)
+    return _table_rows(recipe.cases) or read, max(1, sources)
 
 
-def _pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
+def _count_pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
     """(number of pairs, most sources) of a table of pairs."""
     assert recipe.dpo.pairs is not None
     if not Path(recipe.dpo.pairs).is_file():
@@ -79,7 +79,7 @@ def _pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
 
     found = list(islice(read_pairs(Path(recipe.dpo.pairs)), max(recipe.rollout.groups, MOST_READ // 16)))
     _check_enough(len(found), "pairs", recipe, findings)
-    return _rows(recipe.dpo.pairs) or len(found), max((len(pair.case.sources) for pair in found), default=1)
+    return _table_rows(recipe.dpo.pairs) or len(found), max((len(pair.case.sources) for pair in found), default=1)
 
 
 def _check_enough(count: int, what: str, recipe: Recipe, findings: Findings) -> None:
@@ -88,7 +88,7 @@ def _check_enough(count: int, what: str, recipe: Recipe, findings: Findings) -> 
         findings.error(f"{count} {what} are too few for {recipe.rollout.groups} groups", hint)
 
 
-def _rows(path: str) -> int | None:
+def _table_rows(path: str) -> int | None:
     """Rows of the tables of cases, from their footers; None for a build, whose filter keeps fewer."""
     import pyarrow.parquet as pq
 
@@ -100,7 +100,7 @@ def _rows(path: str) -> int | None:
     return None if folder.built else sum(int(pq.read_metadata(file).num_rows) for file in folder.case_files())
 
 
-def _scorer(path: str, recipe: Recipe, findings: Findings) -> ScorerUse:
+def _check_scorer(path: str, recipe: Recipe, findings: Findings) -> ScorerUse:
     """The scorer's judges; adds an error if the scorer has no signal or failed its probe."""
     found = read_scorer_judges(path)
     if found.verdict != "ok" and not recipe.scorer_force:

@@ -74,15 +74,15 @@ def speed_from_table(gpu: GPU, shape: EditorShape, tokens: Tokens, layout: Layou
 
 def run_time(recipe: Recipe, speed: Speed, layout: Layout, forwards: Forwards) -> RunTime:
     """Estimate the time of an iteration and of the run from the forwards of one iteration of all processes."""
-    rollout, train = _phases(forwards, speed, layout)
-    longest = sum(_phases(forwards.with_refills(recipe.rollout.refill), speed, layout))
+    rollout, train = _phase_seconds(forwards, speed, layout)
+    longest = sum(_phase_seconds(forwards.with_refills(recipe.rollout.refill), speed, layout))
     iterations = recipe.train.iterations
     extra = _grid_forwards(recipe) * speed.forward + _evaluation_forwards(recipe) * speed.forward / layout.gpus
     run, most = iterations * (rollout + train) + extra, iterations * longest + extra
     return RunTime(rollout, train, run, most, layout.gpus, speed.how)
 
 
-def _phases(forwards: Forwards, speed: Speed, layout: Layout) -> tuple[float, float]:
+def _phase_seconds(forwards: Forwards, speed: Speed, layout: Layout) -> tuple[float, float]:
     """Seconds of (rollout, training)."""
     rows = forwards.train / trained(layout.recomputes)
     train = rows * speed.trained + (forwards.reference + forwards.old) * speed.forward

@@ -100,75 +100,75 @@ class Architecture:
 
     def adapted(self, targets: Sequence[str]) -> list[Linear]:
         """The layers that a LoRA with these targets adapts."""
-        return [layer for layer in self.linears if any(_ends(layer.name, target) for target in targets)]
+        return [layer for layer in self.linears if any(_matches_target(layer.name, target) for target in targets)]
 
     def unmatched(self, targets: Sequence[str]) -> list[str]:
         """Targets that match no layer's name."""
-        return [target for target in targets if not any(_ends(layer.name, target) for layer in self.linears)]
+        return [target for target in targets if not any(_matches_target(layer.name, target) for layer in self.linears)]
 
     def endings(self) -> list[str]:
         """Distinct endings of the layers' names."""
-        return sorted({_ending(layer.name) for layer in self.linears})
+        return sorted({_name_ending(layer.name) for layer in self.linears})
 
 
-def _ends(name: str, target: str) -> bool:
+def _matches_target(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
 
-def _ending(name: str) -> str:
+def _name_ending(name: str) -> str:
     parts = name.split(".")
     return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
-def _embedder(name: str, inputs: int, width: int) -> Iterator[Linear]:
+def _embedder_layers(name: str, inputs: int, width: int) -> Iterator[Linear]:
     yield Linear(f"{name}.linear_1", inputs, width, "once")
     yield Linear(f"{name}.linear_2", width, width, "once")
 
 
-def _attention(at: str, width: int) -> Iterator[Linear]:
+def _attention_layers(at: str, width: int) -> Iterator[Linear]:
     """Joint attention of a double block."""
     image, text = ("to_q", "to_k", "to_v", "to_out.0"), ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
     yield from (Linear(f"{at}.attn.{name}", width, width, "image") for name in image)
     yield from (Linear(f"{at}.attn.{name}", width, width, "text") for name in text)
 
 
-def _mlp(at: str, width: int, stream: Stream) -> Iterator[Linear]:
+def _mlp_layers(at: str, width: int, stream: Stream) -> Iterator[Linear]:
     yield Linear(f"{at}.net.0.proj", width, 4 * width, stream)
     yield Linear(f"{at}.net.2", 4 * width, width, stream)
 
 
-def _qwen(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
+def _qwen_layers(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
     """Layers of diffusers' QwenImageTransformer2DModel."""
-    yield from _embedder("time_text_embed.timestep_embedder", TIME, width)
+    yield from _embedder_layers("time_text_embed.timestep_embedder", TIME, width)
     yield Linear("img_in", config["in_channels"], width, "image")
     yield Linear("txt_in", config["joint_attention_dim"], width, "text")
     for number in range(config["num_layers"]):
         at = f"transformer_blocks.{number}"
         yield Linear(f"{at}.img_mod.1", width, 6 * width, "once")
-        yield from _attention(at, width)
-        yield from _mlp(f"{at}.img_mlp", width, "image")
+        yield from _attention_layers(at, width)
+        yield from _mlp_layers(f"{at}.img_mlp", width, "image")
         yield Linear(f"{at}.txt_mod.1", width, 6 * width, "once")
-        yield from _mlp(f"{at}.txt_mlp", width, "text")
+        yield from _mlp_layers(f"{at}.txt_mlp", width, "text")
     yield Linear("norm_out.linear", width, 2 * width, "once")
     outputs = config["patch_size"] ** 2 * (config["out_channels"] or config["in_channels"])
     yield Linear("proj_out", width, outputs, "image")
 
 
-def _flux(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
+def _flux_layers(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
     """Layers of diffusers' FluxTransformer2DModel."""
-    yield from _embedder("time_text_embed.timestep_embedder", TIME, width)
+    yield from _embedder_layers("time_text_embed.timestep_embedder", TIME, width)
     if config.get("guidance_embeds"):
-        yield from _embedder("time_text_embed.guidance_embedder", TIME, width)
-    yield from _embedder("time_text_embed.text_embedder", config["pooled_projection_dim"], width)
+        yield from _embedder_layers("time_text_embed.guidance_embedder", TIME, width)
+    yield from _embedder_layers("time_text_embed.text_embedder", config["pooled_projection_dim"], width)
     yield Linear("context_embedder", config["joint_attention_dim"], width, "text")
     yield Linear("x_embedder", config["in_channels"], width, "image")
     for number in range(config["num_layers"]):
         at = f"transformer_blocks.{number}"
         yield Linear(f"{at}.norm1.linear", width, 6 * width, "once")
         yield Linear(f"{at}.norm1_context.linear", width, 6 * width, "once")
-        yield from _attention(at, width)
-        yield from _mlp(f"{at}.ff", width, "image")
-        yield from _mlp(f"{at}.ff_context", width, "text")
+        yield from _attention_layers(at, width)
+        yield from _mlp_layers(f"{at}.ff", width, "image")
+        yield from _mlp_layers(f"{at}.ff_context", width, "text")
     for number in range(config["num_single_layers"]):
         at = f"single_transformer_blocks.{number}"
         yield Linear(f"{at}.norm.linear", width, 3 * width, "once")
@@ -182,4 +182,7 @@ def _flux(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
 
 QWEN: Final = "QwenImageTransformer2DModel"
 FLUX: Final = "FluxTransformer2DModel"
-_LAYERS: Final[Mapping[str, Callable[[Mapping[str, Any], int], Iterator[Linear]]]] = {QWEN: _qwen, FLUX: _flux}
+_LAYERS: Final[Mapping[str, Callable[[Mapping[str, Any], int], Iterator[Linear]]]] = {
+    QWEN: _qwen_layers,
+    FLUX: _flux_layers,
+}

@@ -49,7 +49,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(_mode_of(path))
+        temporary.chmod(_file_mode(path))
         fsync_path(temporary)
         temporary.replace(path)
     except BaseException:
@@ -76,7 +76,7 @@ def naming_disk(folder: Path | str) -> Iterator[None]:
         raise HPEditError(f"{error.filename or folder} can't be written: {error.strerror}", hint) from error
 
 
-def _mode_of(path: Path) -> int:
+def _file_mode(path: Path) -> int:
     """Mode of the new file: the old file's, else 0666 minus the umask (mkstemp gives 0600)."""
     if path.exists():
         return path.stat().st_mode & 0o777
@@ -146,11 +146,11 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            records.append(_parse_line(line, path, number))
+            records.append(_parse_jsonl_line(line, path, number))
     return records
 
 
-def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def _parse_jsonl_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -67,16 +67,16 @@ def save_checkpoint(
     final = root / f"step_{step:06d}"
     building = Path(tempfile.mkdtemp(dir=root, prefix=f"{final.name}.tmp-"))
     try:
-        _write_files(building, step, tensors, state)
+        _write_checkpoint_files(building, step, tensors, state)
     except BaseException:
         # On a full disk, half a checkpoint takes the space that the next try needs.
         shutil.rmtree(building, ignore_errors=True)
         raise
-    if final.exists() and not _step_aside(final, building):
+    if final.exists() and not _clear_damaged(final, building):
         return final
     building.rename(final)
     fsync_path(root)
-    _retire(root, step, keep)
+    _remove_old_checkpoints(root, step, keep)
     return final
 
 
@@ -85,7 +85,7 @@ def load_latest(root: Path | str) -> Checkpoint | None:
 
     A damaged one is logged as a warning and skipped; it stays on disk. Other names are ignored.
     """
-    steps = _steps(Path(root))
+    steps = _checkpoint_steps(Path(root))
     for step, path in reversed(steps):
         trouble = find_damage(path)
         if not trouble:
@@ -99,7 +99,7 @@ def load_latest(root: Path | str) -> Checkpoint | None:
 
 def list_checkpoints(root: Path | str) -> list[Path]:
     """Folders of all checkpoints under `root`, oldest first, good or damaged."""
-    return [path for _, path in _steps(Path(root))]
+    return [path for _, path in _checkpoint_steps(Path(root))]
 
 
 def find_damage(path: Path) -> str:
@@ -125,7 +125,7 @@ def find_damage(path: Path) -> str:
     return ""
 
 
-def _write_files(
+def _write_checkpoint_files(
     folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> None:
     text = dump_json(state)
@@ -147,31 +147,31 @@ def _write_files(
     fsync_path(folder)
 
 
-def _step_aside(final: Path, building: Path) -> bool:
+def _clear_damaged(final: Path, building: Path) -> bool:
     """Remove a damaged checkpoint at `final`: True. If there is an equal good one, drop the new one: False."""
     if find_damage(final):
-        _remove(final)
+        _remove_checkpoint(final)
         return True
     equal = (final / _MANIFEST).read_bytes() == (building / _MANIFEST).read_bytes()
-    _remove(building)
+    _remove_checkpoint(building)
     if not equal:
         raise HPEditError(f"{final} already holds another checkpoint", hint="use a separate folder for each run")
     return False
 
 
-def _retire(root: Path, step: int, keep: int) -> None:
+def _remove_old_checkpoints(root: Path, step: int, keep: int) -> None:
     """Remove older checkpoints: all but the `keep` - 1 newest good ones before `step`, which itself is good."""
     kept = 1
-    for other, path in reversed(_steps(root)):
+    for other, path in reversed(_checkpoint_steps(root)):
         if other >= step:
             continue
         if kept < keep and not find_damage(path):
             kept += 1
         else:
-            _remove(path)
+            _remove_checkpoint(path)
 
 
-def _remove(folder: Path) -> None:
+def _remove_checkpoint(folder: Path) -> None:
     """Rename, then delete, so that a kill in between leaves no half checkpoint; a failure only warns."""
     try:
         doomed = folder if ".tmp-" in folder.name else folder.rename(folder.with_name(f"{folder.name}.tmp-old"))
@@ -182,10 +182,10 @@ def _remove(folder: Path) -> None:
 
 def _remove_leftovers(root: Path) -> None:
     for path in sorted(root.glob("step_*.tmp-*")):
-        _remove(path)
+        _remove_checkpoint(path)
 
 
-def _steps(root: Path) -> list[tuple[int, Path]]:
+def _checkpoint_steps(root: Path) -> list[tuple[int, Path]]:
     """The checkpoint folders under `root`, oldest first."""
     if not root.is_dir():
         return []

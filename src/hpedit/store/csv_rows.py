@@ -73,9 +73,9 @@ def read_csv_rows(path: Path, required: Sequence[str]) -> list[CsvRow]:
         raise HPEditError(f"{path} is not a file") from error
     except UnicodeDecodeError as error:
         raise HPEditError(f"{path} is not UTF-8 text: {error}", hint="save it as CSV in UTF-8") from error
-    records = _records(path, text)
+    records = _csv_records(path, text)
     header = [restore(name) for name in next(records, (1, []))[1]]
-    _check_header(path, header, required)
+    _check_csv_header(path, header, required)
     rows = []
     for line, cells in records:
         if len(cells) != len(header):
@@ -97,16 +97,16 @@ def index_csv_rows(rows: Iterable[CsvRow], key: Sequence[str]) -> dict[tuple[str
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Format a CSV table as text, with formula-like cells neutralised."""
-    lines = [",".join(_quoted(neutralise(cell)) for cell in cells) for cells in (header, *rows)]
+    lines = [",".join(_quoted_cell(neutralise(cell)) for cell in cells) for cells in (header, *rows)]
     return "\n".join(lines) + "\n"
 
 
-def _quoted(cell: str) -> str:
+def _quoted_cell(cell: str) -> str:
     # csv.writer leaves a lone carriage return unquoted, and csv.reader then ends the record there.
     return f'"{cell.replace(chr(34), chr(34) * 2)}"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """(last line number, cells) of each record, blank lines skipped."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -117,7 +117,7 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise HPEditError(f"{path}:{reader.line_num}: {error}") from error
 
 
-def _check_header(path: Path, header: Sequence[str], required: Sequence[str]) -> None:
+def _check_csv_header(path: Path, header: Sequence[str], required: Sequence[str]) -> None:
     if not header:
         raise HPEditError(f"{path} is empty", hint=f"expected columns: {', '.join(required)}")
     missing = [name for name in required if name not in header]

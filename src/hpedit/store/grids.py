@@ -29,7 +29,7 @@ class GridRow:
 def make_grid(rows: Sequence[GridRow], names: Sequence[str] = COLUMNS) -> Image.Image:
     """Draw the rows below each other, each with its caption, under the column names."""
     assert rows, "an empty grid"
-    pictures = [[_enlarged(image) for image in row.images] for row in rows]
+    pictures = [[_enlarged_image(image) for image in row.images] for row in rows]
     width = max(image.width for row in pictures for image in row)
     heights = [max(image.height for image in row) for row in pictures]
     captions = [textwrap.wrap(row.caption, max(10, len(names) * width // 7)) or [""] for row in rows]
@@ -48,6 +48,6 @@ def make_grid(rows: Sequence[GridRow], names: Sequence[str] = COLUMNS) -> Image.
     return grid
 
 
-def _enlarged(image: Image.Image) -> Image.Image:
+def _enlarged_image(image: Image.Image) -> Image.Image:
     factor = max(1, -(-CELL // max(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

@@ -86,7 +86,7 @@ def decode_image(data: bytes, name: str, expected_format: str | None = None) -> 
         name: Its name in errors.
         expected_format: Pillow's name of the format it must have; None for any.
     """
-    image = _open(data, name)
+    image = _open_image(data, name)
     found = "JPEG" if image.format == "MPO" else image.format
     if expected_format is not None and found != expected_format:
         suffix = next(suffix for suffix, kind in EXTENSIONS.items() if kind == found)
@@ -100,10 +100,10 @@ def decode_image(data: bytes, name: str, expected_format: str | None = None) -> 
         raise HPEditError(f"{name} is damaged or truncated: {error}", hint="get the file again") from error
     if frames > 1:
         raise HPEditError(f"{name} has {frames} frames or pages", hint="save the one you need as PNG or JPEG")
-    return _to_rgb(_upright(image, name), name)
+    return _to_rgb(_apply_exif_orientation(image, name), name)
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def _open_image(data: bytes, name: str) -> Image.Image:
     if not data:
         raise HPEditError(f"{name} is empty (0 bytes)", hint="get the file again")
     try:
@@ -112,7 +112,7 @@ def _open(data: bytes, name: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
-        raise HPEditError(f"{name} is not an image{_what_it_is(data)}", hint="give PNG, JPEG, WebP or TIFF") from error
+        raise HPEditError(f"{name} is not an image{_file_type(data)}", hint="give PNG, JPEG, WebP or TIFF") from error
     except Image.DecompressionBombError as error:
         raise HPEditError(f"{name} is too large: {error}", hint=f"at most {MAX_PIXELS:,} pixels") from error
     except _DAMAGE as error:
@@ -122,7 +122,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     return image
 
 
-def _what_it_is(data: bytes) -> str:
+def _file_type(data: bytes) -> str:
     """What a file that is not an image probably is, for the error message."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in head:
@@ -132,7 +132,7 @@ def _what_it_is(data: bytes) -> str:
     return " that can be read here"
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
+def _apply_exif_orientation(image: Image.Image, name: str) -> Image.Image:
     """Apply the EXIF orientation; broken EXIF data is logged and ignored."""
     try:
         return ImageOps.exif_transpose(image)
@@ -143,19 +143,19 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_deep_grey(image, name)
+        return _from_16_bit_grey(image, name)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         colors = rgba.convert("RGB")
         colors.info["icc_profile"] = image.info.get("icc_profile")
         white = Image.new("RGB", rgba.size, (255, 255, 255))
-        return Image.composite(_from_profile(colors) or colors, white, rgba.getchannel("A"))
+        return Image.composite(_convert_icc_to_srgb(colors) or colors, white, rgba.getchannel("A"))
     if image.mode == "LAB":
         raise HPEditError(f"{name} has colours of mode LAB", hint="save it as RGB")
-    return _from_profile(image) or image.convert("RGB")
+    return _convert_icc_to_srgb(image) or image.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
+def _from_16_bit_grey(image: Image.Image, name: str) -> Image.Image:
     """16-bit grey to 8 bits a channel; Pillow's own conversion would clip all above 255 to white."""
     values = np.asarray(image)
     if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
@@ -163,7 +163,7 @@ def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(np.rint(values / 257.0).astype(np.uint8), mode="L").convert("RGB")
 
 
-def _from_profile(image: Image.Image) -> Image.Image | None:
+def _convert_icc_to_srgb(image: Image.Image) -> Image.Image | None:
     """Convert from the embedded ICC profile to sRGB; None if there is none, it is sRGB already, or unusable."""
     profile_bytes = image.info.get("icc_profile")
     if not profile_bytes or image.mode not in ("RGB", "CMYK", "L"):
@@ -198,7 +198,7 @@ def list_images(folder: Path | str) -> tuple[list[Path], list[tuple[Path, str]]]
     for path in sorted(root.rglob("*")):
         if path.is_dir() or any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
-        reason = _why_not(path, root)
+        reason = _why_unusable_image(path, root)
         if reason:
             skipped.append((path, reason))
         else:
@@ -206,7 +206,7 @@ def list_images(folder: Path | str) -> tuple[list[Path], list[tuple[Path, str]]]
     return usable, skipped
 
 
-def _why_not(path: Path, root: Path) -> str:
+def _why_unusable_image(path: Path, root: Path) -> str:
     if not path.resolve().is_relative_to(root.resolve()):
         return f"{path} is a link out of the folder"
     if path.suffix.lower() not in EXTENSIONS:

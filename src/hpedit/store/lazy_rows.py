@@ -56,7 +56,7 @@ class LazyRows(Sequence[R], Generic[R]):
             return LazyRows(self.files, self._read, self.places[index], self._kept)
         number = range(len(self.places))[index]
         if number not in self._memory:
-            self._memory[number] = self._fetch(*self.places[number])
+            self._memory[number] = self._read_row(*self.places[number])
             while len(self._memory) > self._kept:
                 self._memory.popitem(last=False)
         self._memory.move_to_end(number)
@@ -66,7 +66,7 @@ class LazyRows(Sequence[R], Generic[R]):
         """A lazy sequence of the items with these numbers, in that order."""
         return LazyRows(self.files, self._read, [self.places[number] for number in numbers], self._kept)
 
-    def _fetch(self, file: int, row: int) -> R:
+    def _read_row(self, file: int, row: int) -> R:
         for item in self._read(self.files[file], range(row, row + 1)):
             return item
         raise HPEditError(f"{self.files[file]} has no row {row} any more", hint="it was changed during the run")

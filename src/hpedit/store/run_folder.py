@@ -64,13 +64,13 @@ class RunFolder:
         path = Path(path)
         asked = json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": dict(inputs or {})}))
         try:
-            _refuse_foreign(path)
+            _refuse_foreign_folder(path)
             path.mkdir(parents=True, exist_ok=True)
-            lock = _take_lock(path)
+            lock = _lock_folder(path)
         except OSError as error:
             raise _unusable(path, error) from error
         try:
-            _claim(path, asked)
+            _claim_folder(path, asked)
         except BaseException:
             lock.close()
             raise
@@ -138,13 +138,13 @@ def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any]) -> Non
     """
     path = Path(path)
     try:
-        _refuse_foreign(path)
+        _refuse_foreign_folder(path)
         if (path / _LOCK).exists():
-            _take_lock(path).close()
+            _lock_folder(path).close()
         if (path / RECIPE).exists():
             there = read_json(path / RECIPE)
             inputs = there.get("inputs") if isinstance(there, dict) else None
-            _claim(path, json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs})))
+            _claim_folder(path, json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs})))
     except OSError as error:
         raise _unusable(path, error) from error
 
@@ -173,7 +173,7 @@ def _unusable(path: Path, error: OSError) -> HPEditError:
     return HPEditError(f"{path} cannot be used as an output folder: {error.strerror}", hint="choose another one")
 
 
-def _refuse_foreign(path: Path) -> None:
+def _refuse_foreign_folder(path: Path) -> None:
     """HPEditError if `path` is a file, a dangling link, or a non-empty folder that is not a run folder."""
     if path.is_symlink() and not path.exists():
         raise HPEditError(f"{path} is a link to nothing", hint="remove the link or create its target")
@@ -188,7 +188,7 @@ def _refuse_foreign(path: Path) -> None:
         raise HPEditError(f"{path} is not empty and not a run folder: it has {theirs[0]}", "choose an empty folder")
 
 
-def _take_lock(path: Path) -> IO[bytes]:
+def _lock_folder(path: Path) -> IO[bytes]:
     lock = (path / _LOCK).open("ab")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,7 +198,7 @@ def _take_lock(path: Path) -> IO[bytes]:
     return lock
 
 
-def _claim(path: Path, asked: dict[str, Any]) -> None:
+def _claim_folder(path: Path, asked: dict[str, Any]) -> None:
     """Mark a new folder with its recipe, or compare the recipe with the folder's own."""
     file = path / RECIPE
     if not file.exists():
@@ -208,7 +208,7 @@ def _claim(path: Path, asked: dict[str, Any]) -> None:
     if not isinstance(there, dict) or not asked.keys() <= there.keys():
         raise HPEditError(f"{file} is not a recipe of this program", hint="choose another output folder")
     there.pop("hpedit", None)
-    changes = _differences(there, asked)
+    changes = _recipe_differences(there, asked)
     if changes:
         more = len(changes) - _SHOWN_DIFFERENCES
         listed = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
@@ -216,14 +216,14 @@ def _claim(path: Path, asked: dict[str, Any]) -> None:
         raise HPEditError(f"{path} was made with another recipe or other inputs: {listed}", hint)
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+def _recipe_differences(old: Any, new: Any, key: str = "") -> list[str]:
     """A phrase for each leaf that differs, with its dotted key."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = sorted(old.keys() | new.keys())
         return [
             phrase
             for name in names
-            for phrase in _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            for phrase in _recipe_differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
         ]
     if old == new:
         return []

@@ -64,7 +64,7 @@ def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
 
 def iter_cases(path: Path | str, rows: range | None = None) -> Iterator[Case]:
     """Iterate over the cases of a parquet file, or of some of its rows, one row group in memory at a time."""
-    yield from read_parquet_table(Path(path), CASE_COLUMNS, _case_of, rows)
+    yield from read_parquet_table(Path(path), CASE_COLUMNS, _case_from_row, rows)
 
 
 def read_cases(path: Path | str) -> list[Case]:
@@ -79,7 +79,7 @@ def write_edits(path: Path | str, edits: Iterable[Edit]) -> int:
 
 def iter_edits(path: Path | str) -> Iterator[Edit]:
     """Iterate over the edits of a parquet file, one row group in memory at a time."""
-    yield from read_parquet_table(Path(path), _EDITS, _edit_of)
+    yield from read_parquet_table(Path(path), _EDITS, _edit_from_row)
 
 
 def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
@@ -91,14 +91,14 @@ def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
 
 def read_scores(path: Path | str) -> list[Score]:
     """Read all scores of a parquet file, in order."""
-    return list(read_parquet_table(Path(path), _SCORES, _score_of))
+    return list(read_parquet_table(Path(path), _SCORES, _score_from_row))
 
 
 def write_ratings(path: Path | str, ratings: Iterable[Rating]) -> int:
     """Write ratings as JSONL or, if the path ends in .csv, as CSV with ;-separated flags; returns how many."""
     path = Path(path)
     rows = [_rating_row(rating) for rating in ratings]
-    if _is_csv(path):
+    if _is_csv_path(path):
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, _RATING_COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -116,18 +116,18 @@ def read_ratings(path: Path | str) -> list[Rating]:
     path = Path(path)
     if not path.exists():
         raise HPEditError(f"{path} does not exist")
-    if not _is_csv(path):
-        return [_rating_of(row, f"{path}, record {number}") for number, row in enumerate(read_jsonl(path), start=1)]
+    if not _is_csv_path(path):
+        return [_rating_from_row(row, f"{path}, record {number}") for number, row in enumerate(read_jsonl(path), 1)]
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        return [_rating_of(_restored(row), f"{path}:{reader.line_num}") for row in reader]
+        return [_rating_from_row(_restored_cells(row), f"{path}:{reader.line_num}") for row in reader]
 
 
-def _restored(row: Mapping[str, Any]) -> dict[str, Any]:
+def _restored_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: restore(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
-def _is_csv(path: Path) -> bool:
+def _is_csv_path(path: Path) -> bool:
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise HPEditError(f"{path} is neither .jsonl nor .csv", hint="ratings are kept as JSONL or CSV")
     return path.suffix.lower() == ".csv"
@@ -138,7 +138,7 @@ def _rating_row(rating: Rating) -> dict[str, Any]:
     return dict(zip(_RATING_COLUMNS, values, strict=True))
 
 
-def _rating_of(row: Mapping[str, Any], where: str) -> Rating:
+def _rating_from_row(row: Mapping[str, Any], where: str) -> Rating:
     missing = [name for name in _RATING_COLUMNS[:3] if row.get(name) in (None, "")]
     if missing:
         raise HPEditError(f"{where}: no {' and no '.join(missing)}", hint="a rating has at least edit_id, rater, score")
@@ -168,7 +168,7 @@ def case_row(case: Case) -> dict[str, Any]:
     return row
 
 
-def _case_of(row: Mapping[str, Any]) -> Case:
+def _case_from_row(row: Mapping[str, Any]) -> Case:
     sources = tuple(decode_cell(row[name], f"{name} of case {row['id']}") for name in SOURCES if row[name] is not None)
     oracle = None
     if row["target"] is not None:
@@ -183,7 +183,7 @@ def _edit_row(edit: Edit) -> dict[str, Any]:
     return row | {"image": encode_cell(edit.image)}
 
 
-def _edit_of(row: Mapping[str, Any]) -> Edit:
+def _edit_from_row(row: Mapping[str, Any]) -> Edit:
     return Edit(**{**row, "image": decode_cell(row["image"], f"edit {row['id']}")})
 
 
@@ -192,7 +192,7 @@ def _score_row(score: Score) -> dict[str, Any]:
     return row | {"raw": json.dumps(dict(score.raw), sort_keys=True, allow_nan=False)}
 
 
-def _score_of(row: Mapping[str, Any]) -> Score:
+def _score_from_row(row: Mapping[str, Any]) -> Score:
     return Score(**{**row, "raw": json.loads(row["raw"] or "{}")})
 
 
@@ -208,7 +208,7 @@ def decode_cell(cell: Mapping[str, Any] | None, name: str) -> Image.Image:
     return decode_image(cell["bytes"], name)
 
 
-def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
+def _huggingface_schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
     """Arrow schema with the features by which Hugging Face datasets recognises images."""
     features: dict[str, dict[str, str]] = {}
     for name, kind in columns.items():
@@ -226,7 +226,7 @@ def write_parquet_table(
 
     HPEditError for a duplicate key; the old file stays. The same rows give the same bytes.
     """
-    schema = _schema(columns)
+    schema = _huggingface_schema(columns)
     seen: set[str] = set()
     rows = iter(keyed_rows)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
