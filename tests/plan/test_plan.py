@@ -105,7 +105,7 @@ def test_memory_that_others_hold_is_left_out(recipe, nvidia_smi):
     assert any(message.startswith("out of memory") for message in errors(plan))
 
 
-def test_a_port_in_use_is_told(recipe, nvidia_smi, monkeypatch):
+def test_a_port_in_use_is_reported(recipe, nvidia_smi, monkeypatch):
     import socket
 
     nvidia_smi(H100, H100)
@@ -175,7 +175,7 @@ def test_a_judges_server_on_the_only_gpu(recipe, scorer_folder, nvidia_smi):
     assert any("do not fit on one GPU" in message for message in warnings(two)), "a second GPU is free for it"
 
 
-def test_a_revision_that_is_no_commit_is_told(recipe):
+def test_a_revision_that_is_not_a_commit_is_reported(recipe):
     told = "Qwen/Qwen-Image-Edit-2509: no revision is pinned"
     assert told in warnings(plan_run(recipe(HUB), HUB, gpu="H100"))
     branch = warnings(plan_run(recipe(HUB, "editor.revision=main"), HUB, gpu="H100"))
@@ -184,7 +184,7 @@ def test_a_revision_that_is_no_commit_is_told(recipe):
     assert not any("pinned" in message or "can move" in message for message in pinned)
 
 
-def test_and_C7_are_told_by_plan_as_by_train(recipe):
+def test_a_group_of_one_is_reported_by_plan_as_by_train(recipe):
     with pytest.raises(HPEditError, match="group of one") as error:
         recipe(HUB, "rollout.group_size=1", "rollout.dynamics=ode")
     assert "ode has no log-probability" in error.value.message
@@ -237,7 +237,7 @@ def test_a_folder_made_by_train_is_free_to_be_continued(recipe, tmp_path, tiny_e
     assert not any(str(tmp_path / "run") in message for message in errors(plan_run(recipe("mini", *small), "mini")))
 
 
-def test_everything_wrong_is_told_at_once(recipe, scorer_folder, cases_file):
+def test_everything_wrong_is_reported_at_once(recipe, scorer_folder, cases_file):
     refused = scorer_folder(verdict="no signal", reason="r = 0.02", probe={"scorer": "x", "passed": 1, "reasons": []})
     probed = scorer_folder(name="probed", probe={"scorer": "x", "passed": False, "reasons": ["likes blur"]})
     wrong = (

@@ -134,3 +134,12 @@ def test_a_cut_weights_file_is_named(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(HPEditError, match="not a whole safetensors file"):
         safetensors_parameters(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"null", b'{"a": 5}', b'{"a": {}}', b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0]}}']
+)
+def test_a_garbled_header_of_weights_is_an_error(tmp_path, header):
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(HPEditError, match=r"x\.safetensors is not a whole safetensors file"):
+        safetensors_parameters(tmp_path)

@@ -39,5 +39,6 @@ def _safetensors_file_parameters(file: Path) -> int:
         if file.stat().st_size != header + max((tensor.data_offsets[1] for tensor in tensors), default=0):
             raise ValueError("it is cut short")
         return sum(tensor.parameter_count for tensor in tensors)
-    except (SafetensorsParsingError, ValueError, TypeError, AttributeError) as error:
-        raise HPEditError(f"{file} is not a whole safetensors file: {error}", hint="fetch it again") from error
+    except (SafetensorsParsingError, ValueError, TypeError, AttributeError, LookupError) as error:
+        reason = str(error).rpartition("): ")[2]  # huggingface_hub puts the file's name before it
+        raise HPEditError(f"{file} is not a whole safetensors file: {reason}", hint="fetch it again") from error
