@@ -300,7 +300,7 @@ def test_too_many_sources_for_the_editor(recipe, cases_file):
         ("someone/unheard-of", "not among the models that plan knows"),
     ],
 )
-def test_an_editor_that_is_none_is_named(recipe, model, said):
+def test_an_unknown_editor_is_reported(recipe, model, said):
     plan = plan_run(recipe("mini", f"editor.model={model}"), "mini")
     assert any(said in message for message in errors(plan))
     assert "memory" not in plan

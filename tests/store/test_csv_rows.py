@@ -46,7 +46,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_key_that_is_there_twice_or_empty_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,x\n2,x\n1,y\n")
-    with pytest.raises(HPEditError, match=r"t\.csv:4: 1 is there twice \(first: .*t\.csv:2\)"):
+    with pytest.raises(HPEditError, match=r"t\.csv:4: 1 appears twice \(first: .*t\.csv:2\)"):
         index_csv_rows(read_csv_rows(path, ("a",)), ("a",))
     path.write_text("a,b\n,x\n")
     with pytest.raises(HPEditError, match=r"t\.csv:2: a is empty"):

@@ -90,7 +90,7 @@ def index_csv_rows(rows: Iterable[CsvRow], key: Sequence[str]) -> dict[tuple[str
     for row in rows:
         value = tuple(row.name(name) for name in key)
         if value in result:
-            raise HPEditError(f"{row.where}: {', '.join(value)} is there twice (first: {result[value].where})")
+            raise HPEditError(f"{row.where}: {', '.join(value)} appears twice (first: {result[value].where})")
         result[value] = row
     return result
 

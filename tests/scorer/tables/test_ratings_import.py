@@ -53,12 +53,12 @@ def test_an_empty_or_unreadable_answer_is_not_turned_into_a_number(tmp_path: Pat
 @pytest.mark.parametrize(
     ("part", "text", "message"),
     [
-        ("marks", MARKS + "e1,r1,1,1\n", r"human_ratings\.csv:6: e1, r1 is there twice"),
+        ("marks", MARKS + "e1,r1,1,1\n", r"human_ratings\.csv:6: e1, r1 appears twice"),
         ("marks", MARKS + "e9,r1,1,1\n", r"human_ratings\.csv:6: edit 'e9' is not in edits\.csv"),
         ("marks", MARKS + "e1,r3,2,1\n", "semantic_consistency is '2': not in 0 to 1"),
         ("marks", MARKS + "e1,r3,1,good\n", "perceptual_quality is 'good': not a number"),
-        ("edits", EDITS + "e1,s2,A,again\n", r"edits\.csv:4: e1 is there twice"),
-        ("answers", ANSWERS + "e1,j,1,1,1,1\n", r"vlm_scores\.csv:4: e1, j is there twice"),
+        ("edits", EDITS + "e1,s2,A,again\n", r"edits\.csv:4: e1 appears twice"),
+        ("answers", ANSWERS + "e1,j,1,1,1,1\n", r"vlm_scores\.csv:4: e1, j appears twice"),
         ("answers", "edit_id,judge\n", "has no column edit_success, no_overedit, naturalness, no_artifacts"),
     ],
 )
