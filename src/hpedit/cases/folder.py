@@ -14,9 +14,9 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpedit.cases import parts
+from hpedit.cases import stage_io
 from hpedit.cases.sources.ready import case_files
-from hpedit.cases.steps import BALANCE, CANDIDATES, EDITS, FATES, FILTER
+from hpedit.cases.steps import BALANCE, CANDIDATES, DECISIONS, EDITS, FILTER
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit
 from hpedit.store.atomic import read_json
@@ -47,7 +47,7 @@ class CasesFolder:
         if not self.built:
             return case_files(self.path)
         self._require(BALANCE)
-        return parts.part_files(self.path / CANDIDATES)
+        return stage_io.chunk_files(self.path / CANDIDATES)
 
     def edit_files(self) -> list[Path]:
         """The tables of the base editor's edits of a build; HPEditError if it has none."""
@@ -56,7 +56,7 @@ class CasesFolder:
                 f"{self.path} is no folder of `hpedit cases build` and holds no edits", hint="name --edits"
             )
         self._require(EDITS)
-        files = parts.part_files(self.path / EDITS)
+        files = stage_io.chunk_files(self.path / EDITS)
         if not files:
             raise HPEditError(f"{self.path} was built without edits", hint="name edits.editor in its recipe")
         return files
@@ -83,15 +83,15 @@ class CasesFolder:
         if not self.built:
             return [None] * len(files)
         self._require(FILTER)
-        fates = parts.read_groups(self.path / FILTER / FATES, ("case_id", "kept"))
-        return [{row["case_id"] for row in rows if row["kept"]} for _, rows in zip(files, fates, strict=True)]
+        decisions = stage_io.read_row_groups(self.path / FILTER / DECISIONS, ("case_id", "kept"))
+        return [{row["case_id"] for row in rows if row["kept"]} for _, rows in zip(files, decisions, strict=True)]
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the content of what `kept` gives; of a build's other files nothing counts."""
         if not self.built:
             return hash_path(self.path)
         self._require(FILTER)
-        parts_of = (hash_path(self.path / CANDIDATES), hash_path(self.path / FILTER / FATES))
+        parts_of = (hash_path(self.path / CANDIDATES), hash_path(self.path / FILTER / DECISIONS))
         return hashlib.sha256("".join(parts_of).encode()).hexdigest()
 
     def _require(self, stage: str) -> None:

@@ -79,8 +79,9 @@ def ratings_pairs(
     ] = None,
 ) -> None:
     """Write pairs of a better and a worse edit, for offline DPO."""
-    from hpedit.cases.pairs.decide import PairRules
-    from hpedit.cases.pairs.table import build_pairs, case_tables, edit_tables, read_weights
+    from hpedit.cases.folder import CasesFolder
+    from hpedit.cases.pairs.pair_table import build_pairs, edit_tables, read_weights
+    from hpedit.cases.pairs.preferences import PairRules
     from hpedit.ratings.files import read_responses
 
     tables = [path for path in (db, scores, votes) if path is not None]
@@ -89,4 +90,4 @@ def ratings_pairs(
     weights = {} if rater_weights is None else read_weights(rater_weights)
     rules = PairRules(margin=margin, floor=floor, lead=lead, circles=circles, rater_weights=weights)
     responses = [response for table in tables for response in read_responses(table)]
-    print_json(build_pairs(responses, case_tables(cases), edit_tables(edits or cases), out, rules))
+    print_json(build_pairs(responses, CasesFolder(cases).case_files(), edit_tables(edits or cases), out, rules))

@@ -79,7 +79,7 @@ def _pairs(recipe: Recipe, problems: Problems) -> tuple[int | None, int]:
         raise HPEditError(
             f"the pairs {recipe.dpo.pairs} do not exist", hint="make them: hpedit ratings pairs, or set dpo.pairs"
         )
-    from hpedit.cases.pairs.table import read_pairs
+    from hpedit.cases.pairs.pair_table import read_pairs
 
     found = list(islice(read_pairs(Path(recipe.dpo.pairs)), max(recipe.rollout.groups, LOOKED_AT // 16)))
     _enough(len(found), "pairs", recipe, problems)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.sources.table import task_of
+from hpedit.cases.sources.instruction_table import task_of
 from hpedit.errors import HPEditError
 from hpedit.rate.pictures import PictureShelf, fit, item_size
 from hpedit.ratings.store import Kind, Phase, Value

@@ -51,7 +51,7 @@ def test_what_holds_no_cases_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"nothing")
     with pytest.raises(HPEditError, match="not a readable parquet file"):
         read(tmp_path, cases="a.parquet")
-    with pytest.raises(HPEditError, match="holds no cases"):
+    with pytest.raises(HPEditError, match="contains no cases"):
         case_files(tmp_path / "gone.parquet")
 
 

@@ -100,7 +100,7 @@ def test_what_a_sample_says_of_its_picture(tmp_path: Path) -> None:
     items = read(tmp_path, webdataset="a.tar", licence="CC BY 4.0", origin="LSDIR")
     one, two = photos(items).values()
     assert (one.licence, one.origin, one.labels, one.source_id) == ("CC0", "https://example.org", ("dog",), "p1")
-    assert [draft.task for draft in one.drafts] == ["removal"]
+    assert [candidate.task for candidate in one.candidates] == ["removal"]
     assert (two.licence, two.origin, two.labels) == ("CC BY 4.0", "LSDIR/a.tar/a/2.png", ())
     assert "not valid JSON" in skipped(items)["0/a.tar/a/3"]
 
@@ -196,7 +196,7 @@ def test_a_member_that_claims_to_be_huge(tmp_path: Path) -> None:
 
 
 def test_no_shard_is_one_clear_error_and_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
-    with pytest.raises(HPEditError, match="holds no tar shard"):
+    with pytest.raises(HPEditError, match="contains no tar shard"):
         read(tmp_path, webdataset="*.tar")
     shard(tmp_path / "a.tar", samples(0))
     before = fingerprint(tmp_path, webdataset="*.tar")

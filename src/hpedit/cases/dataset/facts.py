@@ -24,7 +24,7 @@ class Facts:
     """Counts of each stage by its name, in the order of the stages: {"1-photos": {"photos": 90, "skipped": 2}, ...}."""
     distributions: Mapping[str, Counts]
     """One to three, from first to last: {"written": ..., "balanced": ..., "kept": ...}; the last is the dataset's."""
-    fates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    decisions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Cases by task and reason, as `hardness.count_fates` gives them; empty without a filter."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Photographs and drafts left out before the filter, by reason in a few words."""

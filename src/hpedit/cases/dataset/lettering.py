@@ -1,8 +1,6 @@
-"""Words and colours of the pictures that a dataset carries.
+"""Text and colours of a dataset's pictures: fit text to a width, replace letters that the font cannot draw.
 
-The font is the one inside Pillow, laid out by Pillow's own engine, so that the same picture comes out on any machine.
-It knows the letters of ASCII and little more: accents are left out, and what it cannot draw is said instead of drawn as
-empty boxes.
+The font is Pillow's own, so that every machine draws the same picture. It has little more than ASCII.
 """
 
 from __future__ import annotations
@@ -18,62 +16,65 @@ GREY, TEAL, OCHRE, RED, GREEN = "#b4bcc6", "#0d6b80", "#d9a94e", "#b2402c", "#26
 """As the report's style sheet has them."""
 
 PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
-"""Signs of good typography as the font has them."""
+"""Typographic signs as the font has them."""
 LONGEST = 1000
-"""Letters of a text that are looked at: more than any line or paragraph here has room for."""
+"""Letters of a text that are read: more than any paragraph here has room for."""
 UNDRAWABLE = "(in a script that this sheet cannot draw)"
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, `size` in px."""
+    """Pillow's built-in font, `size` in px."""
     found = ImageFont.load_default(size)
     assert isinstance(found, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
     return found
 
 
-def width(words: str, size: int) -> float:
-    """Of a line of words, in px."""
+def text_width(words: str, size: int) -> float:
+    """Width of a line of text in px."""
     return font(size).getlength(words)
 
 
 @cache
-def _drawable(letter: str) -> bool:
-    """Whether the font has the letter; else it draws the same box for it as for a letter that nobody has."""
+def _is_drawable(letter: str) -> bool:
+    """Whether the font has a letter: it draws the same box for all that it lacks, as for the last code point."""
     return letter.isspace() or bytes(font(24).getmask(letter)) != bytes(font(24).getmask("\U0010ffff"))
 
 
-def drawable(words: str) -> str:
-    """The words if the font can draw most of their letters, the rest as "?"; else a note that it cannot."""
+def drawable_text(words: str) -> str:
+    """Replace letters that the font lacks by "?", accents by plain letters; a note if most letters are missing."""
     parts = unicodedata.normalize("NFKD", words.translate(PLAIN))
     words = "".join(letter for letter in parts if not unicodedata.combining(letter))
-    good = [letter for letter in words if _drawable(letter)]
+    good = [letter for letter in words if _is_drawable(letter)]
     if 2 * len(good) < len(words):
         return UNDRAWABLE
-    return "".join(letter if _drawable(letter) else "?" for letter in words)
+    return "".join(letter if _is_drawable(letter) else "?" for letter in words)
 
 
-def wrap(words: str, size: int, room: float, lines: int) -> list[str]:
-    """Words in at most `lines` lines of `room` px; what does not fit ends in an ellipsis."""
+def wrap_text(words: str, size: int, room: float, lines: int) -> list[str]:
+    """Wrap text into at most `lines` lines of `room` px; what does not fit ends in an ellipsis."""
     found: list[str] = []
     line = ""
-    for word in drawable(" ".join(words[:LONGEST].split())).split(" "):
+    for word in drawable_text(" ".join(words[:LONGEST].split())).split(" "):
         longer = f"{line} {word}" if line else word
-        if line and width(longer, size) > room:
+        if line and text_width(longer, size) > room:
             found.append(line)
             longer = word
         line = longer
         if len(found) == lines:
             break
     if len(found) < lines:
-        return [shorten(one, size, room) for one in (*found, line)]
-    return [*(shorten(one, size, room) for one in found[:-1]), shorten(f"{found[-1]} {line}", size, room, more=True)]
+        return [shorten_text(one, size, room) for one in (*found, line)]
+    return [
+        *(shorten_text(one, size, room) for one in found[:-1]),
+        shorten_text(f"{found[-1]} {line}", size, room, more=True),
+    ]
 
 
-def shorten(words: str, size: int, room: float, *, more: bool = False) -> str:
-    """One line cut to `room` px with an ellipsis where it is too long, or where there is `more` to come."""
+def shorten_text(words: str, size: int, room: float, *, more: bool = False) -> str:
+    """Cut one line to `room` px, with an ellipsis if it is too long or `more` text follows."""
     words = words[:LONGEST]
-    if not more and width(words, size) <= room:
+    if not more and text_width(words, size) <= room:
         return words
-    fits = bisect_right(range(len(words)), room, key=lambda length: width(f"{words[:length]}...", size))
+    fits = bisect_right(range(len(words)), room, key=lambda length: text_width(f"{words[:length]}...", size))
     return f"{words[: max(0, fits - 1)].rstrip()}..."

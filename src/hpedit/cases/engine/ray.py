@@ -15,8 +15,8 @@ from typing import Any
 import ray
 import ray.data
 
-from hpedit.cases.engine.protocol import Counts, Task
-from hpedit.cases.photos import Chunk
+from hpedit.cases.engine.protocol import ChunkTask, Counts
+from hpedit.cases.source_items import Chunk
 from hpedit.errors import HPEditError
 
 MAX_BLOCKS = 2000
@@ -26,10 +26,10 @@ STORE_BYTES = 100 * 2**20
 THREADS = "OMP_NUM_THREADS"
 
 
-class Worker:
+class ChunkActor:
     """An actor: a task that was opened once."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: ChunkTask) -> None:
         """Load the task's models."""
         # An error of the user's (no such model) must reach the user as it is, not as a crash of the pool.
         self._error: HPEditError | None = None
@@ -60,7 +60,7 @@ class RayEngine:
             _start(workers)
         self.workers = workers or max(1, _resource("CPU"))
 
-    def map(self, task: Task, chunks: Sequence[Any]) -> Iterator[Counts]:
+    def map(self, task: ChunkTask, chunks: Sequence[Any]) -> Iterator[Counts]:
         """The counts of each chunk, as they come; what a dying worker had in hand is done again by another."""
         if not chunks:
             return
@@ -70,7 +70,7 @@ class RayEngine:
         # In the rows and not among the worker's arguments: those are lost to a worker that has to be started again.
         rows = [{"chunk": _packed(chunk)} for chunk in chunks]
         reports = ray.data.from_items(rows, override_num_blocks=min(len(rows), MAX_BLOCKS)).map_batches(
-            Worker,
+            ChunkActor,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=wanted),
             num_cpus=1,

@@ -40,7 +40,7 @@ def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) 
         from hpedit.cases.labels.zero_shot import ZeroShotLabeller
 
         return ZeroShotLabeller.load(str(section.model), section.revision, categories, section.min_probability)
-    from hpedit.cases.labels.judge import JudgeLabeller
+    from hpedit.cases.labels.judge_labeller import JudgeLabeller
     from hpedit.judges.load import load_writing_judge
 
     judge = judge or load_writing_judge(str(section.model), revision=section.revision)

@@ -24,10 +24,10 @@ def _class_of(kind: str) -> type[OpenedSource]:
         from hpedit.cases.sources.ready import CasesSource, MiniSource
 
         return CasesSource if kind == "cases" else MiniSource
-    from hpedit.cases.sources.folder import FolderSource
     from hpedit.cases.sources.image_folder import ImageFolderSource
+    from hpedit.cases.sources.instruction_table import TableSource
     from hpedit.cases.sources.parquet import ParquetSource
-    from hpedit.cases.sources.table import TableSource
+    from hpedit.cases.sources.photo_folder import FolderSource
     from hpedit.cases.sources.webdataset import WebDatasetSource
 
     kinds: dict[str, type[OpenedSource]] = {

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from hpedit import __version__
-from hpedit.cases.photos import Skipped
-from hpedit.cases.sources.base import Item, OpenedSource, files_of
+from hpedit.cases.source_items import Skipped
+from hpedit.cases.sources.base import Item, OpenedSource, find_source_files
 from hpedit.cases.sources.rows import RowsSource, range_of
 from hpedit.errors import HPEditError
 from hpedit.mini.objects import load_cutouts
@@ -43,7 +43,7 @@ def case_files(path: Path) -> list[Path]:
             if found := sorted((path / place).glob("*.parquet")):
                 return found
         raise HPEditError(f"{path} holds no cases", hint="name a parquet file of cases, or a folder that has some")
-    return files_of(path, (".parquet",), "cases")
+    return find_source_files(path, (".parquet",), "cases")
 
 
 class CasesSource(RowsSource):

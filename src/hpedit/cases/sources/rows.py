@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from hpedit.cases.photos import Chunk
-from hpedit.cases.sources.base import OpenedSource, by_name, hash_named
+from hpedit.cases.source_items import Chunk
+from hpedit.cases.sources.base import OpenedSource, files_by_name, hash_named
 from hpedit.errors import HPEditError
 from hpedit.store.tables import PARQUET_DAMAGE
 
@@ -62,7 +62,7 @@ class RowsSource(OpenedSource):
     @cached_property
     def named(self) -> dict[str, Path]:
         """The files by their names."""
-        return by_name(self.files())
+        return files_by_name(self.files())
 
     def fingerprint(self) -> str:
         """See `OpenedSource`; pictures that lie beside the files are not part of it."""

@@ -19,10 +19,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hpedit.cases.duplicates import pixel_sha, unit_of
-from hpedit.cases.photos import Draft, Photo, Skipped
+from hpedit.cases.duplicates import pixel_sha, source_id_of_pixels
+from hpedit.cases.source_items import InstructionCandidate, Photo, Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, hash_files
-from hpedit.cases.sources.columns import COLUMNS, cells_of, draft_of, labels_of, missing_columns, task_of
+from hpedit.cases.sources.columns import (
+    COLUMNS,
+    category_labels,
+    cells_of,
+    instruction_of_row,
+    missing_columns,
+    task_of,
+)
 from hpedit.cases.sources.records import Record, RecordFile
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -52,7 +59,7 @@ class _Usable:
     id: str
     line: int
     cells: Mapping[str, str]
-    draft: Draft
+    candidate: InstructionCandidate
 
 
 class TableSource(OpenedSource):
@@ -109,7 +116,7 @@ class TableSource(OpenedSource):
             row_id = self.id(f"{self.table.name}:{record.line}")
             try:
                 row = _usable(row_id, record, place[2] if len(place) > 2 else 0)
-                key = (row.draft.task, row.draft.instruction, row.cells.get("reference", ""))
+                key = (row.candidate.task, row.candidate.instruction, row.cells.get("reference", ""))
                 if key in seen:
                     raise HPEditError(f"the same picture and instruction as in line {seen[key]}")
             except HPEditError as error:
@@ -132,14 +139,14 @@ class TableSource(OpenedSource):
         cells: dict[str, str] = {}
         for row in reversed(rows):
             cells |= row.cells
-        drafts = tuple(row.draft for row in rows if "reference" not in row.cells)
+        candidates = tuple(row.candidate for row in rows if "reference" not in row.cells)
         origin, licence = self.origin(cells, name), self.licence(cells)
         source_id = cells.get("source_id", "")
-        if drafts:
-            yield Photo(self.id(name), image, origin, licence, source_id, labels_of(cells), drafts)
+        if candidates:
+            yield Photo(self.id(name), image, origin, licence, source_id, category_labels(cells), candidates)
         for row in rows:
             if "reference" in row.cells:
-                yield self._case(row, image, source_id or unit_of(pixel_sha(image)), origin, licence)
+                yield self._case(row, image, source_id or source_id_of_pixels(pixel_sha(image)), origin, licence)
 
     def _case(self, row: _Usable, image: Image.Image, source_id: str, origin: str, licence: str) -> Item:
         reference = _plain(row.cells["reference"])
@@ -147,10 +154,19 @@ class TableSource(OpenedSource):
             second = load_image(inside(self.root, reference), reference)
         except HPEditError as error:
             return Skipped(row.id, error.message)
-        draft = row.draft
+        candidate = row.candidate
         # The row makes it unique where nobody gave an id: two rows may differ in the second picture alone.
-        case_id = draft.id or row.id.replace("/", "_").replace(":", "-")
-        return Case(case_id, draft.task, draft.instruction, (image, second), source_id, draft.category, origin, licence)
+        case_id = candidate.id or row.id.replace("/", "_").replace(":", "-")
+        return Case(
+            case_id,
+            candidate.task,
+            candidate.instruction,
+            (image, second),
+            source_id,
+            candidate.category,
+            origin,
+            licence,
+        )
 
 
 def _usable(row_id: str, record: Record, same_id: int) -> _Usable:
@@ -162,7 +178,7 @@ def _usable(row_id: str, record: Record, same_id: int) -> _Usable:
         raise HPEditError("no picture is named")
     if same_id:
         raise HPEditError(f"line {same_id} has the id {cells['id']} too")
-    return _Usable(row_id, record.line, cells, draft_of(cells))
+    return _Usable(row_id, record.line, cells, instruction_of_row(cells))
 
 
 class _Index:

@@ -1,4 +1,4 @@
-"""What each stage of a build depends on: the parts of the recipe, and the contents of what it names."""
+"""Plan the stages of a build: the recipe sections and input hashes that each depends on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpedit.cases import steps
+from hpedit.cases.build_stages import Stage
 from hpedit.cases.recipe import CasesRecipe, EditsSection, InstructionsSection, LabelsSection
 from hpedit.cases.sources.ready import case_files
-from hpedit.cases.stages import Stage
 from hpedit.config.reading import Section
 from hpedit.errors import HPEditError
 from hpedit.store.run_folder import hash_path
@@ -21,38 +21,32 @@ if TYPE_CHECKING:
     from hpedit.scorer.protocol import Scorer
 
 LAYOUT = 2
-"""Of the files between the stages, and of the labellers' prompts; a build of another one is stale from the first on."""
+"""Version of the tables between stages and of the labellers' prompts; another one makes all stages stale."""
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What the caller has in memory already, instead of what the recipe names."""
+class LoadedModels:
+    """Models that the caller has in memory, used instead of those in the recipe."""
 
     editor: Editor | None = None
     scorer: Scorer | None = None
 
 
-def plan(recipe: CasesRecipe, out: Path, base: Path, fingerprints: Sequence[str], given: Given) -> list[Stage]:
-    """The stages of a build, in order; `fingerprints` are of the sources, by number."""
+def plan_stages(
+    recipe: CasesRecipe, out: Path, base: Path, fingerprints: Sequence[str], given: LoadedModels
+) -> list[Stage]:
+    """Plan the stages of a build, in order; `fingerprints` are of the sources."""
     edits, filtering = recipe.edits, recipe.filter
     exclude = {f"duplicates.exclude[{n}]": _bench_hash(base / path) for n, path in enumerate(recipe.duplicates.exclude)}
     objects = recipe.instructions.objects
     objects_hash = {"instructions.objects": hash_path(base / objects)} if objects else {}
+    writer = objects_hash | _words(recipe.instructions) | _model("instructions.model", recipe.instructions, base)
+    photos = {"layout": LAYOUT, "sources": [_dump(section) for section in recipe.sources]}
     parts: list[tuple[str, dict[str, Any], dict[str, str], tuple[str, ...]]] = [
-        (
-            steps.PHOTOS,
-            {"layout": LAYOUT, "sources": [_dump(section) for section in recipe.sources]},
-            {f"sources[{n}]": text for n, text in enumerate(fingerprints)},
-            (),
-        ),
+        (steps.PHOTOS, photos, {f"sources[{n}]": text for n, text in enumerate(fingerprints)}, ()),
         (steps.UNIQUE, {"duplicates": _dump(recipe.duplicates)}, exclude, ()),
         (steps.LABELS, {"labels": _dump(recipe.labels)}, _model("labels.model", recipe.labels, base), ()),
-        (
-            steps.DRAFTS,
-            {"seed": recipe.seed, "instructions": _dump(recipe.instructions)},
-            objects_hash | _words(recipe.instructions) | _model("instructions.model", recipe.instructions, base),
-            (),
-        ),
+        (steps.INSTRUCTIONS, {"seed": recipe.seed, "instructions": _dump(recipe.instructions)}, writer, ()),
         (steps.BALANCE, {"balance": _dump(recipe.balance)}, {}, (steps.CANDIDATES,)),
         (steps.EDITS, {"edits": _dump(edits)}, _editor(edits, base, given.editor), ()),
         (steps.SCORES, {"filter": {"scorer": filtering.scorer}}, _scorer(filtering.scorer, base, given.scorer), ()),
@@ -74,33 +68,33 @@ def _bench_hash(path: Path) -> str:
 
 
 def _words(section: InstructionsSection) -> dict[str, str]:
-    """The program's own words, of which instructions are made; another version may have others."""
+    """Fingerprint of the shipped templates or prompts: another version may have others."""
     if section.by == "given":
         return {}
     if section.by == "templates":
-        from hpedit.cases.instructions.templates import words_fingerprint
+        from hpedit.cases.instructions.templates import template_fingerprint as fingerprint
     else:
-        from hpedit.cases.instructions.judge_writer import words_fingerprint
-    return {"instructions.words": words_fingerprint()}
+        from hpedit.cases.instructions.judge_writer import prompt_fingerprint as fingerprint
+    return {"instructions.words": fingerprint()}
 
 
-def placed(model: str, base: Path) -> str:
-    """A model's folder by its full path, since a worker may stand elsewhere; any other name as it is."""
+def full_model_path(model: str, base: Path) -> str:
+    """The full path of a model folder, since a worker may run elsewhere; other names unchanged."""
     return str(base / model) if model != "mini" and (base / model).is_dir() else model
 
 
 def _model(name: str, section: LabelsSection | InstructionsSection, base: Path) -> dict[str, str]:
-    """The model of a section, if it runs one, under the recipe's name for it."""
+    """Fingerprint of a section's model, if it runs one, by recipe key."""
     if section.by not in ("clip", "judge") or section.model is None:
         return {}
     from hpedit.store.shipped import judge_path
 
-    folder = judge_path() if section.model == "mini" else Path(placed(section.model, base))
+    folder = judge_path() if section.model == "mini" else Path(full_model_path(section.model, base))
     return {name: _model_key(folder, section.model, section.revision)}
 
 
 def _model_key(folder: Path, name: str, revision: str | None) -> str:
-    """Content of a model folder; of a server or a hub's model the name, since only its owner knows what is in it."""
+    """Content hash of a model folder; of a server's or hub's model name and revision, since its content is unknown."""
     if not folder.is_dir():
         return f"{name}@{revision}"
     from hpedit.editors.fingerprint import folder_fingerprint
@@ -115,7 +109,7 @@ def _editor(section: EditsSection, base: Path, given: Editor | None) -> dict[str
         return {}
     from hpedit.editors.locate import model_name
 
-    found = {"edits.editor": model_name(placed(section.editor, base), section.revision)}
+    found = {"edits.editor": model_name(full_model_path(section.editor, base), section.revision)}
     return found | ({"edits.lora": hash_path(base / section.lora)} if section.lora else {})
 
 
@@ -124,8 +118,8 @@ def _scorer(folder: str | None, base: Path, given: Scorer | None) -> dict[str, s
         return {"filter.scorer": given.fingerprint}
     if folder is None:
         return {}
-    # Not the whole folder: a probe writes into it, and changes no score.
+    # Not the whole folder: probes write into it without changing a score.
     files = [base / folder / name for name in ("calibration.json", "scorer.json")]
     if not all(file.is_file() for file in files):
-        raise HPEditError(f"{base / folder} is not the folder of a fitted scorer", hint="`hpedit scorer fit` makes one")
+        raise HPEditError(f"{base / folder} is no fitted scorer", hint="create one by `hpedit scorer fit`")
     return {"filter.scorer": hashlib.sha256("".join(map(hash_path, files)).encode()).hexdigest()}

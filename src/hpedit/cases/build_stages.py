@@ -1,7 +1,7 @@
-"""The stages of a build: what each depends on, which are done, which are stale.
+"""Stages of a build: their dependencies, and which are finished or stale.
 
-A stage's folder holds stage.json: its settings, and a key that is the hash of these settings, of the contents that it
-reads, and of the key of the stage before. So a stage is stale when anything that came before it is.
+A stage's folder holds stage.json with its settings and a key: the hash of the settings, of the inputs' content and of
+the previous stage's key. So a stage is stale when anything before it is.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ class Stage:
     """One stage of a build in its output folder."""
 
     name: str
-    """Of its folder, with the number in front: "4-drafts"."""
+    """Of its folder, with its number: "4-drafts"."""
     out: Path
     """The build's folder."""
     settings: Mapping[str, Any]
-    """All that shapes it, as plain JSON, by the recipe's names: {"instructions": {"per_photo": 2}}."""
+    """Its part of the recipe as plain JSON: {"instructions": {"per_photo": 2}}."""
     inputs: Mapping[str, str]
-    """What it reads from outside of the build, by the recipe's names, as hashes of the content."""
+    """Hashes of external inputs, by recipe key."""
     before: str
-    """Key of the stage before; empty for the first."""
+    """Key of the previous stage; "" for the first."""
     also: tuple[str, ...] = ()
     """Further folders in `out` that it writes."""
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The stage's folder."""
         return self.out / self.name
 
     @property
     def key(self) -> str:
-        """SHA-256 (hex) of all that it depends on."""
+        """SHA-256 (hex) of everything that the stage depends on."""
         return hashlib.sha256(dump_json([self.settings, self.inputs, self.before]).encode()).hexdigest()
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """What its stage.json says; None while it was never begun."""
+        """Content of stage.json; None before the stage was begun."""
         path = self.folder / STAGE
         if not path.exists():
             return None
@@ -60,22 +60,21 @@ class Stage:
 
     @property
     def done(self) -> bool:
-        """Whether it has finished."""
+        """Whether the stage has finished."""
         record = self.record
         return record is not None and "counts" in record
 
     def begin(self) -> None:
-        """Make the folders and say what is about to be done here; a stage that was begun goes on."""
+        """Create the folders and stage.json, and remove temporary files that a kill left; a begun stage resumes."""
         for name in (self.name, *self.also):
             (self.out / name).mkdir(exist_ok=True)
-            # Of files that a kill left half written.
             for path in (self.out / name).glob(f"{TEMPORARY}*"):
                 path.unlink(missing_ok=True)
         if self.record is None:
             self._write()
 
     def finish(self, counts: Mapping[str, Any]) -> None:
-        """Say that it is done."""
+        """Record the counts and that the stage is finished."""
         self._write(counts=dict(counts))
 
     def _write(self, **more: Any) -> None:
@@ -83,14 +82,14 @@ class Stage:
         atomic_write(self.folder / STAGE, dump_json(record))
 
     def counts(self) -> dict[str, Any]:
-        """What `finish` was given."""
+        """The counts of a finished stage."""
         record = self.record
         assert record is not None, f"{self.name} was not begun"
         counts: dict[str, Any] = record["counts"]
         return counts
 
     def remove(self) -> None:
-        """Take away all that it wrote; stage.json goes last, so that a kill leaves it stale and not half."""
+        """Remove everything it wrote; stage.json goes last, so that a kill leaves it stale."""
         for name in self.also:
             shutil.rmtree(self.out / name, ignore_errors=True)
         if self.folder.exists():
@@ -100,8 +99,8 @@ class Stage:
             shutil.rmtree(self.folder)
 
 
-def refuse_stale(stages: Sequence[Stage], *, update: bool, before: Callable[[], object] = int) -> list[str]:
-    """Find the stages on disk that were made otherwise than is asked now.
+def refuse_stale_stages(stages: Sequence[Stage], *, update: bool, before: Callable[[], object] = int) -> list[str]:
+    """Refuse or remove the stages on disk whose recipe or inputs have changed.
 
     Args:
         stages: All, in order.
@@ -109,10 +108,10 @@ def refuse_stale(stages: Sequence[Stage], *, update: bool, before: Callable[[], 
         before: Called before anything is removed.
 
     Returns:
-        The names of those removed.
+        The names of removed stages.
 
     Raises:
-        HPEditError: there are some, and `update` is False; it says what has changed.
+        HPEditError: a stage is stale and `update` is False; it says what has changed.
     """
     stale = [stage for stage in stages if (record := stage.record) is not None and record["key"] != stage.key]
     if not stale:
@@ -122,8 +121,8 @@ def refuse_stale(stages: Sequence[Stage], *, update: bool, before: Callable[[], 
         first = f"{stale[0].name} ({_shown([phrase for _, phrase in changes])})"
         after = f" and after it {', '.join(stage.name for stage in stale[1:])}" if stale[1:] else ""
         raise HPEditError(
-            f"{stages[0].out} was made otherwise; stale: {first}{after}",
-            hint="--update makes these stages anew and keeps the others; or choose another output",
+            f"{stages[0].out} was built with another recipe or input; stale: {first}{after}",
+            hint="--update rebuilds these stages and keeps the others; or choose another output",
         )
     before()
     for stage in reversed(stale):
@@ -133,13 +132,13 @@ def refuse_stale(stages: Sequence[Stage], *, update: bool, before: Callable[[], 
 
 def _shown(phrases: Sequence[str]) -> str:
     if not phrases:
-        return "it lacks a stage before it"
+        return "an earlier stage is missing"
     more = len(phrases) - SHOWN
     return "; ".join(phrases[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _changes(stage: Stage) -> Iterator[str]:
-    """What differs between a stage on disk and as it is asked, but for the stages before it."""
+    """Differences between a stage on disk and the current recipe, apart from earlier stages."""
     record = stage.record
     assert record is not None
     old, new = dict(_leaves(record["settings"])), dict(_leaves(stage.settings))
@@ -148,11 +147,11 @@ def _changes(stage: Stage) -> Iterator[str]:
             yield f"{name} was {json.dumps(old.get(name))}, is {json.dumps(new.get(name))}"
     for name in sorted(record["inputs"].keys() | stage.inputs.keys()):
         if record["inputs"].get(name) != stage.inputs.get(name) and name in record["inputs"] and name in stage.inputs:
-            yield f"{name} has other content"
+            yield f"{name} has changed"
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting by its name as an override has it: instructions.per_photo, sources[0].folder."""
+    """Every setting by its override name: instructions.per_photo, sources[0].folder."""
     if isinstance(value, Mapping):
         for key in value:
             yield from _leaves(value[key], f"{name}.{key}" if name else key)
@@ -160,5 +159,5 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         for number, item in enumerate(value):
             yield from _leaves(item, f"{name}[{number}]")
     else:
-        # As JSON has it, where a tuple is a list.
+        # Through JSON, where a tuple is a list.
         yield name, json.loads(json.dumps(value))

@@ -49,7 +49,7 @@ def lazy_cases(folder: CasesFolder, index: Path | None = None) -> LazyRows[Case]
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class CaseHeader:
     """What a case is called and where it is from, without its pictures."""
 
     id: str
@@ -57,26 +57,26 @@ class Label:
     source_id: str
 
 
-def labels_of(cases: Sequence[Case]) -> list[Label]:
+def case_headers(cases: Sequence[Case]) -> list[CaseHeader]:
     """Each case's label, in order; of lazy cases no picture is decoded.
 
     Raises:
         HPEditError: a table is damaged or has changed.
     """
     if not isinstance(cases, LazyRows):
-        return [Label(case.id, case.task, case.source_id) for case in cases]
-    columns = [field.name for field in fields(Label)]
-    found: dict[int, list[Label]] = {}
+        return [CaseHeader(case.id, case.task, case.source_id) for case in cases]
+    columns = [field.name for field in fields(CaseHeader)]
+    found: dict[int, list[CaseHeader]] = {}
     for number in {file for file, _ in cases.places}:
         try:
             rows = pq.read_table(cases.files[number], columns=columns).to_pylist()
         except (OSError, *PARQUET_DAMAGE) as error:
             raise HPEditError(f"{cases.files[number]} cannot be read: {error}", hint="write it again") from error
-        found[number] = [Label(*(row[name] or "" for name in columns)) for row in rows]
+        found[number] = [CaseHeader(*(row[name] or "" for name in columns)) for row in rows]
     return [found[file][row] for file, row in cases.places]
 
 
-def chosen(cases: Sequence[Case], numbers: Sequence[int]) -> Sequence[Case]:
+def select_cases(cases: Sequence[Case], numbers: Sequence[int]) -> Sequence[Case]:
     """The cases of these numbers; lazy ones stay lazy."""
     if isinstance(cases, LazyRows):
         return cases.select(numbers)

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ConfigDict, ValidationError, create_model
 
 from hpedit.cases.coco import indefinite, spoken
-from hpedit.cases.instructions.schema import THERE, shown
+from hpedit.cases.instructions.instruction_prompt import THERE, image_for_judge
 from hpedit.cases.labels.protocol import Label
 from hpedit.judges.protocol import IMAGE, YES_NO, Question
 from hpedit.judges.writing import Prompt, WritingJudge
@@ -51,7 +51,7 @@ class JudgeLabeller:
         Raises:
             HPEditError: no judge answers any more, or too many answers can't be read.
         """
-        pictures = [shown(image) for image in images]
+        pictures = [image_for_judge(image) for image in images]
         prompts = [Prompt(Question((IMAGE,), (picture,), self._ask), self._schema) for picture in pictures]
         named = [self._read(reply.text) for reply in self.judge.write(prompts)]
         asked = [place for place, name in enumerate(named) if name not in (None, NOTHING)]
