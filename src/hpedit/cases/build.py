@@ -102,17 +102,8 @@ class _Build:
 
     def run(self) -> None:
         """Run the unfinished stages."""
-        work = (
-            self._photos,
-            self._unique,
-            self._labels,
-            self._instructions,
-            self._balance,
-            self._edits,
-            self._scores,
-            self._filter,
-            self._dataset,
-        )
+        work = [self._photos, self._unique, self._labels, self._instructions, self._balance]
+        work += [self._edits, self._scores, self._filter, self._dataset]
         for stage, do in zip(self.stages, work, strict=True):
             if not stage.done:
                 stage.begin()

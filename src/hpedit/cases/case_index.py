@@ -1,9 +1,9 @@
-"""Training cases by the ten thousands: decoded one at a time, when they are drawn.
+"""Lazy training cases: an index of distinct cases, each decoded when it is drawn.
 
 cases = lazy_cases(CasesFolder(path), index=Path("runs/train/cases.json"))
 
-Several cases with the same pictures and instruction count as one. To find them, each table is read through once without
-decoding a picture; what was found is kept in the index beside the run, for as long as the tables are untouched.
+Cases with the same pictures and instruction count as one (deduplication). To find them, each table is scanned once
+without decoding; the index is kept beside the run and used while the tables are unchanged.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from hpedit.store.lazy import LazyRows, Place
 from hpedit.store.tables import PARQUET_DAMAGE, SOURCES, iter_cases
 
 BATCH = 32
-"""Rows in memory at once while a table is read through."""
+"""Rows in memory at once while a table is scanned."""
 
 
 def lazy_cases(folder: CasesFolder, index: Path | None = None) -> LazyRows[Case]:
-    """The cases that `folder.kept()` gives, without those that are there twice.
+    """The distinct cases of `folder.kept()`, decoded on access.
 
     Args:
-        folder: Where they are.
-        index: File that remembers where they are; None looks each time.
+        folder: Of the cases.
+        index: File that caches their places; None = scan each time.
 
     Raises:
-        HPEditError: a table is damaged, or is none of cases.
+        HPEditError: a table is damaged, or holds no cases.
     """
     files = folder.case_files()
     places = _remembered(index, files)
@@ -50,7 +50,7 @@ def lazy_cases(folder: CasesFolder, index: Path | None = None) -> LazyRows[Case]
 
 @dataclass(frozen=True, slots=True)
 class CaseHeader:
-    """What a case is called and where it is from, without its pictures."""
+    """Id, task and source of a case, without its pictures."""
 
     id: str
     task: str
@@ -58,11 +58,7 @@ class CaseHeader:
 
 
 def case_headers(cases: Sequence[Case]) -> list[CaseHeader]:
-    """Each case's label, in order; of lazy cases no picture is decoded.
-
-    Raises:
-        HPEditError: a table is damaged or has changed.
-    """
+    """The header of each case, in order; no picture of lazy cases is decoded. HPEditError for a damaged table."""
     if not isinstance(cases, LazyRows):
         return [CaseHeader(case.id, case.task, case.source_id) for case in cases]
     columns = [field.name for field in fields(CaseHeader)]
@@ -77,14 +73,14 @@ def case_headers(cases: Sequence[Case]) -> list[CaseHeader]:
 
 
 def select_cases(cases: Sequence[Case], numbers: Sequence[int]) -> Sequence[Case]:
-    """The cases of these numbers; lazy ones stay lazy."""
+    """Select cases by index; lazy ones stay lazy."""
     if isinstance(cases, LazyRows):
         return cases.select(numbers)
     return [cases[number] for number in numbers]
 
 
 def _state(files: Sequence[Path]) -> list[list[Any]]:
-    """Name, size and time of each table: enough to see that it was written again."""
+    """Name, size and modification time of each table, to detect changes."""
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
@@ -96,12 +92,12 @@ def _remembered(index: Path | None, files: Sequence[Path]) -> list[Place] | None
         known = found["tables"] == _state(files)
         return [(int(file), int(row)) for file, row in found["places"]] if known else None
     except (HPEditError, KeyError, TypeError, ValueError):
-        # It only saves time: a damaged one is made anew.
+        # The index only saves time: a damaged one is rebuilt.
         return None
 
 
 def _different(files: Sequence[Path], kept: Sequence[set[str] | None]) -> Iterator[Place]:
-    """Places of the kept cases; of equal ones the first."""
+    """Places of the kept cases, without duplicates."""
     seen: set[bytes] = set()
     for number, (file, wanted) in enumerate(zip(files, kept, strict=True)):
         for row, (name, key) in enumerate(_keys(file)):
@@ -111,9 +107,9 @@ def _different(files: Sequence[Path], kept: Sequence[set[str] | None]) -> Iterat
 
 
 def _keys(file: Path) -> Iterator[tuple[str, bytes]]:
-    """Id and hash of sources and instruction of each row; the pictures' files count, which is as good as their pixels.
+    """Id and hash of source files and instruction of each row.
 
-    Equal pixels in two encodings count as two cases: they share no baseline, and no harm is done.
+    Equal pixels in two encodings count as two cases: they share no baseline, which does no harm.
     """
     columns = ["id", "instruction", *SOURCES]
     try:

@@ -166,7 +166,15 @@ def test_bad_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
         "remove the plate\nand the spoon",
     ]
     reasons = skipped(items)
-    said = {4: "not UTF-8", 5: "not an object", 6: "not JSON", 7: "not JSON", 8: "same picture", 10: "half", 11: "torn"}
+    said = {
+        4: "not UTF-8",
+        5: "not an object",
+        6: "not JSON",
+        7: "not JSON",
+        8: "same picture",
+        10: "surrogate",
+        11: "torn",
+    }
     assert set(reasons) == {f"0/t.jsonl:{line}" for line in said}
     for line, words in said.items():
         assert words in reasons[f"0/t.jsonl:{line}"]

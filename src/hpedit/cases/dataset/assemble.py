@@ -1,4 +1,4 @@
-"""8-dataset: what a build has found, put together for `write.write_dataset`."""
+"""8-dataset: assemble a build's results for `write_dataset`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from hpedit.store.atomic import read_json
 from hpedit.store.tables import iter_cases, read_scores
 
 LEFT_OUT = {
-    "skipped": "picture that could not be used",
-    "repeated": "id that was there already",
+    "skipped": "unusable picture",
+    "repeated": "repeated id",
     "exact": "duplicate: equal pixels",
     "near": "near duplicate",
     "excluded": "held by an excluded benchmark",
 }
-"""Counts of 2-unique, as the card words them."""
+"""Texts of the dataset card for the counts of 2-unique."""
 
 
 def assemble_dataset(out: Path, stages: Sequence[Stage], recipe: CasesRecipe) -> None:
-    """Write dataset/ from the finished stages before it."""
+    """Write dataset/ from the finished earlier stages."""
     counts = {stage.name: stage.counts() for stage in stages if stage.name != steps.DATASET}
     facts = Facts(
         total=counts[steps.FILTER]["kept"],
@@ -82,7 +82,7 @@ def _distributions(out: Path) -> dict[str, dict[Cell, int]]:
 
 
 def _fingerprints(out: Path, stages: Sequence[Stage]) -> dict[str, str]:
-    """Who edited and scored, as edits and scores say it; of models that wrote and labelled, what the build hashed."""
+    """Fingerprints of editor and scorer from edits and scores, of other models from the build's inputs."""
     inputs = {name: value for stage in stages for name, value in stage.inputs.items()}
     found = {part: inputs[name] for part in ("labels", "instructions") if (name := f"{part}.model") in inputs}
     for part, folder, column in (("editor", steps.EDITS, "editor"), ("scorer", steps.SCORES, "scorer")):
@@ -92,7 +92,7 @@ def _fingerprints(out: Path, stages: Sequence[Stage]) -> dict[str, str]:
 
 
 def _kept(out: Path) -> Iterator[dict[str, Any]]:
-    """The rows of the dataset, one file of candidates in memory at a time."""
+    """The rows of the dataset, one file of candidate cases in memory at a time."""
     for number, rows in enumerate(stage_io.read_row_groups(out / steps.FILTER / steps.DECISIONS)):
         decisions = {row["case_id"]: decision_of_row(row) for row in rows if row["kept"]}
         if decisions:
@@ -102,7 +102,7 @@ def _kept(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def _dropped(out: Path, limit: int) -> Iterator[SheetRow]:
-    """The cases on the sheet of what was dropped, with their edits and scores."""
+    """Dropped cases for the contact sheet, with edits and scores."""
     decisions: dict[str, FilterDecision] = {}
     tasks: dict[str, str] = {}
     where: dict[str, int] = {}

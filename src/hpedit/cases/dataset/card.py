@@ -113,8 +113,6 @@ def _context(facts: Facts, content: Content, recipe: CasesRecipe) -> dict[str, A
         "tasks": [task for task in TASK_BY_ID if any(key[0] == task for key in last)],
         "labels": [escape_cell(label) for label in facts.distributions],
         "by_task": by_task(facts.distributions),
-        "totals": [sum(counts.values()) for counts in facts.distributions.values()],
-        "k": recipe.edits.per_case,
         "rule": _rule(recipe),
         "meaning": MEANING,
         **_decision_table(facts),

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -77,39 +77,33 @@ class OpenedSource(ABC):
         return cells.get("licence") or self.section.licence or ""
 
     def make_photo(
-        self,
-        photo_id: str,
-        image: Image.Image,
-        name: str,
-        cells: Mapping[str, str],
-        candidates: tuple[InstructionCandidate, ...] = (),
+        self, id: str, image: Image.Image, name: str, cells: Mapping[str, str], *given: InstructionCandidate
     ) -> Photo:
-        """A photograph called `name` in its origin, with what `cells` say of it."""
+        """A photograph called `name` in its origin, with what `cells` say of it and the instructions given with it."""
         origin, licence, source_id = self.origin(cells, name), self.licence(cells), cells.get("source_id", "")
-        return Photo(photo_id, image, origin, licence, source_id, category_labels(cells), candidates)
+        return Photo(id, image, origin, licence, source_id, category_labels(cells), given)
 
     def path(self, text: str) -> Path:
         """Resolve a path of the section."""
         return self.base / Path(text).expanduser()
 
 
-def hash_files(root: Path, names: Iterable[str]) -> str:
-    """SHA-256 (hex) of the names and contents of files below `root`, in the order given.
+def hash_files(files: Mapping[str, Path]) -> str:
+    """SHA-256 (hex) of the names and contents of files, in the order given.
 
     Every byte is read: sizes and times would miss a replaced picture, and differ for a copied folder.
     """
 
-    def one(name: str) -> str:
+    def content(path: Path) -> str:
         try:
-            return hash_path(root / name) if (root / name).is_file() else "-"
+            return hash_path(path) if path.is_file() else "-"
         except OSError as error:
             return f"unreadable: {error.errno}"
 
     digest = hashlib.sha256()
-    names = list(names)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for name, content in zip(names, pool.map(one, names), strict=True):
-            digest.update(f"{name}\0{content}\n".encode("utf-8", "backslashreplace"))
+        for name, found in zip(files, pool.map(content, files.values()), strict=True):
+            digest.update(f"{name}\0{found}\n".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 
@@ -136,11 +130,3 @@ def files_by_name(files: list[Path]) -> dict[str, Path]:
     """Files by their names relative to their common folder."""
     parent = Path(os.path.commonpath([file.parent for file in files]))
     return {file.relative_to(parent).as_posix(): file for file in files}
-
-
-def hash_named(files: Mapping[str, Path]) -> str:
-    """SHA-256 (hex) of names and contents of files."""
-    digest = hashlib.sha256()
-    for name, file in files.items():
-        digest.update(f"{name}\0{hash_path(file)}\n".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()

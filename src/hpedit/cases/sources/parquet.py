@@ -14,7 +14,7 @@ from PIL import Image
 from hpedit.cases.source_items import Skipped
 from hpedit.cases.sources.base import Item, find_source_files
 from hpedit.cases.sources.columns import COLUMNS, cells_of, row_instructions
-from hpedit.cases.sources.rows import RowsSource, open_parquet, range_of
+from hpedit.cases.sources.rows import RowsSource, open_parquet, parse_row_range
 from hpedit.errors import HPEditError
 from hpedit.store.images import MAX_BYTES, decode_image, load_image
 from hpedit.store.paths import inside
@@ -36,7 +36,7 @@ class ParquetSource(RowsSource):
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
-        name, rows = range_of(item)
+        name, rows = parse_row_range(item)
         with open_parquet(self.named[name], name) as file:
             column = image_column(file.schema_arrow, self.section.image_column, name)
             columns = [column, *(text for text in file.schema_arrow.names if text in TEXTS - {column})]
@@ -62,7 +62,7 @@ class ParquetSource(RowsSource):
             yield Skipped(photo_id, error.message)
             return
         candidates, skipped = row_instructions(cells, photo_id)
-        yield self.make_photo(photo_id, image, f"{file}/{path}" if path else name, cells, candidates)
+        yield self.make_photo(photo_id, image, f"{file}/{path}" if path else name, cells, *candidates)
         yield from skipped
 
     def _decode(self, cell: Any, name: str, folder: Path) -> tuple[Image.Image, str]:

@@ -41,7 +41,7 @@ class FolderSource(OpenedSource):
 
     def fingerprint(self) -> str:
         """See `OpenedSource`."""
-        return hash_files(self.root, self.names)
+        return hash_files({name: self.root / name for name in self.names})
 
     def items(self) -> Iterator[str]:
         """At most `count` pictures, and all files among them that are neither picture nor side file."""

@@ -1,4 +1,4 @@
-"""Sources of parquet files: a chunk is a range of rows."""
+"""The base class of sources that read parquet files: a chunk is a range of rows."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from hpedit.cases.source_items import Chunk
-from hpedit.cases.sources.base import OpenedSource, files_by_name, hash_named
+from hpedit.cases.sources.base import OpenedSource, files_by_name, hash_files
 from hpedit.errors import HPEditError
 from hpedit.store.tables import PARQUET_DAMAGE
 
 CHUNKS_A_GROUP = 16
-"""A row group can only be read from its start: cut into more parts, its first rows would be read over and over."""
+"""A row group is always read from its start, so more chunks would reread its first rows too often."""
 
 
 def open_parquet(path: Path, name: str) -> pq.ParquetFile:
-    """An open parquet file; HPEditError, calling it `name`, if it is none."""
+    """Open a parquet file; HPEditError with `name` if it is unreadable."""
     try:
         return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
     except PARQUET_DAMAGE as error:
-        raise HPEditError(f"{name} is not a readable parquet file: {error}", hint="get the file again") from error
+        raise HPEditError(f"{name} is not a readable parquet file: {error}", hint="download the file again") from error
 
 
 def row_ranges(file: pq.ParquetFile, size: int, most: int) -> Iterator[range]:
-    """The first `most` rows of a file in ranges of `size`, of more where its row groups are large."""
+    """Split the first `most` rows of a file into ranges of `size`, larger in large row groups."""
     start = 0
     for group in range(file.metadata.num_row_groups):
         stop = min(start + file.metadata.row_group(group).num_rows, most)
@@ -38,35 +38,30 @@ def row_ranges(file: pq.ParquetFile, size: int, most: int) -> Iterator[range]:
         start = stop
 
 
-def range_text(name: str, rows: range) -> str:
-    """A range of rows of a file as an item of a chunk."""
-    return f"{rows.start}:{rows.stop}:{name}"
-
-
-def range_of(item: str) -> tuple[str, range]:
-    """The file and the range of rows that `range_text` wrote."""
+def parse_row_range(item: str) -> tuple[str, range]:
+    """Parse an item START:STOP:FILE of a parquet source into file and range of rows."""
     start, stop, name = item.split(":", 2)
     return name, range(int(start), int(stop))
 
 
 class RowsSource(OpenedSource):
-    """Rows of parquet files."""
+    """Base class: reads rows of parquet files."""
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files, sorted; HPEditError if there are none."""
+        """The parquet files, sorted; HPEditError if there are none."""
 
     def check(self, file: pq.ParquetFile, path: Path) -> None:
-        """HPEditError if a file has not what its rows are read for."""
+        """HPEditError if a file lacks a required column."""
 
     @cached_property
     def named(self) -> dict[str, Path]:
-        """The files by their names."""
+        """The files by name."""
         return files_by_name(self.files())
 
     def fingerprint(self) -> str:
-        """See `OpenedSource`; pictures that lie beside the files are not part of it."""
-        return hash_named(self.named)
+        """See `OpenedSource`; pictures beside the files are not included."""
+        return hash_files(self.named)
 
     def items(self) -> Iterator[str]:
         """See `OpenedSource`: rows."""
@@ -83,5 +78,5 @@ class RowsSource(OpenedSource):
             with open_parquet(path, str(path)) as file:
                 self.check(file, path)
                 for rows in row_ranges(file, size, left):
-                    yield range_text(name, rows)
+                    yield f"{rows.start}:{rows.stop}:{name}"
                 left -= min(left, file.metadata.num_rows)

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from hpedit.cases.source_items import Skipped
-from hpedit.cases.sources.base import Item, OpenedSource, files_by_name, find_source_files, hash_named
+from hpedit.cases.sources.base import Item, OpenedSource, files_by_name, find_source_files, hash_files
 from hpedit.cases.sources.columns import row_instructions
 from hpedit.cases.sources.photo_folder import MAX_SIDE_FILE, parse_side_file
 from hpedit.errors import HPEditError
@@ -84,7 +84,7 @@ class WebDatasetSource(OpenedSource):
 
     def fingerprint(self) -> str:
         """See `OpenedSource`."""
-        return hash_named(self._shards)
+        return hash_files(self._shards)
 
     def items(self) -> Iterator[str]:
         """Samples as offset:entries:shard (entries are "=" for a repeated key), damage as ?entries:error."""
@@ -171,7 +171,7 @@ class WebDatasetSource(OpenedSource):
             yield Skipped(photo_id, error.message)
             return
         candidates, skipped = row_instructions(cells, photo_id)
-        yield self.make_photo(photo_id, image, f"{shard}/{name}", cells, candidates)
+        yield self.make_photo(photo_id, image, f"{shard}/{name}", cells, *candidates)
         yield from skipped
 
 
