@@ -20,9 +20,18 @@ from PIL import Image
 
 from hpedit.cases.dataset.card import card_header, escape_cell
 from hpedit.cases.dataset.facts import Content, Facts, public_recipe
-from hpedit.cases.dataset.lettering import UNDRAWABLE, drawable_text, text_width, wrap_text
 from hpedit.cases.dataset.plots import by_category, by_task, distribution_plot
-from hpedit.cases.dataset.sheet import CELLS, SheetRow, choose_sheet_cases, make_thumbnail, write_sheet
+from hpedit.cases.dataset.sheet import (
+    CELLS,
+    UNDRAWABLE,
+    SheetRow,
+    choose_sheet_cases,
+    drawable_text,
+    make_thumbnail,
+    text_width,
+    wrap_text,
+    write_sheet,
+)
 from hpedit.cases.dataset.write import decision_cells, write_dataset
 from hpedit.cases.hardness import FilterDecision
 from hpedit.cases.recipe import CasesRecipe

@@ -167,7 +167,7 @@ def test_offline_and_nobody_there(hub: Hub, dataset: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["mine", "a/b/c", "a b/c", "../x", "/x", "", "ä/b"])
 def test_a_bad_name_is_refused_before_anything_is_asked(dataset: Path, name: str) -> None:
-    with pytest.raises(HPEditError, match="no name of a dataset"):
+    with pytest.raises(HPEditError, match="invalid dataset name"):
         push_dataset(dataset, name)
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from hpedit.cases.dataset.facts import Counts
-from hpedit.cases.dataset.lettering import GREY, INK, MUTED, OCHRE, RULE, TEAL, drawable_text
+from hpedit.cases.dataset.sheet import GREY, INK, MUTED, OCHRE, RULE, TEAL, drawable_text
 from hpedit.tasks import TASK_BY_ID
 
 Rows = list[tuple[str, list[int]]]

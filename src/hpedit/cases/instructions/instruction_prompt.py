@@ -31,6 +31,7 @@ MOST_PIXELS = 1280
 _PROMPTS = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text("utf-8"))
 ABOUT: dict[str, str] = _PROMPTS["about"]
 TEMPLATE, THERE, SUBJECT, DOABLE = (str(_PROMPTS[name]) for name in ("template", "there", "subject", "doable"))
+PROMPTS = [ABOUT, TEMPLATE, THERE, SUBJECT, DOABLE]
 
 
 @cache

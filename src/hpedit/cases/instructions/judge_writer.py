@@ -20,12 +20,8 @@ from itertools import islice
 from PIL import Image
 
 from hpedit.cases.instructions.instruction_prompt import (
-    ABOUT,
-    DOABLE,
     MAX_INSTRUCTION,
-    SUBJECT,
-    TEMPLATE,
-    THERE,
+    PROMPTS,
     answer_schema,
     category_of,
     check_questions,
@@ -55,7 +51,7 @@ SURE = 0.5
 
 def prompt_fingerprint() -> str:
     """SHA-256 (hex) of prompts and rules: a version with others writes other instructions, so stages go stale."""
-    words = [ABOUT, TEMPLATE, THERE, SUBJECT, DOABLE, SURE, MAX_INSTRUCTION, ATTEMPTS, TEMPERATURE, TOKENS]
+    words = [*PROMPTS, SURE, MAX_INSTRUCTION, ATTEMPTS, TEMPERATURE, TOKENS]
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
 

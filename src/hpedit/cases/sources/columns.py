@@ -4,55 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from hpedit.cases.source_items import InstructionCandidate, Skipped
 from hpedit.errors import HPEditError
 from hpedit.store.text_checks import refusal
 from hpedit.tasks import TASK_IDS, TASKS
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "id": ("id", "case_id", "edit_id"),
-    "image": ("image", "source", "source_file", "file_name", "ctrl_image"),
-    "reference": ("ref_image",),
-    "instruction": ("instruction", "prompt"),
-    "task": ("task", "task_type", "edit_type", "category"),
-    "source_id": ("source_id", "photo_id"),
-    "object": ("object", "object_type"),
-    "label": ("label", "labels", "category"),
-    "requirement": ("requirement",),
-    "language": ("language", "lang"),
-    "licence": ("licence", "license"),
-    "origin": ("origin", "url", "source_url"),
-}
-"""Accepted names of each column; the first non-empty one counts.
-
-They include those of MagicBrush, Edit-R1 (prompt, image, requirement), flow_grpo (prompt, image; ctrl_image and
-ref_image of its two-picture sets) and img2dataset (url).
-"""
-
-SYNONYMS = {
-    **dict.fromkeys(("add", "subject add"), "addition"),
-    **dict.fromkeys(("remove", "subject remove"), "removal"),
-    **dict.fromkeys(("replace", "object replacement", "subject replace"), "swap"),
-    **dict.fromkeys(("scene changes", "background change"), "background"),
-    **dict.fromkeys(("color changes", "color change", "color alter"), "color"),
-    **{"style change": "style", "tone transfer": "relighting"},
-    **{task.name.lower().replace("colour", "color"): task.id for task in TASKS},
-}
-"""Task names of published sets (MagicBrush, ImgEdit, GEdit-Bench) and our own titles; other names are skipped."""
-
-WORDS: tuple[tuple[str, str], ...] = (
-    (r"\b(bokeh|out of focus|blur(red)? the background)\b", "bokeh"),
-    (r"\bbackground\b", "background"),
-    (r"\b(black and white|sepia|style|painting|cartoon|sketch)\b", "style"),
-    (r"\b(light(ing)?|relight|dusk|sunset|night ?time|dawn|fog)\b", "relighting"),
-    (r"\b(replace|swap|turn .* into|change .* (in)?to an? )\b", "swap"),
-    (r"\b(remove|delete|erase|take away|get rid of)\b", "removal"),
-    (r"\b(colou?r|paint|recolou?r)\b", "color"),
-    (r"\b(add|put|place|insert|let there be)\b", "addition"),
-)
-"""Patterns that give an instruction without a task its task; the first match counts."""
+_DATA = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text("utf-8"))
+COLUMNS: dict[str, list[str]] = _DATA["columns"]
+SYNONYMS: dict[str, str] = _DATA["synonyms"] | {task.name.lower().replace("colour", "color"): task.id for task in TASKS}
+WORDS: list[tuple[str, str]] = [(pattern, task) for pattern, task in _DATA["patterns"]]
 
 
 def task_of(named: str, instruction: str) -> str | None:
