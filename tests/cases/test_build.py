@@ -19,12 +19,12 @@ from PIL import Image
 from tests.cases.build_world import Brightness, contents, photograph, photographs, recipe
 
 from hpedit.cases.build import run_build
+from hpedit.cases.build_stages import full_model_path
 from hpedit.cases.decisions import make_case_id
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.instructions import templates
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources.ready import case_files
-from hpedit.cases.stage_plan import full_model_path
 from hpedit.cases.summary import NO_ROOM, OTHER_WORDING
 from hpedit.config.reading import read_recipe, recipe_text
 from hpedit.errors import HPEditError

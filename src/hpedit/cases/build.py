@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpedit.cases import stage_io, steps
-from hpedit.cases.build_stages import Stage, refuse_stale_stages
+from hpedit.cases.build_stages import LoadedModels, Stage, full_model_path, plan_stages, refuse_stale_stages
 from hpedit.cases.dataset.assemble import assemble_dataset
 from hpedit.cases.decisions import decide_balance, decide_filter, decide_unique
 from hpedit.cases.engine import load_engine
@@ -29,7 +29,6 @@ from hpedit.cases.exclusion import NEAR, Exclusion
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.source_items import Chunk
 from hpedit.cases.sources import OpenedSource, open_source
-from hpedit.cases.stage_plan import LoadedModels, full_model_path, plan_stages
 from hpedit.cases.summary import instruction_counts, label_counts, write_build_summary
 from hpedit.config.reading import Section, recipe_text
 from hpedit.errors import HPEditError

@@ -27,12 +27,11 @@ from hpedit.cases.recipe import FilterSection
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Score
 from hpedit.scorer.protocol import Scorer
+from hpedit.seeds import edit_seed
 from hpedit.tasks import TASK_IDS
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from hpedit.editors.protocol import Conditioning, Editor
+    from hpedit.editors.protocol import Editor
 
 SOLVED = 5
 """Rounded mean score of a solved case, in the paper's filter."""
@@ -82,8 +81,10 @@ def edit_candidates(
     Returns:
         (n, k) edits, named base0:CASE, base1:CASE, ...
     """
-    from hpedit.editors.sampling import group_by_size
-    from hpedit.seeds import edit_seed
+    import torch
+
+    from hpedit.editors.protocol import Conditioning
+    from hpedit.editors.sampling import group_by_size, sample_ode
 
     conditionings = [editor.encode([case]) for case in cases]
     made: dict[tuple[int, int], Edit] = {}
@@ -92,26 +93,14 @@ def edit_candidates(
         for start in range(0, len(jobs), batch):
             part = jobs[start : start + batch]
             seeds = [edit_seed(cases[row].id, seed + number) for row, number in part]
-            images = _sample(editor, [conditionings[row] for row, _ in part], seeds, steps)
+            with torch.no_grad():
+                conditioning = Conditioning.cat([conditionings[row] for row, _ in part])
+                latents = sample_ode(editor, editor.initial_noise(conditioning, seeds), conditioning, steps)
+                images = editor.decode(latents, conditioning)
             for (row, number), noise, image in zip(part, seeds, images, strict=True):
                 case_id, maker = cases[row].id, f"{editor.fingerprint}/{steps} steps"
                 made[row, number] = Edit(f"base{number}:{case_id}", case_id, maker, noise, image)
     return [[made[row, number] for number in range(k)] for row in range(len(cases))]
-
-
-def _sample(
-    editor: Editor, conditionings: Sequence[Conditioning], seeds: Sequence[int], steps: int
-) -> list[Image.Image]:
-    """One edit for each conditioning (all of one size) by the deterministic sampler."""
-    import torch
-
-    from hpedit.editors.protocol import Conditioning
-    from hpedit.editors.sampling import sample_ode
-
-    with torch.no_grad():
-        conditioning = Conditioning.cat(conditionings)
-        latents = sample_ode(editor, editor.initial_noise(conditioning, seeds), conditioning, steps)
-        return editor.decode(latents, conditioning)
 
 
 def score_edits(

@@ -65,3 +65,12 @@ class Chunk:
     """Of the chunk within the source."""
     items: tuple[str, ...] = field(default=())
     """What to read, encoded by the source, see `OpenedSource.items`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenInstructions:
+    """Instruction candidates for one photograph, and rejected texts with reasons."""
+
+    candidates: tuple[InstructionCandidate, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
+    """(instruction, reason); the instruction is empty if none was written."""

@@ -22,8 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hpedit.cases.duplicates import image_fingerprints, source_id_of_pixels
-from hpedit.cases.instructions.protocol import WrittenInstructions
-from hpedit.cases.source_items import InstructionCandidate, Photo, Skipped
+from hpedit.cases.source_items import InstructionCandidate, Photo, Skipped, WrittenInstructions
 from hpedit.records import Case
 from hpedit.store.atomic import replacing
 from hpedit.store.tables import CASE_COLUMNS, IMAGE, SOURCES, case_row, decode_cell, encode_cell, write_table

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import ray
@@ -68,7 +69,7 @@ class RayEngine:
         gpus = _resource("GPU") if task.models else 0
         wanted = min(self.workers, len(chunks), gpus or self.workers)
         # In the rows, not the actor's arguments: a restarted actor would lose those.
-        rows = [{"chunk": _packed(chunk)} for chunk in chunks]
+        rows = [{"chunk": json.dumps(chunk if isinstance(chunk, int) else astuple(chunk))} for chunk in chunks]
         reports = ray.data.from_items(rows, override_num_blocks=min(len(rows), MAX_BLOCKS)).map_batches(
             ChunkActor,
             batch_size=1,
@@ -82,11 +83,6 @@ class RayEngine:
             if "error" in report:
                 raise HPEditError(report["error"], hint=report["hint"])
             yield report["counts"]
-
-
-def _packed(chunk: int | Chunk) -> str:
-    """A chunk as JSON."""
-    return json.dumps(chunk if isinstance(chunk, int) else [chunk.source, chunk.number, chunk.items])
 
 
 def _unpacked(text: str) -> int | Chunk:

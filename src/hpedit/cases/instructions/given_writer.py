@@ -10,21 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hpedit.cases.coco import COCO
 from hpedit.cases.instructions.languages import check_languages
-from hpedit.cases.instructions.protocol import InstructionWriter, WrittenInstructions
 from hpedit.cases.instructions.templates import TemplateWriter
 from hpedit.cases.recipe import InstructionsSection
-from hpedit.cases.source_items import InstructionCandidate, Photo
+from hpedit.cases.source_items import InstructionCandidate, Photo, WrittenInstructions
 from hpedit.errors import HPEditError
 from hpedit.store.text_checks import clean, refusal
 
 if TYPE_CHECKING:
     from hpedit.judges.writing import WritingJudge
 
-__all__ = ["GivenWriter", "InstructionWriter", "WrittenInstructions", "load_writer"]
+
+class InstructionWriter(Protocol):
+    """Writes instructions for photographs.
+
+        for written in writer.write(photos, categories):
+            candidates += written.candidates
+
+    The result for a photograph depends only on the photograph, its category, the settings and the seed.
+    """
+
+    def write(self, photos: Sequence[Photo], categories: Sequence[str]) -> list[WrittenInstructions]:
+        """Write instructions for each photograph; `categories` are those of `Labeller.label`, "" for none."""
+        ...
 
 
 def load_writer(

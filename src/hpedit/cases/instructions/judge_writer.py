@@ -30,9 +30,8 @@ from hpedit.cases.instructions.instruction_prompt import (
     writing_question,
 )
 from hpedit.cases.instructions.languages import wrong_script
-from hpedit.cases.instructions.protocol import WrittenInstructions
 from hpedit.cases.recipe import InstructionsSection
-from hpedit.cases.source_items import InstructionCandidate, Photo
+from hpedit.cases.source_items import InstructionCandidate, Photo, WrittenInstructions
 from hpedit.judges.protocol import Judge, Question
 from hpedit.judges.writing import Prompt, WritingJudge
 from hpedit.seeds import hash_choice, hash_number, hash_shuffle

@@ -17,8 +17,7 @@ from pathlib import Path
 import yaml
 
 from hpedit.cases.coco import GROUP_OF, USUAL_COLORS, indefinite, spoken
-from hpedit.cases.instructions.protocol import WrittenInstructions
-from hpedit.cases.source_items import InstructionCandidate, Photo
+from hpedit.cases.source_items import InstructionCandidate, Photo, WrittenInstructions
 from hpedit.seeds import hash_choice, hash_shuffle
 
 _WORDS = yaml.safe_load(Path(__file__).with_name("templates.yaml").read_text("utf-8"))

@@ -55,8 +55,9 @@ class JudgeLabeller:
         prompts = [Prompt(Question((IMAGE,), (picture,), self._ask), self._schema) for picture in pictures]
         named = [self._read(reply.text) for reply in self.judge.write(prompts)]
         asked = [place for place, name in enumerate(named) if name not in (None, NOTHING)]
+        texts = [f"\n{THERE.format(object=indefinite(spoken(str(named[k]))))}" for k in asked]
         answers = self.judge.ask(
-            [Question((IMAGE,), (pictures[k],), "\n" + _is_there(str(named[k])), YES_NO) for k in asked]
+            [Question((IMAGE,), (pictures[k],), text, YES_NO) for k, text in zip(asked, texts, strict=True)]
         )
         yes = {place: answer.expected for place, answer in zip(asked, answers, strict=True)}
         return [self._label(name, yes.get(place)) for place, name in enumerate(named)]
@@ -76,7 +77,3 @@ class JudgeLabeller:
         if name is None or yes is None:
             return Label("", math.nan)
         return Label(name if yes >= self.min_probability else "", yes)
-
-
-def _is_there(name: str) -> str:
-    return THERE.format(object=indefinite(spoken(name)))

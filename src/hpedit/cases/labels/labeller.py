@@ -61,10 +61,9 @@ class GivenLabels:
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
         """See `Labeller`."""
-        labels = given or [()] * len(images)
-        return [self._first(names) for _, names in zip(images, labels, strict=True)]
-
-    def _first(self, names: Sequence[str]) -> Label:
-        fitting = (name for name in names if name and (not self.categories or name in self.categories))
-        main = next(fitting, "") if self.take else ""
-        return Label(main, 1.0 if main else 0.0)
+        found: list[Label] = []
+        for _, names in zip(images, given or [()] * len(images), strict=True):
+            fitting = (name for name in names if name and (not self.categories or name in self.categories))
+            main = next(fitting, "") if self.take else ""
+            found.append(Label(main, 1.0 if main else 0.0))
+        return found

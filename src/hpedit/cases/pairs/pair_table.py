@@ -90,7 +90,11 @@ def build_pairs(
         preferences, report = decide_pairs(responses, case_of, spool.digests, rules)
         found = _cases(cases, {preference.case_id for preference in preferences}, spool)
         counts = Counter(found[preference.case_id]["task"] for preference in preferences)
-        write_table(out, _COLUMNS, ((_key(one), _row(one, found[one.case_id], spool)) for one in preferences))
+        write_table(
+            out,
+            _COLUMNS,
+            ((f"{one.chosen} over {one.rejected}", _row(one, found[one.case_id], spool)) for one in preferences),
+        )
     order = [*TASK_IDS, *sorted(set(counts) - set(TASK_IDS))]
     return report | {"tasks": {task: counts[task] for task in order if counts[task]}, "file": str(out)}
 
@@ -195,10 +199,6 @@ def _cases(tables: Sequence[Path], wanted: set[str], spool: _Spool) -> dict[str,
 def _picture(case_id: str, column: str) -> str:
     """A name in the spool that no edit has."""
     return f"\0{column}\0{case_id}"
-
-
-def _key(preference: Preference) -> str:
-    return f"{preference.chosen} over {preference.rejected}"
 
 
 def _row(preference: Preference, texts: Mapping[str, str], spool: _Spool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -80,12 +81,13 @@ class TableSource(OpenedSource):
 
     def fingerprint(self) -> str:
         """See `OpenedSource`: the table and every picture that it names."""
-        names: set[str] = set()
-        for record in self._file.records():
-            for key in ("image", "reference"):
-                if name := _first(record.row, key):
-                    names.add(_plain(name))
-        allowed = {name: self.root / name for name in sorted(names) if _is_inside(self.root, name)}
+        rows = (record.row for record in self._file.records())
+        names = {_plain(name) for row in rows for key in ("image", "reference") if (name := _first(row, key))}
+        allowed: dict[str, Path] = {}
+        for name in sorted(names):
+            with suppress(HPEditError):
+                inside(self.root, name)
+                allowed[name] = self.root / name
         return hashlib.sha256(f"{hash_path(self.table)};{hash_files(allowed)}".encode()).hexdigest()
 
     def items(self) -> Iterator[str]:
@@ -167,8 +169,10 @@ class _Index:
         checked = False
         for record in file.records():
             if record.row and not checked:
-                _check_columns(file.path, record.row)
                 checked = True
+                for key in missing_columns(record.row):
+                    hint = f"accepted names: {', '.join(COLUMNS[key])}"
+                    raise HPEditError(f"{file.path} has no column {key!r}", hint=hint)
             image = _first(record.row, "image")
             lines.append(record.line)
             offsets.append(record.offset)
@@ -202,11 +206,6 @@ class _Index:
         return {int(row): int(self._lines[first[which[row]]]) for row in repeated if first[which[row]] != row}
 
 
-def _check_columns(table: Path, row: Mapping[str, Any]) -> None:
-    for key in missing_columns(row):
-        raise HPEditError(f"{table} has no column {key!r}", hint=f"accepted names: {', '.join(COLUMNS[key])}")
-
-
 def _first(row: Mapping[str, Any], key: str) -> str:
     """One cell as in `cells_of`, without errors: the index reads every row."""
     for name in COLUMNS[key]:
@@ -219,11 +218,3 @@ def _first(row: Mapping[str, Any], key: str) -> str:
 def _plain(name: str) -> str:
     """Normalise a file name: without "./" and doubled slashes."""
     return PurePosixPath(name).as_posix() if "./" in name or "//" in name else name
-
-
-def _is_inside(root: Path, name: str) -> bool:
-    try:
-        inside(root, name)
-    except HPEditError:
-        return False
-    return True

@@ -27,6 +27,7 @@ from hpedit.errors import HPEditError
 from hpedit.store.images import EXTENSIONS, MAX_BYTES, decode_image
 from hpedit.store.paths import why_outside
 
+OPENERS: dict[str, Callable[[Path, str], object]] = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open}
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
@@ -134,7 +135,8 @@ class WebDatasetSource(OpenedSource):
             return
         if self._held is None or self._held[0] != path:
             self._let_go()
-            self._held = path, _uncompressed(path)
+            opener = OPENERS.get(path.suffix.lower(), lzma.open)
+            self._held = path, cast(BinaryIO, opener(path, "rb"))
         try:
             yield self._held[1]
         except BaseException:
@@ -224,10 +226,3 @@ def _add(sample: _Sample, suffix: str, member: tarfile.TarInfo) -> None:
     elif not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
         sample.fault = f"{name!r} has a name that is not UTF-8"
     sample.members[suffix] = member
-
-
-def _uncompressed(path: Path) -> BinaryIO:
-    suffix = path.suffix.lower()
-    if suffix in (".gz", ".tgz"):
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return cast(BinaryIO, (bz2 if suffix == ".bz2" else lzma).open(path, "rb"))

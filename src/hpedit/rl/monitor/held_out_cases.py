@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpedit.bench.run import cases_fingerprint
-from hpedit.cases.case_index import CaseHeader, case_headers, select_cases
-from hpedit.cases.folder import CasesFolder
+from hpedit.cases.folder import CaseHeader, CasesFolder, case_headers, select_cases
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.records import Case
