@@ -174,7 +174,7 @@ def test_the_card_tells_counts_licences_filter_and_fingerprints(made: Path) -> N
     ):
         assert line in text
     assert text.index("| Object addition | 10 | 2") < text.index("| Style transfer | 0 | 0")
-    assert "deviate by at least 0.15, or when their mean lies between 0.5 and 4.5" in text
+    assert "standard deviation of at least 0.15, or a mean between 0.5 and 4.5" in text
     assert "editor: editor\n" in text
     assert "model: Qwen/Qwen3-VL-8B\n" in text
 

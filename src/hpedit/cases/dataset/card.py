@@ -141,9 +141,9 @@ def _decision_table(facts: Facts) -> dict[str, Any]:
 def _rule(recipe: CasesRecipe) -> str:
     section = recipe.filter
     if section.by == "drop-solved":
-        return "A case whose mean score is a rounded 5 is dropped, as in HP-Edit (arXiv 2604.19406)."
+        return "A case whose mean score rounds to 5 is dropped, as in HP-Edit (arXiv 2604.19406)."
     return (
-        f"A case is kept when its scores deviate by at least {section.min_std:g}, or when their mean lies between "
+        f"A case is kept if its scores have a standard deviation of at least {section.min_std:g}, or a mean between "
         f"{section.low:g} and {section.high:g}."
     )
 

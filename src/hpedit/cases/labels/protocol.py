@@ -14,7 +14,7 @@ class Label:
     """The category of a photograph's main object, with its probability."""
 
     category: str
-    """Empty where there is none."""
+    """May be empty."""
     probability: float
     """Of the best category, 0 to 1, even if it is below the minimum; 1 for a given label, 0 for none.
 

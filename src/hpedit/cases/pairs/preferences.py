@@ -180,8 +180,8 @@ def _collect(responses: Iterable[Response], case_of: Mapping[str, str], rules: P
         else:
             pair, vote = _turned(response, case_of)
             votes[pair][response.rater].add(vote)
-    told: list[Mapping[str, Collection[object]]] = [*scores.values(), *votes.values()]
-    distinct = [(rater, len(said)) for own in told for rater, said in own.items()]
+    tables: list[Mapping[str, Collection[object]]] = [*scores.values(), *votes.values()]
+    distinct = [(rater, len(said)) for own in tables for rater, said in own.items()]
     contradictory = Counter(rater for rater, count in distinct if count > 1)
     left_out = {
         "repeated": given - sum(count for _, count in distinct),

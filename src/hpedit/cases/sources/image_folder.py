@@ -13,9 +13,9 @@ from PIL import Image
 from hpedit.cases.source_items import Photo, Skipped
 from hpedit.cases.sources.base import Item
 from hpedit.cases.sources.columns import cells_of, row_instructions
+from hpedit.cases.sources.parquet import open_parquet
 from hpedit.cases.sources.photo_folder import FolderSource, is_picture
 from hpedit.cases.sources.records import Record, RecordFile
-from hpedit.cases.sources.rows import open_parquet
 from hpedit.errors import HPEditError
 from hpedit.store.paths import why_outside
 from hpedit.store.tables import iter_rows
@@ -35,9 +35,9 @@ class ImageFolderSource(FolderSource):
         return [name for name in self.names if PurePosixPath(name).name in TABLES]
 
     @cached_property
-    def _said(self) -> tuple[dict[str, list[dict[str, str]]], list[Skipped]]:
+    def _rows(self) -> tuple[dict[str, list[dict[str, str]]], list[Skipped]]:
         """Picture -> cells of its rows; and the rows that name none."""
-        said: dict[str, list[dict[str, str]]] = {}
+        rows_of: dict[str, list[dict[str, str]]] = {}
         skipped: list[Skipped] = []
         there = {name for name in self.names if is_picture(name)}
         for table in self._tables:
@@ -47,10 +47,10 @@ class ImageFolderSource(FolderSource):
                     name = _file_name(record)
                     if (folder / name).as_posix() not in there:
                         raise HPEditError(f"names {name}, which does not exist")
-                    said.setdefault((folder / name).as_posix(), []).append(cells_of(record.row))
+                    rows_of.setdefault((folder / name).as_posix(), []).append(cells_of(record.row))
                 except HPEditError as error:
                     skipped.append(Skipped(self.id(f"{table}:{record.line}"), error.message))
-        return said, skipped
+        return rows_of, skipped
 
     @cached_property
     def _folders_are_labels(self) -> bool:
@@ -60,7 +60,7 @@ class ImageFolderSource(FolderSource):
     def items(self) -> Iterator[str]:
         """See `OpenedSource`."""
         yield from super().items()
-        yield from (f"!{number}" for number in range(len(self._said[1])))
+        yield from (f"!{number}" for number in range(len(self._rows[1])))
 
     def is_side_file(self, name: str, stems: set[str]) -> bool:
         """See `FolderSource`."""
@@ -69,25 +69,25 @@ class ImageFolderSource(FolderSource):
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
         if item.startswith("!"):
-            yield self._said[1][int(item[1:])]
-        elif self._tables and is_picture(item) and item not in self._said[0]:
+            yield self._rows[1][int(item[1:])]
+        elif self._tables and is_picture(item) and item not in self._rows[0]:
             yield Skipped(self.id(item), f"no row of {', '.join(self._tables)} names {item}")
         else:
             yield from super().read_item(item)
-            for row in self._said[0].get(item, []):
+            for row in self._rows[0].get(item, []):
                 yield from row_instructions(row, self.id(item))[1]
 
     def cells(self, name: str) -> Mapping[str, str]:
         """See `FolderSource`: cells of the tables, the first row first, then of a side file."""
         label = {"label": PurePosixPath(name).parent.name} if self._folders_are_labels else {}
         cells: dict[str, str] = label | dict(super().cells(name))
-        for row in reversed(self._said[0].get(name, [])):
+        for row in reversed(self._rows[0].get(name, [])):
             cells |= row
         return cells
 
     def photo(self, name: str, image: Image.Image, cells: Mapping[str, str]) -> Photo:
         """See `FolderSource`; with the instructions of the rows."""
-        rows = self._said[0].get(name, [])
+        rows = self._rows[0].get(name, [])
         candidates = tuple(candidate for row in rows for candidate in row_instructions(row, "")[0])
         return replace(super().photo(name, image, cells), candidates=candidates)
 

@@ -14,7 +14,7 @@ import numpy as np
 from hpedit import __version__
 from hpedit.cases.source_items import Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, find_source_files
-from hpedit.cases.sources.rows import RowsSource, parse_row_range
+from hpedit.cases.sources.parquet import RowsSource, parse_row_range
 from hpedit.errors import HPEditError
 from hpedit.mini.objects import load_cutouts
 from hpedit.mini.photos import Tile, embedded_tiles, folder_tiles
