@@ -68,7 +68,7 @@ def test_several_benches_and_none(bench: Path, tmp_path: Path) -> None:
     assert "case d0 of more.parquet" in str(excluded.reason("x", "y", *image_fingerprints(photo(70))))
     assert "case c0 of bench" in str(excluded.reason("x", "y", *image_fingerprints(photo(0))))
     assert Exclusion.of([]).reason("c0", "p0", *image_fingerprints(photo(0))) is None
-    with pytest.raises(HPEditError, match="contains no cases"):
+    with pytest.raises(HPEditError, match="holds no cases"):
         Exclusion.of([tmp_path / "gone"])
 
 

@@ -111,7 +111,7 @@ def test_damaged_files_are_one_clear_error_or_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no parquet at all")
     with pytest.raises(HPEditError, match="not a readable parquet file"):
         read(tmp_path, parquet="a.parquet")
-    with pytest.raises(HPEditError, match="contains no parquet file"):
+    with pytest.raises(HPEditError, match="holds no parquet file"):
         read(tmp_path, parquet="b.parquet")
     write(tmp_path / "c.parquet", [{"image": cell(n)} for n in range(4)], group=2)
     content = bytearray((tmp_path / "c.parquet").read_bytes())

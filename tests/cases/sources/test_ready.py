@@ -46,12 +46,12 @@ def test_licence_and_origin_stand_in_where_a_case_has_none(tmp_path: Path) -> No
 
 
 def test_what_holds_no_cases_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(HPEditError, match="contains no cases"):
+    with pytest.raises(HPEditError, match="holds no cases"):
         read(tmp_path, cases=".")
     (tmp_path / "a.parquet").write_bytes(b"nothing")
     with pytest.raises(HPEditError, match="not a readable parquet file"):
         read(tmp_path, cases="a.parquet")
-    with pytest.raises(HPEditError, match="contains no cases"):
+    with pytest.raises(HPEditError, match="holds no cases"):
         case_files(tmp_path / "gone.parquet")
 
 

@@ -196,7 +196,7 @@ def test_a_member_that_claims_to_be_huge(tmp_path: Path) -> None:
 
 
 def test_no_shard_is_one_clear_error_and_the_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
-    with pytest.raises(HPEditError, match="contains no tar shard"):
+    with pytest.raises(HPEditError, match="holds no tar shard"):
         read(tmp_path, webdataset="*.tar")
     shard(tmp_path / "a.tar", samples(0))
     before = fingerprint(tmp_path, webdataset="*.tar")

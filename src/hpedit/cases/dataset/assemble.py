@@ -23,13 +23,13 @@ from hpedit.store.atomic import read_json
 from hpedit.store.tables import iter_cases, read_scores
 
 LEFT_OUT = {
-    "skipped": "unusable picture",
-    "repeated": "repeated id",
+    "skipped": "picture that could not be used",
+    "repeated": "id that was there already",
     "exact": "duplicate: equal pixels",
     "near": "near duplicate",
     "excluded": "held by an excluded benchmark",
 }
-"""Texts of the dataset card for the counts of 2-unique."""
+"""Counts of 2-unique -> their names on the card; also keys of counts.json, so they stay."""
 
 
 def assemble_dataset(out: Path, stages: Sequence[Stage], recipe: CasesRecipe) -> None:

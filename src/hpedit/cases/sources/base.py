@@ -120,9 +120,7 @@ def find_source_files(path: Path, suffixes: tuple[str, ...], what: str) -> list[
         matches = [str(path)] if path.is_file() else glob.glob(str(path), recursive=True)
         found = [Path(match) for match in matches if Path(match).is_file()]
     if not found:
-        raise HPEditError(
-            f"{path} contains no {what}", hint=f"name a file, a folder or a glob of {', '.join(suffixes)}"
-        )
+        raise HPEditError(f"{path} holds no {what}", hint=f"name a file, a folder or a glob of {', '.join(suffixes)}")
     return sorted(found)
 
 

@@ -39,7 +39,7 @@ def case_files(path: Path) -> list[Path]:
         for place in PLACES:
             if found := sorted((path / place).glob("*.parquet")):
                 return found
-        raise HPEditError(f"{path} contains no cases", hint="name a parquet file of cases, or a folder with some")
+        raise HPEditError(f"{path} holds no cases", hint="name a parquet file of cases, or a folder with some")
     return find_source_files(path, (".parquet",), "cases")
 
 
