@@ -1,4 +1,4 @@
-"""Choosing drafts towards a distribution: level where it can be, whole where it is rare, and in no order's debt."""
+"""Choosing instruction candidates towards a distribution: level where it can be, whole where it is rare, and in no order's debt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ InstructionCandidate = tuple[str, str, str]
 
 
 def pool_of(candidates: list[InstructionCandidate], seed: int = 0) -> CandidatePool:
-    """Task, category and photograph of each draft; its place is its number."""
+    """Task, category and photograph of each instruction candidate; its place is its number."""
     pool = CandidatePool(seed)
     for number, (task, category, photo) in enumerate(candidates):
         pool.add((number, 0, 0), (task, category), photo, f"do it {number if photo == '' else ''}")
@@ -83,7 +83,7 @@ def test_one_photograph_gives_no_more_than_allowed() -> None:
     st.one_of(st.none(), st.integers(1, 3)),
     st.randoms(use_true_random=False),
 )
-def test_the_order_of_the_drafts_does_not_matter(
+def test_the_order_of_instruction_candidates_does_not_matter(
     rows: list[tuple[str, str, int]], count: int | None, per_photo: int | None, shuffler: random.Random
 ) -> None:
     candidates = sorted({(task, category, str(photo)) for task, category, photo in rows})
@@ -106,7 +106,7 @@ def test_the_seed_changes_who_is_chosen_and_not_how_many() -> None:
 
 
 @pytest.mark.parametrize("count", [None, 5])
-def test_no_drafts_give_no_candidates(count: int | None) -> None:
+def test_no_instruction_candidates_give_no_cases(count: int | None) -> None:
     assert choose_balanced(CandidatePool(0), BalanceSection(count=count)) == []
 
 

@@ -90,7 +90,7 @@ def test_an_instruction_is_written_and_checked():
         assert ["a small dog clearly visible" in questions[0], "can it be done" in questions[1]] == [True, True]
 
 
-def test_wordings_are_drafts_of_their_own_and_repeats_are_dropped():
+def test_wordings_are_instruction_candidates_of_their_own_and_repeats_are_dropped():
     with vlm(answer("Remove the dog.", "remove the dog.", "Take the dog away.")) as server:
         written = write(server, wordings=3, feasibility=False)
         assert [(candidate.instruction, candidate.wording) for candidate in written.candidates] == [
