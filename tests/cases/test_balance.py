@@ -1,4 +1,4 @@
-"""Choosing instruction candidates towards a distribution: level where it can be, whole where it is rare, and in no order's debt."""
+"""Choosing instruction candidates towards a distribution: even where possible, rare cells whole, in any order."""
 
 from __future__ import annotations
 
