@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 from hpedit.cases.source_items import Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, files_by_name, find_source_files, hash_files
@@ -27,7 +27,7 @@ from hpedit.errors import HPEditError
 from hpedit.store.images import EXTENSIONS, MAX_BYTES, decode_image
 from hpedit.store.paths import why_outside
 
-OPENERS: dict[str, Callable[[Path, str], object]] = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open}
+COMPRESSION: dict[str, Any] = {".gz": gzip, ".tgz": gzip, ".bz2": bz2}
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
@@ -135,8 +135,7 @@ class WebDatasetSource(OpenedSource):
             return
         if self._held is None or self._held[0] != path:
             self._let_go()
-            opener = OPENERS.get(path.suffix.lower(), lzma.open)
-            self._held = path, cast(BinaryIO, opener(path, "rb"))
+            self._held = path, COMPRESSION.get(path.suffix.lower(), lzma).open(path, "rb")
         try:
             yield self._held[1]
         except BaseException:
