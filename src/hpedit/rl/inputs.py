@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpedit.cases.folder import CasesFolder
-from hpedit.cases.lazy import lazy_cases
+from hpedit.cases.folder import CasesFolder, lazy_cases
 from hpedit.config.recipe import Recipe
 from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor

@@ -1,4 +1,4 @@
-"""Labels by a VLM: it names the category of the main object, and is then asked whether that is there."""
+"""Label photographs with a VLM: it names the category of the main object, and a second question verifies it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ConfigDict, ValidationError, create_model
 
 from hpedit.cases.coco import indefinite, spoken
-from hpedit.cases.instructions.schema import THERE, shown
+from hpedit.cases.instructions.instruction_prompt import THERE, image_for_judge
 from hpedit.cases.labels.protocol import Label
 from hpedit.judges.protocol import IMAGE, YES_NO, Question
 from hpedit.judges.writing import Prompt, WritingJudge
@@ -24,12 +24,12 @@ ASK = (
 
 
 class JudgeLabeller:
-    """Lets a judge name the category.
+    """Labels photographs with a judge (VLM).
 
     Args:
         judge: Writes and answers.
-        categories: What to choose from, at least one.
-        min_probability: Of yes, when asked whether the category is there; below it a photograph has none.
+        categories: To choose from, at least one.
+        min_probability: Minimum probability that the category is in the photograph; below it there is none.
     """
 
     def __init__(self, judge: WritingJudge, categories: Sequence[str], min_probability: float) -> None:
@@ -46,23 +46,24 @@ class JudgeLabeller:
         self._ask = ASK.format(names=names, first=self.categories[0], nothing=NOTHING)
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:  # noqa: ARG002
-        """See `Labeller`; where the judge can't be read there is no category, and the probability is NaN.
+        """See `Labeller`; an unreadable answer gives no category and probability NaN.
 
         Raises:
-            HPEditError: no judge answers any more, or too many answers can't be read.
+            HPEditError: no judge answers any more, or too many answers are unreadable.
         """
-        pictures = [shown(image) for image in images]
+        pictures = [image_for_judge(image) for image in images]
         prompts = [Prompt(Question((IMAGE,), (picture,), self._ask), self._schema) for picture in pictures]
         named = [self._read(reply.text) for reply in self.judge.write(prompts)]
         asked = [place for place, name in enumerate(named) if name not in (None, NOTHING)]
+        texts = [f"\n{THERE.format(object=indefinite(spoken(str(named[k]))))}" for k in asked]
         answers = self.judge.ask(
-            [Question((IMAGE,), (pictures[k],), "\n" + _is_there(str(named[k])), YES_NO) for k in asked]
+            [Question((IMAGE,), (pictures[k],), text, YES_NO) for k, text in zip(asked, texts, strict=True)]
         )
         yes = {place: answer.expected for place, answer in zip(asked, answers, strict=True)}
         return [self._label(name, yes.get(place)) for place, name in enumerate(named)]
 
     def _read(self, text: str | None) -> str | None:
-        """The category in a text; None where it is none of those asked for."""
+        """The category in an answer; None if it is not in the list."""
         if text is None:
             return None
         try:
@@ -76,7 +77,3 @@ class JudgeLabeller:
         if name is None or yes is None:
             return Label("", math.nan)
         return Label(name if yes >= self.min_probability else "", yes)
-
-
-def _is_there(name: str) -> str:
-    return THERE.format(object=indefinite(spoken(name)))

@@ -1,9 +1,9 @@
-"""Preference pairs on disk: one row a pair, with the source, the instruction and both edits as Hugging Face images.
+"""Tables of preference pairs: one row a pair, with source, instruction and both edits as Hugging Face images.
 
     report = build_pairs(responses, cases, edits, out, PairRules())        # `hpedit ratings pairs`
     pairs = lazy_pairs(out); pairs[17]                                     # offline DPO
 
-Pictures go from table to table as they are, over a temporary file beside the result: memory holds ids alone.
+Pictures are copied as bytes over a temporary file beside the result: memory holds only ids.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.pairs.decide import PairRules, Preference, decide_pairs
+from hpedit.cases.pairs.preferences import PairRules, Preference, decide_pairs
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import Response
 from hpedit.records import Case
@@ -36,27 +36,22 @@ BATCH = 64
 _SOURCES = ("source", "source_2", "source_3")
 _CASE_TEXTS = ("task", "instruction", "source_id", "category", "origin", "licence")
 _COLUMNS: dict[str, pa.DataType] = {
-    "case_id": pa.string(),
-    "task": pa.string(),
-    "instruction": pa.string(),
+    **dict.fromkeys(("case_id", "task", "instruction"), pa.string()),
     **dict.fromkeys((*_SOURCES, "chosen", "rejected"), IMAGE),
     **dict.fromkeys(("chosen_id", "rejected_id", "source_id", "category", "origin", "licence"), pa.string()),
-    "margin": pa.float64(),
-    "weight": pa.float64(),
-    "basis": pa.string(),
-    "raters": pa.int64(),
+    **{"margin": pa.float64(), "weight": pa.float64(), "basis": pa.string(), "raters": pa.int64()},
     "simulated": pa.bool_(),
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreferencePair:
-    """Two edits of one case with people's preference."""
+    """Two edits of one case with the preference between them."""
 
     case: Case
     """Without an oracle."""
     chosen: Image.Image
-    """RGB: the edit that people prefer."""
+    """RGB: the preferred edit."""
     rejected: Image.Image
     """RGB."""
     preference: Preference
@@ -65,20 +60,20 @@ class PreferencePair:
 def build_pairs(
     responses: Iterable[Response], cases: Sequence[Path], edits: Sequence[Path], out: Path, rules: PairRules
 ) -> dict[str, Any]:
-    """Write the pairs that people's answers give, atomically, in the order of case and edit ids.
+    """Decide preference pairs from people's responses and write their table, in the order of case and edit ids.
 
     Args:
         responses: Scores and votes.
         cases: Parquet tables of the cases.
         edits: Parquet tables of the edits that were rated.
-        out: The parquet file to write. The same inputs give the same bytes, whatever the order of their rows.
-        rules: What it takes to be a pair.
+        out: The parquet file to write. The order of the inputs' rows does not affect its bytes.
+        rules: Thresholds and rater weights.
 
     Returns:
         The report of `decide_pairs`, with the pairs by task.
 
     Raises:
-        HPEditError: a table is missing or broken, an edit is there twice, a case is missing, or no pair is left.
+        HPEditError: a table is missing or damaged, an edit id is repeated, a case is missing, or no pair is left.
     """
     responses = list(responses)
     if not out.parent.is_dir():
@@ -95,30 +90,31 @@ def build_pairs(
         preferences, report = decide_pairs(responses, case_of, spool.digests, rules)
         found = _cases(cases, {preference.case_id for preference in preferences}, spool)
         counts = Counter(found[preference.case_id]["task"] for preference in preferences)
-        write_parquet_table(out, _COLUMNS, ((_key(one), _row(one, found[one.case_id], spool)) for one in preferences))
+        write_parquet_table(
+            out,
+            _COLUMNS,
+            ((f"{one.chosen} over {one.rejected}", _row(one, found[one.case_id], spool)) for one in preferences),
+        )
     order = [*TASK_IDS, *sorted(set(counts) - set(TASK_IDS))]
     return report | {"tasks": {task: counts[task] for task in order if counts[task]}, "file": str(out)}
 
 
 def read_pairs(path: Path | str, rows: range | None = None) -> Iterator[PreferencePair]:
-    """The pairs of a file that `build_pairs` wrote, or of these rows of it, one row group in memory at a time.
-
-    HPEditError for another file.
-    """
+    """Read preference pairs, or these rows, one row group in memory at a time; HPEditError for another file."""
     yield from read_parquet_table(Path(path), _COLUMNS, _pair_of, rows)
 
 
 def lazy_pairs(path: Path | str) -> LazyRows[PreferencePair]:
-    """The same as a sequence that decodes a pair when it is asked for; HPEditError for another file."""
+    """Preference pairs as a sequence that decodes a pair on access; HPEditError for another file."""
     path = Path(path)
     for _ in read_pairs(path, range(1)):
-        break  # a file of another kind is told now, and not when training asks for its first pair
+        break  # an unsuitable file is an error now, not when training reads its first pair
     with pq.ParquetFile(path) as file:
         return LazyRows([path], read_pairs, [(0, row) for row in range(file.metadata.num_rows)])
 
 
 def read_weights(path: Path) -> dict[str, float]:
-    """Raters' weights from a CSV with the columns rater and weight; HPEditError with file and line of a bad one."""
+    """Read raters' weights from a CSV of rater, weight; HPEditError names the line of an invalid one."""
     weights = {}
     for (rater,), row in index_csv_rows(read_csv_rows(path, ("rater", "weight")), ("rater",)).items():
         if not is_number(row["weight"]) or float(row["weight"]) < 0.0:
@@ -127,16 +123,8 @@ def read_weights(path: Path) -> dict[str, float]:
     return weights
 
 
-def case_tables(path: Path) -> list[Path]:
-    """The parquet tables of cases that `path` stands for; HPEditError without any."""
-    return CasesFolder(path).case_files()
-
-
 def edit_tables(path: Path) -> list[Path]:
-    """The parquet tables of edits that `path` stands for; HPEditError without any.
-
-    A table, a folder of `hpedit cases build`, one of `hpedit bench`, or one that holds several of these.
-    """
+    """Find tables of edits: a file, or those of a build, of bench runs; HPEditError if there is none."""
     folder = CasesFolder(path)
     if path.is_file():
         return [path]
@@ -145,7 +133,7 @@ def edit_tables(path: Path) -> list[Path]:
 
 
 class _Spool:
-    """Pictures' bytes by name, in a file."""
+    """Picture bytes by name in a temporary file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -162,7 +150,7 @@ class _Spool:
         self.digests[name] = hashlib.sha256(data).hexdigest()
 
     def get(self, name: str) -> dict[str, bytes | None] | None:
-        """A cell of a column of images; None where nothing was put under that name."""
+        """An image cell; None for an unknown name."""
         if name not in self._places:
             return None
         start, size = self._places[name]
@@ -173,7 +161,7 @@ class _Spool:
 def _rows(
     tables: Sequence[Path], columns: Mapping[str, pa.DataType], wanted: Iterable[str]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of parquet tables whose id is wanted."""
+    """Rows of parquet tables with a wanted id."""
     ids = pa.array(sorted(wanted), pa.string())
     for table in tables:
         try:
@@ -202,8 +190,8 @@ def _cases(tables: Sequence[Path], wanted: set[str], spool: _Spool) -> dict[str,
                 spool.put(_picture(row["id"], name), row[name], f"{name} of case {row['id']}")
     if lost := sorted(wanted - set(found)):
         raise HPEditError(
-            f"case {lost[0]} is not among the cases ({len(lost)} of {len(wanted)} are missing)",
-            hint="--cases names the cases of these very edits",
+            f"case {lost[0]} is missing from the cases ({len(lost)} of {len(wanted)} are)",
+            hint="set --cases to the cases of these edits",
         )
     return found
 
@@ -211,10 +199,6 @@ def _cases(tables: Sequence[Path], wanted: set[str], spool: _Spool) -> dict[str,
 def _picture(case_id: str, column: str) -> str:
     """A name in the spool that no edit has."""
     return f"\0{column}\0{case_id}"
-
-
-def _key(preference: Preference) -> str:
-    return f"{preference.chosen} over {preference.rejected}"
 
 
 def _row(preference: Preference, texts: Mapping[str, str], spool: _Spool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What flows through the first stages of a build: photographs, and drafts of cases."""
+"""Records of the first stages of a build: photographs, instruction candidates, skipped items, chunks of sources."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """An instruction for a photograph, before it is a case."""
+class InstructionCandidate:
+    """An instruction for a photograph that may become a case."""
 
     task: str
     """One of `hpedit.tasks.TASK_IDS`."""
     instruction: str
     category: str = ""
-    """The object that it is about; empty where there is none."""
+    """The object that it is about; "" = none."""
     id: str = ""
-    """Of the case; empty = made of photograph, task and instruction."""
+    """Of the case; "" = generated, see `make_case_id`."""
     wording: int = 0
-    """Drafts of one photograph and task that say the same in other words are numbered from 0."""
+    """Index among the wordings of the same instruction, from 0."""
     language: str = "en"
     """ISO 639-1."""
     requirement: str = ""
-    """What a judge is to look for, where the source says so (Edit-R1)."""
+    """What a judge should check, if the source says so (Edit-R1)."""
     by: str = "given"
     """"given", "template", or "judge:" and its fingerprint."""
 
@@ -39,16 +39,16 @@ class Photo:
     origin: str
     licence: str
     source_id: str = ""
-    """The unit of splits and of the bootstrap; empty = the photograph itself, by its pixels."""
+    """The unit of splits and of the bootstrap; "" = by its pixels."""
     labels: tuple[str, ...] = ()
     """Categories that came with it, the main one first."""
-    drafts: tuple[Draft, ...] = ()
+    candidates: tuple[InstructionCandidate, ...] = ()
     """Instructions that came with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something of a source that could not be used."""
+    """An item of a source that could not be used."""
 
     id: str
     reason: str
@@ -57,11 +57,20 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a source that is read at a time: plain data, so that it can be sent to another process."""
+    """A part of a source to read: plain data, so that it can be sent to another process."""
 
     source: int
     """Number of the source in the recipe."""
     number: int
     """Of the chunk within the source."""
     items: tuple[str, ...] = field(default=())
-    """What to read, in the source's own words: names, row groups, a shard."""
+    """What to read, encoded by the source, see `OpenedSource.items`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenInstructions:
+    """Instruction candidates for one photograph, and rejected texts with reasons."""
+
+    candidates: tuple[InstructionCandidate, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
+    """(instruction, reason); the instruction is empty if none was written."""

@@ -1,31 +1,38 @@
-"""Pictures with instructions, named in a CSV or JSONL table.
+"""Read photographs with instructions from a CSV or JSONL table.
 
-Besides the user's own and MagicBrush's, the tables of Edit-R1 and flow_grpo are read: a folder with
-train_metadata.jsonl, one {"prompt", "image", "requirement"} a line, pictures named relative to it. A row of flow_grpo's
-two-picture sets ({"prompt", "ctrl_image", "ref_image"}) becomes a case with two sources.
+It reads the tables of users, MagicBrush, Edit-R1 and flow_grpo: a folder with train_metadata.jsonl, a
+{"prompt", "image", "requirement"} a line, pictures relative to it. A row of flow_grpo's two-picture sets ({"prompt",
+"ctrl_image", "ref_image"}) becomes a case with two sources.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from hpedit.cases.duplicates import pixel_sha, unit_of
-from hpedit.cases.photos import Draft, Photo, Skipped
+from hpedit.cases.duplicates import pixel_sha, source_id_of_pixels
+from hpedit.cases.source_items import InstructionCandidate, Photo, Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, hash_files
-from hpedit.cases.sources.columns import COLUMNS, cells_of, draft_of, labels_of, missing_columns, task_of
+from hpedit.cases.sources.columns import (
+    COLUMNS,
+    cells_of,
+    instruction_of_row,
+    missing_columns,
+    task_of,
+)
 from hpedit.cases.sources.records import Record, RecordFile
 from hpedit.errors import HPEditError
 from hpedit.records import Case
+from hpedit.seeds import hash_64
 from hpedit.store.images import load_image
 from hpedit.store.paths import inside
 from hpedit.store.run_folder import hash_path
@@ -33,47 +40,39 @@ from hpedit.store.run_folder import hash_path
 __all__ = ["TableSource", "task_of"]
 
 USUAL_NAMES = (
-    "edits.csv",
-    "cases.csv",
-    "instructions.csv",
-    "metadata.csv",
-    "metadata.jsonl",
-    "cases.jsonl",
-    "instructions.jsonl",
-    "train_metadata.jsonl",
+    *(f"{name}.csv" for name in ("edits", "cases", "instructions", "metadata")),
+    *(f"{name}.jsonl" for name in ("metadata", "cases", "instructions", "train_metadata")),
 )
-"""Tables that a folder may hold, the first that is there counts."""
+"""Names of a folder's table; the first that exists counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Usable:
-    """A row that gives an instruction."""
+    """A row with a usable instruction."""
 
     id: str
     line: int
     cells: Mapping[str, str]
-    draft: Draft
+    candidate: InstructionCandidate
 
 
 class TableSource(OpenedSource):
-    """Photographs are the pictures that the rows name, in the order of their first rows, each with its instructions."""
+    """The pictures that a table's rows name, in the order of their first rows, each with its instructions."""
 
     @cached_property
     def table(self) -> Path:
-        """The table; HPEditError if a folder is named that has none of the usual names."""
+        """Path of the table; HPEditError for a folder without one."""
         path = self.path(str(self.section.table))
         if not path.is_dir():
             return path
-        for name in USUAL_NAMES:
-            if (path / name).is_file():
-                return path / name
-        raise HPEditError(
-            f"{path} has no table of instructions", hint="name a CSV or JSONL with the columns image and instruction"
-        )
+        if found := next((path / name for name in USUAL_NAMES if (path / name).is_file()), None):
+            return found
+        hint = "name a CSV or JSONL with the columns image and instruction"
+        raise HPEditError(f"{path} has no table of instructions", hint=hint)
 
     @cached_property
     def root(self) -> Path:
-        """The folder that the pictures' names are relative to."""
+        """Folder that picture names are relative to."""
         return self.path(self.section.photos) if self.section.photos else self.table.parent
 
     @cached_property
@@ -81,24 +80,19 @@ class TableSource(OpenedSource):
         return RecordFile(self.table)
 
     def fingerprint(self) -> str:
-        """See `OpenedSource`: the table, and every picture that it names."""
-        names: set[str] = set()
-        for record in self._file.records():
-            for key in ("image", "reference"):
-                if name := _first(record.row, key):
-                    names.add(_plain(name))
-        allowed = sorted(name for name in names if _is_inside(self.root, name))
-        return hashlib.sha256(f"{hash_path(self.table)};{hash_files(self.root, allowed)}".encode()).hexdigest()
+        """See `OpenedSource`: the table and every picture that it names."""
+        rows = (record.row for record in self._file.records())
+        names = {_plain(name) for row in rows for key in ("image", "reference") if (name := _first(row, key))}
+        allowed: dict[str, Path] = {}
+        for name in sorted(names):
+            with suppress(HPEditError):
+                inside(self.root, name)
+                allowed[name] = self.root / name
+        return hashlib.sha256(f"{hash_path(self.table)};{hash_files(allowed)}".encode()).hexdigest()
 
     def items(self) -> Iterator[str]:
-        """One item for each picture: the places of its rows, as line:offset or line:offset:line of an equal id."""
-        index = _Index(self._file)
-        left = self.section.count or sys.maxsize
-        for rows in index.groups():
-            if not left:
-                return
-            left -= 1
-            yield ",".join(rows)
+        """One item a picture: its rows as line:offset, or line:offset:line of an earlier row with the same id."""
+        yield from map(",".join, islice(_Index(self._file).groups(), self.section.count))
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
@@ -109,7 +103,7 @@ class TableSource(OpenedSource):
             row_id = self.id(f"{self.table.name}:{record.line}")
             try:
                 row = _usable(row_id, record, place[2] if len(place) > 2 else 0)
-                key = (row.draft.task, row.draft.instruction, row.cells.get("reference", ""))
+                key = (row.candidate.task, row.candidate.instruction, row.cells.get("reference", ""))
                 if key in seen:
                     raise HPEditError(f"the same picture and instruction as in line {seen[key]}")
             except HPEditError as error:
@@ -120,7 +114,7 @@ class TableSource(OpenedSource):
         yield from self._made_of(usable)
 
     def _made_of(self, rows: list[_Usable]) -> Iterator[Item]:
-        """The photograph of rows that name one picture, and a case for each row that names a second one."""
+        """The photograph that the rows share, and a case for each row with a second picture."""
         if not rows:
             return
         name = _plain(rows[0].cells["image"])
@@ -132,62 +126,67 @@ class TableSource(OpenedSource):
         cells: dict[str, str] = {}
         for row in reversed(rows):
             cells |= row.cells
-        drafts = tuple(row.draft for row in rows if "reference" not in row.cells)
-        origin, licence = self.origin(cells, name), self.licence(cells)
-        source_id = cells.get("source_id", "")
-        if drafts:
-            yield Photo(self.id(name), image, origin, licence, source_id, labels_of(cells), drafts)
+        candidates = tuple(row.candidate for row in rows if "reference" not in row.cells)
+        photo = self.make_photo(self.id(name), image, name, cells, *candidates)
+        if candidates:
+            yield photo
         for row in rows:
             if "reference" in row.cells:
-                yield self._case(row, image, source_id or unit_of(pixel_sha(image)), origin, licence)
+                yield self._case(row, photo)
 
-    def _case(self, row: _Usable, image: Image.Image, source_id: str, origin: str, licence: str) -> Item:
+    def _case(self, row: _Usable, photo: Photo) -> Item:
+        """A case of the photograph and the row's second picture."""
         reference = _plain(row.cells["reference"])
         try:
             second = load_image(inside(self.root, reference), reference)
         except HPEditError as error:
             return Skipped(row.id, error.message)
-        draft = row.draft
-        # The row makes it unique where nobody gave an id: two rows may differ in the second picture alone.
-        case_id = draft.id or row.id.replace("/", "_").replace(":", "-")
-        return Case(case_id, draft.task, draft.instruction, (image, second), source_id, draft.category, origin, licence)
+        candidate = row.candidate
+        # Without an id the row makes it unique: two rows may differ only in the second picture.
+        case_id = candidate.id or row.id.replace("/", "_").replace(":", "-")
+        source_id = photo.source_id or source_id_of_pixels(pixel_sha(photo.image))
+        rest = (source_id, candidate.category, photo.origin, photo.licence)
+        return Case(case_id, candidate.task, candidate.instruction, (photo.image, second), *rest)
 
 
 def _usable(row_id: str, record: Record, same_id: int) -> _Usable:
-    """HPEditError, as the reason to skip it, for a row that gives nothing."""
+    """Check a row; HPEditError as the reason to skip it."""
     if record.fault:
         raise HPEditError(record.fault)
     cells = cells_of(record.row)
     if "image" not in cells:
-        raise HPEditError("no picture is named")
+        raise HPEditError("names no picture")
     if same_id:
         raise HPEditError(f"line {same_id} has the id {cells['id']} too")
-    return _Usable(row_id, record.line, cells, draft_of(cells))
+    return _Usable(row_id, record.line, cells, instruction_of_row(cells))
 
 
 class _Index:
-    """Where the rows of each picture are: four numbers a row, whatever it says."""
+    """Where the rows of each picture are: four numbers a row."""
 
     def __init__(self, file: RecordFile) -> None:
         lines, offsets, pictures, ids = array("q"), array("q"), array("Q"), array("Q")
         checked = False
         for record in file.records():
             if record.row and not checked:
-                _check_columns(file.path, record.row)
                 checked = True
+                for key in missing_columns(record.row):
+                    hint = f"accepted names: {', '.join(COLUMNS[key])}"
+                    raise HPEditError(f"{file.path} has no column {key!r}", hint=hint)
             image = _first(record.row, "image")
             lines.append(record.line)
             offsets.append(record.offset)
-            # A row without a picture stands alone.
-            pictures.append(_hash64(_plain(image) if image else f"\0{record.line}"))
-            ids.append(_hash64(_first(record.row, "id")))
+            # A row without a picture is a group of its own.
+            pictures.append(hash_64(_plain(image) if image else f"\0{record.line}"))
+            # 64 bits: of a million rows two collide with a chance of 1 in 37 million. 0 = no id.
+            ids.append(hash_64(found) if (found := _first(record.row, "id")) else 0)
         if not lines:
             raise HPEditError(f"{file.path} has no row", hint="each row needs a picture and an instruction")
         self._lines, self._offsets = (np.frombuffer(part, np.int64) for part in (lines, offsets))
         self._pictures, self._ids = (np.frombuffer(part, np.uint64) for part in (pictures, ids))
 
     def groups(self) -> Iterator[list[str]]:
-        """The places of the rows of one picture after another, in the order of their first rows."""
+        """The places of each picture's rows, pictures in the order of their first rows."""
         _, first, which = np.unique(self._pictures, return_index=True, return_inverse=True)
         order = np.lexsort((self._lines, first[which]))
         same_id = self._same_ids()
@@ -201,19 +200,14 @@ class _Index:
         yield group
 
     def _same_ids(self) -> dict[int, int]:
-        """Row -> line of the first row with the same id, for the rows after it."""
+        """Row -> line of an earlier row with the same id."""
         _, first, which, counts = np.unique(self._ids, return_index=True, return_inverse=True, return_counts=True)
         repeated = np.flatnonzero((counts[which] > 1) & (self._ids != 0))
         return {int(row): int(self._lines[first[which[row]]]) for row in repeated if first[which[row]] != row}
 
 
-def _check_columns(table: Path, row: Mapping[str, Any]) -> None:
-    for key in missing_columns(row):
-        raise HPEditError(f"{table} has no column {key!r}", hint=f"it may be called {', '.join(COLUMNS[key])}")
-
-
 def _first(row: Mapping[str, Any], key: str) -> str:
-    """As `cells_of`, one cell alone and without complaint: the index goes through every row."""
+    """One cell as in `cells_of`, without errors: the index reads every row."""
     for name in COLUMNS[key]:
         value = row.get(name)
         if value is not None and (text := str(value).strip()):
@@ -222,18 +216,5 @@ def _first(row: Mapping[str, Any], key: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """One name for one file: without "./" and doubled slashes."""
+    """Normalise a file name: without "./" and doubled slashes."""
     return PurePosixPath(name).as_posix() if "./" in name or "//" in name else name
-
-
-def _hash64(text: str) -> int:
-    """64 bits of a text, 0 for none: of a million rows two share them with a chance of 1 in 37 million."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) if text else 0
-
-
-def _is_inside(root: Path, name: str) -> bool:
-    try:
-        inside(root, name)
-    except HPEditError:
-        return False
-    return True

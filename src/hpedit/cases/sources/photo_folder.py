@@ -1,4 +1,4 @@
-"""A folder of pictures, searched to its depths."""
+"""Read photographs from a folder, recursively, with their side files."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 
 from PIL import Image
 
-from hpedit.cases.photos import Photo, Skipped
+from hpedit.cases.source_items import Photo, Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, hash_files
-from hpedit.cases.sources.columns import cells_of, labels_of
+from hpedit.cases.sources.columns import cells_of
 from hpedit.errors import HPEditError
 from hpedit.store.images import EXTENSIONS, load_image
 from hpedit.store.paths import inside
 
 SIDE_FILES = (".json", ".txt")
-"""Endings of files that speak of the picture of the same name, as downloaders leave them; a .txt is its caption."""
+"""Suffixes of side files that downloaders leave beside a picture of the same name; a .txt is its caption."""
 MAX_SIDE_FILE = 1 << 20
 
 
 class FolderSource(OpenedSource):
-    """Pictures below a folder; `beach.json` beside `beach.jpg` may say licence, origin (or url) and label."""
+    """Pictures below a folder; `beach.json` beside `beach.jpg` may give licence, origin (or url) and label."""
 
     @cached_property
     def root(self) -> Path:
-        """The folder; HPEditError if there is none."""
+        """The folder; HPEditError if it doesn't exist."""
         root = self.path(str(getattr(self.section, self.section.kind)))
         if not root.is_dir():
             raise HPEditError(f"{root} is not a folder", hint="give a folder of photographs")
@@ -36,18 +36,18 @@ class FolderSource(OpenedSource):
 
     @cached_property
     def names(self) -> list[str]:
-        """Names of all visible files, relative to the folder, sorted by their bytes."""
+        """Relative names of all visible files, sorted by their bytes."""
         return sorted(visible_files(self.root))
 
     def fingerprint(self) -> str:
         """See `OpenedSource`."""
-        return hash_files(self.root, self.names)
+        return hash_files({name: self.root / name for name in self.names})
 
     def items(self) -> Iterator[str]:
-        """Pictures, at most `count`, and whatever lies among them and is none."""
+        """At most `count` pictures, and all files among them that are neither picture nor side file."""
         pictures = [name for name in self.names if is_picture(name)]
         if not pictures:
-            raise HPEditError(f"{self.root} has no picture", hint="it needs PNG, JPEG, WebP or TIFF files")
+            raise HPEditError(f"{self.root} contains no picture", hint="it needs PNG, JPEG, WebP or TIFF files")
         stems = {os.path.splitext(name)[0] for name in pictures}
         left = self.section.count or sys.maxsize
         for name in self.names:
@@ -59,7 +59,7 @@ class FolderSource(OpenedSource):
                 yield name
 
     def is_side_file(self, name: str, stems: set[str]) -> bool:
-        """Whether a file speaks of pictures and is none that was meant to be one; `stems` are the pictures' names."""
+        """Whether a file describes pictures; `stems` are the pictures' names without suffix."""
         stem, suffix = os.path.splitext(name)
         return suffix.lower() in SIDE_FILES and stem in stems
 
@@ -67,9 +67,7 @@ class FolderSource(OpenedSource):
         """See `OpenedSource`."""
         if not is_picture(item):
             linked = (self.root / item).is_symlink() and (self.root / item).is_dir()
-            why = (
-                "is a link to a folder, which is not followed" if linked else "does not have the extension of an image"
-            )
+            why = "is a link to a folder, which is not followed" if linked else "has no image extension"
             yield Skipped(self.id(item), f"{item} {why}")
             return
         try:
@@ -79,46 +77,39 @@ class FolderSource(OpenedSource):
             yield Skipped(self.id(item), error.message)
 
     def load(self, name: str) -> Image.Image:
-        """The picture of a name; HPEditError, as the reason to skip it."""
+        """Load a picture by name; HPEditError as the reason to skip it."""
         try:
             return load_image(inside(self.root, name), name)
         except HPEditError as error:
-            # What a name in another encoding was escaped to does not exist.
+            # visible_files escaped the name, so no such file exists.
             if "\\x" in name and not (self.root / name).exists():
                 raise HPEditError(f"{name} has a name that is not UTF-8", hint="rename it") from error
             raise
 
     def cells(self, name: str) -> Mapping[str, str]:
-        """What is said of a picture; HPEditError where that can't be read."""
+        """Read the side file of a picture; HPEditError if it is unreadable."""
         side = (self.root / name).with_suffix(".json")
         if not side.is_file():
             return {}
         shown = Path(name).with_suffix(".json").as_posix()
         inside(self.root, shown)
         if side.stat().st_size > MAX_SIDE_FILE:
-            raise HPEditError(f"{shown} is too large to speak of one picture")
+            raise HPEditError(f"{shown} is too large for a side file")
         return parse_side_file(side.read_bytes(), shown)
 
     def photo(self, name: str, image: Image.Image, cells: Mapping[str, str]) -> Photo:
-        """A photograph with what is said of it."""
-        return Photo(
-            self.id(name),
-            image,
-            self.origin(cells, name),
-            self.licence(cells),
-            source_id=cells.get("source_id", ""),
-            labels=labels_of(cells),
-        )
+        """A photograph with the cells of its side file."""
+        return self.make_photo(self.id(name), image, name, cells)
 
 
 def visible_files(root: Path) -> Iterator[str]:
-    """Relative names of the files below a folder, but hidden ones; links to folders are named, not followed.
+    """Relative names of the visible files below a folder; links to folders are listed, not followed.
 
     A name that is not UTF-8 is escaped, so that it can be written to tables.
     """
 
     def stop(error: OSError) -> None:
-        raise HPEditError(f"{error.filename} cannot be read: {error.strerror}", hint="mend its permissions")
+        raise HPEditError(f"{error.filename} cannot be read: {error.strerror}", hint="fix its permissions")
 
     for place, folders, files in os.walk(root, onerror=stop):
         relative = os.path.relpath(place, root)
@@ -131,12 +122,12 @@ def visible_files(root: Path) -> Iterator[str]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file's name promises a picture."""
+    """Whether a file name has an image extension."""
     return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def parse_side_file(data: bytes, name: str) -> dict[str, str]:
-    """The cells of a JSON object that speaks of one picture; HPEditError if it is none."""
+    """Parse the JSON side file of a picture into cells; HPEditError if it is no JSON object."""
     try:
         row = json.loads(data.decode("utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Circles among preferences (a > b > c > a): found, named, and broken."""
+"""Find and break cycles among preferences (a > b > c > a)."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ Edge = tuple[str, str]
 """The better one, the worse one."""
 
 
-def break_circles(edges: Mapping[Edge, float], *, weakest: bool) -> tuple[set[Edge], list[tuple[str, ...]]]:
-    """Take edges away until no circle is left.
+def break_cycles(edges: Mapping[Edge, float], *, weakest: bool) -> tuple[set[Edge], list[tuple[str, ...]]]:
+    """Remove preferences until no cycle is left.
 
     Args:
         edges: Each preference with its weight.
-        weakest: Take, of each knot of circles, only the edges of the least weight, again and again; else all of it.
+        weakest: Remove only the edges of the smallest weight in each strongly connected component, repeatedly; else all
+            its edges at once.
 
     Returns:
-        The edges that stay, and for each knot that there was a shortest circle through its first name, which stands at
-        both ends. Neither depends on the order of `edges`.
+        The remaining edges, and for each component a shortest cycle through its first name, which stands at both ends.
+        Neither depends on the order of `edges`.
     """
     left = set(edges)
-    knots = _knots(left)
-    circles = [_circle(knot) for knot in knots]
-    while knots:
-        for knot in knots:
-            least = min(edges[edge] for edge in knot)
-            left -= {edge for edge in knot if not weakest or edges[edge] <= least}
-        knots = _knots(left)
-    return left, circles
+    components = _components(left)
+    cycles = [_shortest_cycle(component) for component in components]
+    while components:
+        for component in components:
+            least = min(edges[edge] for edge in component)
+            left -= {edge for edge in component if not weakest or edges[edge] <= least}
+        components = _components(left)
+    return left, cycles
 
 
-def _knots(edges: Collection[Edge]) -> list[set[Edge]]:
+def _components(edges: Collection[Edge]) -> list[set[Edge]]:
     """The edges of each strongly connected component that has any, by their names."""
     names = sorted({name for edge in edges for name in edge})
     if not names:
@@ -52,11 +53,11 @@ def _knots(edges: Collection[Edge]) -> list[set[Edge]]:
     return sorted(found.values(), key=min)
 
 
-def _circle(knot: set[Edge]) -> tuple[str, ...]:
-    """A shortest way from the knot's first name back to it."""
-    start = min(min(edge) for edge in knot)
+def _shortest_cycle(component: set[Edge]) -> tuple[str, ...]:
+    """A shortest path from the component's first name back to it."""
+    start = min(min(edge) for edge in component)
     worse: dict[str, list[str]] = {}
-    for better, other in sorted(knot):
+    for better, other in sorted(component):
         worse.setdefault(better, []).append(other)
     queue: deque[tuple[str, ...]] = deque([(start,)])
     seen: set[str] = set()

@@ -47,8 +47,8 @@ def test_what_is_broken_is_named_and_skipped(tmp_path: Path) -> None:
         "empty.png": (b"", "is empty (0 bytes)"),
         "page.png": (b"<!doctype html><html>", "HTML"),
         "lies.png": (encoded(format="JPEG"), "named like PNG but holds JPEG"),
-        "drawing.svg": (b"<svg/>", "extension of an image"),
-        "notes.txt": (b"hello", "extension of an image"),
+        "drawing.svg": (b"<svg/>", "image extension"),
+        "notes.txt": (b"hello", "image extension"),
     }
     for name, (content, _) in broken.items():
         (tmp_path / name).write_bytes(content)
@@ -137,5 +137,5 @@ def test_no_folder_and_no_picture_are_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match="is not a folder"):
         read(tmp_path, folder="nothing")
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(HPEditError, match="has no picture"):
+    with pytest.raises(HPEditError, match="contains no picture"):
         read(tmp_path, folder=".")

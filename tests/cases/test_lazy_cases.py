@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpedit.cases import lazy
-from hpedit.cases.folder import CasesFolder
-from hpedit.cases.lazy import lazy_cases
+from hpedit.cases import folder as folder_module
+from hpedit.cases.folder import CasesFolder, lazy_cases
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.tables import write_cases
@@ -68,8 +67,8 @@ def test_the_index_spares_reading_the_tables_until_one_is_written_again(folder, 
     index = tmp_path / "run" / "index.json"
     first = lazy_cases(folder, index)
     reads = []
-    keys = lazy._keys
-    monkeypatch.setattr(lazy, "_keys", lambda file: (reads.append(file), keys(file))[1])
+    keys = folder_module._keys
+    monkeypatch.setattr(folder_module, "_keys", lambda file: (reads.append(file), keys(file))[1])
     assert lazy_cases(folder, index).places == first.places
     assert not reads
     write_cases(tmp_path / "data" / "b.parquet", [noisy_case(9, 32)])
@@ -90,7 +89,7 @@ def test_a_row_that_is_gone_is_an_error(folder, tmp_path):
 PEAK = """
 import resource, sys
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.lazy import lazy_cases
+from hpedit.cases.folder import lazy_cases
 cases = lazy_cases(CasesFolder(sys.argv[1]))
 for number in range(0, len(cases), len(cases) // 100):
     assert cases[number].source.getpixel((0, 0))

@@ -12,7 +12,7 @@ import pytest
 from tests.cases.sources.opening import encoded, fingerprint, photos, picture, put, read, skipped
 from tests.shared_data import shared_data
 
-from hpedit.cases.duplicates import pixel_sha, unit_of
+from hpedit.cases.duplicates import pixel_sha, source_id_of_pixels
 from hpedit.cases.sources.records import RecordFile
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -40,7 +40,7 @@ def test_csv_with_what_is_skipped(tmp_path: Path) -> None:
     items = read(tmp_path, table=".", origin="mine")
     (photo,) = photos(items).values()
     assert (photo.id, photo.licence, photo.origin, photo.source_id) == ("0/a.png", "CC0", "mine/a.png", "p1")
-    assert [(d.id, d.task, d.instruction, d.category) for d in photo.drafts] == [
+    assert [(d.id, d.task, d.instruction, d.category) for d in photo.candidates] == [
         ("1", "removal", "remove the cup", "cup"),
         ("6", "removal", "remove the plate", "plate"),
     ]
@@ -61,8 +61,8 @@ def test_csv_cells_with_line_ends_quotes_and_apostrophes(tmp_path: Path) -> None
         b'\xef\xbb\xbfimage,instruction\r\n"a.png","remove the\r\n""red"" cup"\r\n\r\nb.png,\'=remove the cup\r\n'
     )
     found = photos(read(tmp_path, table="t.csv", size=1))
-    assert found["0/a.png"].drafts[0].instruction == 'remove the\r\n"red" cup'
-    assert found["0/b.png"].drafts[0].instruction == "=remove the cup"
+    assert found["0/a.png"].candidates[0].instruction == 'remove the\r\n"red" cup'
+    assert found["0/b.png"].candidates[0].instruction == "=remove the cup"
 
 
 def test_edit_r1_folder(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_edit_r1_folder(tmp_path: Path) -> None:
     jsonl(tmp_path / "train_metadata.jsonl", row)
     jsonl(tmp_path / "test_metadata.jsonl", {**row, "prompt": "remove the cup"})
     (photo,) = photos(read(tmp_path, table=".")).values()
-    (draft,) = photo.drafts
-    assert (draft.task, draft.instruction, draft.requirement) == (
+    (candidate,) = photo.candidates
+    assert (candidate.task, candidate.instruction, candidate.requirement) == (
         "style",
         "make it sepia",
         "the whole picture is sepia",
@@ -98,9 +98,9 @@ def test_flow_grpo_tables_of_one_and_of_two_pictures(tmp_path: Path) -> None:
     }
     jsonl(tmp_path / "train_metadata.jsonl", counting, two, {**two, "ref_image": "gone.png"})
     items = read(tmp_path, table=".", licence="CC0")
-    assert [draft.task for draft in photos(items)["0/a.png"].drafts] == ["addition"]
+    assert [candidate.task for candidate in photos(items)["0/a.png"].candidates] == ["addition"]
     (case,) = [item for item in items if isinstance(item, Case)]
-    assert (case.task, case.licence, case.source_id) == ("swap", "CC0", unit_of(pixel_sha(picture(1))))
+    assert (case.task, case.licence, case.source_id) == ("swap", "CC0", source_id_of_pixels(pixel_sha(picture(1))))
     assert [image.tobytes() for image in case.sources] == [picture(1).tobytes(), picture(2).tobytes()]
     assert "gone.png" in skipped(items)["0/train_metadata.jsonl:3"]
 
@@ -118,7 +118,7 @@ def test_missing_pictures_duplicate_ids_and_repeated_rows(tmp_path: Path) -> Non
         {"id": 4, "image": "gone.png", "prompt": "remove the cup"},
     )
     items = read(tmp_path, table="t.jsonl")
-    assert {key: [draft.id for draft in photo.drafts] for key, photo in photos(items).items()} == {
+    assert {key: [candidate.id for candidate in photo.candidates] for key, photo in photos(items).items()} == {
         "0/a.png": ["1"],
         "0/b.png": ["2"],
     }
@@ -161,9 +161,20 @@ def test_bad_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_bytes(b"\n".join(lines))
     items = read(tmp_path, table="t.jsonl", size=1)
     (photo,) = photos(items).values()
-    assert [draft.instruction for draft in photo.drafts] == ["remove the cup", "remove the plate\nand the spoon"]
+    assert [candidate.instruction for candidate in photo.candidates] == [
+        "remove the cup",
+        "remove the plate\nand the spoon",
+    ]
     reasons = skipped(items)
-    said = {4: "not UTF-8", 5: "not an object", 6: "not JSON", 7: "not JSON", 8: "same picture", 10: "half", 11: "torn"}
+    said = {
+        4: "not UTF-8",
+        5: "not an object",
+        6: "not JSON",
+        7: "not JSON",
+        8: "same picture",
+        10: "surrogate",
+        11: "torn",
+    }
     assert set(reasons) == {f"0/t.jsonl:{line}" for line in said}
     for line, words in said.items():
         assert words in reasons[f"0/t.jsonl:{line}"]
@@ -175,7 +186,7 @@ def test_bad_rows_of_a_csv(tmp_path: Path) -> None:
         b'image,instruction\na.png,remove the caf\xe9\na.png,"remove" it\n\n , \na.png,remove the cup'
     )
     items = read(tmp_path, table="t.csv")
-    assert [draft.instruction for draft in photos(items)["0/a.png"].drafts] == ["remove the cup"]
+    assert [candidate.instruction for candidate in photos(items)["0/a.png"].candidates] == ["remove the cup"]
     reasons = skipped(items)
     assert "not UTF-8" in reasons["0/t.csv:2"]
     assert "not CSV" in reasons["0/t.csv:3"]
@@ -266,10 +277,10 @@ def test_all_of_magicbrush_is_read() -> None:
     folder = shared_data("magicbrush", "edits.csv")
     items = read(folder, table="edits.csv", licence="CC BY 4.0", origin="MagicBrush")
     found = photos(items).values()
-    drafts = [draft for photo in found for draft in photo.drafts]
-    assert len(drafts) + len(skipped(items)) == 315
-    assert {draft.task for draft in drafts} == {"addition", "removal", "swap", "color", "background"}
+    candidates = [candidate for photo in found for candidate in photo.candidates]
+    assert len(candidates) + len(skipped(items)) == 315
+    assert {candidate.task for candidate in candidates} == {"addition", "removal", "swap", "color", "background"}
     assert all("none of the eight" in reason for reason in skipped(items).values())
     assert len({photo.source_id for photo in found}) < len(found)
-    assert {draft.id for draft in drafts} <= {path.stem for path in (folder / "edited").iterdir()}
+    assert {candidate.id for candidate in candidates} <= {path.stem for path in (folder / "edited").iterdir()}
     assert {(photo.licence, photo.origin.split("/")[0]) for photo in found} == {("CC BY 4.0", "MagicBrush")}
