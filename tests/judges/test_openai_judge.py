@@ -53,13 +53,7 @@ def test_one_token_is_asked_for_with_its_alternatives_at_temperature_0() -> None
     path, _, body = server.requests[0]
     assert path == "/v1/chat/completions"
     asked = {key: body[key] for key in ("model", "max_tokens", "temperature", "logprobs", "top_logprobs")}
-    assert asked == {
-        "model": "some/judge",
-        "max_tokens": 1,
-        "temperature": 0,
-        "logprobs": True,
-        "top_logprobs": 20,
-    }
+    assert asked == {"model": "some/judge", "max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
 
 
 def test_pictures_are_sent_without_loss_at_their_places() -> None:

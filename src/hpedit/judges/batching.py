@@ -40,10 +40,7 @@ class Batcher(Generic[Q, R]):
     """
 
     def __init__(
-        self,
-        answer: Callable[[Sequence[Q]], list[R]],
-        window: float = WINDOW,
-        thread: ThreadPoolExecutor | None = None,
+        self, answer: Callable[[Sequence[Q]], list[R]], window: float = WINDOW, thread: ThreadPoolExecutor | None = None
     ) -> None:
         self._answer = answer
         self._window = window

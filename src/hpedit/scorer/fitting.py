@@ -136,11 +136,7 @@ def answered_table(
 
 
 def fit_judged(
-    pictures: RatedPictures,
-    judges: Mapping[str, Judge],
-    out: Path,
-    *,
-    revision: str | None = None,
+    pictures: RatedPictures, judges: Mapping[str, Judge], out: Path, *, revision: str | None = None
 ) -> tuple[HPScorer, dict[str, Any]]:
     """Calibrate judges on rated edits and write the scorer's folder.
 

@@ -82,11 +82,7 @@ def test_trees_are_those_of_scikit_learn() -> None:
 def test_the_ordinal_models_gradient_is_that_of_its_loss() -> None:
     z = RNG.normal(size=(60, 3))
     problem = ordinal._Problem(
-        anchor=z[:, 0],
-        rest=z[:, 1:],
-        task=np.arange(60) % 2,
-        tasks=2,
-        mass=ordinal._masses(SAMPLE.target[:60]),
+        anchor=z[:, 0], rest=z[:, 1:], task=np.arange(60) % 2, tasks=2, mass=ordinal._masses(SAMPLE.target[:60])
     )
     x = problem.start + RNG.normal(0, 0.1, len(problem.start))
     _, gradient = problem.loss(x, 2.0, 5.0)

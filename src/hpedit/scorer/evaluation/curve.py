@@ -164,12 +164,7 @@ def _order(data: _Data, rows: IntArray, rng: np.random.Generator) -> dict[str, I
     return result
 
 
-def _point(
-    data: _Data,
-    number: int,
-    orders: Sequence[Mapping[str, IntArray]],
-    outside: IntArray,
-) -> dict[str, Any]:
+def _point(data: _Data, number: int, orders: Sequence[Mapping[str, IntArray]], outside: IntArray) -> dict[str, Any]:
     """One number of rated edits a task.
 
     Returns:

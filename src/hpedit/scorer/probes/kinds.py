@@ -91,10 +91,7 @@ def _other(subject: Subject, _rng: np.random.Generator) -> tuple[Case, Image.Ima
 
 def _says(words: str) -> Callable[..., tuple[Case, Image.Image]]:
     """The poor edit, with words after its instruction."""
-    return lambda subject, _rng: (
-        replace(subject.case, instruction=f"{subject.case.instruction}{words}"),
-        subject.poor,
-    )
+    return lambda subject, _rng: (replace(subject.case, instruction=f"{subject.case.instruction}{words}"), subject.poor)
 
 
 def _poor(subject: Subject) -> Image.Image:

@@ -104,8 +104,7 @@ def parse_columns(text: str) -> dict[str, tuple[float, float]]:
         numbers = [float(end) for end in ends if _NUMBER.fullmatch(end)]
         if len(numbers) < 2 or not name or numbers[0] == numbers[1]:
             raise HPEditError(
-                f"--columns {item.strip()!r} is not name:worst:best",
-                hint="for example realism:0:10,flaws:5:1",
+                f"--columns {item.strip()!r} is not name:worst:best", hint="for example realism:0:10,flaws:5:1"
             )
         if name in result or name == "overall" or name.startswith(PREFIX):
             raise HPEditError(f"--columns cannot have {name!r} here", hint="each name once, not overall, not q:...")
