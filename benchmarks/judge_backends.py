@@ -32,8 +32,7 @@ from hpedit.judges.protocol import DIGITS, Question
 from hpedit.judges.transformers_judge import TransformersJudge
 from hpedit.mini.drawing import SIZE
 from hpedit.records import Case
-from hpedit.scorer.prompts import stem
-from hpedit.scorer.questions import LIBRARY
+from hpedit.scorer.prompts import LIBRARY, stem
 from hpedit.tasks import TASK_IDS
 
 BASELINE = Path(__file__).parent / "baselines" / "judge_backends.json"

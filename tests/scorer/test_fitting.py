@@ -22,7 +22,7 @@ from hpedit.scorer.evaluation.held_out import Curve, evaluate_table
 from hpedit.scorer.features import BASE, FEATURES, ask
 from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, measure_judged, rated_pictures, read_pictures
 from hpedit.scorer.hp_scorer import CALIBRATION, SETTINGS, HPScorer, mean_ratings
-from hpedit.scorer.questions import LIBRARY
+from hpedit.scorer.prompts import LIBRARY
 from hpedit.stats.agreement import mean_rating
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.shipped import judge_path

@@ -15,8 +15,7 @@ from PIL import Image
 
 from hpedit.judges.protocol import Answer, Judge, Question
 from hpedit.records import Case
-from hpedit.scorer.prompts import reasoning_question, score_question
-from hpedit.scorer.questions import LIBRARY, Reasoning, find
+from hpedit.scorer.prompts import LIBRARY, Reasoning, find_question, reasoning_question, score_question
 from hpedit.stats.bootstrap import FloatArray
 
 BASE = ("expected", "spread")
@@ -77,7 +76,7 @@ def ask(
 def _chosen(task: str, questions: Mapping[str, Sequence[str]] | None) -> Sequence[Reasoning]:
     if questions is None:
         return LIBRARY[task]
-    return [find(task, feature) for feature in questions.get(task, ())]
+    return [find_question(task, feature) for feature in questions.get(task, ())]
 
 
 def _base(answer: Answer) -> tuple[float, float]:

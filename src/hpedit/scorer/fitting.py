@@ -19,11 +19,11 @@ from hpedit.errors import HPEditError
 from hpedit.judges.load import load_judge
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.calibration.calibration import JudgeAnswers
+from hpedit.scorer.calibration.judge_table import JudgeAnswers
 from hpedit.scorer.evaluation.held_out import Curve, curve_of_table, evaluate_table, judges_of
 from hpedit.scorer.features import FEATURES, ask
 from hpedit.scorer.hp_scorer import HPScorer, save_scorer
-from hpedit.scorer.questions import EXCLUSIVE
+from hpedit.scorer.prompts import EXCLUSIVE
 from hpedit.scorer.tables.tabular import Table, fit_report, fit_table
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.tables import iter_edits, read_ratings

@@ -22,8 +22,7 @@ from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Rating, Score
 from hpedit.scorer.calibration.calibration import Calibration
 from hpedit.scorer.features import FEATURES, Sheet, ask
-from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, stem
-from hpedit.scorer.questions import LIBRARY
+from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, LIBRARY, SCORE, YES_OR_NO, stem
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS

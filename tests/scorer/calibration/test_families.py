@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from hpedit.scorer.calibration import ordinal, trees
-from hpedit.scorer.calibration.sample import Model, Sample
+from hpedit.scorer.calibration.models import MODELS, Model
+from hpedit.scorer.calibration.sample import Sample
 from hpedit.scorer.calibration.selection import FAMILIES
 
 RNG = np.random.default_rng(0)
@@ -36,7 +38,7 @@ SAMPLE = make_sample()
 
 def fit_all(name: str, sample: Sample = SAMPLE) -> list[Model]:
     family = FAMILIES[name]
-    return family.fit(sample, family.settings(sample))
+    return family.fit(sample, family.grid(sample))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -62,7 +64,7 @@ def test_it_learns_a_curve_and_the_tasks_levels(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_json_brings_back_the_same_scores(name: str) -> None:
     for model in fit_all(name):
-        again = FAMILIES[name].read(json.loads(json.dumps(model.to_json(), allow_nan=False)))
+        again = MODELS[name].from_json(json.loads(json.dumps(asdict(model), allow_nan=False)))
         np.testing.assert_array_equal(
             again.predict(SAMPLE.answers, SAMPLE.tasks), model.predict(SAMPLE.answers, SAMPLE.tasks)
         )
@@ -81,7 +83,7 @@ def test_trees_are_those_of_scikit_learn() -> None:
 
 def test_the_ordinal_models_gradient_is_that_of_its_loss() -> None:
     z = RNG.normal(size=(60, 3))
-    problem = ordinal._Problem(
+    problem = ordinal._Likelihood(
         anchor=z[:, 0], rest=z[:, 1:], task=np.arange(60) % 2, tasks=2, mass=ordinal._masses(SAMPLE.target[:60])
     )
     x = problem.start + RNG.normal(0, 0.1, len(problem.start))
@@ -99,5 +101,5 @@ def test_a_mean_rating_between_two_steps_counts_as_both_in_proportion() -> None:
 def test_the_lasso_leaves_out_what_an_overlapping_answer_already_says() -> None:
     answers = np.column_stack([SAMPLE.answers[:, 1], SAMPLE.answers[:, 1] + RNG.normal(0, 0.3, 240)])
     sample = Sample(answers, (True, True), (False, False), ["t"] * 240, SAMPLE.target)
-    model = ordinal.fit(sample, [{"lasso": 10.0, "pooling": 1.0}])[0].to_json()
+    model = asdict(ordinal.fit_ordinal(sample, [{"lasso": 10.0, "pooling": 1.0}])[0])
     assert model["weights"][0] < 0.2 * model["slope"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpedit.scorer.calibration.ensemble import fit_blend
-from hpedit.scorer.calibration.parts import make_table
+from hpedit.scorer.calibration.ensemble import fit_ensemble
+from hpedit.scorer.calibration.judge_table import make_judge_table
 from hpedit.scorer.calibration.selection import folds
 from hpedit.scorer.tables.tabular import Table, load_table
 from hpedit.stats.agreement import mean_rating
@@ -30,7 +30,7 @@ def table(imagenhub: Path) -> Table:
 def pooled(table: Table) -> dict[tuple[int, ...], tuple[FloatArray, list[set[int]]]]:
     """For some combinations of judges: scores of every edit by fits without its photo, and who counted in each fold."""
     target, tasks, sources = mean_rating(table.ratings), list(table.tasks), list(table.sources)
-    tables = [make_table(own, tasks, target, sources, None, ()) for own in table.judges]
+    tables = [make_judge_table(own, tasks, target, sources, None, ()) for own in table.judges]
     wanted: list[tuple[int, ...]] = [(0,), (0, 1), (0, 1, 2)]
     result = {judges: (np.full(len(target), np.nan), list[set[int]]()) for judges in wanted}
     for train, test in folds(sources, np.arange(len(target))):
@@ -42,10 +42,11 @@ def pooled(table: Table) -> dict[tuple[int, ...], tuple[FloatArray, list[set[int
         for judges, (scores, counted) in result.items():
             held = np.column_stack([fitted[judge][1] for judge in judges])
             ok = [fitted[judge][0].verdict == "ok" for judge in judges]
-            blend = fit_blend(held, ok, target[train], [sources[row] for row in train.tolist()])
+            ensemble = fit_ensemble(held, ok, target[train], [sources[row] for row in train.tolist()])
             columns = (np.column_stack([own[judge][number] for judge in judges]) for number in range(2))
-            scores[test] = blend.predict(*columns)[0]
-            counted.append({judges[j] for j, weight in zip(blend.judges, blend.weights, strict=True) if weight > 0})
+            scores[test] = ensemble.predict(*columns)[0]
+            weights = zip(ensemble.judges, ensemble.weights, strict=True)
+            counted.append({judges[j] for j, weight in weights if weight > 0})
     return result
 
 

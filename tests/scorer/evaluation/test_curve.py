@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.calibration.calibration import Calibration, fit_calibration
+from hpedit.scorer.calibration.calibration import Calibration
+from hpedit.scorer.calibration.fit import fit_calibration
 from hpedit.scorer.evaluation import curve
 from hpedit.scorer.evaluation.curve import SHOWN, learning_curve, split_photos
 from hpedit.scorer.evaluation.held_out import curve_of_table

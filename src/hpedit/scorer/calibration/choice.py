@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.scorer.calibration.ensemble import fit_blend
-from hpedit.scorer.calibration.parts import JudgeTable, Part
+from hpedit.scorer.calibration.calibration import JudgeCalibration
+from hpedit.scorer.calibration.ensemble import fit_ensemble
+from hpedit.scorer.calibration.judge_table import JudgeTable
 from hpedit.scorer.calibration.selection import folds
 from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, weighted_pearson
 from hpedit.stats.correlation import Draws, count_pairs, pairwise
@@ -18,9 +19,9 @@ RAW = "raw"
 SCORER = "scorer"
 
 
-def describe(
+def describe_choice(
     tables: Sequence[JudgeTable],
-    parts: Sequence[Part],
+    parts: Sequence[JudgeCalibration],
     scores: FloatArray,
     by_judge: FloatArray,
     singles: Sequence[dict[str, FloatArray]],
@@ -110,7 +111,7 @@ class Nested:
 
 
 def nested_scores(tables: Sequence[JudgeTable], rows: IntArray) -> Nested:
-    """Choose and fit anew for each fold of ``rows``; tables hold the same edits, one a judge."""
+    """Nested cross-validation: choose and fit again for each fold of ``rows``. The tables hold the same edits."""
     data = tables[0].data
     parts = np.full((len(data.target), len(tables)), np.nan)
     result = Nested(np.full(len(data.target), np.nan), parts, [{} for _ in tables], [[] for _ in tables])
@@ -123,8 +124,8 @@ def nested_scores(tables: Sequence[JudgeTable], rows: IntArray) -> Nested:
         scores, variances = (np.column_stack([pair[number] for pair in own]) for number in range(2))
         held = np.column_stack([held_out for _, held_out, _ in fitted])
         names = [data.sources[row] for row in train.tolist()]
-        blend = fit_blend(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
-        parts[test], result.scores[test] = scores, blend.predict(scores, variances)[0]
+        ensemble = fit_ensemble(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
+        parts[test], result.scores[test] = scores, ensemble.predict(scores, variances)[0]
         for number, (table, (_, _, selected)) in enumerate(zip(tables, fitted, strict=True)):
             result.chosen[number].append(selected.base.name)
             for name, base in selected.singles.items():

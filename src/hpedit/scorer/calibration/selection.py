@@ -1,7 +1,7 @@
 """Choose a model by cross-validation over photos: one family of models, or the mean of several.
 
 Photos are dealt into folds by a hash of their names, so that the folds depend neither on the order of the rows nor on
-a random state, and all edits of one photo are on one side. Within the rows it is given, `select` tunes each family
+a random state, and all edits of one photo are on one side. Within the rows it is given, `select_base` tunes each family
 and takes the one, or the plain mean of some, that predicts best for photos it was not fitted on. A plain mean, since
 weights that were fitted too did worse on real people's ratings, as they often do (Stock & Watson 2004).
 """
@@ -12,14 +12,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from scipy.stats import norm, t
 
 from hpedit.scorer.calibration import linear, ordinal, trees
-from hpedit.scorer.calibration.imputation import Filling, fit_filling
-from hpedit.scorer.calibration.sample import Family, Model, Sample, Setting
+from hpedit.scorer.calibration.calibration import BaseScore, Setting
+from hpedit.scorer.calibration.imputation import Imputation, fit_imputation
+from hpedit.scorer.calibration.sample import Family, Sample
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 
 FOLDS = 5
@@ -52,7 +52,7 @@ def folds(sources: Sequence[str], rows: IntArray) -> list[tuple[IntArray, IntArr
 
 
 @dataclass(frozen=True, slots=True)
-class RatedEdits:
+class RatedAnswers:
     """Rated edits and a judge's answers to its base questions."""
 
     answers: FloatArray
@@ -64,61 +64,24 @@ class RatedEdits:
     """(n,) mean rating, 0 to 5."""
     sources: list[str]
 
-    def sample(self, rows: IntArray, filling: Filling) -> Sample:
-        """The given rows, with gaps filled."""
+    def sample(self, rows: IntArray, imputation: Imputation) -> Sample:
+        """The given rows, with missing answers imputed."""
         tasks = [self.tasks[row] for row in rows.tolist()]
-        return Sample(filling.fill(self.answers[rows]), self.rising, self.derived, tasks, self.target[rows])
+        return Sample(imputation.impute(self.answers[rows]), self.rising, self.derived, tasks, self.target[rows])
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """A mean of fitted models, one a family."""
-
-    filling: Filling
-    settings: dict[str, Setting]
-    """By family, as the models."""
-    models: dict[str, Model]
-
-    @property
-    def name(self) -> str:
-        """The families."""
-        return join(tuple(self.models))
-
-    def predict(self, answers: FloatArray, tasks: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Score (n,) and the variance (n,) that missing answers leave; NaN for an edit without any answer."""
-        return self.filling.predict(self._mean, answers, tasks)
-
-    def _mean(self, answers: FloatArray, tasks: Sequence[str]) -> FloatArray:
-        mean: FloatArray = np.mean([model.predict(answers, tasks) for model in self.models.values()], axis=0)
-        return mean
-
-    def to_json(self) -> dict[str, Any]:
-        """Content as JSON values."""
-        return {
-            "filling": {"mean": self.filling.mean, "covariance": self.filling.covariance},
-            "settings": {name: dict(setting) for name, setting in self.settings.items()},
-            "models": {name: model.to_json() for name, model in self.models.items()},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Base:
-        """Inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
-        models = {name: FAMILIES[name].read(model) for name, model in data["models"].items()}
-        return cls(Filling.from_json(data["filling"]), data["settings"], models)
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
+class SelectedBase:
     """What was chosen on some rows."""
 
-    base: Base
-    singles: dict[str, Base]
+    base: BaseScore
+    singles: dict[str, BaseScore]
     """Each family alone, tuned; empty unless asked for."""
     held_out: FloatArray
     """(rows,) what the chosen model, fitted without the photo of each row, predicts for it."""
 
 
-def select(data: RatedEdits, rows: IntArray, *, singles: bool = False) -> Selected:
+def select_base(data: RatedAnswers, rows: IntArray, *, singles: bool = False) -> SelectedBase:
     """Tune, weigh and choose by cross-validation within ``rows``, then fit on all of them.
 
     Args:
@@ -132,33 +95,29 @@ def select(data: RatedEdits, rows: IntArray, *, singles: bool = False) -> Select
     errors = {names: float(((mean - target) ** 2).sum()) for names, mean in means.items()}
     # A mean hedges against the luck of the folds, so that one family alone has to be clearly better.
     chosen = min(errors, key=lambda names: errors[names] / (SIMPLER if len(names) == 1 else 1.0))
-    filling = fit_filling(data.answers[rows])
-    sample = data.sample(rows, filling)
+    imputation = fit_imputation(data.answers[rows])
+    sample = data.sample(rows, imputation)
     needed = tuple(FAMILIES) if singles else chosen
     models = {name: FAMILIES[name].fit(sample, [settings[name]])[0] for name in needed}
 
-    def base(names: Sequence[str]) -> Base:
-        return Base(filling, {name: settings[name] for name in names}, {name: models[name] for name in names})
+    def base(names: Sequence[str]) -> BaseScore:
+        return BaseScore(imputation, {name: settings[name] for name in names}, {name: models[name] for name in names})
 
     every = {name: base([name]) for name in FAMILIES} if singles else {}
-    return Selected(base(chosen), every, means[chosen])
+    return SelectedBase(base(chosen), every, means[chosen])
 
 
-def join(names: Sequence[str]) -> str:
-    """Name of a mean of families."""
-    return " + ".join(names)
-
-
-def _tune(data: RatedEdits, rows: IntArray) -> tuple[dict[str, Setting], dict[str, FloatArray]]:
+def _tune(data: RatedAnswers, rows: IntArray) -> tuple[dict[str, Setting], dict[str, FloatArray]]:
     """Best setting of each family, and its predictions (rows,) for photos it was not fitted on."""
-    grids = {name: family.settings(data.sample(rows, fit_filling(data.answers[rows]))) for name, family in _families()}
+    every = data.sample(rows, fit_imputation(data.answers[rows]))
+    grids = {name: family.grid(every) for name, family in FAMILIES.items()}
     tables = {name: np.full((len(rows), len(grid)), np.nan) for name, grid in grids.items()}
     places = np.arange(len(rows))
     names = [data.sources[row] for row in rows.tolist()]
     for train, test in folds(names, places):
-        filling = fit_filling(data.answers[rows[train]])
-        inside, outside = data.sample(rows[train], filling), data.sample(rows[test], filling)
-        for name, family in _families():
+        imputation = fit_imputation(data.answers[rows[train]])
+        inside, outside = data.sample(rows[train], imputation), data.sample(rows[test], imputation)
+        for name, family in FAMILIES.items():
             for column, model in enumerate(family.fit(inside, grids[name])):
                 tables[name][test, column] = model.predict(outside.answers, outside.tasks)
     settings, held_out = {}, {}
@@ -167,10 +126,6 @@ def _tune(data: RatedEdits, rows: IntArray) -> tuple[dict[str, Setting], dict[st
         column = _simplest(errors.tolist())
         settings[name], held_out[name] = grids[name][column], table[:, column]
     return settings, held_out
-
-
-def _families() -> list[tuple[str, Family]]:
-    return list(FAMILIES.items())
 
 
 def _simplest(errors: Sequence[float]) -> int:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.calibration.calibration import Calibration, fit_calibration
+from hpedit.scorer.calibration.calibration import Calibration
+from hpedit.scorer.calibration.fit import fit_calibration
 from hpedit.stats.agreement import human_ceiling
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 from hpedit.stats.correlation import MEASURES, RESAMPLES, Draws

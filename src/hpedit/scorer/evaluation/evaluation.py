@@ -21,7 +21,8 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.calibration.calibration import MIN_SIGNAL, Verdict
+from hpedit.scorer.calibration.calibration import Signal
+from hpedit.scorer.calibration.judge_table import MIN_SIGNAL
 from hpedit.scorer.evaluation.reliability import reliability, stated_deviation
 from hpedit.stats.agreement import human_ceiling, krippendorff_alpha, mean_rating
 from hpedit.stats.bootstrap import Estimate, FloatArray
@@ -54,7 +55,7 @@ def agreement_report(
     tasks: Sequence[str],
     *,
     deviation: FloatArray | None = None,
-    verdict: Verdict = "ok",
+    verdict: Signal = "ok",
     reason: str = "",
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def _by_task(block: _Block, tasks: Sequence[str]) -> dict[str, Any]:
     return {name: _measures(block.rows(rows)) for name, rows in members.items()}
 
 
-def _verdict(report: dict[str, Any], verdict: Verdict, reason: str) -> tuple[Verdict, str]:
+def _verdict(report: dict[str, Any], verdict: Signal, reason: str) -> tuple[Signal, str]:
     """Keep the calibration's verdict unless it says ok and these edits clearly say otherwise."""
     value, (_, high) = report["pearson"]["value"], report["pearson"]["ci95"]
     if verdict != "ok":

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.calibration.calibration import Calibration, Columns, fit_judges
+from hpedit.scorer.calibration.calibration import Calibration, Columns
+from hpedit.scorer.calibration.fit import fit_judges
 from hpedit.scorer.calibration.selection import source_hash
 from hpedit.scorer.evaluation.curve import DRAWS, HELD_OUT, NUMBERS, Fit, learning_curve
 from hpedit.scorer.evaluation.evaluation import agreement_report

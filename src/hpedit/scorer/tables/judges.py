@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.questions import PREFIX
+from hpedit.scorer.prompts import PREFIX
 from hpedit.stats.bootstrap import FloatArray
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

@@ -17,8 +17,10 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.calibration.calibration import Calibration, Columns, JudgeAnswers, fit_judges, join_names
-from hpedit.scorer.questions import PREFIX
+from hpedit.scorer.calibration.calibration import Calibration, Columns, join_names
+from hpedit.scorer.calibration.fit import fit_judges
+from hpedit.scorer.calibration.judge_table import JudgeAnswers
+from hpedit.scorer.prompts import PREFIX
 from hpedit.scorer.tables.judges import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
 from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray

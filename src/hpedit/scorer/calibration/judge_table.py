@@ -1,4 +1,4 @@
-"""One judge's part in a scorer: from its answers to a score on the human scale."""
+"""One judge's answers about rated edits: fit its calibration, and judge its signal by cross-validated correlation."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.calibration.question_stage import Additions, QuestionStage, fit_questions
-from hpedit.scorer.calibration.selection import Base, RatedEdits, Selected, select
-from hpedit.scorer.questions import PREFIX
+from hpedit.scorer.calibration.calibration import BaseScore, JudgeCalibration, Signal, question_columns
+from hpedit.scorer.calibration.models import QuestionStage
+from hpedit.scorer.calibration.question_stage import fit_questions
+from hpedit.scorer.calibration.selection import RatedAnswers, SelectedBase, select_base
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, bootstrap_by_source, source_index, weighted_pearson
-
-Verdict = Literal["ok", "no signal"]
 
 MIN_SIGNAL = 0.1
 """Least lower bound of the cross-validated correlation within tasks. Below it a scorer explains under 1 % of what
@@ -39,67 +37,11 @@ class JudgeAnswers:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A fitted judge. Its score of an edit needs at least one of the answers that enter."""
-
-    judge: str
-    feature_names: tuple[str, ...]
-    used: tuple[int, ...]
-    """Positions of the features that enter the base score: those answered for at least half of the rated edits."""
-    base: Base
-    questions: QuestionStage
-    verdict: Verdict
-    reason: str
-    pearson: Estimate
-    """Cross-validated correlation with the mean rating, within tasks."""
-
-    def predict(self, features: FloatArray, tasks: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Score (n,) and the variance (n,) that missing answers leave; NaN for an edit without any answer."""
-        mean, variance = self.base.predict(features[:, list(self.used)], tasks)
-        asked = question_columns(self.feature_names)
-        names = [self.feature_names[column] for column in asked]
-        mean, more = self.questions.predict(mean, features[:, asked], names, tasks)
-        return mean, variance + more
-
-    @property
-    def kept_questions(self) -> dict[str, tuple[str, ...]]:
-        """Features of the reasoning questions that are kept, by task; a task without any is not in it."""
-        return {task: own.names for task, own in self.questions.tasks.items()}
-
-    def to_json(self) -> dict[str, Any]:
-        """Content as JSON values."""
-        return {
-            "judge": self.judge,
-            "feature_names": self.feature_names,
-            "used": self.used,
-            "base": self.base.to_json(),
-            "questions": self.questions.to_json(),
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "pearson": write_estimate(self.pearson),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Part:
-        """Inverse of `to_json`; KeyError, TypeError or ValueError for anything else."""
-        return cls(
-            judge=data["judge"],
-            feature_names=tuple(data["feature_names"]),
-            used=tuple(data["used"]),
-            base=Base.from_json(data["base"]),
-            questions=QuestionStage({task: Additions.from_json(own) for task, own in data["questions"].items()}),
-            verdict=data["verdict"],
-            reason=data["reason"],
-            pearson=read_estimate(data["pearson"]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class JudgeTable:
     """One judge's answers about rated edits, ready to fit."""
 
     answers: JudgeAnswers
-    data: RatedEdits
+    data: RatedAnswers
     used: tuple[int, ...]
     candidates: Mapping[str, Sequence[str]] | None
     exclusive: Sequence[Collection[str]]
@@ -109,7 +51,7 @@ class JudgeTable:
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", np.flatnonzero(~np.isnan(self.data.answers).all(axis=1)))
 
-    def fit(self, rows: IntArray, *, singles: bool = False) -> tuple[Part, FloatArray, Selected]:
+    def fit(self, rows: IntArray, *, singles: bool = False) -> tuple[JudgeCalibration, FloatArray, SelectedBase]:
         """Choose and fit on those of ``rows`` that the judge answered.
 
         Returns:
@@ -117,7 +59,7 @@ class JudgeTable:
             answer; and the selection behind it.
         """
         own = np.intersect1d(rows, self.known)
-        chosen = select(self.data, own, singles=singles)
+        chosen = select_base(self.data, own, singles=singles)
         asked = question_columns(self.answers.names)
         tasks, sources = ([column[row] for row in own.tolist()] for column in (self.data.tasks, self.data.sources))
         stage, scores = fit_questions(
@@ -135,11 +77,12 @@ class JudgeTable:
         part = self.part(chosen.base, stage, held_out[rows], rows)
         return part, held_out[rows], chosen
 
-    def part(self, base: Base, stage: QuestionStage, held_out: FloatArray, rows: IntArray) -> Part:
+    def part(self, base: BaseScore, stage: QuestionStage, held_out: FloatArray, rows: IntArray) -> JudgeCalibration:
         """Make a part whose signal is judged by scores (rows,) of photos it was not fitted on."""
         pearson = self.signal(held_out, rows)
         verdict, reason = self._verdict(pearson)
-        return Part(self.answers.judge, self.answers.names, self.used, base, stage, verdict, reason, pearson)
+        answers = self.answers
+        return JudgeCalibration(answers.judge, answers.names, self.used, base, stage, verdict, reason, pearson)
 
     def signal(self, scores: FloatArray, rows: IntArray) -> Estimate:
         """Correlation of scores (rows,) with ratings after each task's average is taken from both."""
@@ -150,14 +93,14 @@ class JudgeTable:
             [self.data.sources[row] for row in rows.tolist()],
         )
 
-    def _verdict(self, pearson: Estimate) -> tuple[Verdict, str]:
+    def _verdict(self, pearson: Estimate) -> tuple[Signal, str]:
         own = self.data.answers[self.known]
         if (np.nanmax(own, axis=0) == np.nanmin(own, axis=0)).all() and not question_columns(self.answers.names):
             return "no signal", "the judge gives every edit the same answers"
         return judge_signal(pearson)
 
 
-def make_table(
+def make_judge_table(
     answers: JudgeAnswers,
     tasks: list[str],
     target: FloatArray,
@@ -181,7 +124,7 @@ def make_table(
             f"{int(known[:, plain].any(axis=1).sum())} of {len(target)} rated edits: too few to calibrate",
             hint="look at its raw answers: refusals, timeouts and words instead of numbers count as unreadable",
         )
-    data = RatedEdits(
+    data = RatedAnswers(
         answers.values[:, used],
         tuple(_UNDIRECTED.fullmatch(answers.names[column]) is None for column in used),
         tuple(answers.names[column] in answers.derived for column in used),
@@ -190,11 +133,6 @@ def make_table(
         sources,
     )
     return JudgeTable(answers, data, tuple(used), candidates, exclusive)
-
-
-def question_columns(names: Sequence[str]) -> list[int]:
-    """Positions of the features that are reasoning questions."""
-    return [column for column, name in enumerate(names) if name.startswith(PREFIX)]
 
 
 def within_tasks(scores: FloatArray, target: FloatArray, tasks: Sequence[str], sources: Sequence[str]) -> Estimate:
@@ -209,7 +147,7 @@ def within_tasks(scores: FloatArray, target: FloatArray, tasks: Sequence[str], s
     return bootstrap_by_source(table, [sources[row] for row in known.tolist()], weighted_pearson)
 
 
-def judge_signal(pearson: Estimate) -> tuple[Verdict, str]:
+def judge_signal(pearson: Estimate) -> tuple[Signal, str]:
     """Verdict, and the sentence that explains it."""
     if math.isnan(pearson.value):
         return "no signal", "the judge's answers say nothing of the ratings of photos it was not fitted on"
@@ -220,16 +158,3 @@ def judge_signal(pearson: Estimate) -> tuple[Verdict, str]:
     if pearson.low > MIN_SIGNAL:
         return "ok", facts
     return "no signal", f"{facts}; its lower end must be above {MIN_SIGNAL}"
-
-
-def write_estimate(estimate: Estimate) -> dict[str, float | int | None]:
-    """All of an estimate as JSON values, None for what is undefined."""
-    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    known = {key: None if math.isnan(value) else value for key, value in numbers.items()}
-    return {**known, "n": estimate.n, "sources": estimate.sources}
-
-
-def read_estimate(data: Mapping[str, Any]) -> Estimate:
-    """Inverse of `write_estimate`."""
-    value, low, high = (math.nan if data[key] is None else float(data[key]) for key in ("value", "low", "high"))
-    return Estimate(value, low, high, int(data["n"]), int(data["sources"]))
