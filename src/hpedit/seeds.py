@@ -1,7 +1,7 @@
-"""Every random draw of a run is a function of the recipe's seed and of what it is drawn for.
+"""Seeds and hash-based random choices: every draw is a function of a seed and of what it is drawn for.
 
-Nothing depends on how many draws came before, so a resumed run, or one split over other processes, draws the same
-numbers.
+Nothing depends on how many draws came before, so a resumed run, or one split over other processes or chunks, draws the
+same numbers. No torch until a generator is asked for.
 """
 
 from __future__ import annotations
@@ -9,41 +9,47 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
-
-def derive_seed(seed: int, *purpose: str | int) -> int:
-    """Give a seed in [0, 2^63) for one purpose, such as (0, "noise", iteration, group, member)."""
-    text = ";".join(str(part) for part in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator for one purpose: the same numbers on every device."""
-    return torch.Generator("cpu").manual_seed(derive_seed(seed, *purpose))
-
-
-def edit_seed(case_id: str, seed: int) -> int:
-    """The seed of one case's noise: 63 bits, the same for every model."""
-    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
 
+def hash_64(text: str) -> int:
+    """Hash a text to an integer in [0, 2^64): the first 8 bytes of its SHA-256, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def derive_seed(seed: int, *purpose: str | int) -> int:
+    """Derive a seed in [0, 2^63) for one purpose, such as (0, "noise", iteration, group, member)."""
+    # torch and numpy take signed 64-bit seeds: one bit is dropped.
+    return hash_64(";".join(str(part) for part in (seed, *purpose))) >> 1
+
+
+def generator(seed: int, *purpose: str | int) -> torch.Generator:
+    """Make a torch CPU generator for one purpose; on the CPU, since it draws the same numbers for every device."""
+    import torch
+
+    return torch.Generator("cpu").manual_seed(derive_seed(seed, *purpose))
+
+
+def edit_seed(case_id: str, seed: int) -> int:
+    """Derive the noise seed in [0, 2^63) of one case's edit, the same for every model: comparisons are paired."""
+    return hash_64(f"{seed}:{case_id}") >> 1
+
+
 def hash_number(*parts: str | int) -> int:
-    """A hash_number below 2**64, even over the names: the head of their SHA-256."""
-    return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:8], "big")
+    """Hash names to an integer in [0, 2^64)."""
+    return hash_64(json.dumps(parts))
 
 
 def hash_choice(items: Sequence[T], *parts: str | int) -> T:
-    """One of the items, each as likely."""
+    """Choose one of the items by hash, each equally likely."""
     return items[hash_number(*parts) % len(items)]
 
 
 def hash_shuffle(items: Iterable[str], *parts: str | int) -> list[str]:
-    """The items in a random order, which does not depend on the order in which they are given."""
+    """Shuffle distinct items by hash; the result does not depend on the order in which they are given."""
     return sorted(set(items), key=lambda item: (hash_number(*parts, item), item))
