@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
+from hpedit.scorer.calibration.base_selection import FOLDS, folds
 from hpedit.scorer.calibration.ensemble import fit_ensemble
 from hpedit.scorer.calibration.judge_table import JudgeTable, make_judge_table
-from hpedit.scorer.calibration.selection import FOLDS, folds
-from hpedit.scorer.evaluation.evaluation import agreement_report
+from hpedit.scorer.evaluation.human_agreement import agreement_report
+from hpedit.scorer.tables.fit_tables import RatedTable, load_table
 from hpedit.scorer.tables.ratings_import import import_ratings
-from hpedit.scorer.tables.tabular import Table, load_table
 from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
-from hpedit.stats.correlation import Draws
+from hpedit.stats.correlation import Resamples
 
 COMBINATIONS = (
     ("gpt4o_0shot",),
@@ -87,7 +87,7 @@ def pool(tables: Sequence[JudgeTable], parts: Sequence[tuple[IntArray, IntArray]
     return result
 
 
-def measure(table: Table, judges: Sequence[str], repeats: int) -> dict[str, Any]:
+def measure(table: RatedTable, judges: Sequence[str], repeats: int) -> dict[str, Any]:
     """Both tables' figures for one combination of judges."""
     target = mean_rating(table.ratings)
     rated = np.flatnonzero(~np.isnan(target))
@@ -121,7 +121,7 @@ def measure(table: Table, judges: Sequence[str], repeats: int) -> dict[str, Any]
 
 
 def _values(scores: FloatArray, target: FloatArray, sources: Sequence[str]) -> list[float]:
-    found = Draws.of(sources, resamples=0).measure(scores, target)
+    found = Resamples.of(sources, resamples=0).measure(scores, target)
     return [float(found[name][0]) for name in SHOWN]
 
 

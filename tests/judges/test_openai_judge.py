@@ -24,8 +24,8 @@ from tests.judges.servers import GOOD, Faulty, Reply, completion, raw, reset, sa
 from hpedit.errors import HPEditError
 from hpedit.judges.endpoints import Endpoints
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.openai_asking import retry_after
 from hpedit.judges.openai_judge import OpenAIJudge
+from hpedit.judges.openai_requests import retry_after
 from hpedit.judges.protocol import DIGITS, IMAGE, YES_NO, Answer, Question
 
 QUICK: dict[str, Any] = {"timeout": 5.0, "attempts": 3, "backoff": 0.001}

@@ -89,10 +89,12 @@ def scorer_fit(
         print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
     elif scores:
         refuse({"--revision": revision, "--cache": cache}, FOR_CASES)
-        from hpedit.scorer.tables.judges import parse_columns
-        from hpedit.scorer.tables.tabular import fit
+        from hpedit.scorer.tables.fit_tables import fit_tables
+        from hpedit.scorer.tables.rubrics import parse_columns
 
-        print_json(fit(table_of(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None))
+        print_json(
+            fit_tables(table_of(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None)
+        )
 
 
 @scorer.command("eval")
@@ -128,7 +130,7 @@ def scorer_eval(
     On edits of photos it was not fitted on, beside the uncalibrated judge and the human ceiling.
     """
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
-    from hpedit.scorer.evaluation.held_out import Curve, measure_tables
+    from hpedit.scorer.evaluation.measure import Curve, measure_tables
 
     growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
     if asks(scores, cases) and cases:
@@ -142,7 +144,7 @@ def scorer_eval(
         )
     elif scores:
         refuse({"--cache": cache}, FOR_CASES)
-        from hpedit.scorer.tables.judges import parse_columns
+        from hpedit.scorer.tables.rubrics import parse_columns
 
         scale = parse_columns(columns) if columns else None
         tables = (table_of(edits), ratings, scores)
@@ -190,9 +192,9 @@ def scorer_probe(
     from. Training refuses a scorer that failed; exit code 1 says so here.
     """
     from hpedit.cases.folder import CasesFolder
-    from hpedit.scorer.probes.files import probe_files
+    from hpedit.scorer.probes.probe_text import probe_lines
     from hpedit.scorer.probes.probes import Bounds
-    from hpedit.scorer.probes.table import lines
+    from hpedit.scorer.probes.run_probe import probe_files
 
     bounds = Bounds(max_share, max_kind_share)
     found = probe_files(
@@ -210,7 +212,7 @@ def scorer_probe(
     if as_json:
         print_json(found)
     else:
-        typer.echo("\n".join(lines(found)))
+        typer.echo("\n".join(probe_lines(found)))
     if not found["passed"]:
         raise typer.Exit(1)
 
@@ -255,8 +257,8 @@ def scorer_votes(
 
     Accuracy on sources that a prediction was not fitted on; judges without signal are named and get no weight.
     """
-    from hpedit.scorer.votes.text import render_votes
-    from hpedit.scorer.votes.votes import evaluate_votes
+    from hpedit.scorer.votes.evaluate_votes import evaluate_votes
+    from hpedit.scorer.votes.vote_text import render_votes
 
     report = evaluate_votes(edits, votes, judge_votes, out, seed)
     if as_json:

@@ -25,7 +25,7 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 
-class Full(Exception):
+class BatcherFull(Exception):
     """Too many requests wait."""
 
 
@@ -54,7 +54,7 @@ class Batcher(Generic[Q, R]):
         """The result for a question.
 
         Raises:
-            Full: too many wait.
+            BatcherFull: too many wait.
             HPEditError: this question can't be answered; others of its batch are not touched.
         """
         if self._task is None or self._task.done():
@@ -63,7 +63,7 @@ class Batcher(Generic[Q, R]):
         try:
             self._waiting.put_nowait((question, result))
         except asyncio.QueueFull:
-            raise Full from None
+            raise BatcherFull from None
         return await result
 
     async def close(self) -> None:

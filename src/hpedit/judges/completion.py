@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpedit.judges.protocol import Answer, read_answer
-from hpedit.judges.token_variants import surfaces
+from hpedit.judges.protocol import Answer, answer_from_masses
+from hpedit.judges.token_variants import token_variants
 from hpedit.judges.writing import CUT_OFF, Reply
 
 SHOWN = 120
@@ -39,7 +39,7 @@ def read_completion(text: str, choices: Sequence[str]) -> Answer:
         listed, began, said, tokens = _first_token(parse_completion(text))
     except Unreadable as error:
         return Answer(None, str(error))
-    spellings = {spelling: choice for choice in choices for spelling in surfaces(choice)}
+    spellings = {spelling: choice for choice in choices for spelling in token_variants(choice)}
     if tokens > 1 and said not in spellings:
         return Answer(None, f"the judge said more than one answer: {quoted(said)}")
     masses = dict.fromkeys(choices, 0.0)
@@ -48,7 +48,7 @@ def read_completion(text: str, choices: Sequence[str]) -> Answer:
         if token in spellings:
             masses[spellings[token]] += math.exp(min(logprob, 1.0))
             found.add(spellings[token])
-    answer = read_answer(list(masses.values()), choices, [choice for choice in choices if choice not in found])
+    answer = answer_from_masses(list(masses.values()), choices, [choice for choice in choices if choice not in found])
     if answer.probabilities is None:
         return Answer(None, f"{answer.reason}; it began with {quoted(began)}")
     return answer

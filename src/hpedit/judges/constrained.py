@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hpedit.errors import HPEditError
-from hpedit.judges.writing import CUT_OFF, Prompt, Reply
+from hpedit.judges.writing import CUT_OFF, Reply, WritingPrompt
 
 HINT = "install it with: pip install 'hp-edit[models]'"
 
@@ -57,7 +57,7 @@ class Grammars:
 class _Row:
     """One text on its way."""
 
-    prompt: Prompt
+    prompt: WritingPrompt
     matcher: Any
     random: torch.Generator = field(init=False)
     tokens: list[int] = field(default_factory=list)
@@ -110,7 +110,7 @@ class _Held:
 
 
 @torch.inference_mode()
-def write_batch(judge: Any, texts: Sequence[str], prompts: Sequence[Prompt], grammars: Grammars) -> list[Reply]:
+def write_batch(judge: Any, texts: Sequence[str], prompts: Sequence[WritingPrompt], grammars: Grammars) -> list[Reply]:
     """Replies to prompts that fit one batch.
 
     Args:

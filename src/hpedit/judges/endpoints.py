@@ -99,11 +99,11 @@ class Endpoints:
         one.outstanding -= 1
         one.failures = one.trips = 0
 
-    def lives(self, one: Endpoint) -> None:
+    def reachable(self, one: Endpoint) -> None:
         """It answered a knock; its circuit closes, and the question goes on."""
         one.failures = one.trips = 0
 
-    def asked_for_patience(self, one: Endpoint, said: str, seconds: float) -> None:
+    def throttled(self, one: Endpoint, said: str, seconds: float) -> None:
         """It lives but has too much to do: others are preferred for so many seconds."""
         self.answered(one)
         one.said = said
@@ -121,11 +121,11 @@ class Endpoints:
             one.trips += 1
             one.open_until = now + self.cooldown
 
-    def patience(self) -> float:
+    def rest_seconds(self) -> float:
         """Seconds until a server with a closed circuit has rested; 0 where there is none, since a trial comes first."""
         closed = [one.rest_until for one in self.all if not one.trips]
         return max(0.0, min(closed, default=0.0) - self.clock())
 
-    def dropped(self, one: Endpoint) -> None:
+    def cancelled(self, one: Endpoint) -> None:
         """The question was withdrawn: nothing is known of the server."""
         one.outstanding -= 1

@@ -25,10 +25,10 @@ from hpedit.errors import HPEditError
 from hpedit.judges.completion import Unreadable, parse_completion
 from hpedit.judges.endpoints import Endpoints
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.openai_asking import TOP, Asking, Patience, server_key
+from hpedit.judges.openai_requests import TOP, OpenAIRequests, RetryPolicy, server_key
 from hpedit.judges.protocol import MIN_MASS, Answer, Question
 from hpedit.judges.token_variants import VERSION
-from hpedit.judges.writing import Prompt, Reply
+from hpedit.judges.writing import Reply, WritingPrompt
 
 NO_DESCRIPTION = frozenset({401, 408, 429, *range(500, 600)} - {501})
 """Replies to a request for the list of models by which a server says nothing of them: it may well have a list."""
@@ -99,39 +99,39 @@ class OpenAIJudge:
                 unscorable.
         """
 
-        async def answer(asking: Asking, question: Question) -> Answer:
-            found = await asking.answer(question)
+        async def answer(requests: OpenAIRequests, question: Question) -> Answer:
+            found = await requests.answer(question)
             self.limit.count([found])
             return found
 
         return _run(self._each(questions, answer))
 
-    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
+    def write(self, prompts: Sequence[WritingPrompt]) -> list[Reply]:
         """One reply a prompt, in order: JSON, or the reason why there is none. Whether it keeps to the schema is open.
 
         Raises:
             HPEditError: no server answers any more, the key or the model is refused, or too many prompts fail.
         """
 
-        async def reply(asking: Asking, prompt: Prompt) -> Reply:
-            found = await asking.reply(prompt)
+        async def reply(requests: OpenAIRequests, prompt: WritingPrompt) -> Reply:
+            found = await requests.reply(prompt)
             # What may do better with another seed is the text's fault, not the server's.
             self.limit.count([Answer(None, found.reason)] if found.text is None and not found.again else [_WRITTEN])
             return found
 
         return _run(self._each(prompts, reply))
 
-    async def _each(self, items: Sequence[Q], ask: Callable[[Asking, Q], Coroutine[Any, Any, T]]) -> list[T]:
+    async def _each(self, items: Sequence[Q], ask: Callable[[OpenAIRequests, Q], Coroutine[Any, Any, T]]) -> list[T]:
         """What `ask` finds for each item, in order, with `concurrency` of them under way."""
         found: dict[int, T] = {}
         async with AsyncExitStack() as stack:
-            patience = Patience(self.timeout, self.attempts, self.budget, self._wait)
-            asking = Asking(self.model, self.endpoints, patience, await self._clients(stack))
+            policy = RetryPolicy(self.timeout, self.attempts, self.budget, self._wait)
+            requests = OpenAIRequests(self.model, self.endpoints, policy, await self._clients(stack))
             work = iter(enumerate(items))
 
             async def take_turns() -> None:
                 for index, item in work:
-                    found[index] = await ask(asking, item)
+                    found[index] = await ask(requests, item)
 
             workers = [asyncio.create_task(take_turns()) for _ in range(min(self.concurrency, len(items)))]
             try:

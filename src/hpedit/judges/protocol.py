@@ -83,7 +83,7 @@ class Judge(Protocol):
         ...
 
 
-def read_answer(masses: Sequence[float], choices: Sequence[str], missing: Sequence[str] = ()) -> Answer:
+def answer_from_masses(masses: Sequence[float], choices: Sequence[str], missing: Sequence[str] = ()) -> Answer:
     """Turn the probabilities of the choices, over the whole vocabulary, into an answer.
 
     NaN, or less than MIN_MASS in all, is unreadable: None with the reason, never a score of 0.

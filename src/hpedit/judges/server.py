@@ -35,10 +35,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hpedit.errors import HPEditError
-from hpedit.judges.batching import Batcher, Full
+from hpedit.judges.batching import Batcher, BatcherFull
 from hpedit.judges.protocol import IMAGE, Question
 from hpedit.judges.server_schema import TOP, ChatRequest, ImagePart, TextPart, UserMessage
-from hpedit.judges.writing import MAX_TOKENS, Prompt, Reply
+from hpedit.judges.writing import MAX_TOKENS, Reply, WritingPrompt
 from hpedit.store.images import decode_image
 from hpedit.web.lingering_close import Incoming, refuse
 from hpedit.web.security import MIN_TOKEN, TimedProtocol, is_loopback
@@ -124,7 +124,7 @@ def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Se
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
     scoring: Batcher[Question, Tops] = Batcher(lambda questions: judge.top(questions, TOP), thread=thread)
-    writing: Batcher[Prompt, Reply] = Batcher(lambda prompts: _write(judge, prompts), thread=thread)
+    writing: Batcher[WritingPrompt, Reply] = Batcher(lambda prompts: _write(judge, prompts), thread=thread)
     decoders = asyncio.Semaphore(DECODERS)
 
     @asynccontextmanager
@@ -169,9 +169,9 @@ def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Se
     return app
 
 
-def _write(judge: TopJudge, prompts: Sequence[Prompt]) -> list[Reply]:
+def _write(judge: TopJudge, prompts: Sequence[WritingPrompt]) -> list[Reply]:
     """Replies of a judge that writes; HPEditError for one that gives probabilities alone."""
-    write: Callable[[Sequence[Prompt]], list[Reply]] | None = getattr(judge, "write", None)
+    write: Callable[[Sequence[WritingPrompt]], list[Reply]] | None = getattr(judge, "write", None)
     if write is None:
         raise HPEditError("this judge does not write: ask it without a response_format")
     return write(prompts)
@@ -180,7 +180,7 @@ def _write(judge: TopJudge, prompts: Sequence[Prompt]) -> list[Reply]:
 async def _put(batcher: Batcher[Q, R], question: Q) -> R:
     try:
         return await batcher.put(question)
-    except Full:
+    except BatcherFull:
         raise _HTTPError(429, "too many requests wait", {"retry-after": "1"}) from None
     except HPEditError as error:
         raise _HTTPError(400, error.message) from error
@@ -213,12 +213,12 @@ def _picture(url: str) -> Image.Image:
         raise _HTTPError(400, error.message) from error
 
 
-def _prompt(asked: ChatRequest, question: Question) -> Prompt:
+def _prompt(asked: ChatRequest, question: Question) -> WritingPrompt:
     """What is to be written."""
     assert asked.response_format is not None
     schema = json.dumps(asked.response_format.json_schema.schema_)
     most = asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS
-    return Prompt(question, schema, most, asked.temperature or 0.0, asked.seed or 0)
+    return WritingPrompt(question, schema, most, asked.temperature or 0.0, asked.seed or 0)
 
 
 def _written(asked: ChatRequest, reply: Reply) -> dict[str, Any]:

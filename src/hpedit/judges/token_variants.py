@@ -7,13 +7,13 @@ In process and over HTTP the same spellings count, so that both read the same pr
 from __future__ import annotations
 
 VERSION = "surfaces-1"
-"""Part of every judge's fingerprint; changes with what `surfaces` gives."""
+"""Part of every judge's fingerprint; changes with what `token_variants` gives."""
 
 
-def surfaces(choice: str) -> tuple[str, ...]:
+def token_variants(choice: str) -> tuple[str, ...]:
     """The spellings of a choice, without repeats: as it is, capitalised, in capitals, each with and without a space.
 
-    >>> surfaces("4")
+    >>> token_variants("4")
     ('4', ' 4')
     """
     written = dict.fromkeys((choice, choice.capitalize(), choice.upper()))

@@ -22,11 +22,11 @@ from hpedit.editors.fingerprint import folder_fingerprint
 from hpedit.errors import HPEditError
 from hpedit.judges.constrained import Grammars, write_batch
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.pictures import picture_digest
-from hpedit.judges.prefix import Group, can_share, encode_group, forward_groups
-from hpedit.judges.protocol import IMAGE, MIN_MASS, Answer, Question, read_answer
-from hpedit.judges.token_variants import VERSION, plain_words, surfaces
-from hpedit.judges.writing import Prompt, Reply
+from hpedit.judges.picture_encoding import picture_digest
+from hpedit.judges.protocol import IMAGE, MIN_MASS, Answer, Question, answer_from_masses
+from hpedit.judges.shared_prefix import QuestionGroup, can_share, encode_group, forward_groups
+from hpedit.judges.token_variants import VERSION, plain_words, token_variants
+from hpedit.judges.writing import Reply, WritingPrompt
 from hpedit.progress import quiet_loading
 
 BATCH = 48
@@ -137,7 +137,7 @@ class TransformersJudge:
         for indices, logits in self._forwards(questions):
             for index, row in zip(indices, logits.softmax(-1).cpu(), strict=True):
                 masses = [float(row[ids].sum()) for ids in tokens[index]]
-                answers[index] = read_answer(masses, questions[index].choices)
+                answers[index] = answer_from_masses(masses, questions[index].choices)
             if self.limit:
                 self.limit.count(answers[index] for index in indices)
         return [answers[index] for index in range(len(questions))]
@@ -152,7 +152,7 @@ class TransformersJudge:
                 found[index] = list(zip(texts, values, strict=True))
         return [found[index] for index in range(len(questions))]
 
-    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
+    def write(self, prompts: Sequence[WritingPrompt]) -> list[Reply]:
         """One reply a prompt, in order: JSON of the prompt's schema, or the reason why there is none.
 
         Raises:
@@ -171,7 +171,7 @@ class TransformersJudge:
         """Run all questions, a batch at a time; yields their indices and float32 logits (batch, vocabulary)."""
         prompts = [self._prompt(question) for question in questions]
         alone: list[int] = []
-        shared: list[tuple[list[int], Group]] = []
+        shared: list[tuple[list[int], QuestionGroup]] = []
         for indices in _same_stem(questions) if self.share else [[index] for index in range(len(questions))]:
             group = None
             if len(indices) > 1:
@@ -190,7 +190,7 @@ class TransformersJudge:
         for chunk in self._chunks(alone, questions):
             yield chunk, self._run_alone([prompts[i] for i in chunk], [questions[i] for i in chunk])
 
-    def _full(self, shared: list[tuple[list[int], Group]], indices: list[int], group: Group) -> bool:
+    def _full(self, shared: list[tuple[list[int], QuestionGroup]], indices: list[int], group: QuestionGroup) -> bool:
         rows = len(indices) + sum(len(members) for members, _ in shared)
         longest = max(len(group.prefix), *(len(other.prefix) for _, other in shared))
         return rows > self.batch or rows * longest > MAX_TOKENS
@@ -221,7 +221,7 @@ class TransformersJudge:
         return letters // 4 + sum(int(min(i.width * i.height, most)) // side**2 for i in question.images)
 
     @torch.inference_mode()
-    def _run_shared(self, shared: list[tuple[list[int], Group]]) -> tuple[list[int], Tensor]:
+    def _run_shared(self, shared: list[tuple[list[int], QuestionGroup]]) -> tuple[list[int], Tensor]:
         logits = forward_groups(self.model, [group for _, group in shared])
         return [index for indices, _ in shared for index in indices], logits.float()
 
@@ -291,7 +291,7 @@ def _load_processor(place: str, asked: dict[str, Any]) -> Any:
 
 def _single_tokens(tokenizer: Any, choice: str) -> list[int]:
     """Ids of the spellings of a choice that are single tokens; HPEditError where none is: it could not be read."""
-    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in surfaces(choice)]
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in token_variants(choice)]
     found = {int(row[0]) for row in rows if len(row) == 1 and row[0] != tokenizer.unk_token_id}
     if not found:
         raise HPEditError(

@@ -1,6 +1,6 @@
 """Judges that write: an answer in words, held to a JSON schema while it is written. No backend is imported here.
 
-    prompt = Prompt(Question((IMAGE,), (photo,), "Describe it as JSON."), json.dumps(schema))
+    prompt = WritingPrompt(Question((IMAGE,), (photo,), "Describe it as JSON."), json.dumps(schema))
     reply, = judge.write([prompt])
     reply.text                                # JSON that fits the schema; None when there is none, with the reason
 
@@ -24,11 +24,11 @@ CUT_OFF = "the answer is longer than its limit of tokens"
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class WritingPrompt:
     """What is to be written."""
 
     question: Question
-    """Prompt and pictures; its choices play no part."""
+    """Prompt and pictures; its choices are ignored."""
     schema: str
     """JSON schema as text. A text without maxLength may run on until it is cut off."""
     max_tokens: int = MAX_TOKENS
@@ -53,7 +53,7 @@ class Reply:
 class WritingJudge(Judge, Protocol):
     """A judge that answers questions and writes."""
 
-    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
+    def write(self, prompts: Sequence[WritingPrompt]) -> list[Reply]:
         """One reply a prompt, in order; what can't be had has no text and a reason.
 
         Raises:

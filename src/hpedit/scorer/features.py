@@ -1,7 +1,7 @@
 """Asking a judge about edits: its answers become the features that a calibration maps to the human scale.
 
-sheet = ask(judge, cases, images)                       # the base prompt and every question of the library
-sheet = ask(judge, cases, images, calibration.questions)    # the base prompt and the questions that were kept
+matrix = ask_features(judge, cases, images)                       # the base prompt and every question of the library
+matrix = ask_features(judge, cases, images, calibration.questions)    # the base prompt and the questions that were kept
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ BASE = ("expected", "spread")
 QUESTIONS: tuple[str, ...] = tuple(sorted({question.feature for own in LIBRARY.values() for question in own}))
 """Features of all questions of all tasks; one stands for the question of that name in each task that has it."""
 FEATURES = (*BASE, *QUESTIONS)
-"""The columns of every sheet, whatever was asked."""
+"""The columns of every matrix, whatever was asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class FeatureMatrix:
     """A judge's answers about n edits."""
 
     features: FloatArray
@@ -38,12 +38,12 @@ class Sheet:
     """Answers to questions that could not be read."""
 
 
-def ask(
+def ask_features(
     judge: Judge,
     cases: Sequence[Case],
     images: Sequence[Image.Image],
     questions: Mapping[str, Sequence[str]] | None = None,
-) -> Sheet:
+) -> FeatureMatrix:
     """Ask the base prompt, and reasoning questions, about edits.
 
     Args:
@@ -70,7 +70,7 @@ def ask(
         else:
             features[row, FEATURES.index(chosen.feature)] = chosen.value(answer)
             unreadable += answer.expected is None
-    return Sheet(features, tuple(reasons), unreadable)
+    return FeatureMatrix(features, tuple(reasons), unreadable)
 
 
 def _chosen(task: str, questions: Mapping[str, Sequence[str]] | None) -> Sequence[Reasoning]:

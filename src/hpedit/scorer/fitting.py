@@ -16,15 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.calibration.judge_table import JudgeAnswers
-from hpedit.scorer.evaluation.held_out import Curve, curve_of_table, evaluate_table, judges_of
-from hpedit.scorer.features import FEATURES, ask
+from hpedit.scorer.evaluation.measure import Curve, curve_of_table, evaluate_table, judges_of
+from hpedit.scorer.features import FEATURES, ask_features
 from hpedit.scorer.hp_scorer import HPScorer, save_scorer
 from hpedit.scorer.prompts import EXCLUSIVE
-from hpedit.scorer.tables.tabular import Table, fit_report, fit_table
+from hpedit.scorer.tables.fit_tables import RatedTable, fit_report, fit_table
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.tables import iter_edits, read_ratings
 
@@ -107,7 +107,7 @@ def answered_table(
     judges: Mapping[str, Judge],
     pictures: RatedPictures,
     questions: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
-) -> Table:
+) -> RatedTable:
     """Ask judges about rated edits.
 
     Args:
@@ -119,12 +119,12 @@ def answered_table(
     reasons: Counter[str] = Counter()
     for name, judge in judges.items():
         images = [edit.image for edit in pictures.edits]
-        sheet = ask(judge, pictures.cases, images, None if questions is None else questions[name])
-        answers.append(JudgeAnswers(name, FEATURES, sheet.features))
-        reasons.update(f"{name}: {reason}" for reason in sheet.reasons if reason)
-        if sheet.unreadable:
-            reasons[f"{name}: questions without a readable answer"] += sheet.unreadable
-    return Table(
+        matrix = ask_features(judge, pictures.cases, images, None if questions is None else questions[name])
+        answers.append(JudgeAnswers(name, FEATURES, matrix.features))
+        reasons.update(f"{name}: {reason}" for reason in matrix.reasons if reason)
+        if matrix.unreadable:
+            reasons[f"{name}: questions without a readable answer"] += matrix.unreadable
+    return RatedTable(
         edit_ids=tuple(edit.id for edit in pictures.edits),
         sources=tuple(case.source_id for case in pictures.cases),
         tasks=tuple(case.task for case in pictures.cases),
@@ -142,12 +142,12 @@ def fit_judged(
 
     Args:
         pictures: Rated by people (or by the mini world's simulated raters).
-        judges: By the name under which each is loaded again; see `backends.load`.
+        judges: By the name under which each is loaded again; see `judges.loading`.
         out: Folder for calibration.json and scorer.json.
         revision: Of the judges that are hub models.
 
     Returns:
-        The scorer, and `tabular.fit_report`.
+        The scorer, and `fit_tables.fit_report`.
 
     Raises:
         HPEditError: too few rated edits, or nothing to learn from them; ``out`` is a file.

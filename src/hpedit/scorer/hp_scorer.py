@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image
 
 from hpedit.errors import HPEditError
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Rating, Score
 from hpedit.scorer.calibration.calibration import Calibration
-from hpedit.scorer.features import FEATURES, Sheet, ask
+from hpedit.scorer.features import FEATURES, FeatureMatrix, ask_features
 from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, LIBRARY, SCORE, YES_OR_NO, stem
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
@@ -71,7 +71,7 @@ class HPScorer:
         Args:
             folder: Written by `save_scorer`.
             judges: Judges that are loaded already, by name.
-            cache: File of answers already given; see `backends.cache`.
+            cache: File of answers already given; see `judges.answer_cache`.
             every: Load judges without weight, too: scores do not need them.
 
         Raises:
@@ -117,14 +117,14 @@ class HPScorer:
         """
         ids = edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)]
         weighed = self._weighed()
-        sheets = {
-            part.judge: ask(weighed[part.judge], cases, images, part.kept_questions)
+        matrices = {
+            part.judge: ask_features(weighed[part.judge], cases, images, part.kept_questions)
             for part in self.calibration.parts
             if part.judge in weighed
         }
-        features = side_by_side(sheets, self.calibration.judges, len(cases))
+        features = side_by_side(matrices, self.calibration.judges, len(cases))
         means, stds = self.calibration.predict(features, [case.task for case in cases])
-        main, name = sheets[self.calibration.judges[self.calibration.main]], self.fingerprint
+        main, name = matrices[self.calibration.judges[self.calibration.main]], self.fingerprint
         return [_score(ids[row], name, main, row, float(means[row]), float(stds[row])) for row in range(len(cases))]
 
     def _weighed(self) -> dict[str, Judge]:
@@ -133,16 +133,18 @@ class HPScorer:
         return {name: judge for name, judge in self.judges.items() if weights[name] > 0}
 
 
-def side_by_side(sheets: Mapping[str, Sheet], judges: Sequence[str], n: int) -> FloatArray:
-    """Answers of the judges in a row, (n, judges * f); NaN for a judge without a sheet."""
+def side_by_side(matrices: Mapping[str, FeatureMatrix], judges: Sequence[str], n: int) -> FloatArray:
+    """Answers of the judges in a row, (n, judges * f); NaN for a judge without a matrix."""
     empty = np.full((n, len(FEATURES)), np.nan)
-    return np.hstack([sheets[judge].features if judge in sheets else empty for judge in judges])
+    return np.hstack([matrices[judge].features if judge in matrices else empty for judge in judges])
 
 
-def _score(edit_id: str, scorer: str, sheet: Sheet, row: int, mean: float, std: float) -> Score:
+def _score(edit_id: str, scorer: str, matrix: FeatureMatrix, row: int, mean: float, std: float) -> Score:
     if np.isnan(mean):
-        return Score(edit_id, scorer, None, reason=sheet.reasons[row] or "the calibration has no value for this answer")
-    answers = zip(FEATURES, sheet.features[row].tolist(), strict=True)
+        return Score(
+            edit_id, scorer, None, reason=matrix.reasons[row] or "the calibration has no value for this answer"
+        )
+    answers = zip(FEATURES, matrix.features[row].tolist(), strict=True)
     return Score(edit_id, scorer, mean, std, raw={name: value for name, value in answers if not np.isnan(value)})
 
 

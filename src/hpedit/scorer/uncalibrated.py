@@ -2,7 +2,7 @@
 
 This is the scorer that HP-Scorer is measured against, as a reward (`hpedit bench ablate`) and as a column.
 
-scorer = PlainScorer(load_judge("mini"))
+scorer = UncalibratedScorer(load_judge("mini"))
 scores = scorer.score(cases, images)            # 0 to 5, or None with the reason
 """
 
@@ -16,11 +16,11 @@ from PIL import Image
 
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Score
-from hpedit.scorer.features import BASE, ask
+from hpedit.scorer.features import BASE, ask_features
 from hpedit.scorer.hp_scorer import prompts_fingerprint
 
 
-class PlainScorer:
+class UncalibratedScorer:
     """Implements the Scorer protocol of training and benchmark on the judge's own scale of 0 to 5."""
 
     def __init__(self, judge: Judge) -> None:
@@ -37,8 +37,8 @@ class PlainScorer:
     ) -> list[Score]:
         """One score for each (case, edited image); None with the reason where the judge's answer can't be read."""
         ids = edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)]
-        sheet, name = ask(self.judge, cases, images, {}), self.fingerprint
-        found = zip(ids, sheet.features[:, : len(BASE)].tolist(), sheet.reasons, strict=True)
+        matrix, name = ask_features(self.judge, cases, images, {}), self.fingerprint
+        found = zip(ids, matrix.features[:, : len(BASE)].tolist(), matrix.reasons, strict=True)
         return [
             Score(edit, name, None, reason=reason or "no answer")
             if math.isnan(expected)

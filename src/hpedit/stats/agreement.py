@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpedit.stats.bootstrap import RESAMPLES, Estimate, FloatArray, IntArray
-from hpedit.stats.correlation import MEASURES, Draws, count_pairs, mean_over, pairwise
+from hpedit.stats.correlation import MEASURES, Resamples, count_pairs, mean_over, pairwise_shares
 
 
 def mean_rating(ratings: FloatArray) -> FloatArray:
@@ -35,12 +35,12 @@ def human_ceiling(
     photo's edits count over all raters together.
 
     Returns:
-        Estimates under the names of `measures.MEASURES`, "mae", "pairwise_untied" and "pairwise_ties_wrong"; their n
+        Estimates under the names of `correlation.MEASURES`, "mae", "pairwise_untied" and "pairwise_ties_wrong"; their n
         counts the ratings compared.
     """
     compared = np.flatnonzero((~np.isnan(ratings)).sum(axis=1) >= 2)
     ratings = ratings[compared]
-    draws = Draws.of([sources[row] for row in compared.tolist()], seed, n)
+    draws = Resamples.of([sources[row] for row in compared.tolist()], seed, n)
     parts, masses = [], []
     pairs = np.zeros((len(draws.counts), 3))
     for rater in np.flatnonzero(~np.isnan(ratings).all(axis=0)).tolist():
@@ -50,7 +50,7 @@ def human_ceiling(
         masses.append(part.sums(np.ones((len(rows), 1)))[:, 0])
         pairs += part.sums(count_pairs(own, others, part.index)[:, :3])
     nothing = np.full(len(draws.counts), np.nan)
-    measured = dict.fromkeys((*MEASURES, "mae"), nothing) | mean_over(parts, masses) | pairwise(pairs)
+    measured = dict.fromkeys((*MEASURES, "mae"), nothing) | mean_over(parts, masses) | pairwise_shares(pairs)
     entered = int((~np.isnan(ratings)).sum())
     return {name: draws.estimate(values, entered) for name, values in measured.items()}
 

@@ -1,8 +1,8 @@
 """Correlation of a score with people's, pairwise accuracy and mean absolute error, with bootstrap intervals.
 
-All measures come from one set of resamples by source (`Draws`), so that differences between two scores are paired:
+All measures come from one set of resamples by source (`Resamples`), so that differences between two scores are paired:
 
-    draws = Draws.of(sources, seed=0)
+    draws = Resamples.of(sources, seed=0)
     scorer = draws.measure(prediction, target)
     judge = draws.measure(raw, target)
     draws.estimate(scorer["pearson"] - judge["pearson"]).as_dict()
@@ -47,7 +47,7 @@ Measured = dict[str, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class Resamples:
     """Times each source is drawn in each resample."""
 
     names: tuple[str, ...]
@@ -57,7 +57,7 @@ class Draws:
     """(1 + B, S); the first row is all ones: the sample itself."""
 
     @classmethod
-    def of(cls, sources: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
+    def of(cls, sources: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Resamples:
         """Draw sources with replacement; equal inputs give equal draws, whatever the order of the edits.
 
         ``resamples`` is lowered for tables of more than 4,000 edits, to `FEWEST` at least.
@@ -75,14 +75,16 @@ class Draws:
         """Number of resamples; 0 with one source, which allows no interval."""
         return len(self.counts) - 1
 
-    def part(self, rows: IntArray) -> Draws:
+    def part(self, rows: IntArray) -> Resamples:
         """The same resamples of some of the edits."""
         present, index = np.unique(self.index[rows], return_inverse=True)
-        return Draws(tuple(self.names[source] for source in present), index, self.counts[:, present])
+        return Resamples(tuple(self.names[source] for source in present), index, self.counts[:, present])
 
     def measure(self, score: FloatArray, target: FloatArray) -> Measured:
         """`MEASURES`, mae, pairwise_untied and pairwise_ties_wrong of (n,) values without NaN."""
-        return self.correlations(score, target) | pairwise(self.sums(count_pairs(score, target, self.index)[:, :3]))
+        return self.correlations(score, target) | pairwise_shares(
+            self.sums(count_pairs(score, target, self.index)[:, :3])
+        )
 
     def correlations(self, score: FloatArray, target: FloatArray) -> Measured:
         """Those of `measure` that are no share of pairs."""
@@ -119,7 +121,7 @@ class Draws:
     def mean(self, values: FloatArray) -> FloatArray:
         """Mean (1 + B,) of ``values`` (n,)."""
         total, count = self.sums(np.column_stack([values, np.ones(len(values))])).T
-        return ratio(total, count)
+        return safe_ratio(total, count)
 
     def _pearson(self, x: FloatArray, y: FloatArray) -> FloatArray:
         if len(x) == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -133,7 +135,7 @@ class Draws:
         variance_x, variance_y = square_x / count - mean_x**2, square_y / count - mean_y**2
         varies = (variance_x > _RESIDUE) & (variance_y > _RESIDUE)
         scale = np.sqrt(np.where(varies, variance_x * variance_y, 0.0))
-        return np.clip(ratio(product / count - mean_x * mean_y, scale), -1.0, 1.0)
+        return np.clip(safe_ratio(product / count - mean_x * mean_y, scale), -1.0, 1.0)
 
     def _spearman(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Spearman's correlation; the weights of each edit are spread out for a few resamples at a time."""
@@ -223,7 +225,7 @@ def _tied_pairs(table: FloatArray) -> float:
     return float((counts * (counts - 1) // 2).sum())
 
 
-def pairwise(counts: FloatArray) -> Measured:
+def pairwise_shares(counts: FloatArray) -> Measured:
     """Shares of the pairs that people tell apart, from (R, 3) of [right, wrong, tied by the score].
 
     ``pairwise_accuracy`` gives a tie of the score half, ``pairwise_ties_wrong`` nothing (as EditScore's benchmark
@@ -231,13 +233,13 @@ def pairwise(counts: FloatArray) -> Measured:
     """
     right, wrong, tied = counts.T
     return {
-        "pairwise_accuracy": ratio(right + tied / 2, right + wrong + tied),
-        "pairwise_untied": ratio(right, right + wrong),
-        "pairwise_ties_wrong": ratio(right, right + wrong + tied),
+        "pairwise_accuracy": safe_ratio(right + tied / 2, right + wrong + tied),
+        "pairwise_untied": safe_ratio(right, right + wrong),
+        "pairwise_ties_wrong": safe_ratio(right, right + wrong + tied),
     }
 
 
-def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def safe_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Quotient, NaN where the denominator is 0."""
     result = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=result, where=denominator != 0)
@@ -250,5 +252,5 @@ def mean_over(parts: Sequence[Measured], masses: Sequence[FloatArray]) -> Measur
     for name in parts[0] if parts else ():
         values = np.array([part[name] for part in parts])
         weights = np.where(np.isnan(values), 0.0, masses)
-        result[name] = ratio((np.nan_to_num(values) * weights).sum(axis=0), weights.sum(axis=0))
+        result[name] = safe_ratio((np.nan_to_num(values) * weights).sum(axis=0), weights.sum(axis=0))
     return result

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from hpedit.errors import HPEditError
+from hpedit.scorer.calibration.base_selection import folds, source_hash
 from hpedit.scorer.calibration.calibration import Calibration
 from hpedit.scorer.calibration.fit import MIN_EDITS, fit_calibration, fit_judges
 from hpedit.scorer.calibration.judge_table import JudgeAnswers
-from hpedit.scorer.calibration.selection import folds, source_hash
-from hpedit.scorer.evaluation.held_out import seen_edits
+from hpedit.scorer.evaluation.measure import seen_edits
 from hpedit.stats.bootstrap import FloatArray
 
 NAMES = ("expected", "spread")

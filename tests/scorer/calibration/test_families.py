@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hpedit.scorer.calibration import ordinal, trees
+from hpedit.scorer.calibration.base_selection import FAMILIES
 from hpedit.scorer.calibration.models import MODELS, Model
 from hpedit.scorer.calibration.sample import Sample
-from hpedit.scorer.calibration.selection import FAMILIES
 
 RNG = np.random.default_rng(0)
 

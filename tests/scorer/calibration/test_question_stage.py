@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpedit.scorer.calibration.base_selection import fewest
 from hpedit.scorer.calibration.models import QuestionStage
 from hpedit.scorer.calibration.question_stage import fit_questions
-from hpedit.scorer.calibration.selection import fewest
 from hpedit.stats.bootstrap import FloatArray
 
 NAMES = ("q:helps", "q:noise", "q:copy")

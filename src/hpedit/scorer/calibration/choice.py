@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hpedit.scorer.calibration.base_selection import folds
 from hpedit.scorer.calibration.calibration import JudgeCalibration
 from hpedit.scorer.calibration.ensemble import fit_ensemble
 from hpedit.scorer.calibration.judge_table import JudgeTable
-from hpedit.scorer.calibration.selection import folds
 from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, weighted_pearson
-from hpedit.stats.correlation import Draws, count_pairs, pairwise
+from hpedit.stats.correlation import Resamples, count_pairs, pairwise_shares
 
 RAW = "raw"
 SCORER = "scorer"
@@ -61,8 +61,8 @@ def describe_choice(
 def _measures(scores: FloatArray, target: FloatArray, sources: Sequence[str]) -> dict[str, float | None]:
     known = np.flatnonzero(~np.isnan(scores))
     own, rated = scores[known], target[known]
-    draws = Draws.of([sources[row] for row in known.tolist()], resamples=0)
-    pairs = pairwise(draws.sums(count_pairs(own, rated, draws.index)[:, :3]))["pairwise_accuracy"]
+    draws = Resamples.of([sources[row] for row in known.tolist()], resamples=0)
+    pairs = pairwise_shares(draws.sums(count_pairs(own, rated, draws.index)[:, :3]))["pairwise_accuracy"]
     correlation = weighted_pearson(np.column_stack([own, rated]), np.ones((1, len(known))))
     return {
         "rmse": _number(float(np.sqrt(np.mean((own - rated) ** 2)))),

@@ -3,7 +3,7 @@
     score = intercept + sum_j w_j score_j,   w_j >= 0, soft-clipped to the scale
 
 over the judges' calibrated scores. Judges without signal are left out. The others are added one by one, the most
-helpful first, and `selection.fewest` decides how many are kept: a judge that does not clearly help gets no weight.
+helpful first, and `base_selection.fewest` decides how many are kept: a judge that does not clearly help gets no weight.
 A missing score of a judge is imputed from the others' scores, also those without weight.
 """
 
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import nnls
 
+from hpedit.scorer.calibration.base_selection import fewest, folds
 from hpedit.scorer.calibration.calibration import Ensemble
 from hpedit.scorer.calibration.imputation import fit_imputation
 from hpedit.scorer.calibration.models import soft_clip
-from hpedit.scorer.calibration.selection import fewest, folds
 from hpedit.stats.bootstrap import FloatArray
 
 

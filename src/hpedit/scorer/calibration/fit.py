@@ -24,11 +24,11 @@ from scipy.optimize import nnls
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
+from hpedit.scorer.calibration.base_selection import source_hash
 from hpedit.scorer.calibration.calibration import Calibration, Columns, check_features, noise_basis
 from hpedit.scorer.calibration.choice import describe_choice, nested_scores
 from hpedit.scorer.calibration.ensemble import fit_ensemble
 from hpedit.scorer.calibration.judge_table import JudgeAnswers, JudgeTable, judge_signal, make_judge_table, within_tasks
-from hpedit.scorer.calibration.selection import source_hash
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 MIN_EDITS = 20

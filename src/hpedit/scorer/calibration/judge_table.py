@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpedit.errors import HPEditError
+from hpedit.scorer.calibration.base_selection import RatedAnswers, SelectedBase, select_base
 from hpedit.scorer.calibration.calibration import BaseScore, JudgeCalibration, Signal, question_columns
 from hpedit.scorer.calibration.models import QuestionStage
 from hpedit.scorer.calibration.question_stage import fit_questions
-from hpedit.scorer.calibration.selection import RatedAnswers, SelectedBase, select_base
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, bootstrap_by_source, source_index, weighted_pearson
 
 MIN_SIGNAL = 0.1

@@ -9,7 +9,7 @@ the deviation from it: a question says what the base prompt did not. One that wa
 nothing, and w_j^2 to the variance. Weights are shrunk as by `SHRINKAGE` edits.
 
 Questions are added one by one, each time the one that lowers the cross-validated error most; how many are kept is
-decided by `selection.fewest`, so that with few ratings it is none.
+decided by `base_selection.fewest`, so that with few ratings it is none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
+from hpedit.scorer.calibration.base_selection import fewest, folds
 from hpedit.scorer.calibration.models import QuestionStage, QuestionWeights
-from hpedit.scorer.calibration.selection import fewest, folds
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 SHRINKAGE = 10.0

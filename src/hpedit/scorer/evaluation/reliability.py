@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import norm
 
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray
-from hpedit.stats.correlation import Draws, ratio
+from hpedit.stats.correlation import Resamples, safe_ratio
 
 LEVELS = (0.5, 0.8, 0.95)
 """Nominal coverage of the intervals that are checked."""
@@ -35,7 +35,7 @@ _ROUNDING = 1e-9
 Says = Literal["holds", "too small", "too large"]
 
 
-def reliability(score: FloatArray, target: FloatArray, draws: Draws) -> dict[str, Any]:
+def reliability_report(score: FloatArray, target: FloatArray, draws: Resamples) -> dict[str, Any]:
     """Scores against mean ratings.
 
     Args:
@@ -56,7 +56,7 @@ def reliability(score: FloatArray, target: FloatArray, draws: Draws) -> dict[str
 
 
 def stated_deviation(
-    score: FloatArray, deviation: FloatArray, target: FloatArray, draws: Draws
+    score: FloatArray, deviation: FloatArray, target: FloatArray, draws: Resamples
 ) -> dict[str, Any] | None:
     """Stated against actual deviation; None if no edit has one above 0.
 
@@ -102,17 +102,17 @@ def equal_bins(values: FloatArray) -> list[IntArray]:
     return [np.flatnonzero(number == each) for each in np.unique(number)]
 
 
-def _slope(score: FloatArray, target: FloatArray, draws: Draws) -> FloatArray:
+def _slope(score: FloatArray, target: FloatArray, draws: Resamples) -> FloatArray:
     """Least-squares slope of target over score; NaN where the score does not vary."""
     if len(score) == 0 or np.ptp(score) < _ROUNDING:
         return np.full(len(draws.counts), np.nan)
     x, y = score - score.mean(), target - target.mean()
     mean_x, mean_y = draws.mean(x), draws.mean(y)
     variance = draws.mean(x * x) - mean_x**2
-    return ratio(draws.mean(x * y) - mean_x * mean_y, np.where(variance > _ROUNDING, variance, 0.0))
+    return safe_ratio(draws.mean(x * y) - mean_x * mean_y, np.where(variance > _ROUNDING, variance, 0.0))
 
 
-def _bin(score: FloatArray, target: FloatArray, part: Draws, rows: IntArray) -> dict[str, Any]:
+def _bin(score: FloatArray, target: FloatArray, part: Resamples, rows: IntArray) -> dict[str, Any]:
     return {
         "low": float(score[rows].min()),
         "high": float(score[rows].max()),
@@ -122,7 +122,7 @@ def _bin(score: FloatArray, target: FloatArray, part: Draws, rows: IntArray) -> 
     }
 
 
-def _deviation_bin(std: FloatArray, error: FloatArray, draws: Draws, rows: IntArray) -> dict[str, Any]:
+def _deviation_bin(std: FloatArray, error: FloatArray, draws: Resamples, rows: IntArray) -> dict[str, Any]:
     part = draws.part(rows)
     actual = part.estimate(np.sqrt(part.mean(error[rows] ** 2)))
     return {"n": len(rows), "stated": float(np.sqrt(np.mean(std[rows] ** 2))), "actual": actual.as_dict()}

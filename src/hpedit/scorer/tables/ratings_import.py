@@ -20,7 +20,7 @@ from typing import Any
 from hpedit.errors import HPEditError
 from hpedit.ratings.files import import_responses
 from hpedit.ratings.responses import NO_VOTE, VOTES
-from hpedit.scorer.tables.judges import RUBRICS, parse_answer
+from hpedit.scorer.tables.rubrics import RUBRICS, parse_answer
 from hpedit.store.atomic import atomic_write
 from hpedit.store.csv_rows import Row, index_rows, read_rows, write_rows
 from hpedit.tasks import TASK_IDS

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from hpedit.scorer.tables.judges import RUBRICS, find_rubric, parse_answer
+from hpedit.scorer.tables.rubrics import RUBRICS, find_rubric, parse_answer
 
 
 @pytest.mark.parametrize("text", ["ten", "n/a", "nan", "inf", "8/10", "1_0", "7,5", "٣", "8 9", "0x5", "true"])

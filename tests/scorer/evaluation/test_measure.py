@@ -8,15 +8,15 @@ import pytest
 from tests.scorer.rated_tables import write_tables
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.evaluation.held_out import evaluate_tables, judges_of
-from hpedit.scorer.tables.tabular import fit
+from hpedit.scorer.evaluation.measure import evaluate_tables, judges_of
+from hpedit.scorer.tables.fit_tables import fit_tables
 
 
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scorer fitted on photos 0 to 29."""
     folder = tmp_path_factory.mktemp("fit")
-    fit(*write_tables(folder / "fitted", 0, 30), "good", folder / "scorer")
+    fit_tables(*write_tables(folder / "fitted", 0, 30), "good", folder / "scorer")
     return folder / "scorer"
 
 

@@ -21,7 +21,7 @@ from hpedit.scorer.calibration.calibration import Calibration, Columns, join_nam
 from hpedit.scorer.calibration.fit import fit_judges
 from hpedit.scorer.calibration.judge_table import JudgeAnswers
 from hpedit.scorer.prompts import PREFIX
-from hpedit.scorer.tables.judges import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
+from hpedit.scorer.tables.rubrics import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
 from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
@@ -31,7 +31,7 @@ CALIBRATION_FILE = "calibration.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class RatedTable:
     """Edits in the order of their ids, with what people and judges said of them."""
 
     edit_ids: tuple[str, ...]
@@ -63,7 +63,7 @@ class Table:
         return own
 
 
-def fit(
+def fit_tables(
     edits: Path, ratings: Path, scores: Path, judge: str | Sequence[str], out: Path, columns: Columns | None = None
 ) -> dict[str, Any]:
     """Fit a calibration of one or several judges and write it to ``out``/calibration.json, replacing one there.
@@ -91,7 +91,7 @@ def fit(
     return {**fit_report(calibration, table), "path": str(path)}
 
 
-def fit_table(table: Table) -> Calibration:
+def fit_table(table: RatedTable) -> Calibration:
     """Fit a calibration on the rated edits of a table; HPEditError as in `fit_judges`."""
     target = mean_rating(table.ratings)
     rated = np.flatnonzero(~np.isnan(target))
@@ -105,7 +105,7 @@ def fit_table(table: Table) -> Calibration:
     )
 
 
-def fit_report(calibration: Calibration, table: Table) -> dict[str, Any]:
+def fit_report(calibration: Calibration, table: RatedTable) -> dict[str, Any]:
     """What a fit came to, as JSON values; see `fit`."""
     rated = int((~np.isnan(mean_rating(table.ratings))).sum())
     return {
@@ -126,14 +126,14 @@ def fit_report(calibration: Calibration, table: Table) -> dict[str, Any]:
     }
 
 
-def load_scorer(folder: Path) -> Calibration:
+def load_calibration(folder: Path) -> Calibration:
     """Read a scorer's calibration from its folder (HPEditError if there is none or it is damaged)."""
     return Calibration.from_json(read_json(folder / CALIBRATION_FILE))
 
 
 def load_table(
     edits: Path, ratings: Path, scores: Path, judge: str | Sequence[str], columns: Columns | None = None
-) -> Table:
+) -> RatedTable:
     """Read and join the three tables.
 
     Args:
@@ -154,7 +154,7 @@ def load_table(
     names = (judge,) if isinstance(judge, str) else tuple(judge)
     table, reasons = read_rows(scores, ("edit_id", "judge")), Counter[str]()
     judges = tuple(_read_scores(scores, table, name, ids, columns or {}, reasons) for name in names)
-    return Table(
+    return RatedTable(
         edit_ids=ids,
         sources=tuple(rows[edit,].name("source_id") for edit in ids),
         tasks=tuple(rows[edit,].cells.get("task", "") for edit in ids),

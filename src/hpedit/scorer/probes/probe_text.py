@@ -12,7 +12,7 @@ _COLUMN = {task: task[:5] for task in TASK_IDS} | {"relighting": "light", "backg
 Row = Mapping[str, Any]
 
 
-def lines(probe: Row) -> Iterator[str]:
+def probe_lines(probe: Row) -> Iterator[str]:
     """The report of `probe_files` as lines of at most 80 columns: by kind, by kind and task, order swap, verdict."""
     yield from _by_kind(probe)
     yield ""

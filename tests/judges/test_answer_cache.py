@@ -18,8 +18,8 @@ from tests.judges.questions import FOUR, TAILS, CountingJudge, edit_questions, n
 from tests.judges.servers import GOOD, says, serving, status
 
 from hpedit.errors import HPEditError
-from hpedit.judges import cache as cache_module
-from hpedit.judges.cache import CachedJudge, question_keys
+from hpedit.judges import answer_cache as cache_module
+from hpedit.judges.answer_cache import CachedJudge, question_keys
 from hpedit.judges.limits import UnscorableLimit
 from hpedit.judges.openai_judge import OpenAIJudge
 from hpedit.judges.protocol import DIGITS, YES_NO, Answer, Question
@@ -170,7 +170,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from tests.judges.questions import CountingJudge, edit_questions
-from hpedit.judges import cache
+from hpedit.judges import answer_cache
 cache.CHUNK = 1
 print("ready", flush=True)
 sys.stdin.readline()

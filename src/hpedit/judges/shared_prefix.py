@@ -23,7 +23,7 @@ MODEL_TYPES = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"})
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class QuestionGroup:
     """Questions about the same pictures, as token ids.
 
     Args:
@@ -46,7 +46,7 @@ def can_share(model: Any) -> bool:
     return getattr(model.config, "model_type", None) in MODEL_TYPES
 
 
-def encode_group(processor: Any, prompts: Sequence[str], images: Sequence[Image.Image]) -> Group | None:
+def encode_group(processor: Any, prompts: Sequence[str], images: Sequence[Image.Image]) -> QuestionGroup | None:
     """Token ids of prompts that show the same pictures; the pictures are prepared once.
 
     Returns:
@@ -67,7 +67,7 @@ def encode_group(processor: Any, prompts: Sequence[str], images: Sequence[Image.
         return None
     prefix = first["input_ids"][0, :common]
     tails = tuple(tuple(row[common:]) for row in ids)
-    return Group(prefix, (prefix == place).int(), first["pixel_values"], grid, tails)
+    return QuestionGroup(prefix, (prefix == place).int(), first["pixel_values"], grid, tails)
 
 
 def _expand(ids: Sequence[int], place: int, counts: Sequence[int]) -> list[int]:
@@ -80,7 +80,7 @@ def _common(rows: Sequence[Sequence[int]]) -> int:
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False)))
 
 
-def forward_groups(model: Any, groups: Sequence[Group]) -> Tensor:
+def forward_groups(model: Any, groups: Sequence[QuestionGroup]) -> Tensor:
     """Logits after each question, (questions, vocabulary), group after group.
 
     Prefixes are padded on the left, and so are tails: what is padded is masked and has no position.

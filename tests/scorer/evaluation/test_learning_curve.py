@@ -14,10 +14,9 @@ import pytest
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import Calibration
 from hpedit.scorer.calibration.fit import fit_calibration
-from hpedit.scorer.evaluation import curve
-from hpedit.scorer.evaluation.curve import SHOWN, learning_curve, split_photos
-from hpedit.scorer.evaluation.held_out import curve_of_table
-from hpedit.scorer.tables.tabular import load_table
+from hpedit.scorer.evaluation.learning_curve import NUMBERS, SHOWN, learning_curve, split_photos
+from hpedit.scorer.evaluation.measure import curve_of_table
+from hpedit.scorer.tables.fit_tables import load_table
 from hpedit.stats.bootstrap import FloatArray
 
 RNG = np.random.default_rng(11)
@@ -160,7 +159,7 @@ def test_ratings_of_real_people_make_gpt4o_better_than_alone(imagenhub: Path) ->
     few, many = grown["points"]
     assert few["fits"] == 0 or set(few) >= set(SHOWN)
     assert many["pearson"]["mean"] > grown["raw"]["pearson"]["value"]
-    assert curve.NUMBERS == (10, 25, 50, 100)
+    assert NUMBERS == (10, 25, 50, 100)
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import VOTES
-from hpedit.scorer.votes.model import MISSING, VoteModel, decide
-from hpedit.scorer.votes.selection import FOLDS, Signal, fit_combination, folds_by_source
-from hpedit.scorer.votes.table import VoteTable, load_votes
+from hpedit.scorer.votes.judge_selection import FOLDS, VoteSignal, fit_combination, folds_by_source
+from hpedit.scorer.votes.vote_model import MISSING, VoteModel, most_probable_vote
+from hpedit.scorer.votes.vote_table import VoteTable, load_votes
 from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, weighted_mean
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.csv_rows import write_rows
@@ -107,7 +107,7 @@ def best_judge(votes: IntArray, human: IntArray) -> int:
 
 def _report(table: VoteTable, rows: IntArray, sources: Sequence[str], held: _Held, seed: int) -> dict[str, Any]:
     human, votes = table.human[rows], table.votes[rows]
-    answer = decide(held.probabilities)
+    answer = most_probable_vote(held.probabilities)
     right = (answer == human).astype(np.float64)
     lead = held.probabilities[:, 0] - held.probabilities[:, 1]
     hindsight = best_judge(votes, human)
@@ -119,7 +119,7 @@ def _report(table: VoteTable, rows: IntArray, sources: Sequence[str], held: _Hel
         "accuracy": _share(right, sources, seed),
         "by_answer": _by_answer(right, human, sources, seed),
         "direction": _share(_direction(np.sign(lead), human), sources, seed),
-        "confusion": confusion(human, answer),
+        "confusion": vote_confusion(human, answer),
         "people": {vote: int((human == number).sum()) for number, vote in enumerate(VOTES)},
         "best_single": {
             "chosen": [table.judges[number] for number in sorted(set(held.best.tolist()))],
@@ -144,7 +144,7 @@ def _by_answer(right: FloatArray, human: IntArray, sources: Sequence[str], seed:
     return {name: _share(np.where(part, right, np.nan), sources, seed) for name, part in parts.items()}
 
 
-def confusion(human: IntArray, answer: IntArray) -> dict[str, dict[str, int]]:
+def vote_confusion(human: IntArray, answer: IntArray) -> dict[str, dict[str, int]]:
     """How often people's answer (outer key) was predicted as which (inner)."""
     return {
         given: {said: int(((human == row) & (answer == column)).sum()) for column, said in enumerate(VOTES)}
@@ -173,11 +173,11 @@ def _judges(
     sources: Sequence[str],
     held: _Held,
     model: VoteModel,
-    signals: dict[str, Signal],
+    signals: dict[str, VoteSignal],
     seed: int,
 ) -> dict[str, Any]:
     """By judge: its own accuracy beside the combination's on the same pairs, and what it is worth in it."""
-    right = (decide(held.probabilities) == table.human[rows]).astype(np.float64)
+    right = (most_probable_vote(held.probabilities) == table.human[rows]).astype(np.float64)
     weights = dict(zip(model.judges, model.weight().tolist(), strict=True))
     total = sum(weights.values())
     result = {}
@@ -210,7 +210,7 @@ def _write(out: Path, table: VoteTable, rows: IntArray, held: _Held, model: Vote
         raise HPEditError(f"{out} is a file", hint="choose another folder for --out")
     probabilities = model.predict(table.votes[:, _columns(model, table.judges)])
     probabilities[rows] = held.probabilities
-    answers = decide(probabilities)
+    answers = most_probable_vote(probabilities)
     people = {row: VOTES[table.human[row]] for row in rows.tolist()}
     header = ("edit_a", "edit_b", *(f"p_{vote}" for vote in VOTES), "vote", "people")
     lines = [

@@ -25,10 +25,10 @@ from tenacity.wait import wait_base
 from hpedit.errors import HPEditError
 from hpedit.judges.completion import quoted, read_completion, read_writing
 from hpedit.judges.endpoints import Endpoint, Endpoints
-from hpedit.judges.pictures import data_url
+from hpedit.judges.picture_encoding import data_url
 from hpedit.judges.protocol import IMAGE, Answer, Question
 from hpedit.judges.token_variants import plain_words
-from hpedit.judges.writing import Prompt, Reply
+from hpedit.judges.writing import Reply, WritingPrompt
 
 TOP = 20
 """Tokens listed with the answer: the most that OpenAI and, by default, vLLM give."""
@@ -53,7 +53,7 @@ class _FinalError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to try.
 
     Args:
@@ -69,22 +69,22 @@ class Patience:
     wait: wait_base
 
 
-class Asking:
+class OpenAIRequests:
     """One call of a judge: its connections, and the pictures encoded for it.
 
     Args:
         model: Its name at the servers.
         endpoints: The servers' state.
-        patience: How long to try.
+        policy: How long to try.
         clients: The connections, by URL.
     """
 
     def __init__(
-        self, model: str, endpoints: Endpoints, patience: Patience, clients: Mapping[str, openai.AsyncOpenAI]
+        self, model: str, endpoints: Endpoints, policy: RetryPolicy, clients: Mapping[str, openai.AsyncOpenAI]
     ) -> None:
         self.model = model
         self.endpoints = endpoints
-        self.patience = patience
+        self.policy = policy
         self.clients = clients
         self.pictures: OrderedDict[int, asyncio.Task[str]] = OrderedDict()
 
@@ -93,7 +93,7 @@ class Asking:
         text, reason = await self._text(question, SCORING)
         return Answer(None, reason) if text is None else read_completion(text, question.choices)
 
-    async def reply(self, prompt: Prompt) -> Reply:
+    async def reply(self, prompt: WritingPrompt) -> Reply:
         """Have a text written, or a reason why there is none."""
         options = {
             "max_tokens": prompt.max_tokens,
@@ -115,7 +115,7 @@ class Asking:
         """The text of the server's reply, or None and the reason why there is none."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_TransientError),
-            stop=stop_after_attempt(self.patience.attempts) | stop_before_delay(self.patience.budget),
+            stop=stop_after_attempt(self.policy.attempts) | stop_before_delay(self.policy.budget),
             wait=self._pause,
             reraise=True,
         )
@@ -131,7 +131,7 @@ class Asking:
 
     def _pause(self, state: RetryCallState) -> float:
         """Seconds before the next attempt: a random backoff, and what all servers that are there asked for."""
-        return max(self.endpoints.patience(), self.patience.wait(state))
+        return max(self.endpoints.rest_seconds(), self.policy.wait(state))
 
     async def _content(self, question: Question) -> AsyncIterator[dict[str, Any]]:
         """The message's parts: text and pictures as data URLs, neighbouring texts joined."""
@@ -164,7 +164,7 @@ class Asking:
         endpoint = await self._endpoint()
         servers = self.endpoints
         try:
-            async with asyncio.timeout(self.patience.timeout):
+            async with asyncio.timeout(self.policy.timeout):
                 reply = await self.clients[endpoint.url].chat.completions.with_raw_response.create(
                     model=self.model,
                     messages=[{"role": "user", "content": content}],  # type: ignore[misc, list-item]
@@ -172,7 +172,7 @@ class Asking:
                 )
                 text: str = reply.http_response.text
         except (openai.APITimeoutError, TimeoutError) as error:
-            said = f"the server took longer than {self.patience.timeout:g} s"
+            said = f"the server took longer than {self.policy.timeout:g} s"
             servers.failed(endpoint, said)
             raise _TransientError(said) from error
         except openai.APIConnectionError as error:
@@ -182,7 +182,7 @@ class Asking:
         except openai.APIStatusError as error:
             raise self._refused(endpoint, error) from error
         except BaseException:
-            servers.dropped(endpoint)
+            servers.cancelled(endpoint)
             raise
         servers.answered(endpoint)
         return text
@@ -210,9 +210,9 @@ class Asking:
                 servers.failed(endpoint, self._words(endpoint, error))
                 return False
         except BaseException:
-            servers.dropped(endpoint)
+            servers.cancelled(endpoint)
             raise
-        servers.lives(endpoint)
+        servers.reachable(endpoint)
         return True
 
     def _words(self, endpoint: Endpoint, error: openai.APIStatusError) -> str:
@@ -226,7 +226,7 @@ class Asking:
         said = self._words(endpoint, error)
         if code in (408, 429) or code >= 500:
             seconds = retry_after(error.response.headers.get("retry-after"))
-            (servers.asked_for_patience if code == 429 else servers.failed)(endpoint, said, seconds)
+            (servers.throttled if code == 429 else servers.failed)(endpoint, said, seconds)
             return _TransientError(said)
         servers.answered(endpoint)
         if code == 401:

@@ -43,7 +43,7 @@ def load_judge(
     judge = load_writing_judge(spec, revision=revision, dtype=dtype, device=device, limit=limit)
     if cache is None:
         return judge
-    from hpedit.judges.cache import CachedJudge
+    from hpedit.judges.answer_cache import CachedJudge
 
     return CachedJudge(judge, cache, limit=limit)
 

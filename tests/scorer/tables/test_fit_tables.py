@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.evaluation.evaluation import MEASURES
-from hpedit.scorer.evaluation.held_out import evaluate_tables
-from hpedit.scorer.tables.judges import parse_columns
-from hpedit.scorer.tables.tabular import fit, load_scorer
+from hpedit.scorer.evaluation.human_agreement import MEASURES
+from hpedit.scorer.evaluation.measure import evaluate_tables
+from hpedit.scorer.tables.fit_tables import fit_tables, load_calibration
+from hpedit.scorer.tables.rubrics import parse_columns
 
 Rows = list[dict[str, Any]]
 
@@ -48,7 +48,7 @@ def split(folder: Path, out: Path, seed: int, share: float) -> tuple[Path, Path]
 
 def fit_and_evaluate(folder: Path, out: Path, judge: str, seed: int, share: float) -> dict[str, Any]:
     part, rest = split(folder, out, seed, share)
-    fit(part, folder / "ratings.csv", folder / "scores.csv", judge, out / "scorer")
+    fit_tables(part, folder / "ratings.csv", folder / "scores.csv", judge, out / "scorer")
     return evaluate_tables(out / "scorer", rest, folder / "ratings.csv", folder / "scores.csv")
 
 
@@ -119,18 +119,18 @@ def tables() -> Tables:
 
 def test_a_scorer_is_fitted_written_and_evaluated(tables: Tables, tmp_path: Path) -> None:
     files = paths(tmp_path / "in", tables)
-    summary = fit(*files, "good", tmp_path / "scorer")
+    summary = fit_tables(*files, "good", tmp_path / "scorer")
     assert (summary["n"], summary["unscorable"], summary["unrated"], summary["verdict"]) == (60, 0, 0, "ok")
     report = evaluate_tables(tmp_path / "scorer", *files, allow_seen=True)
-    assert report["scorer"] == summary["scorer"] == load_scorer(tmp_path / "scorer").fingerprint
+    assert report["scorer"] == summary["scorer"] == load_calibration(tmp_path / "scorer").fingerprint
     assert report["seen_sources"] == 20
     assert report["human"]["raters"] == 2
 
 
 def test_the_order_of_the_rows_changes_no_byte(tables: Tables, tmp_path: Path) -> None:
-    fit(*paths(tmp_path / "a", tables), "good", tmp_path / "one")
+    fit_tables(*paths(tmp_path / "a", tables), "good", tmp_path / "one")
     shuffled = {name: random.Random(1).sample(rows, len(rows)) for name, rows in tables.items()}
-    fit(*paths(tmp_path / "b", shuffled), "good", tmp_path / "two")
+    fit_tables(*paths(tmp_path / "b", shuffled), "good", tmp_path / "two")
     one, two = (tmp_path / name / "calibration.json" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
 
@@ -138,7 +138,7 @@ def test_the_order_of_the_rows_changes_no_byte(tables: Tables, tmp_path: Path) -
 def test_rows_of_other_edits_are_ignored_and_unrated_edits_counted(tables: Tables, tmp_path: Path) -> None:
     tables["edits"] = tables["edits"][:50]
     tables["ratings"] = [row for row in tables["ratings"] if row["edit_id"] not in ("e00", "e01")]
-    summary = fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
+    summary = fit_tables(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
     assert (summary["n"], summary["unrated"]) == (48, 2)
 
 
@@ -146,7 +146,7 @@ def test_rows_of_other_edits_are_ignored_and_unrated_edits_counted(tables: Table
 def test_an_unreadable_answer_makes_the_edit_unscorable_and_is_counted(
     tables: Tables, tmp_path: Path, text: str
 ) -> None:
-    fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
+    fit_tables(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
     for row in tables["scores"]:
         if row["edit_id"] in ("e00", "e07"):
             row["expected"] = row["spread"] = text
@@ -158,14 +158,14 @@ def test_an_unreadable_answer_makes_the_edit_unscorable_and_is_counted(
 
 def test_an_edit_without_a_row_of_scores_is_unscorable(tables: Tables, tmp_path: Path) -> None:
     tables["scores"] = [row for row in tables["scores"] if row["edit_id"] != "e05"]
-    summary = fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
+    summary = fit_tables(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
     assert (summary["n"], summary["unscorable"]) == (59, 1)
     assert summary["unscorable_reasons"]["expected: no row in the table of scores"] == 1
 
 
 def test_a_judge_that_never_answers_is_refused(tables: Tables, tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match="judge mute has readable answers for 0 of 60 rated edits"):
-        fit(*paths(tmp_path / "in", tables), "mute", tmp_path / "scorer")
+        fit_tables(*paths(tmp_path / "in", tables), "mute", tmp_path / "scorer")
     assert not (tmp_path / "scorer").exists()
 
 
@@ -214,14 +214,14 @@ def test_tables_that_do_not_fit_together_are_refused(
 ) -> None:
     change(tables)
     with pytest.raises(HPEditError, match=message):
-        fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
+        fit_tables(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
 
 
 def test_several_judges_are_fitted_into_one_scorer_and_evaluated(tables: Tables, tmp_path: Path) -> None:
     rng = random.Random(1)
     good = [row for row in tables["scores"] if row["judge"] == "good"]
     tables["scores"] = good + [{**row, "judge": "blind", "expected": f"{rng.uniform(0, 5):.3f}"} for row in good]
-    summary = fit(*paths(tmp_path / "in", tables), ["blind", "good"], tmp_path / "scorer")
+    summary = fit_tables(*paths(tmp_path / "in", tables), ["blind", "good"], tmp_path / "scorer")
     assert (summary["judge"], summary["verdict"]) == ("blind + good", "ok")
     assert summary["judges"]["blind"] | {"reason": "", "pearson": None} == {
         "verdict": "no signal",
@@ -255,17 +255,17 @@ def test_columns_of_the_users_own_are_read_with_their_scales(tables: Tables, tmp
     files = paths(tmp_path / "in", own_columns(tables))
     columns = parse_columns("realism:0:10, flaws:5:1")
     assert columns == {"realism": (0.0, 10.0), "flaws": (5.0, 1.0)}
-    summary = fit(*files, "mine", tmp_path / "scorer", columns)
+    summary = fit_tables(*files, "mine", tmp_path / "scorer", columns)
     assert summary["verdict"] == "ok"
-    scorer = load_scorer(tmp_path / "scorer")
+    scorer = load_calibration(tmp_path / "scorer")
     assert scorer.feature_names == ("overall", "flaws", "realism")
     mean, _ = scorer.predict(np.array([[4.0, 0.8, 0.8], [1.0, 0.2, 0.2]]), ["color"] * 2)
     assert mean[0] > mean[1] + 1
     assert evaluate_tables(tmp_path / "scorer", *files, allow_seen=True)["pearson"]["value"] > 0.8
     with pytest.raises(HPEditError, match="no column beauty"):
-        fit(*files, "mine", tmp_path / "other", {"beauty": (0.0, 1.0)})
+        fit_tables(*files, "mine", tmp_path / "other", {"beauty": (0.0, 1.0)})
     with pytest.raises(HPEditError, match="no answers that we know how to read") as caught:
-        fit(*files, "mine", tmp_path / "other")
+        fit_tables(*files, "mine", tmp_path / "other")
     assert "--columns name:worst:best" in caught.value.hint
 
 
@@ -278,20 +278,20 @@ def test_columns_that_cannot_be_meant_are_refused(text: str) -> None:
 def test_answers_to_questions_stand_beside_those_of_any_rubric(tables: Tables, tmp_path: Path) -> None:
     for row in tables["scores"]:
         row["q:seams"] = "0.5" if row["edit_id"] < "e30" else ""
-    fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
-    assert load_scorer(tmp_path / "scorer").feature_names == ("expected", "spread", "q:seams")
+    fit_tables(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
+    assert load_calibration(tmp_path / "scorer").feature_names == ("expected", "spread", "q:seams")
     report = evaluate_tables(tmp_path / "scorer", *paths(tmp_path / "in", tables), allow_seen=True)
     assert report["unscorable_reasons"] == {}
 
 
 def test_an_unknown_judge_is_refused_with_the_list_of_judges(tables: Tables, tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match="no judge 'gpt4'") as caught:
-        fit(*paths(tmp_path / "in", tables), "gpt4", tmp_path / "scorer")
+        fit_tables(*paths(tmp_path / "in", tables), "gpt4", tmp_path / "scorer")
     assert caught.value.hint == "its judges are: good, mute"
 
 
 def test_a_scorer_is_not_used_on_other_answers_than_it_was_fitted_on(tables: Tables, tmp_path: Path) -> None:
-    fit(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
+    fit_tables(*paths(tmp_path / "in", tables), "good", tmp_path / "scorer")
     for row in tables["scores"]:
         del row["spread"]
     with pytest.raises(HPEditError, match="was fitted on the answers expected, spread"):
@@ -301,14 +301,14 @@ def test_a_scorer_is_not_used_on_other_answers_than_it_was_fitted_on(tables: Tab
 def test_a_folder_that_is_not_a_scorers_is_left_alone(tables: Tables, tmp_path: Path) -> None:
     files = paths(tmp_path / "in", tables)
     with pytest.raises(HPEditError, match="is not a scorer's folder"):
-        fit(*files, "good", tmp_path / "in")
+        fit_tables(*files, "good", tmp_path / "in")
     with pytest.raises(HPEditError, match="does not exist"):
         evaluate_tables(tmp_path / "in", *files, allow_seen=True)
 
 
 def test_a_damaged_scorer_is_named(tables: Tables, tmp_path: Path) -> None:
     files = paths(tmp_path / "in", tables)
-    fit(*files, "good", tmp_path / "scorer")
+    fit_tables(*files, "good", tmp_path / "scorer")
     file = tmp_path / "scorer" / "calibration.json"
     file.write_text(file.read_text()[:100])
     with pytest.raises(HPEditError, match=r"calibration\.json is not valid JSON"):

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import NO_VOTE, SKIP, SWAPPED_VOTE, VOTES
-from hpedit.scorer.votes.model import MISSING
+from hpedit.scorer.votes.vote_model import MISSING
 from hpedit.stats.bootstrap import IntArray
 from hpedit.store.csv_rows import Row, index_rows, read_rows
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from hpedit.errors import HPEditError
+from hpedit.scorer.calibration.base_selection import source_hash
 from hpedit.scorer.calibration.calibration import Calibration, Columns
 from hpedit.scorer.calibration.fit import fit_judges
-from hpedit.scorer.calibration.selection import source_hash
-from hpedit.scorer.evaluation.curve import DRAWS, HELD_OUT, NUMBERS, Fit, learning_curve
-from hpedit.scorer.evaluation.evaluation import agreement_report
-from hpedit.scorer.tables.tabular import Table, load_scorer, load_table
+from hpedit.scorer.evaluation.human_agreement import agreement_report
+from hpedit.scorer.evaluation.learning_curve import DRAWS, HELD_OUT, NUMBERS, Fit, learning_curve
+from hpedit.scorer.tables.fit_tables import RatedTable, load_calibration, load_table
 from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray
 
@@ -50,7 +50,7 @@ def measure_tables(
         tables: Of edits, ratings and scores.
         judges: Of the curve; the scorer's own if there are none.
         curve: None leaves it out.
-        columns: Of `judges`; see `tabular.load_table`.
+        columns: Of `judges`; see `fit_tables.load_table`.
         allow_seen: See `evaluate_tables`.
         seed: Of all resampling.
     """
@@ -77,7 +77,7 @@ def evaluate_tables(
     Raises:
         HPEditError: the tables or the scorer cannot be used, or do not belong together; every photo was seen.
     """
-    calibration = load_scorer(scorer)
+    calibration = load_calibration(scorer)
     table = load_table(edits, ratings, scores, calibration.judges, calibration.columns)
     if table.feature_names != calibration.feature_names:
         raise HPEditError(
@@ -88,7 +88,7 @@ def evaluate_tables(
 
 
 def evaluate_table(
-    calibration: Calibration, table: Table, *, allow_seen: bool = False, seed: int = 0
+    calibration: Calibration, table: RatedTable, *, allow_seen: bool = False, seed: int = 0
 ) -> dict[str, Any]:
     """`evaluate_tables` of a table in memory."""
     seen = seen_edits(calibration, table.sources)
@@ -123,7 +123,7 @@ def evaluate_table(
 
 
 def curve_of_table(
-    table: Table,
+    table: RatedTable,
     numbers: Sequence[int] = NUMBERS,
     *,
     share: float = HELD_OUT,
@@ -153,7 +153,7 @@ def curve_of_table(
     )
 
 
-def fit_of(table: Table) -> Fit:
+def fit_of(table: RatedTable) -> Fit:
     """What fits the table's judges, given some rows of all their features side by side."""
     ends = np.cumsum([len(own.names) for own in table.judges])[:-1]
 
@@ -189,7 +189,7 @@ def judges_of(
     if scorer is None:
         missing = "--judge or --scorer" if curve else "--scorer"
         raise HPEditError(f"{missing} is missing: nothing says what to measure", hint="see hpedit scorer eval --help")
-    calibration = load_scorer(scorer)
+    calibration = load_calibration(scorer)
     return calibration.judges, calibration.columns
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpedit.scorer.votes.model import MISSING, VoteModel, fit_votes, log_loss
+from hpedit.scorer.votes.vote_model import MISSING, VoteModel, fit_votes, log_loss
 from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, source_index, weighted_mean
 
 FOLDS = 5
@@ -19,7 +19,7 @@ RESAMPLES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
+class VoteSignal:
     """Whether a judge's votes tell anything of people's."""
 
     votes: int
@@ -32,7 +32,7 @@ class Signal:
 
 def fit_combination(
     votes: IntArray, human: IntArray, sources: Sequence[str], judges: Sequence[str], seed: int
-) -> tuple[VoteModel, dict[str, Signal]]:
+) -> tuple[VoteModel, dict[str, VoteSignal]]:
     """Fit the judges that have signal, with the ridge that predicts best.
 
     Args:
@@ -46,22 +46,22 @@ def fit_combination(
         The model, of those judges alone, and what was found of every judge.
     """
     folds = folds_by_source(sources, seed)
-    signals = {judge: signal(votes[:, [n]], human, sources, folds, seed) for n, judge in enumerate(judges)}
+    signals = {judge: vote_signal(votes[:, [n]], human, sources, folds, seed) for n, judge in enumerate(judges)}
     kept = [number for number, judge in enumerate(judges) if not signals[judge].reason]
     chosen, names = votes[:, kept], tuple(judges[number] for number in kept)
     losses = [cross_validated_loss(chosen, human, names, folds, ridge).mean() for ridge in RIDGES] if kept else [0.0]
     return fit_votes(chosen, human, names, RIDGES[int(np.argmin(losses))]), signals
 
 
-def signal(votes: IntArray, human: IntArray, sources: Sequence[str], folds: IntArray, seed: int) -> Signal:
+def vote_signal(votes: IntArray, human: IntArray, sources: Sequence[str], folds: IntArray, seed: int) -> VoteSignal:
     """Compare predictions from one judge's votes (n, 1) with people's own shares, where it voted."""
     there = np.flatnonzero(votes[:, 0] != MISSING)
     count = len(there)
     if count < MIN_VOTES:
-        return Signal(count, np.nan, np.nan, f"{count} votes, fewer than {MIN_VOTES}" if count else "no vote")
+        return VoteSignal(count, np.nan, np.nan, f"{count} votes, fewer than {MIN_VOTES}" if count else "no vote")
     own, target, part = votes[there], human[there], folds[there]
     if (own == own[0]).all():
-        return Signal(count, 0.0, 0.0, f"all its {count} votes are the same")
+        return VoteSignal(count, 0.0, 0.0, f"all its {count} votes are the same")
     base = cross_validated_loss(own[:, :0], target, (), part, SINGLE_RIDGE)
     saved = base - cross_validated_loss(own, target, ("judge",), part, SINGLE_RIDGE)
     names = [sources[pair] for pair in there.tolist()]
@@ -72,7 +72,7 @@ def signal(votes: IntArray, human: IntArray, sources: Sequence[str], folds: IntA
     if not reason and fit_votes(own, target, ("judge",), SINGLE_RIDGE).direction[0] < 0:
         # A reward must not rest on a judge being wrong; more likely the table's sides are exchanged.
         reason = "votes against people: are its sides exchanged?"
-    return Signal(count, found.value, found.low, reason)
+    return VoteSignal(count, found.value, found.low, reason)
 
 
 def cross_validated_loss(

@@ -12,9 +12,9 @@ from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.fitting import EditedCases, read_edited
 from hpedit.scorer.hp_scorer import HPScorer, mean_ratings
 from hpedit.scorer.probes.gate import PROBE, SHEET
-from hpedit.scorer.probes.kinds import KIND_BY_ID, Subject, version
+from hpedit.scorer.probes.kinds import KIND_BY_ID, Subject, degenerate_version
 from hpedit.scorer.probes.order_swap import MAX_FLIP, order_swap_report
-from hpedit.scorer.probes.probes import Bounds, Comparison, choose_subjects, compare, summarise, worst_by_kind
+from hpedit.scorer.probes.probes import Bounds, Comparison, choose_subjects, compare_versions, summarise, worst_by_kind
 from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.grids import GridRow, make_grid
@@ -93,7 +93,7 @@ def probe(
     scorer: Scorer, subjects: Sequence[Subject], *, seed: int = 0, bounds: Bounds | None = None
 ) -> tuple[dict[str, Any], Image.Image]:
     """Probe a scorer: what `summarise` returns, bound to the scorer's fingerprint, and the sheet of the worst."""
-    found = compare(scorer, subjects, seed)
+    found = compare_versions(scorer, subjects, seed)
     report = {"scorer": scorer.fingerprint, "seed": seed, **summarise(found, bounds, seed)}
     return report, draw_sheet(worst_by_kind(found.rows), subjects, seed)
 
@@ -104,7 +104,7 @@ def draw_sheet(worst: Sequence[Comparison], subjects: Sequence[Subject], seed: i
     rows = []
     for row in worst:
         subject, kind = by_id[row.edit_id], KIND_BY_ID[row.kind]
-        made = version(kind, subject, seed)
+        made = degenerate_version(kind, subject, seed)
         assert made is not None, "it was scored"
         verdict = "" if row.below else " NOT BELOW"
         plain = "" if row.plain is None else f" (without the injection {row.plain:.2f})"

@@ -23,10 +23,10 @@ from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.scorer.calibration.calibration import Signal
 from hpedit.scorer.calibration.judge_table import MIN_SIGNAL
-from hpedit.scorer.evaluation.reliability import reliability, stated_deviation
+from hpedit.scorer.evaluation.reliability import reliability_report, stated_deviation
 from hpedit.stats.agreement import human_ceiling, krippendorff_alpha, mean_rating
 from hpedit.stats.bootstrap import Estimate, FloatArray
-from hpedit.stats.correlation import MEASURES, PAIRS, RESAMPLES, Draws, Measured, count_pairs
+from hpedit.stats.correlation import MEASURES, PAIRS, RESAMPLES, Measured, Resamples, count_pairs
 
 __all__ = ["MEASURES", "agreement_report", "score_agreement"]
 
@@ -101,13 +101,13 @@ def score_agreement(
     score: FloatArray, target: FloatArray, sources: Sequence[str], seed: int = 0, n: int = RESAMPLES
 ) -> dict[str, Estimate]:
     """Measure one score (n,) against the target (n,), both without NaN: `MEASURES`, "mae" and the two ways of ties."""
-    draws = Draws.of(sources, seed, n)
+    draws = Resamples.of(sources, seed, n)
     return {name: draws.estimate(values) for name, values in draws.measure(score, target).items()}
 
 
 def _measures(block: _Block) -> dict[str, Any]:
     target = mean_rating(block.ratings)
-    draws = Draws.of(block.sources, block.seed)
+    draws = Resamples.of(block.sources, block.seed)
     scorer, judge = draws.measure(block.score, target), draws.measure(block.raw, target)
     if ((block.raw < MIN_SCORE) | (block.raw > MAX_SCORE)).any():
         judge["mae"] = np.full_like(judge["mae"], np.nan)
@@ -125,12 +125,12 @@ def _measures(block: _Block) -> dict[str, Any]:
         "raters": int((~np.isnan(block.ratings)).any(axis=0).sum()),
         "krippendorff_alpha": None if math.isnan(alpha) else alpha,
     }
-    report["reliability"] = reliability(block.score, target, draws)
+    report["reliability"] = reliability_report(block.score, target, draws)
     report["deviation"] = stated_deviation(block.score, block.deviation, target, draws)
     return report
 
 
-def _pairs(score: FloatArray, target: FloatArray, draws: Draws) -> dict[str, int]:
+def _pairs(score: FloatArray, target: FloatArray, draws: Resamples) -> dict[str, int]:
     counts = count_pairs(score, target, draws.index).sum(axis=0)
     return {"pairs": int(counts.sum())} | {name: int(count) for name, count in zip(PAIRS, counts, strict=True)}
 

@@ -14,7 +14,7 @@ import pytest
 from hpedit.cli.scorer_tables import agreement_lines
 from hpedit.errors import HPEditError
 from hpedit.report.scorer_page import render_scorer_page
-from hpedit.scorer.evaluation.evaluation import MEASURES, agreement_report
+from hpedit.scorer.evaluation.human_agreement import MEASURES, agreement_report
 
 RNG = np.random.default_rng(5)
 TRUTH = RNG.uniform(0, 5, 60)

@@ -23,7 +23,7 @@ from hpedit.scorer.calibration.calibration import Calibration
 from hpedit.scorer.calibration.fit import fit_calibration
 from hpedit.stats.agreement import human_ceiling
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
-from hpedit.stats.correlation import MEASURES, RESAMPLES, Draws
+from hpedit.stats.correlation import MEASURES, RESAMPLES, Resamples
 
 NUMBERS = (10, 25, 50, 100)
 """Rated edits a task; the paper takes 50 to 100."""
@@ -213,7 +213,7 @@ def _measure(data: _Data, rows: IntArray, score: FloatArray, resamples: int) -> 
     """Measures of scores (n,) of all edits on the ``rows``, and by task if there are several; "n" of them had one."""
 
     def of(chosen: IntArray) -> dict[str, Any]:
-        draws = Draws.of([data.sources[row] for row in chosen.tolist()], resamples=resamples)
+        draws = Resamples.of([data.sources[row] for row in chosen.tolist()], resamples=resamples)
         return draws.as_json(draws.measure(score[chosen], data.target[chosen]))
 
     known = rows[~np.isnan(score[rows])]

@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.pictures import picture_digest
+from hpedit.judges.picture_encoding import picture_digest
 from hpedit.judges.protocol import Answer, Judge, Question
 
 logger = logging.getLogger(__name__)

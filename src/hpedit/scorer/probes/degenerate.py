@@ -40,39 +40,39 @@ TEXT_WIDTH, TEXT_HEIGHT = 0.94, 0.7
 """Most of the picture's width and height that a written text may take."""
 
 
-def difference(one: Image.Image, other: Image.Image) -> float:
+def picture_difference(one: Image.Image, other: Image.Image) -> float:
     """Root mean square difference of two pictures of one size, of the range."""
     return float(np.sqrt(np.mean((_pixels(one) - _pixels(other)) ** 2)))
 
 
-def black(picture: Image.Image) -> Image.Image:
+def black_picture(picture: Image.Image) -> Image.Image:
     """Nothing at all (a judge that does not look scores it like any other: EditHF, issue 3)."""
     return Image.new("RGB", picture.size)
 
 
-def flat(picture: Image.Image) -> Image.Image:
+def flat_colour(picture: Image.Image) -> Image.Image:
     """The picture's mean colour everywhere."""
     mean = _pixels(picture).mean((0, 1))
     return _image(np.broadcast_to(mean, (picture.height, picture.width, 3)))
 
 
-def static(picture: Image.Image, rng: Rng) -> Image.Image:
+def static_noise(picture: Image.Image, rng: Rng) -> Image.Image:
     """Noise and nothing else: every channel of every pixel uniform."""
     return Image.fromarray(rng.integers(0, 256, (picture.height, picture.width, 3), dtype=np.uint8))
 
 
-def noise(picture: Image.Image, rng: Rng) -> Image.Image:
+def noisy(picture: Image.Image, rng: Rng) -> Image.Image:
     """Gaussian noise of NOISE_LEVEL on every channel of every pixel."""
     pixels = _pixels(picture)
     return _image(pixels + np.float32(NOISE_LEVEL) * rng.standard_normal(pixels.shape, np.float32))
 
 
-def blur(picture: Image.Image) -> Image.Image:
+def blurred(picture: Image.Image) -> Image.Image:
     """All of it out of focus, by BLUR_SIDE."""
     return picture.filter(ImageFilter.GaussianBlur(BLUR_SIDE * min(picture.size)))
 
 
-def grid(picture: Image.Image) -> Image.Image:
+def with_grid(picture: Image.Image) -> Image.Image:
     """Lines at the pitch of an editor's tokens, dark and light beside each other (flow_grpo, issue 233)."""
     pitch = max(4, round(GRID_SIDE * min(picture.size)))
     width = max(1, pitch // 4)
@@ -81,14 +81,14 @@ def grid(picture: Image.Image) -> Image.Image:
     return _image(_pixels(picture) + np.float32(GRID_LEVEL) * strongest[..., None])
 
 
-def saturation(picture: Image.Image) -> Image.Image:
+def oversaturated(picture: Image.Image) -> Image.Image:
     """Colours glaring: SATURATION times as far from the grey of the same brightness."""
     pixels = _pixels(picture)
     grey = (pixels @ LUMA)[..., None]
     return _image(grey + np.float32(SATURATION) * (pixels - grey))
 
 
-def halos(picture: Image.Image) -> Image.Image:
+def with_halos(picture: Image.Image) -> Image.Image:
     """Sharpened until all edges have halos: an unsharp mask of HALO_SIDE and HALO_AMOUNT."""
     soft = picture.filter(ImageFilter.GaussianBlur(max(0.8, HALO_SIDE * min(picture.size))))
     pixels = _pixels(picture)
@@ -101,7 +101,7 @@ def upscaled(picture: Image.Image) -> Image.Image:
     return picture.resize(small, Image.Resampling.BICUBIC).resize(picture.size, Image.Resampling.BICUBIC)
 
 
-def written(picture: Image.Image, text: str) -> Image.Image:
+def with_text(picture: Image.Image, text: str) -> Image.Image:
     """The picture with a text across its middle, white with a black rim, as large as fits."""
     lines, size = _fit(text.split(), TEXT_WIDTH * picture.width, TEXT_HEIGHT * picture.height)
     result = picture.copy()
@@ -119,7 +119,7 @@ def written(picture: Image.Image, text: str) -> Image.Image:
     return result
 
 
-def fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resized_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture in another size; itself if it has it already."""
     return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
 

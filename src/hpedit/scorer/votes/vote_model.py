@@ -97,7 +97,7 @@ def fit_votes(votes: IntArray, human: IntArray, judges: tuple[str, ...], ridge: 
     return VoteModel(judges, centre, found[:j], found[j:-2].reshape(2, j, 3), found[-2:], ridge)
 
 
-def decide(probabilities: FloatArray) -> IntArray:
+def most_probable_vote(probabilities: FloatArray) -> IntArray:
     """The most probable answer (n,); where A and B are equally probable, the better of tie and both bad.
 
     So that exchanging the two edits never changes the opinion.
@@ -108,7 +108,7 @@ def decide(probabilities: FloatArray) -> IntArray:
     return np.asarray(np.where(level, neither, answer), dtype=np.int64)
 
 
-def swap(votes: IntArray) -> IntArray:
+def swap_votes(votes: IntArray) -> IntArray:
     """The same votes with the two edits exchanged."""
     return np.array([_B, _A, _TIE, _BOTH_BAD, MISSING], dtype=np.int64)[votes]
 
