@@ -27,7 +27,7 @@ from hpedit.mini.scenes import make_cases
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.evaluation.human_agreement import score_agreement
 from hpedit.scorer.evaluation.learning_curve import learning_curve
-from hpedit.scorer.evaluation.measure import evaluate_table, fit_of
+from hpedit.scorer.evaluation.measure import evaluate_table
 from hpedit.scorer.fitting import answered_table, load_judges, rated_pictures
 from hpedit.scorer.tables.fit_tables import RatedTable, fit_report, fit_table
 from hpedit.stats.agreement import mean_rating
@@ -144,10 +144,7 @@ def main() -> None:
         whole = joined(fitting, held)
         outside = [row >= len(fitting.edit_ids) for row in range(len(whole.edit_ids))]
         known = np.concatenate([mean_rating(fitting.ratings), truth])
-        found["curve"] = learning_curve(
-            whole.features, whole.feature_names, whole.tasks, known, whole.sources, NUMBERS,
-            judge="mini", raw=whole.overall(), held_out=outside, seed=asked.seed, fit=fit_of(whole),
-        )  # fmt: skip
+        found["curve"] = learning_curve(whole, NUMBERS, target=known, held_out=outside, seed=asked.seed)
     print(json.dumps(found, indent=2))
     if asked.page:
         from hpedit.report.scorer_page import write_scorer_page

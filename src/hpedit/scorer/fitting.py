@@ -20,7 +20,8 @@ from hpedit.judges.loading import load_judge
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.calibration.judge_table import JudgeAnswers
-from hpedit.scorer.evaluation.measure import Curve, curve_of_table, evaluate_table, judges_of
+from hpedit.scorer.evaluation.learning_curve import learning_curve
+from hpedit.scorer.evaluation.measure import Curve, evaluate_table, judges_of
 from hpedit.scorer.features import FEATURES, ask_features
 from hpedit.scorer.hp_scorer import HPScorer, save_scorer
 from hpedit.scorer.prompts import EXCLUSIVE
@@ -191,5 +192,5 @@ def measure_judged(
     if curve:
         asked = loaded.judges if loaded and not judges else load_judges(names, cache=cache)
         table = answered_table(asked, pictures)
-        grown = curve_of_table(table, curve.numbers, draws=curve.draws, seed=seed, progress=curve.progress)
+        grown = learning_curve(table, curve.numbers, draws=curve.draws, seed=seed, progress=curve.progress)
     return found, grown

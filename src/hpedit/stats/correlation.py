@@ -184,7 +184,7 @@ def count_pairs(x: FloatArray, y: FloatArray, index: IntArray) -> FloatArray:
 
 def _count_many(x: FloatArray, y: FloatArray) -> list[float]:
     """The five counts of one source, without looking at every pair."""
-    tied_x, tied_y, both = (_tied_pairs(table) for table in (x[:, None], y[:, None], np.column_stack([x, y])))
+    tied_x, tied_y, both = _tied_pairs(x), _tied_pairs(y), _tied_pairs(np.column_stack([x, y]))
     apart, lead = _pairs(len(x)) - tied_x - tied_y + both, _concordance(x, y)[0]
     return [(apart + lead) / 2, (apart - lead) / 2, tied_x - both, tied_y - both, both]
 
@@ -208,7 +208,7 @@ def kendall_tau_b(x: FloatArray, y: FloatArray, index: IntArray, counts: FloatAr
 
 def _concordance(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     """Concordant minus discordant pairs, and the product of the numbers of pairs that x and y tell apart."""
-    apart = [_pairs(len(x)) - _tied_pairs(side[:, None]) for side in (x, y)]
+    apart = [_pairs(len(x)) - _tied_pairs(side) for side in (x, y)]
     product = apart[0] * apart[1]
     if not product:
         return 0.0, 0.0
@@ -220,8 +220,9 @@ def _pairs(n: int) -> float:
     return n * (n - 1) / 2
 
 
-def _tied_pairs(table: FloatArray) -> float:
-    _, counts = np.unique(table, axis=0, return_counts=True)
+def _tied_pairs(values: FloatArray) -> float:
+    """Pairs of equal values (n,), or of equal rows (n, k)."""
+    _, counts = np.unique(values, axis=0 if values.ndim > 1 else None, return_counts=True)
     return float((counts * (counts - 1) // 2).sum())
 
 

@@ -1,10 +1,10 @@
-"""Agreement against the number of rated edits: the split, the choices, and a curve of a judge that can be mended."""
+"""Learning curve: the split, the choices, and the curve of a judge that calibration can improve."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ import pytest
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import Calibration
-from hpedit.scorer.calibration.fit import fit_calibration
+from hpedit.scorer.calibration.judge_table import JudgeAnswers
 from hpedit.scorer.evaluation.learning_curve import NUMBERS, SHOWN, learning_curve, split_photos
-from hpedit.scorer.evaluation.measure import curve_of_table
-from hpedit.scorer.tables.fit_tables import load_table
+from hpedit.scorer.tables.fit_tables import RatedTable, fit_table, load_table
 from hpedit.stats.bootstrap import FloatArray
 
 RNG = np.random.default_rng(11)
@@ -25,15 +24,22 @@ SOURCES = [f"s{row // 4}" for row in range(N)]
 TASKS = ["color", "style"] * (N // 2)
 TRUTH = RNG.uniform(0, 5, N)
 RATINGS = np.clip(np.round(TRUTH[:, None] + RNG.normal(0, 0.6, (N, 3))), 0, 5)
-TARGET = RATINGS.mean(axis=1)
 # The first answer is noisy, the second good: what calibration has to find out.
 FEATURES = np.column_stack([np.clip(TRUTH + RNG.normal(0, 3, N), 0, 5), np.clip(TRUTH + RNG.normal(0, 0.7, N), 0, 5)])
-NAMES = ("overall", "detail")
 
 
-def grow(numbers: Sequence[int] = (15, 60), **changes: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {"ratings": RATINGS, "draws": 2} | changes
-    return learning_curve(FEATURES, NAMES, TASKS, TARGET, SOURCES, numbers, **settings)
+TABLE = RatedTable(
+    tuple(f"e{row}" for row in range(N)),
+    tuple(SOURCES),
+    tuple(TASKS),
+    RATINGS,
+    (JudgeAnswers("judge", ("overall", "detail"), FEATURES),),
+    {},
+)
+
+
+def grow(numbers: Sequence[int] = (15, 60), table: RatedTable = TABLE, **changes: Any) -> dict[str, Any]:
+    return learning_curve(table, numbers, **({"draws": 2} | changes))
 
 
 def test_the_curve_rises_from_the_judge_towards_people_on_photos_not_fitted_on() -> None:
@@ -56,17 +62,9 @@ class Recorder:
         self.fits: list[tuple[list[str], list[str], FloatArray]] = []
         self.first: Calibration | None = None
 
-    def __call__(
-        self,
-        features: FloatArray,
-        names: Sequence[str],
-        tasks: Sequence[str],
-        target: FloatArray,
-        sources: Sequence[str],
-        judge: str,
-    ) -> Calibration:
-        self.fits.append((list(sources), list(tasks), features[:, 1]))
-        self.first = self.first or fit_calibration(features, names, tasks, target, sources, judge)
+    def __call__(self, table: RatedTable) -> Calibration:
+        self.fits.append((list(table.sources), list(table.tasks), table.features[:, 1]))
+        self.first = self.first or fit_table(table)
         return self.first
 
 
@@ -102,15 +100,16 @@ def test_too_few_to_fit_and_more_than_there_are_have_a_reason_and_no_value() -> 
 
 def test_a_task_with_fewer_gives_all_it_has_and_is_named() -> None:
     tasks = ["color" if row % 8 else "style" for row in range(N)]
-    (point,) = learning_curve(FEATURES, NAMES, tasks, TARGET, SOURCES, (60,), draws=1)["points"]
+    (point,) = grow((60,), replace(TABLE, tasks=tuple(tasks)), draws=1)["points"]
     assert set(point["short"]) == {"style"}
     assert point["edits"] == 60 + point["short"]["style"]
 
 
 def test_unrated_and_unscorable_edits_take_no_part() -> None:
-    target, features = TARGET.copy(), FEATURES.copy()
-    target[:8], features[8:16] = np.nan, np.nan
-    grown = learning_curve(features, NAMES, TASKS, target, SOURCES, (30,), draws=1)
+    ratings, features = RATINGS[:, :1].copy(), FEATURES.copy()
+    ratings[:8], features[8:16] = np.nan, np.nan
+    judges = (replace(TABLE.judges[0], values=features),)
+    grown = grow((30,), replace(TABLE, ratings=ratings, judges=judges), draws=1)
     assert grown["fitting"]["edits"] + grown["held_out"]["edits"] == N - 16
     assert grown["human"]["pearson"]["value"] is None
 
@@ -143,19 +142,19 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str
 
 def test_one_photo_cannot_be_split() -> None:
     with pytest.raises(HPEditError, match="at least two"):
-        learning_curve(FEATURES[:4], NAMES, TASKS[:4], TARGET[:4], SOURCES[:4])
+        grow(table=TABLE.rows(np.arange(4)))
 
 
-def test_more_arguments_of_the_fit_are_bound_and_progress_is_told() -> None:
+def test_progress_is_told_number_by_number() -> None:
     lines: list[str] = []
-    grow((15,), draws=1, fit=partial(fit_calibration, questions={}), progress=lines.append)
+    grow((15,), draws=1, progress=lines.append)
     assert lines == ["15 rated edits a task: 1 of 1 fits"]
 
 
 @pytest.mark.slow
 def test_ratings_of_real_people_make_gpt4o_better_than_alone(imagenhub: Path) -> None:
     tables = (imagenhub / "edits.csv", imagenhub / "ratings.csv", imagenhub / "scores.csv")
-    grown = curve_of_table(load_table(*tables, "gpt4o_0shot"), (10, 100), draws=2)
+    grown = learning_curve(load_table(*tables, "gpt4o_0shot"), (10, 100), draws=2)
     few, many = grown["points"]
     assert few["fits"] == 0 or set(few) >= set(SHOWN)
     assert many["pearson"]["mean"] > grown["raw"]["pearson"]["value"]
@@ -165,6 +164,6 @@ def test_ratings_of_real_people_make_gpt4o_better_than_alone(imagenhub: Path) ->
 @pytest.mark.slow
 def test_several_judges_are_combined_at_every_number(imagenhub: Path) -> None:
     tables = (imagenhub / "edits.csv", imagenhub / "ratings.csv", imagenhub / "scores.csv")
-    grown = curve_of_table(load_table(*tables, ("gpt4o_0shot", "gemini_0shot")), (100,), draws=1)
+    grown = learning_curve(load_table(*tables, ("gpt4o_0shot", "gemini_0shot")), (100,), draws=1)
     assert grown["judge"] == "gpt4o_0shot + gemini_0shot"
     assert grown["points"][0]["pearson"]["mean"] > grown["raw"]["pearson"]["value"] - 0.05

@@ -1,4 +1,4 @@
-"""How agreement with people grows with the number of rated edits a task: how many are worth collecting.
+"""Learning curve: how agreement with people grows with the number of rated edits a task, and how many are worth rating.
 
 The photos are split once: one part to fit on, the rest to measure on. For each number, several random choices of that
 many rated edits a task are drawn from the first part, a calibration is fitted on each, and its scores of the second
@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import Calibration
-from hpedit.scorer.calibration.fit import fit_calibration
-from hpedit.stats.agreement import human_ceiling
+from hpedit.scorer.tables.fit_tables import RatedTable, fit_table
+from hpedit.stats.agreement import human_ceiling, mean_rating
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 from hpedit.stats.correlation import MEASURES, RESAMPLES, Resamples
 
@@ -32,62 +31,31 @@ HELD_OUT = 0.4
 """Share of the photos that is measured on."""
 SHOWN = (*MEASURES, "mae")
 
-Fit = Callable[[FloatArray, Sequence[str], Sequence[str], FloatArray, Sequence[str], str], Calibration]
-"""Takes features, names, tasks, target, sources and judge, as `fit_calibration` does."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Data:
-    features: FloatArray
-    names: Sequence[str]
-    tasks: Sequence[str]
-    target: FloatArray
-    sources: Sequence[str]
-    judge: str
-    fit: Fit
-
-    def calibrate(self, rows: IntArray) -> Calibration:
-        chosen = rows.tolist()
-        tasks, sources = [self.tasks[row] for row in chosen], [self.sources[row] for row in chosen]
-        return self.fit(self.features[rows], self.names, tasks, self.target[rows], sources, self.judge)
-
 
 def learning_curve(
-    features: FloatArray,
-    names: Sequence[str],
-    tasks: Sequence[str],
-    target: FloatArray,
-    sources: Sequence[str],
+    table: RatedTable,
     numbers: Sequence[int] = NUMBERS,
     *,
-    judge: str = "",
-    raw: FloatArray | None = None,
-    ratings: FloatArray | None = None,
+    target: FloatArray | None = None,
     held_out: Sequence[bool] | None = None,
     share: float = HELD_OUT,
     draws: int = DRAWS,
     seed: int = 0,
-    fit: Fit = fit_calibration,
+    fit: Callable[[RatedTable], Calibration] = fit_table,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Measure calibrations fitted on growing numbers of rated edits.
 
     Args:
-        features: (n, f) the judge's answers, NaN = missing.
-        names: (f,) of the features.
-        tasks: (n,) task ids.
-        target: (n,) mean ratings, 0 to 5; NaN = unrated, left out.
-        sources: (n,) photo ids.
+        table: rated edits with the judges' answers; the first judge's own overall score is "raw".
         numbers: rated edits a task to try.
-        judge: its name.
-        raw: (n,) the judge's own score, NaN = unscorable; the first feature if None.
-        ratings: (n, r) single ratings for the human ceiling, NaN = did not rate; no ceiling if None.
+        target: (n,) what is measured against, 0 to 5, NaN = left out; the mean ratings if None.
         held_out: (n,) edits to measure on; a random ``share`` of the photos if None.
         share: in (0, 1), see ``held_out``.
         draws: choices of edits a number.
         seed: of split and choices.
-        fit: what fits a calibration; bind more arguments of `fit_calibration` with `functools.partial`.
-        progress: told a line after each number.
+        fit: fits a calibration on some rows of the table.
+        progress: called with a line after each number.
 
     Returns:
         JSON values: points (see `_point`), raw and human ({measure: {"value", "ci95"}}, and "tasks"), fitting and
@@ -97,23 +65,22 @@ def learning_curve(
         HPEditError: numbers, share or draws out of range, fewer than two photos, a photo on both sides of ``held_out``.
     """
     _check(numbers, share, draws)
-    data = _Data(features, names, tasks, target, sources, judge, fit)
-    own = features[:, 0] if raw is None else raw
-    usable = ~np.isnan(target) & ~np.isnan(own)
-    inside, outside = _split(sources, np.flatnonzero(usable), held_out, share, seed)
-    orders = [_order(data, inside, np.random.default_rng([seed, draw])) for draw in range(draws)]
+    target = mean_rating(table.ratings) if target is None else target
+    raw = table.overall()
+    inside, outside = _split(table, np.flatnonzero(~np.isnan(target) & ~np.isnan(raw)), held_out, share, seed)
+    orders = [_order(table, inside, np.random.default_rng([seed, draw])) for draw in range(draws)]
     points = []
     for number in sorted(set(numbers)):
-        points.append(_point(data, number, orders, outside))
+        points.append(_point(table, target, number, orders, outside, fit))
         if progress:
             progress(f"{number} rated edits a task: {draws - points[-1]['failed']} of {draws} fits")
     return {
-        "judge": judge,
+        "judge": " + ".join(own.judge for own in table.judges),
         "points": points,
-        "raw": _measure(data, outside, own, RESAMPLES),
-        "human": _human(data, outside, ratings, seed),
-        "fitting": _part(data, inside),
-        "held_out": _part(data, outside),
+        "raw": _measure(table, target, outside, raw, RESAMPLES),
+        "human": _human(table, outside, seed),
+        "fitting": _part(table, inside),
+        "held_out": _part(table, outside),
         "draws": draws,
         "seed": seed,
     }
@@ -134,38 +101,44 @@ def split_photos(sources: Sequence[str], share: float, seed: int) -> set[str]:
 
 
 def _split(
-    sources: Sequence[str], rows: IntArray, held_out: Sequence[bool] | None, share: float, seed: int
+    table: RatedTable, rows: IntArray, held_out: Sequence[bool] | None, share: float, seed: int
 ) -> tuple[IntArray, IntArray]:
     """Those of the ``rows`` to fit on, and those to measure on."""
+    sources = table.sources
     if held_out is None:
         photos = split_photos([sources[row] for row in rows.tolist()], share, seed)
-        outside = np.array([source in photos for source in sources], dtype=bool)
-    else:
-        outside = np.asarray(held_out, dtype=bool)
-    if both := {sources[row] for row in rows[outside[rows]].tolist()} & {
-        sources[row] for row in rows[~outside[rows]].tolist()
-    }:
+        held_out = [source in photos for source in sources]
+    outside = np.asarray(held_out, dtype=bool)[rows]
+    inside, measured = ({sources[row] for row in part.tolist()} for part in (rows[~outside], rows[outside]))
+    if both := inside & measured:
         raise HPEditError(f"photo {min(both)} is both fitted and measured on", hint="split by photo, not by edit")
-    return rows[~outside[rows]], rows[outside[rows]]
+    return rows[~outside], rows[outside]
 
 
-def _order(data: _Data, rows: IntArray, rng: np.random.Generator) -> dict[str, IntArray]:
+def _order(table: RatedTable, rows: IntArray, rng: np.random.Generator) -> dict[str, IntArray]:
     """Rows of each task in the order in which they are taken: every photo once, then every photo again."""
     shuffled = rng.permutation(rows).tolist()
-    photos = {source: place for place, source in enumerate(dict.fromkeys(data.sources[row] for row in shuffled))}
+    photos = {source: place for place, source in enumerate(dict.fromkeys(table.sources[row] for row in shuffled))}
     result: dict[str, IntArray] = {}
-    for task in sorted({data.tasks[row] for row in shuffled}):
+    for task in sorted({table.tasks[row] for row in shuffled}):
         taken: Counter[str] = Counter()
         keyed = []
-        for row in (row for row in shuffled if data.tasks[row] == task):
-            source = data.sources[row]
+        for row in (row for row in shuffled if table.tasks[row] == task):
+            source = table.sources[row]
             keyed.append((taken[source], photos[source], row))
             taken[source] += 1
         result[task] = np.array([row for *_, row in sorted(keyed)], dtype=np.int64)
     return result
 
 
-def _point(data: _Data, number: int, orders: Sequence[Mapping[str, IntArray]], outside: IntArray) -> dict[str, Any]:
+def _point(
+    table: RatedTable,
+    target: FloatArray,
+    number: int,
+    orders: Sequence[Mapping[str, IntArray]],
+    outside: IntArray,
+    fit: Callable[[RatedTable], Calibration],
+) -> dict[str, Any]:
     """One number of rated edits a task.
 
     Returns:
@@ -186,16 +159,16 @@ def _point(data: _Data, number: int, orders: Sequence[Mapping[str, IntArray]], o
     for order in orders:
         rows = np.sort(np.concatenate([rows[:number] for rows in order.values()]))
         try:
-            calibration = data.calibrate(rows)
+            calibration = fit(table.rows(rows))
         except HPEditError as error:
             reason = str(error)
             continue
         ok += calibration.verdict == "ok"
-        prediction, _ = calibration.predict(data.features, data.tasks)
-        found.append(_measure(data, outside, prediction, resamples=0))
+        prediction, _ = calibration.predict(table.features, table.tasks)
+        found.append(_measure(table, target, outside, prediction, resamples=0))
     point |= {"fits": len(found), "ok": ok, "failed": len(orders) - len(found), "reason": reason}
     point["unscorable"] = max((len(outside) - part["n"] for part in found), default=0)
-    tasks = {task: _spread([part["tasks"].get(task, {}) for part in found]) for task in _by_task(data, outside)}
+    tasks = {task: _spread([part["tasks"].get(task, {}) for part in found]) for task in _by_task(table, outside)}
     return point | _spread(found) | {"tasks": tasks}
 
 
@@ -209,44 +182,44 @@ def _spread(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _measure(data: _Data, rows: IntArray, score: FloatArray, resamples: int) -> dict[str, Any]:
+def _measure(
+    table: RatedTable, target: FloatArray, rows: IntArray, score: FloatArray, resamples: int
+) -> dict[str, Any]:
     """Measures of scores (n,) of all edits on the ``rows``, and by task if there are several; "n" of them had one."""
 
     def of(chosen: IntArray) -> dict[str, Any]:
-        draws = Resamples.of([data.sources[row] for row in chosen.tolist()], resamples=resamples)
-        return draws.as_json(draws.measure(score[chosen], data.target[chosen]))
+        draws = Resamples.of([table.sources[row] for row in chosen.tolist()], resamples=resamples)
+        return draws.as_json(draws.measure(score[chosen], target[chosen]))
 
     known = rows[~np.isnan(score[rows])]
-    parts = _by_task(data, known)
+    parts = _by_task(table, known)
     return of(known) | {"n": len(known), "tasks": {task: of(own) for task, own in parts.items()}}
 
 
-def _human(data: _Data, rows: IntArray, ratings: FloatArray | None, seed: int) -> dict[str, Any]:
-    """The human ceiling on the ``rows``, and by task; every value None without single ratings."""
-    table = np.full((len(data.target), 1), np.nan) if ratings is None else ratings
+def _human(table: RatedTable, rows: IntArray, seed: int) -> dict[str, Any]:
+    """The human ceiling on the ``rows``, and by task; every value None with one rater."""
 
     def of(chosen: IntArray) -> dict[str, Any]:
-        ceiling = human_ceiling(table[chosen], [data.sources[row] for row in chosen.tolist()], seed, RESAMPLES)
+        ceiling = human_ceiling(table.ratings[chosen], [table.sources[row] for row in chosen.tolist()], seed, RESAMPLES)
         return {name: estimate.as_dict() for name, estimate in ceiling.items()}
 
-    return of(rows) | {"tasks": {task: of(own) for task, own in _by_task(data, rows).items()}}
+    return of(rows) | {"tasks": {task: of(own) for task, own in _by_task(table, rows).items()}}
 
 
-def _by_task(data: _Data, rows: IntArray) -> dict[str, IntArray]:
+def _by_task(table: RatedTable, rows: IntArray) -> dict[str, IntArray]:
     """Rows of each task; empty if there is only one."""
-    tasks = sorted({data.tasks[row] for row in rows.tolist()})
-    if len(tasks) < 2:
-        return {}
-    return {task: np.array([row for row in rows.tolist() if data.tasks[row] == task], dtype=np.int64) for task in tasks}
+    names = np.array([table.tasks[row] for row in rows.tolist()], dtype=np.str_)
+    tasks = sorted(set(names.tolist()))
+    return {task: rows[names == task] for task in tasks} if len(tasks) > 1 else {}
 
 
-def _part(data: _Data, rows: IntArray) -> dict[str, Any]:
+def _part(table: RatedTable, rows: IntArray) -> dict[str, Any]:
     """What a part of the split holds."""
     chosen = rows.tolist()
-    tasks = Counter(data.tasks[row] for row in chosen)
+    tasks = Counter(table.tasks[row] for row in chosen)
     return {
         "edits": len(chosen),
-        "sources": len({data.sources[row] for row in chosen}),
+        "sources": len({table.sources[row] for row in chosen}),
         "tasks": dict(sorted(tasks.items())),
     }
 

@@ -1,13 +1,13 @@
 """Measure scorers on tables (see `tabular`), on photos that no fit has seen.
 
 evaluate_tables(scorer, edits, ratings, scores)         # a fitted scorer
-curve_of_table(table)                                   # what fits on 10, 25, 50, 100 rated edits a task would give
+learning_curve(table)                                   # what fits on 10, 25, 50, 100 rated edits a task would give
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,9 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.base_selection import source_hash
 from hpedit.scorer.calibration.calibration import Calibration, Columns
-from hpedit.scorer.calibration.fit import fit_judges
 from hpedit.scorer.evaluation.human_agreement import agreement_report
-from hpedit.scorer.evaluation.learning_curve import DRAWS, HELD_OUT, NUMBERS, Fit, learning_curve
+from hpedit.scorer.evaluation.learning_curve import DRAWS, NUMBERS, learning_curve
 from hpedit.scorer.tables.fit_tables import RatedTable, load_calibration, load_table
-from hpedit.stats.agreement import mean_rating
-from hpedit.stats.bootstrap import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ def measure_tables(
     if curve is None:
         return found, None
     table = load_table(*tables, names, scale)
-    return found, curve_of_table(table, curve.numbers, draws=curve.draws, seed=seed, progress=curve.progress)
+    return found, learning_curve(table, curve.numbers, draws=curve.draws, seed=seed, progress=curve.progress)
 
 
 def evaluate_tables(
@@ -100,12 +97,13 @@ def evaluate_table(
         )
     rows = np.arange(len(seen)) if allow_seen else np.flatnonzero(~seen)
     prediction, deviation = calibration.predict(table.features, table.tasks)
+    kept = table.rows(rows)
     report = agreement_report(
         prediction[rows],
-        table.overall(calibration.main)[rows],
-        table.ratings[rows],
-        [table.sources[row] for row in rows.tolist()],
-        [table.tasks[row] for row in rows.tolist()],
+        kept.overall(calibration.main),
+        kept.ratings,
+        kept.sources,
+        kept.tasks,
         deviation=deviation[rows],
         verdict=calibration.verdict,
         reason=calibration.reason,
@@ -120,56 +118,6 @@ def evaluate_table(
         "seen_edits": int(seen.sum()),
         "seen": "none" if not seen.any() else "included" if allow_seen else "excluded",
     }
-
-
-def curve_of_table(
-    table: RatedTable,
-    numbers: Sequence[int] = NUMBERS,
-    *,
-    share: float = HELD_OUT,
-    draws: int = DRAWS,
-    seed: int = 0,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """`learning_curve` of the judges of a table on all of its rated edits, split by photo.
-
-    "Raw" is the first judge's own score.
-    """
-    return learning_curve(
-        table.features,
-        table.feature_names,
-        table.tasks,
-        mean_rating(table.ratings),
-        table.sources,
-        numbers,
-        judge=" + ".join(own.judge for own in table.judges),
-        raw=table.overall(),
-        ratings=table.ratings,
-        share=share,
-        draws=draws,
-        seed=seed,
-        fit=fit_of(table),
-        progress=progress,
-    )
-
-
-def fit_of(table: RatedTable) -> Fit:
-    """What fits the table's judges, given some rows of all their features side by side."""
-    ends = np.cumsum([len(own.names) for own in table.judges])[:-1]
-
-    def fit(
-        features: FloatArray,
-        _names: Sequence[str],
-        tasks: Sequence[str],
-        target: FloatArray,
-        sources: Sequence[str],
-        _judge: str,
-    ) -> Calibration:
-        blocks = np.hsplit(features, ends)
-        judges = [replace(own, values=block) for own, block in zip(table.judges, blocks, strict=True)]
-        return fit_judges(judges, tasks, target, sources, exclusive=table.exclusive, columns=table.columns)
-
-    return fit
 
 
 def judges_of(

@@ -23,7 +23,7 @@ from hpedit.scorer.calibration.judge_table import JudgeAnswers
 from hpedit.scorer.prompts import PREFIX
 from hpedit.scorer.tables.rubrics import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
 from hpedit.stats.agreement import mean_rating
-from hpedit.stats.bootstrap import FloatArray
+from hpedit.stats.bootstrap import FloatArray, IntArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.csv_rows import Row, index_rows, read_rows
 
@@ -56,6 +56,13 @@ class RatedTable:
     def features(self) -> FloatArray:
         """(n, f) of all judges in a row, NaN = missing."""
         return np.hstack([own.values for own in self.judges])
+
+    def rows(self, rows: IntArray) -> RatedTable:
+        """The same table with some of its edits."""
+        columns = (self.edit_ids, self.sources, self.tasks)
+        ids, sources, tasks = (tuple(column[row] for row in rows.tolist()) for column in columns)
+        judges = tuple(replace(own, values=own.values[rows]) for own in self.judges)
+        return replace(self, edit_ids=ids, sources=sources, tasks=tasks, ratings=self.ratings[rows], judges=judges)
 
     def overall(self, judge: int = 0) -> FloatArray:
         """(n,) a judge's own overall score, 0 to 5, NaN = missing."""
@@ -93,15 +100,10 @@ def fit_tables(
 
 def fit_table(table: RatedTable) -> Calibration:
     """Fit a calibration on the rated edits of a table; HPEditError as in `fit_judges`."""
-    target = mean_rating(table.ratings)
-    rated = np.flatnonzero(~np.isnan(target))
+    rated = table.rows(np.flatnonzero(~np.isnan(mean_rating(table.ratings))))
+    target = mean_rating(rated.ratings)
     return fit_judges(
-        [replace(own, values=own.values[rated]) for own in table.judges],
-        [table.tasks[row] for row in rated.tolist()],
-        target[rated],
-        [table.sources[row] for row in rated.tolist()],
-        exclusive=table.exclusive,
-        columns=table.columns,
+        rated.judges, rated.tasks, target, rated.sources, exclusive=table.exclusive, columns=table.columns
     )
 
 
