@@ -229,7 +229,7 @@ def test_a_checkpoint_laid_out_as_on_the_hub_loads_without_torchvision(tmp_path:
 
 
 def test_an_unknown_dtype_is_named() -> None:
-    with pytest.raises(HPEditError, match="'int3' is no dtype"):
+    with pytest.raises(HPEditError, match="unknown dtype 'int3'"):
         TransformersJudge.load("mini", dtype="int3")
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.count_files import files_entered
 from tests.scorer.probe_world import world
 from typer.testing import CliRunner
 
@@ -78,7 +79,7 @@ def given(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-def test_a_sheet_holds_the_answers_to_the_tasks_own_questions(given) -> None:
+def test_a_feature_matrix_holds_the_answers_to_the_tasks_own_questions(given) -> None:
     judge = Listener(given.scorer.judge)
     matrix = ask_features(judge, given.pictures.cases[:4], [edit.image for edit in given.pictures.edits[:4]])
     assert len(judge.heard) == sum(1 + len(LIBRARY[case.task]) for case in given.pictures.cases[:4])
@@ -124,6 +125,14 @@ def test_scoring_asks_the_kept_questions_alone(given) -> None:
     mean, std = given.scorer.calibration.predict(table.features, table.tasks)
     np.testing.assert_allclose([score.value for score in scores], mean)
     np.testing.assert_allclose([score.std for score in scores], std)
+
+
+def test_one_calibrated_score_enters_at_most_seven_files_beside_the_judges(given) -> None:
+    case, image = given.pictures.cases[0], given.pictures.edits[0].image
+    given.scorer.score([case], [image])
+    entered = files_entered(lambda: given.scorer.score([case], [image]))
+    assert "scorer/calibration/calibration.py" in entered
+    assert len([name for name in entered if not name.startswith("judges/")]) <= 7
 
 
 def test_a_scorer_is_loaded_as_it_was_fitted(given) -> None:

@@ -1,11 +1,11 @@
-"""Answers already given, on disk: a judge is asked the same thing once.
+"""On-disk cache of a judge's answers (SQLite): a judge is asked the same question once.
 
     judge = CachedJudge(judge, Path("answers.sqlite"))
     answers = judge.ask(questions)           # judge.hits of them from the file
 
 The key is a hash of prompt, choices, pixels and the judge's fingerprint (model, revision, decoding): when one of them
-changes, the question is asked anew. Failures are never kept, so the next run asks again. The cache is a convenience:
-when the file can't be read or written the run goes on without it, and the log says so.
+changes, the question is asked again. Failures are never stored, so the next run retries them. When the file can't be
+read or written, the run continues without it, and the log says so.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from hpedit.judges.protocol import Answer, Judge, Question
 logger = logging.getLogger(__name__)
 
 CHUNK = 256
-"""About how many questions are asked before their answers are stored: a stopped run loses no more."""
+"""About how many questions are asked before their answers are stored: a killed run loses no more."""
 WAIT = 30.0
-"""Seconds to wait for another process that is writing."""
+"""Seconds to wait for another process that holds the lock."""
 PAUSE = 0.01
 """Seconds between two tries."""
 SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest TEXT NOT NULL)"
 
 
 class CachedJudge:
-    """A judge with a file of the answers that it gave. Safe for several processes and threads on one file.
+    """A judge with a cache of its answers. Safe for several processes and threads on one file.
 
     Args:
-        judge: Asked what the file does not hold.
-        path: The file, SQLite; made where there is none.
-        limit: Told of the answers from the file, so that a second run, which asks little but what failed in the
-            first, is not stopped by the failures' share of that little.
+        judge: Answers what the file does not hold.
+        path: The SQLite file; created if missing.
+        limit: Also counts cached answers: a rerun asks little but what failed before, and must not be stopped by the
+            share of failures among that.
     """
 
     def __init__(self, judge: Judge, path: Path, limit: UnscorableLimit | None = None) -> None:
@@ -55,11 +55,11 @@ class CachedJudge:
 
     @property
     def fingerprint(self) -> str:
-        """The judge's own."""
+        """The wrapped judge's fingerprint."""
         return self.judge.fingerprint
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question, in order: from the file, or else from the judge."""
+        """One answer per question, in order, from the cache or else from the judge."""
         keys = question_keys(questions, self.fingerprint)
         known = self._read(set(keys), dict(zip(keys, questions, strict=True)))
         self.hits += sum(key in known for key in keys)
@@ -78,7 +78,7 @@ class CachedJudge:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for each use: threads, and processes after a fork, share none."""
+        """A new connection for each use: threads, and processes after a fork, must not share one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=WAIT)) as connection:
             if not self._ready:
@@ -88,7 +88,7 @@ class CachedJudge:
                 yield connection
 
     def _read(self, keys: set[str], questions: dict[str, Question]) -> dict[str, Answer]:
-        """The file's answers; a damaged one is left out."""
+        """Read cached answers; a damaged one is left out."""
         found: dict[str, Answer] = {}
         try:
             with self._open() as connection:
@@ -105,7 +105,7 @@ class CachedJudge:
         return found
 
     def _write(self, answers: dict[str, Answer]) -> None:
-        """Add answers that have probabilities."""
+        """Store the answers that have probabilities."""
         rows = [(key, *_dump(answer)) for key, answer in answers.items() if answer.probabilities is not None]
         if not rows:
             return
@@ -117,10 +117,10 @@ class CachedJudge:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Make a new file ours.
+    """Create the table and turn on the write-ahead log.
 
-    A write-ahead log: readers and a writer do not wait for each other, a kill leaves the last commit. Where several
-    processes turn it on together, SQLite refuses all but one, whatever the connection's timeout: they try again.
+    With it, readers and a writer do not block each other, and a kill leaves the last commit. If several processes turn
+    it on at once, SQLite refuses all but one, whatever the connection's timeout, so that they retry.
     """
     end = time.monotonic() + WAIT
     while True:
@@ -135,7 +135,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def question_keys(questions: Sequence[Question], fingerprint: str) -> list[str]:
-    """A name for each question to this judge: equal keys, equal prompts, choices, pixels and judge."""
+    """Cache key of each question: a hash of prompt, choices, pixels and the judge's fingerprint."""
     digests: dict[int, str] = {}
     keys = []
     for question in questions:
@@ -154,7 +154,7 @@ def question_keys(questions: Sequence[Question], fingerprint: str) -> list[str]:
 
 
 def _chunks(todo: Sequence[tuple[str, Question]]) -> Iterator[list[tuple[str, Question]]]:
-    """Cut where the stem changes, so that questions about one edit stay together."""
+    """Chunks cut where the stem changes, so that questions about one edit stay together."""
     chunk: list[tuple[str, Question]] = []
     for item in todo:
         if len(chunk) >= CHUNK and item[1].stem != chunk[-1][1].stem:
@@ -171,7 +171,7 @@ def _dump(answer: Answer) -> tuple[str, str]:
 
 
 def _load(row: tuple[object, object], choices: int) -> Answer | None:
-    """The answer of a row; None when it is not what was written."""
+    """The answer in a row; None if it is damaged."""
     value, digest = row
     if not isinstance(value, str) or hashlib.sha256(value.encode()).hexdigest() != digest:
         return None

@@ -1,10 +1,10 @@
-"""Judges by name.
+"""Load a judge by name: the mini judge, a local folder, a hub model, or an OpenAI-compatible server.
 
     judge = load_judge("mini")                                            # in the package
     judge = load_judge("Qwen/Qwen3-VL-8B-Instruct", revision="0c351dd")   # hub id, or a folder
     judge = load_judge("http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-32B-Instruct", cache=Path("answers.sqlite"))
 
-A server is its URL, or several with commas between them, then # and the model's name there.
+A server is given by its URL, or several separated by commas, then # and the model's name there.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ def load_judge(
     cache: Path | None = None,
     limit: UnscorableLimit | None = None,
 ) -> Judge:
-    """Load a judge; nothing that it does not need is imported.
+    """Load a judge; only its own backend is imported.
 
     Args:
         spec: "mini", a folder, a hub id, or URL[,URL...]#MODEL of an OpenAI-compatible server.
         revision: Of a hub model; pin it.
         dtype: "auto", "float32", "bfloat16" or "float16"; for a model in process.
         device: "auto" or a device of torch; for a model in process.
-        cache: File of answers already given; made where there is none.
-        limit: When to stop a run with unscorable answers; by default more than a fifth, after 50 answers.
+        cache: SQLite file of known answers; created if missing.
+        limit: Stops a run with too many unscorable answers; by default more than a fifth, after 50 answers.
 
     Raises:
-        HPEditError: there is no such judge, or it can't be had.
+        HPEditError: no such judge, or it can't be loaded.
     """
     limit = limit or UnscorableLimit()
     judge = load_writing_judge(spec, revision=revision, dtype=dtype, device=device, limit=limit)
@@ -56,7 +56,7 @@ def load_writing_judge(
     device: str = "auto",
     limit: UnscorableLimit | None = None,
 ) -> WritingJudge:
-    """As `load_judge`, for a judge that also writes: one without a cache."""
+    """Load a judge that also writes text; see `load_judge`. There is no cache for texts."""
     limit = limit or UnscorableLimit()
     if not spec.startswith(("http://", "https://")):
         from hpedit.judges.transformers_judge import TransformersJudge
@@ -71,7 +71,7 @@ def load_writing_judge(
 
 
 def split_spec(spec: str) -> tuple[tuple[str, ...], str]:
-    """URLs and model of "URL[,URL...]#MODEL"; HPEditError where a part is missing or not a plain URL."""
+    """Split "URL[,URL...]#MODEL" into URLs and model; HPEditError if a part is missing or not a plain URL."""
     from urllib.parse import urlsplit
 
     places, _, model = spec.partition("#")

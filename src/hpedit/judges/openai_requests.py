@@ -1,7 +1,7 @@
-"""One round of questions to OpenAI-compatible servers: requests, retries, and what to make of each failure.
+"""Requests to OpenAI-compatible servers: retries with backoff, health checks, and error handling.
 
-A failure that another attempt may mend is tried again at the least busy server; one that concerns this question alone
-becomes its reason; one that concerns them all (key, model, no server left) stops the run.
+A transient failure is retried at the least busy server; a failure of one question becomes its reason; one that affects
+all questions (key, model, no server left) stops the run.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ from hpedit.judges.token_variants import plain_words
 from hpedit.judges.writing import Reply, WritingPrompt
 
 TOP = 20
-"""Tokens listed with the answer: the most that OpenAI and, by default, vLLM give."""
+"""top_logprobs: the most that OpenAI and, by default, vLLM give."""
 KEY_VARIABLE = "HPEDIT_JUDGE_API_KEY"
 OPENAI_HOST = "api.openai.com"
 UNKNOWN_TO_OPENAI = ("minLength", "maxLength")
-"""Keywords of a schema that OpenAI's own service may refuse; the reader holds the text against them anyway."""
+"""Schema keywords that OpenAI's own service may refuse; the reader validates them anyway."""
 KNOCK = 10.0
-"""Seconds within which a server that failed must list its models to be asked again."""
+"""Timeout of a health check, in seconds: a server that failed must list its models to be asked again."""
 PICTURES_KEPT = 64
-"""Encoded pictures kept at hand: the questions about one edit are neighbours."""
+"""Encoded images kept in memory: the questions about one edit follow one another."""
 SCORING = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": TOP}
-"""One token with its probabilities."""
+"""Request options for one token with its probabilities."""
 
 
 class _TransientError(Exception):
-    """An attempt failed in a way that another may not."""
+    """An attempt failed, but a retry may succeed."""
 
 
 class _FinalError(Exception):
-    """The server refused this question; asking again would not help."""
+    """The server refused this question; a retry would not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to try.
+    """Timeout, number of attempts and backoff of a request.
 
     Args:
         timeout: Seconds for one attempt.
         attempts: Most attempts for one question.
-        budget: Seconds after which no further attempt at a question begins.
-        wait: Between attempts.
+        budget: Seconds after which no further attempt starts.
+        wait: Backoff between attempts.
     """
 
     timeout: float
@@ -70,12 +70,12 @@ class RetryPolicy:
 
 
 class OpenAIRequests:
-    """One call of a judge: its connections, and the pictures encoded for it.
+    """The requests of one call of a judge: connections, and the images encoded for it.
 
     Args:
         model: Its name at the servers.
         endpoints: The servers' state.
-        policy: How long to try.
+        policy: Timeouts and retries.
         clients: The connections, by URL.
     """
 
@@ -89,12 +89,12 @@ class OpenAIRequests:
         self.pictures: OrderedDict[int, asyncio.Task[str]] = OrderedDict()
 
     async def answer(self, question: Question) -> Answer:
-        """Ask until there is an answer or a reason why there is none."""
+        """Ask a question, with retries; without an answer, the reason."""
         text, reason = await self._text(question, SCORING)
         return Answer(None, reason) if text is None else read_completion(text, question.choices)
 
     async def reply(self, prompt: WritingPrompt) -> Reply:
-        """Have a text written, or a reason why there is none."""
+        """Have a text written, with retries; without a text, the reason."""
         options = {
             "max_tokens": prompt.max_tokens,
             "temperature": prompt.temperature,
@@ -105,14 +105,14 @@ class OpenAIRequests:
         return Reply(None, reason) if text is None else read_writing(text)
 
     def _format(self, schema: str) -> dict[str, Any]:
-        """The schema as a server takes it."""
+        """The schema as a response_format."""
         value = json.loads(schema)
         if any(urlsplit(url).hostname == OPENAI_HOST for url in self.clients):
             value = _without(value, UNKNOWN_TO_OPENAI)
         return {"type": "json_schema", "json_schema": {"name": "answer", "schema": value, "strict": True}}
 
     async def _text(self, question: Question, options: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        """The text of the server's reply, or None and the reason why there is none."""
+        """The text of the server's reply, or None and the reason."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_TransientError),
             stop=stop_after_attempt(self.policy.attempts) | stop_before_delay(self.policy.budget),
@@ -130,11 +130,11 @@ class OpenAIRequests:
         return text, None
 
     def _pause(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt: a random backoff, and what all servers that are there asked for."""
+        """Seconds before the next attempt: a random backoff, or longer if every reachable server asked for it."""
         return max(self.endpoints.rest_seconds(), self.policy.wait(state))
 
     async def _content(self, question: Question) -> AsyncIterator[dict[str, Any]]:
-        """The message's parts: text and pictures as data URLs, neighbouring texts joined."""
+        """The message's parts: text and images as data URLs, neighbouring texts joined."""
         if sum(part == IMAGE for part in question.stem) != len(question.images):
             raise HPEditError("a prompt must have as many picture places as pictures")
         images = iter(question.images)
@@ -151,7 +151,7 @@ class OpenAIRequests:
             yield {"type": "text", "text": text}
 
     async def _url(self, image: Image.Image) -> str:
-        """Encoded once, in a thread: a megapixel takes a third of a second."""
+        """The image's data URL, encoded once, in a thread: a megapixel takes a third of a second."""
         task = self.pictures.get(id(image))
         if task is None:
             task = self.pictures[id(image)] = asyncio.create_task(asyncio.to_thread(data_url, image))
@@ -160,7 +160,7 @@ class OpenAIRequests:
         return await asyncio.shield(task)
 
     async def _attempt(self, content: list[dict[str, Any]], options: Mapping[str, Any]) -> str:
-        """One request; the reply's text."""
+        """Send one request; the reply's text."""
         endpoint = await self._endpoint()
         servers = self.endpoints
         try:
@@ -188,7 +188,7 @@ class OpenAIRequests:
         return text
 
     async def _endpoint(self) -> Endpoint:
-        """The server to ask; waits while all circuits are open, and knocks at one that was."""
+        """Choose a server: wait while all circuits are open, and check the health of one whose circuit was open."""
         while True:
             endpoint = self.endpoints.take()
             if endpoint is None:
@@ -197,7 +197,7 @@ class OpenAIRequests:
                 return endpoint
 
     async def _lives(self, endpoint: Endpoint) -> bool:
-        """Whether a server that failed answers at all: if so, it was the questions that it failed at."""
+        """Health check of a server that failed: if it answers at all, the questions were at fault."""
         servers = self.endpoints
         try:
             async with asyncio.timeout(KNOCK):
@@ -220,7 +220,7 @@ class OpenAIRequests:
         return f"the server answered {error.status_code}: {quoted(said)}"
 
     def _refused(self, endpoint: Endpoint, error: openai.APIStatusError) -> Exception:
-        """What to make of an HTTP error, the server's state noted."""
+        """Turn an HTTP error into the exception to raise, and update the server's state."""
         servers = self.endpoints
         code = error.status_code
         said = self._words(endpoint, error)
@@ -239,7 +239,7 @@ class OpenAIRequests:
 
 
 def _without(schema: Any, names: tuple[str, ...]) -> Any:
-    """A schema without some keywords, to its depths."""
+    """A schema without some keywords, at every level."""
     if isinstance(schema, list):
         return [_without(value, names) for value in schema]
     if isinstance(schema, dict):
@@ -248,7 +248,7 @@ def _without(schema: Any, names: tuple[str, ...]) -> Any:
 
 
 def retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for, given as a number or a date; 0 where it says nothing useful."""
+    """Seconds that a Retry-After header asks for, a number or a date; 0 if it can't be read."""
     if not value:
         return 0.0
     try:
@@ -265,16 +265,16 @@ def retry_after(value: str | None) -> float:
 
 
 def key_variable(url: str) -> str:
-    """The environment variable of a server's key; OpenAI's own key is sent to nobody else."""
+    """The environment variable of a server's API key; OpenAI's own key is sent only to OpenAI."""
     return "OPENAI_API_KEY" if urlsplit(url).hostname == OPENAI_HOST else KEY_VARIABLE
 
 
 def server_key(url: str) -> str:
-    """The server's key from the environment; empty where there is none."""
+    """The server's API key from the environment; empty if not set."""
     return os.environ.get(key_variable(url), "")
 
 
 def _hidden(text: str, url: str) -> str:
-    """A server's words without the key, should it repeat it."""
+    """A server's error text with the API key masked, should it repeat it."""
     key = server_key(url)
     return text.replace(key, "***") if key else text

@@ -1,4 +1,4 @@
-"""A judge behind the chat-completions API: one answer token with its logprobs, or JSON of a schema, and no more.
+"""Serve a judge over an OpenAI-compatible API: one answer token with its logprobs, or JSON of a schema.
 
 - POST /v1/chat/completions   one user message of text and pictures (PNG, JPEG or WebP as data URLs); requests that
                               arrive together are computed together. Without a response_format: max_tokens 1,
@@ -7,8 +7,8 @@
 - GET /v1/models              the one judge, with its fingerprint
 - GET /healthz                {"ok": true}
 
-Errors are OpenAI's: {"error": {"message", "type", "param", "code"}}. No URL is ever fetched: a picture is in the
-request or there is none. Without a token the server answers on the loopback alone.
+Errors are OpenAI's: {"error": {"message", "type", "param", "code"}}. No URL is ever fetched: images are in the request.
+Without a token the server listens only on the loopback address.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ Q = TypeVar("Q")
 
 
 class TopJudge(Protocol):
-    """What the server needs of a judge; TransformersJudge has it."""
+    """What the server needs of a judge, such as `TransformersJudge`."""
 
     @property
     def fingerprint(self) -> str:
-        """Names weights and decoding."""
+        """Identifies weights and decoding."""
         ...
 
     def top(self, questions: Sequence[Question], count: int) -> list[Tops]:
@@ -68,7 +68,7 @@ class TopJudge(Protocol):
 
 
 class _HTTPError(Exception):
-    """An answer other than 200."""
+    """A response other than 200."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -77,7 +77,7 @@ class _HTTPError(Exception):
 
 
 class BodyLimit:
-    """Refuses requests of more than MAX_BODY bytes, announced or not, before they are in memory."""
+    """ASGI middleware that refuses requests of more than MAX_BODY bytes before they are in memory."""
 
     def __init__(self, app: ASGIApp, most: int = MAX_BODY) -> None:
         self.app = app
@@ -100,7 +100,7 @@ class BodyLimit:
             nonlocal seen
             message = await incoming()
             seen += len(message.get("body", b""))
-            # To the application it looks as if the client had gone; what it says then is not passed on.
+            # The application sees a client that disconnected; its response is dropped.
             return message if seen <= self.most else {"type": "http.disconnect"}
 
         async def passed_on(message: Message) -> None:
@@ -113,14 +113,14 @@ class BodyLimit:
 
 
 def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Sequence[str] = ("*",)) -> FastAPI:
-    """The server of a judge.
+    """Build the web application of a judge.
 
     Args:
-        judge: Whose answers it gives.
-        name: What requests call it.
-        token: Asked for in `Authorization: Bearer` by all but /healthz; None asks for none.
-        hosts: Accepted Host headers; without a token only those of the loopback should be, or a page of another site
-            could reach the server under a name of its own.
+        judge: Answers the requests.
+        name: The model's name in requests.
+        token: Required in `Authorization: Bearer` except for /healthz; None requires none.
+        hosts: Accepted Host headers; without a token only loopback names, or another site's page could reach the server
+            by DNS rebinding.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
     scoring: Batcher[Question, Tops] = Batcher(lambda questions: judge.top(questions, TOP), thread=thread)
@@ -187,7 +187,7 @@ async def _put(batcher: Batcher[Q, R], question: Q) -> R:
 
 
 def _question(message: UserMessage) -> Question:
-    """A message as a judge takes it: what follows the last picture is the tail."""
+    """Convert a message to a question: what follows the last image is the tail."""
     if isinstance(message.content, str):
         return Question((), (), message.content)
     if any(IMAGE in part.text for part in message.content if isinstance(part, TextPart)):
@@ -201,7 +201,7 @@ def _question(message: UserMessage) -> Question:
 
 
 def _picture(url: str) -> Image.Image:
-    """The picture in a data URL; nothing is fetched."""
+    """Decode the image in a data URL; nothing is fetched."""
     head, _, data = url.partition(",")
     if head not in FORMATS:
         raise _HTTPError(400, "a picture must be in a data URL of PNG, JPEG or WebP in base64; none is fetched")
@@ -214,7 +214,7 @@ def _picture(url: str) -> Image.Image:
 
 
 def _prompt(asked: ChatRequest, question: Question) -> WritingPrompt:
-    """What is to be written."""
+    """Convert a request for JSON to a writing prompt."""
     assert asked.response_format is not None
     schema = json.dumps(asked.response_format.json_schema.schema_)
     most = asked.max_completion_tokens or asked.max_tokens or MAX_TOKENS
@@ -276,7 +276,7 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
 
 
 def check_address(host: str, token: str | None) -> None:
-    """HPEditError for an address that others reach without a token, or with one that could be guessed."""
+    """HPEditError for a public address without a token, or with a token that could be guessed."""
     if not token and not is_loopback(host):
         raise HPEditError(
             f"{host} can be reached by others, and there is no token",
@@ -289,12 +289,12 @@ def check_address(host: str, token: str | None) -> None:
 def run_server(
     judge: TopJudge, name: str, host: str, port: int, token: str | None, ready: Callable[[str], None]
 ) -> None:
-    """Serve until interrupted.
+    """Serve a judge until interrupted.
 
     Args:
         judge, name, token: See `build_app`.
-        host: Address to bind; other than the loopback's only with a token.
-        port: 0 takes a free one.
+        host: Address to bind; one beyond the loopback needs a token.
+        port: 0 picks a free one.
         ready: Called with the base URL once the address is bound.
 
     Raises:

@@ -1,10 +1,10 @@
-"""Several questions about one edit in one pass: what they have in common is computed once.
+"""Shared-prefix inference: questions about one edit run in one pass, their common prefix computed once.
 
-    plan = encode_group(processor, prompts, images)      # None where the questions can't share
+    plan = encode_group(processor, prompts, images)      # None if the questions can't share
     logits = forward_groups(model, [plan, ...])          # (questions of all groups, vocabulary)
 
-The longest common prefix of the questions' token ids, pictures included, runs once for each group and leaves its keys
-and values in a cache. The cache's rows are repeated for the tails, which then run as one batch on it.
+The longest common prefix of the questions' token ids, images included, runs once per group and fills a KV cache. The
+cache's rows are repeated for the tails, which then run as one batch on it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 MODEL_TYPES = frozenset({"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"})
-"""Models whose positions and picture places are laid out as `forward_groups` computes them."""
+"""Models whose positions and image tokens are laid out as `forward_groups` computes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionGroup:
-    """Questions about the same pictures, as token ids.
+    """Questions about the same images, as token ids.
 
     Args:
         prefix: (P,) ids that all questions begin with; all picture places are in it.
@@ -47,10 +47,10 @@ def can_share(model: Any) -> bool:
 
 
 def encode_group(processor: Any, prompts: Sequence[str], images: Sequence[Image.Image]) -> QuestionGroup | None:
-    """Token ids of prompts that show the same pictures; the pictures are prepared once.
+    """Tokenize prompts that show the same images; the images are preprocessed once.
 
     Returns:
-        None where the prompts can't share: no pictures, or the processor lays them out in a way unknown here.
+        None if the prompts can't share: no images, or the processor lays them out in an unknown way.
     """
     if not images:
         return None
@@ -61,7 +61,7 @@ def encode_group(processor: Any, prompts: Sequence[str], images: Sequence[Image.
     ids = [_expand(processor.tokenizer(prompt)["input_ids"], place, counts) for prompt in prompts]
     if ids[0] != first["input_ids"][0].tolist():
         return None
-    # Each tail keeps one token at least: the logits after it are the answer.
+    # Each tail keeps at least one token: the logits after it are the answer.
     common = min(_common(ids), min(len(row) for row in ids) - 1)
     if any(place in row[common:] for row in ids):
         return None
@@ -71,7 +71,7 @@ def encode_group(processor: Any, prompts: Sequence[str], images: Sequence[Image.
 
 
 def _expand(ids: Sequence[int], place: int, counts: Sequence[int]) -> list[int]:
-    """Repeat each picture's mark as often as the picture has tokens."""
+    """Repeat each image placeholder as often as the image has tokens."""
     left = iter(counts)
     return [token for id_ in ids for token in ([id_] * next(left, 0) if id_ == place else [id_])]
 
@@ -83,7 +83,7 @@ def _common(rows: Sequence[Sequence[int]]) -> int:
 def forward_groups(model: Any, groups: Sequence[QuestionGroup]) -> Tensor:
     """Logits after each question, (questions, vocabulary), group after group.
 
-    Prefixes are padded on the left, and so are tails: what is padded is masked and has no position.
+    Prefixes and tails are padded on the left; padding is masked and has no position.
     """
     device = model.device
     ids, seen = _pad([group.prefix for group in groups], device)
@@ -117,7 +117,7 @@ def forward_groups(model: Any, groups: Sequence[QuestionGroup]) -> Tensor:
 
 
 def _pad(rows: Sequence[Tensor], device: Any) -> tuple[Tensor, Tensor]:
-    """Rows of unequal length as (rows, longest), zeros on the left, with a mask that is 1 at what was there."""
+    """Left-pad rows to (rows, longest), with an attention mask."""
     longest = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     seen = torch.zeros_like(ids)

@@ -1,4 +1,4 @@
-"""Fit and evaluate scorers whose judges are asked here, about edits with pictures.
+"""Fit and evaluate scorers on rated images: judges are loaded and asked here, unlike in `tables`.
 
 pictures = read_pictures(cases, edits, ratings)
 scorer, report = fit_judged(pictures, load_judges(["mini"]), out)      # `hpedit scorer fit --cases ...`
@@ -31,30 +31,30 @@ from hpedit.store.tables import iter_edits, read_ratings
 
 
 class EditedCases(Protocol):
-    """A folder or table of cases, as `hpedit.cases.folder.CasesFolder` reads it; its text is its path."""
+    """A folder or table of cases, such as `hpedit.cases.folder.CasesFolder`; `str()` gives its path."""
 
     def candidates(self) -> Iterator[Case]:
         """All cases that were edited."""
         ...
 
     def edits(self) -> Iterator[Edit]:
-        """Their edits, if the folder has some; HPEditError otherwise."""
+        """Their edits; HPEditError if the folder has none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RatedPictures:
-    """Edits that people rated, with their cases."""
+    """Edits with human ratings, and their cases."""
 
     cases: tuple[Case, ...]
-    """(n,) of each edit."""
+    """(n,) one for each edit."""
     edits: tuple[Edit, ...]
     ratings: FloatArray
-    """(n, r), a column a rater, NaN = did not rate."""
+    """(n, r), one column per rater, NaN = did not rate."""
 
 
 def rated_pictures(cases: Mapping[str, Case], edits: Sequence[Edit], ratings: Sequence[Rating]) -> RatedPictures:
-    """Keep the edits that somebody rated, in the order of their ids; a rater's last rating of an edit counts."""
+    """Keep the rated edits, in the order of their ids; a rater's last rating of an edit counts."""
     rated = {rating.edit_id for rating in ratings}
     kept = sorted((edit for edit in edits if edit.id in rated and edit.case_id in cases), key=lambda edit: edit.id)
     row = {edit.id: number for number, edit in enumerate(kept)}
@@ -67,26 +67,21 @@ def rated_pictures(cases: Mapping[str, Case], edits: Sequence[Edit], ratings: Se
 
 
 def read_edited(cases: EditedCases, edits: Path | None) -> tuple[dict[str, Case], Iterator[Edit]]:
-    """Cases by id, and edits one by one; of a folder of `hpedit cases build` all that were edited, not the hard alone.
+    """Read cases by id, and edits one by one; of a folder of `hpedit cases build` all edited cases, not only hard ones.
 
     Args:
         cases: Table of cases, or a folder that has some.
-        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
+        edits: Parquet of edits of these cases; the edits of the build in `cases` if None.
 
     Raises:
-        HPEditError: one can't be read, or None is given and `cases` has no edits.
+        HPEditError: a file can't be read, or `edits` is None and `cases` has no edits.
     """
     found = iter_edits(edits) if edits is not None else cases.edits()
     return {case.id: case for case in cases.candidates()}, found
 
 
 def read_pictures(cases: EditedCases, edits: Path | None, ratings: Path) -> RatedPictures:
-    """Read them from disk.
-
-    Args:
-        cases: Table of cases, or a folder that has some.
-        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
-        ratings: CSV or JSONL of edit_id, rater, score.
+    """Read rated edits from disk; ``ratings`` is a CSV or JSONL of edit_id, rater, score. See `read_edited`.
 
     Raises:
         HPEditError: the files have nothing in common, or one can't be read.
@@ -94,7 +89,7 @@ def read_pictures(cases: EditedCases, edits: Path | None, ratings: Path) -> Rate
     by_id, given = read_edited(cases, edits)
     people = read_ratings(ratings)
     rated = {rating.edit_id for rating in people}
-    # Only what was rated is held in memory.
+    # Edits are large: only rated ones are held in memory.
     found = rated_pictures(by_id, [edit for edit in given if edit.id in rated], people)
     if not found.edits:
         raise HPEditError(
@@ -109,12 +104,9 @@ def answered_table(
     pictures: RatedPictures,
     questions: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
 ) -> RatedTable:
-    """Ask judges about rated edits.
+    """Ask judges (by name) about rated edits and table the answers.
 
-    Args:
-        judges: By name.
-        pictures: What to ask about.
-        questions: For each judge the questions to ask, by task; None asks the whole library.
+    ``questions`` has for each judge the questions to ask, by task; the whole library if None.
     """
     answers: list[JudgeAnswers] = []
     reasons: Counter[str] = Counter()
@@ -142,16 +134,16 @@ def fit_judged(
     """Calibrate judges on rated edits and write the scorer's folder.
 
     Args:
-        pictures: Rated by people (or by the mini world's simulated raters).
-        judges: By the name under which each is loaded again; see `judges.loading`.
+        pictures: Rated by people, or by the mini world's simulated raters.
+        judges: By the name that loads each again; see `judges.loading`.
         out: Folder for calibration.json and scorer.json.
-        revision: Of the judges that are hub models.
+        revision: Of judges that are hub models.
 
     Returns:
         The scorer, and `fit_tables.fit_report`.
 
     Raises:
-        HPEditError: too few rated edits, or nothing to learn from them; ``out`` is a file.
+        HPEditError: too few rated edits, or ratings that do not differ; ``out`` is a file.
     """
     if out.exists() and not out.is_dir():
         raise HPEditError(f"{out} is a file", hint="choose another folder for --out")
@@ -162,7 +154,7 @@ def fit_judged(
 
 
 def load_judges(names: Sequence[str], revision: str | None = None, cache: Path | None = None) -> dict[str, Judge]:
-    """Load judges by name; HPEditError if one is named twice or can't be had."""
+    """Load judges by name; HPEditError if one is named twice or can't be loaded."""
     if len(set(names)) < len(names):
         raise HPEditError(f"a judge is named twice: {', '.join(names)}")
     return {name: load_judge(name, revision=revision, cache=cache) for name in names}
@@ -178,9 +170,9 @@ def measure_judged(
     seed: int = 0,
     cache: Path | None = None,
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """`held_out.measure_tables` with judges that are asked here.
+    """Measure a scorer, a learning curve, or both, on rated images; see `measure.measure_tables`.
 
-    A scorer's judges answer the questions it kept; those of a curve the whole library, since each fit chooses anew.
+    A scorer's judges answer the questions it kept; those of a curve the whole library, since every fit selects its own.
     """
     names, _ = judges_of(scorer, judges, curve=curve is not None)
     loaded = HPScorer.load(scorer, cache=cache, every=True) if scorer else None

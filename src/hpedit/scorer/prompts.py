@@ -24,7 +24,7 @@ from hpedit.records import Case
 from hpedit.tasks import TASK_BY_ID
 
 PREFIX = "q:"
-"""Begins the name of a feature that is an answer to a reasoning question."""
+"""Prefix of the feature names of reasoning questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Reasoning:
     Args:
         id: Name within its task; `hpedit scorer fit` lists the chosen ones by it.
         text: The question as the judge reads it.
-        good: The answer that speaks for the edit; "degree" asks for a digit, 5 being best.
-        shows: Which pictures the judge sees.
+        good: The favourable answer; "degree" asks for a digit, 5 being best.
+        shows: The images that the judge sees.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Reasoning:
         return PREFIX + self.id
 
     def value(self, answer: Answer) -> float:
-        """The answer in [0, 1], 1 being best for the edit; NaN when it can't be read."""
+        """The answer as a feature in [0, 1], 1 being best; NaN if unreadable."""
         if answer.expected is None:
             return math.nan
         if self.good == "degree":
@@ -65,7 +65,7 @@ CAST = Reasoning("cast", "Did the light or the colors change although nobody ask
 QUALITY = Reasoning("quality", "How real and free of flaws does the edit look?", "degree")
 QUALITY_ALONE = Reasoning("quality_alone", "How real and free of flaws does the edit look?", "degree", "edit")
 EXCLUSIVE = (frozenset({QUALITY.feature, QUALITY_ALONE.feature}),)
-"""Features of which a calibration keeps at most one a task."""
+"""Features of which a calibration keeps at most one per task."""
 
 _LOCAL = (FOLLOWED, KEPT, SEAMS, SHARP, CAST, QUALITY, QUALITY_ALONE)
 _GLOBAL = (FOLLOWED, SEAMS, QUALITY, QUALITY_ALONE)
@@ -119,7 +119,7 @@ LIBRARY: dict[str, tuple[Reasoning, ...]] = {
 
 
 def find_question(task: str, feature: str) -> Reasoning:
-    """The question behind a feature's name; KeyError if the task has none of this name."""
+    """The reasoning question behind a feature's name; StopIteration if the task has none of this name."""
     return next(question for question in LIBRARY[task] if question.feature == feature)
 
 
@@ -130,7 +130,7 @@ RUBRIC = (
     "3: it is followed but the quality is poor. 5: it is followed fully and looks realistic. "
     "Task: {name}. In a good edit {must_change}; {must_stay}.\n"
 )
-"""The fixed part of every prompt; a calibration holds for these very words alone (see `prompts_fingerprint`)."""
+"""The fixed part of every prompt; a calibration is valid only for exactly this text (see `prompts_fingerprint`)."""
 SCORE = "\nScore, one digit from 0 to 5:"
 YES_OR_NO = "\n{} Answer yes or no:"
 DEGREE = "\n{} One digit from 0 to 5:"
@@ -143,9 +143,9 @@ def rubric(task: str) -> str:
 
 
 def stem(task: str, instruction: str, order: Order = "source first") -> tuple[str, ...]:
-    """What stands before the question: rubric, instruction and the two pictures, each a part equal to IMAGE.
+    """The prompt up to the question: rubric, instruction and the two images, each a part equal to IMAGE.
 
-    The instruction is the user's text and is passed on as it is: it is never formatted a second time.
+    The instruction is the user's text: it is never used as a format string.
     """
     pictures = ("\nSource:", IMAGE, "\nEdit:", IMAGE)
     if order == "edit first":
@@ -154,16 +154,16 @@ def stem(task: str, instruction: str, order: Order = "source first") -> tuple[st
 
 
 EDIT_ALONE = ("Look at this edited picture.\nEdit:", IMAGE)
-"""The stem of a question that must not be answered by comparing."""
+"""The stem of a question about the edit alone, without the source to compare with."""
 
 
 def score_question(case: Case, image: Image.Image, order: Order = "source first") -> Question:
-    """The base prompt: how good this edit of this case is, 0 to 5."""
+    """The base scoring prompt: the quality of an edit of this case, 0 to 5."""
     return Question(stem(case.task, case.instruction, order), _pair(case, image, order), SCORE)
 
 
 def reasoning_question(reasoning: Reasoning, case: Case, image: Image.Image) -> Question:
-    """A question of the task's library about an edit."""
+    """The prompt of a reasoning question about an edit."""
     tail = (YES_OR_NO if reasoning.good != "degree" else DEGREE).format(reasoning.text)
     choices = YES_NO if reasoning.good != "degree" else DIGITS
     if reasoning.shows == "edit":

@@ -1,9 +1,6 @@
-"""A judge taken at its word: the expectation of its digit, without reasoning questions and without calibration.
+"""The uncalibrated baseline: a judge's expected digit, without reasoning questions and without calibration.
 
-This is the scorer that HP-Scorer is measured against, as a reward (`hpedit bench ablate`) and as a column.
-
-scorer = UncalibratedScorer(load_judge("mini"))
-scores = scorer.score(cases, images)            # 0 to 5, or None with the reason
+HP-Scorer is measured against it, as a reward (`hpedit bench ablate`) and as a column of the benchmark.
 """
 
 from __future__ import annotations
@@ -28,14 +25,14 @@ class UncalibratedScorer:
 
     @property
     def fingerprint(self) -> str:
-        """Judge, decoding and prompts."""
+        """Identifies judge, decoding and prompts."""
         text = f"plain|{self.judge.fingerprint}|{prompts_fingerprint()}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def score(
         self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
     ) -> list[Score]:
-        """One score for each (case, edited image); None with the reason where the judge's answer can't be read."""
+        """One score for each (case, edited image); None with the reason if the judge's answer can't be read."""
         ids = edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)]
         matrix, name = ask_features(self.judge, cases, images, {}), self.fingerprint
         found = zip(ids, matrix.features[:, : len(BASE)].tolist(), matrix.reasons, strict=True)

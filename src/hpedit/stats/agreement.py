@@ -1,7 +1,7 @@
-"""How well people agree with one another: the ceiling for any scorer, and Krippendorff's alpha.
+"""Agreement between raters: the human ceiling for any scorer, and Krippendorff's alpha.
 
-The ceiling compares one rater with the mean of the others on the same edits, in the measures a scorer is held to. All
-functions take ratings as an (n, r) table, one row an edit, one column a rater, NaN where that rater did not rate.
+The ceiling compares each rater with the mean of the others on the same edits, in the measures of a scorer. Ratings are
+an (n, r) table, one row per edit, one column per rater, NaN = did not rate.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def human_ceiling(
 ) -> dict[str, Estimate]:
     """Agreement of one rater with the mean of the others, averaged over raters by the number of their ratings.
 
-    Edits with fewer than two ratings say nothing and are left out; with one rater every value is NaN. Pairs of one
-    photo's edits count over all raters together.
+    Edits with fewer than two ratings are left out; with one rater every value is NaN. Pairs of one photo's edits are
+    pooled over raters.
 
     Returns:
         Estimates under the names of `correlation.MEASURES`, "mae", "pairwise_untied" and "pairwise_ties_wrong"; their n

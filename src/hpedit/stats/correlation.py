@@ -48,7 +48,7 @@ Measured = dict[str, FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Resamples:
-    """Times each source is drawn in each resample."""
+    """Bootstrap resamples: how often each source is drawn in each."""
 
     names: tuple[str, ...]
     index: IntArray

@@ -1,4 +1,4 @@
-"""Choose a model by cross-validation over photos: one family of models, or the mean of several.
+"""Model selection by cross-validation over photos: one family of calibration models, or the mean of several.
 
 Photos are dealt into folds by a hash of their names, so that the folds depend neither on the order of the rows nor on
 a random state, and all edits of one photo are on one side. Within the rows it is given, `select_base` tunes each family
@@ -42,7 +42,7 @@ def source_hash(source: str) -> str:
 
 
 def folds(sources: Sequence[str], rows: IntArray) -> list[tuple[IntArray, IntArray]]:
-    """List the (train, test) rows of each fold; every photo of ``rows`` is in one test part."""
+    """Cross-validation folds by photo: (train, test) rows; every photo of ``rows`` is in exactly one test part."""
     names, index = source_index([sources[row] for row in rows])
     order = np.argsort([source_hash(name) for name in names], kind="stable")
     fold = np.empty(len(names), dtype=np.int64)
@@ -72,7 +72,7 @@ class RatedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class SelectedBase:
-    """What was chosen on some rows."""
+    """The base score model that was chosen on some rows."""
 
     base: BaseScore
     singles: dict[str, BaseScore]
@@ -82,7 +82,7 @@ class SelectedBase:
 
 
 def select_base(data: RatedAnswers, rows: IntArray, *, singles: bool = False) -> SelectedBase:
-    """Tune, weigh and choose by cross-validation within ``rows``, then fit on all of them.
+    """Tune and choose the base score model by cross-validation within ``rows``, then fit it on all of them.
 
     Args:
         data: rated edits.

@@ -39,7 +39,7 @@ Columns = Mapping[str, tuple[float, float]]
 """Worst and best answer of each column of a table whose rubric is not a known one."""
 Setting = Mapping[str, float | None]
 """Hyperparameters of a model family; JSON values."""
-Signal = Literal["ok", "no signal"]
+SignalVerdict = Literal["ok", "no signal"]
 """Whether a judge's scores correlate with people's on photos that they were not fitted on."""
 
 
@@ -90,7 +90,7 @@ class JudgeCalibration:
     """Positions of the features that enter the base score: those answered for at least half of the rated edits."""
     base: BaseScore
     questions: QuestionStage
-    verdict: Signal
+    verdict: SignalVerdict
     reason: str
     pearson: Estimate
     """Cross-validated correlation with the mean rating, within tasks."""
@@ -157,7 +157,7 @@ class Ensemble:
 
     def _mean(self, scores: FloatArray) -> FloatArray:
         mean = self.intercept + scores @ np.array(self.weights)
-        # One judge's own score is on the scale; only what stands in for it may not be.
+        # One judge's own score is on the scale; only an imputed one may be off it.
         return np.clip(mean, 0.0, 5.0) if self.single else soft_clip(mean)
 
     @property
@@ -178,7 +178,7 @@ class Ensemble:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A fitted calibration. Immutable; `to_json` and `from_json` are exact inverses."""
+    """A fitted calibration of one or several judges; `to_json` and `from_json` are exact inverses."""
 
     parts: tuple[JudgeCalibration, ...]
     """One a judge."""
@@ -194,7 +194,7 @@ class Calibration:
     """Cross-validated correlation with the mean rating, within tasks."""
     rmse: float
     """Cross-validated, 0 to 5."""
-    verdict: Signal
+    verdict: SignalVerdict
     reason: str
     choice: Mapping[str, Any] = field(default_factory=dict)
     """What won and by how much; see `choice.describe`."""
@@ -202,11 +202,11 @@ class Calibration:
     """Of the tables it is used on, if their rubric is not a known one."""
 
     def predict(self, features: FloatArray, tasks: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Mean (n,) in 0 to 5 and standard deviation (n,) of the human score, NaN where no answer is there.
+        """Predict mean (n,), 0 to 5, and standard deviation (n,) of the human score; NaN for an edit without answers.
 
         Args:
             features: (n, f) in the order of ``feature_names``, NaN = missing.
-            tasks: (n,) task ids; one that was not fitted takes what all tasks share.
+            tasks: (n,) task ids; a task that was not fitted takes what all tasks share.
 
         Raises:
             HPEditError: another number of features or of tasks.
@@ -230,23 +230,23 @@ class Calibration:
 
     @property
     def weights(self) -> dict[str, float]:
-        """How much each judge counts; 0 for one without signal, and for one that others make superfluous."""
+        """Weight of each judge; 0 for one without signal, and for one that is redundant beside the others."""
         weights = dict.fromkeys(self.judges, 0.0)
         return weights | dict(zip([self.judges[j] for j in self.ensemble.judges], self.ensemble.weights, strict=True))
 
     @property
     def main(self) -> int:
-        """Position of the judge that counts most."""
+        """Position of the judge with the largest weight."""
         return int(np.argmax(list(self.weights.values())))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Of all judges in a row; with several of them each name begins with its judge's."""
+        """Feature names of all judges in a row; with several judges each begins with its judge's name."""
         return join_names([(part.judge, part.feature_names) for part in self.parts])
 
     @property
     def questions(self) -> dict[str, tuple[str, ...]]:
-        """Features of the reasoning questions that are kept, by task, for every task it was fitted on."""
+        """Features of the reasoning questions kept, by task, for every task it was fitted on."""
         return {
             task: join_names([(part.judge, part.kept_questions.get(task, ())) for part in self.parts])
             for task in self.tasks
@@ -327,7 +327,7 @@ class Calibration:
         )
 
     def _content(self) -> dict[str, Any]:
-        """Everything but what follows from it, as JSON values (tuples become lists)."""
+        """Everything that the fingerprint covers, as JSON values (tuples become lists)."""
         plain = ("noise", "tasks", "n", "sources", "rmse", "verdict", "reason", "choice", "columns")
         content = {"format": FORMAT, **{name: getattr(self, name) for name in plain}}
         content |= {"parts": [part.to_json() for part in self.parts], "blend": self.ensemble.to_json()}

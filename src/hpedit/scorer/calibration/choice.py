@@ -1,4 +1,4 @@
-"""What a fit chose, and by how much it is better than what it did not choose, on photos that no fit had seen."""
+"""Nested cross-validation of a calibration fit: what it chose, and its gain over the alternatives on unseen photos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def describe_choice(
     singles: Sequence[dict[str, FloatArray]],
     chosen: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    """Compare the scorer with its parts and with the judges alone.
+    """Report what a fit chose: compare the scorer with its parts and with each judge alone.
 
     Args:
         tables: rated edits, one table a judge.
@@ -105,7 +105,7 @@ class Nested:
     parts: FloatArray
     """(n, j) of each judge."""
     singles: list[dict[str, FloatArray]]
-    """For each judge, (n,) by family alone."""
+    """For each judge, (n,) by each model family alone."""
     chosen: list[list[str]]
     """For each judge, the families chosen in each fold."""
 

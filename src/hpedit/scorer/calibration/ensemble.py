@@ -22,7 +22,7 @@ from hpedit.stats.bootstrap import FloatArray
 
 
 def fit_ensemble(scores: FloatArray, ok: Sequence[bool], target: FloatArray, sources: Sequence[str]) -> Ensemble:
-    """Choose judges and their weights.
+    """Choose the judges of an ensemble and fit their weights.
 
     Args:
         scores: (n, j), each made by a model that was fitted without the edit's photo, NaN = unscorable.

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.base_selection import RatedAnswers, SelectedBase, select_base
-from hpedit.scorer.calibration.calibration import BaseScore, JudgeCalibration, Signal, question_columns
+from hpedit.scorer.calibration.calibration import BaseScore, JudgeCalibration, SignalVerdict, question_columns
 from hpedit.scorer.calibration.models import QuestionStage
 from hpedit.scorer.calibration.question_stage import fit_questions
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, bootstrap_by_source, source_index, weighted_pearson
@@ -93,7 +93,7 @@ class JudgeTable:
             [self.data.sources[row] for row in rows.tolist()],
         )
 
-    def _verdict(self, pearson: Estimate) -> tuple[Signal, str]:
+    def _verdict(self, pearson: Estimate) -> tuple[SignalVerdict, str]:
         own = self.data.answers[self.known]
         if (np.nanmax(own, axis=0) == np.nanmin(own, axis=0)).all() and not question_columns(self.answers.names):
             return "no signal", "the judge gives every edit the same answers"
@@ -147,7 +147,7 @@ def within_tasks(scores: FloatArray, target: FloatArray, tasks: Sequence[str], s
     return bootstrap_by_source(table, [sources[row] for row in known.tolist()], weighted_pearson)
 
 
-def judge_signal(pearson: Estimate) -> tuple[Signal, str]:
+def judge_signal(pearson: Estimate) -> tuple[SignalVerdict, str]:
     """Verdict, and the sentence that explains it."""
     if math.isnan(pearson.value):
         return "no signal", "the judge's answers say nothing of the ratings of photos it was not fitted on"

@@ -31,7 +31,7 @@ _JITTER = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """How strongly coefficients are pulled in, in units of edits (each feature has variance 1)."""
+    """Ridge penalties of the linear family, in units of edits (each feature has variance 1)."""
 
     shrinkage: float | None
     """> 0. Pull of the weights beside the anchor to 0; None: they are 0, and edits that the judge ties stay tied."""
@@ -40,7 +40,7 @@ class Penalty:
 
 
 class NormalEquations:
-    """The normal equations of one table of edits, solved for any number of penalties."""
+    """The normal equations of monotone ridge regression, solved for any number of penalties."""
 
     def __init__(self, features: FloatArray, rising: Sequence[bool], tasks: Sequence[str], target: FloatArray) -> None:
         """Take (n, f) standardised features, (f,) whether each may only rise, (n,) tasks and (n,) targets."""

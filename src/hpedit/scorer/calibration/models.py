@@ -33,7 +33,7 @@ def soft_clip(values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """How to make columns of answers; every statistic is of the edits that it was fitted on."""
+    """Design matrix of the linear model; every statistic is of the edits that it was fitted on."""
 
     knots: tuple[float, ...]
     """Of the curve of the first answer, rising; fewer than two = no curve."""
@@ -60,7 +60,7 @@ def with_ramps(answers: FloatArray, knots: Sequence[float]) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class LinearFit:
-    """Coefficients on standardised features; see the module's formula."""
+    """Coefficients on standardised features."""
 
     intercept: float
     slope: float
@@ -79,7 +79,7 @@ class LinearFit:
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """Columns and their coefficients."""
+    """The fitted linear family: design matrix and coefficients."""
 
     design: Design
     fit: LinearFit
@@ -97,7 +97,7 @@ class LinearModel:
 
 @dataclass(frozen=True, slots=True)
 class OrdinalModel:
-    """Coefficients; see the module's formula."""
+    """The fitted ordinal family, a cumulative-link model; for the formula see `ordinal`."""
 
     columns: tuple[int, ...]
     """Positions of the answers that enter."""
@@ -150,7 +150,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class TreesModel:
-    """Trees on a logit scale."""
+    """The fitted trees family: boosted trees on a logit scale."""
 
     columns: tuple[int, ...]
     """Positions of the answers that enter."""

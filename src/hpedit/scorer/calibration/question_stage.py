@@ -109,7 +109,7 @@ def fit_questions(
 
 
 def _choose(task: _Task, offered: Sequence[str], exclusive: Sequence[Collection[str]]) -> tuple[str, ...]:
-    """Forward selection, then the one-standard-error rule."""
+    """Forward selection of questions, then the one-standard-error rule."""
     if len(task.target) < LEAST_EDITS:
         return ()
     answered = dict(zip(task.names, 2 * (~np.isnan(task.answers)).sum(axis=0) >= len(task.target), strict=True))

@@ -14,12 +14,12 @@ from hpedit.stats.bootstrap import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rated edits as a model is fitted on them."""
+    """Rated edits, answers imputed, as a model family is fitted on them."""
 
     answers: FloatArray
     """(n, f) without NaN; the first is the judge's own overall score."""
     rising: tuple[bool, ...]
-    """(f,) whether an answer may only count in favour."""
+    """(f,) whether the score may only rise with an answer (monotonicity)."""
     derived: tuple[bool, ...]
     """(f,) whether an answer is a function of the others, such as an overall score."""
     tasks: list[str]

@@ -1,11 +1,11 @@
-"""What a scorer is worth: its agreement with people, beside the uncalibrated judge's and people's own.
+"""Agreement of a scorer with people, beside the uncalibrated judge's and the human ceiling.
 
-Everything is compared on the same edits: those that people rated and that both the scorer and the uncalibrated judge
-could score. What is left out is counted. Each measure has a 95 % interval over resampled photos:
+All are compared on the same edits: rated by people, and scored by both scorer and uncalibrated judge. The others are
+counted. Each measure has a 95 % interval over resampled photos:
 
 - pearson, spearman, kendall (tau-b): correlation with the mean rating.
 - pairwise_accuracy: share of the pairs of one photo's edits that people tell apart (mean ratings differ) which the
-  scorer puts in the same order; a scorer that does not tell them apart gets half. It is what a reward needs most.
+  scorer orders the same way; a tie of the scorer counts half. It is what a reward needs most.
   pairwise_untied leaves those ties out, pairwise_ties_wrong counts them wrong; "pairs" has the counts.
 - mae: mean absolute difference from the mean rating, in points of the 0-5 scale.
 """
@@ -21,7 +21,7 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.scorer.calibration.calibration import Signal
+from hpedit.scorer.calibration.calibration import SignalVerdict
 from hpedit.scorer.calibration.judge_table import MIN_SIGNAL
 from hpedit.scorer.evaluation.reliability import reliability_report, stated_deviation
 from hpedit.stats.agreement import human_ceiling, krippendorff_alpha, mean_rating
@@ -33,7 +33,7 @@ __all__ = ["MEASURES", "agreement_report", "score_agreement"]
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Edits that are compared; no NaN but in ``ratings`` and ``deviation``."""
+    """The compared edits; NaN only in ``ratings`` and ``deviation``."""
 
     score: FloatArray
     deviation: FloatArray
@@ -55,11 +55,11 @@ def agreement_report(
     tasks: Sequence[str],
     *,
     deviation: FloatArray | None = None,
-    verdict: Signal = "ok",
+    verdict: SignalVerdict = "ok",
     reason: str = "",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare scores with ratings.
+    """Compare a scorer's scores with people's ratings.
 
     Args:
         prediction: (n,) calibrated scores, 0 to 5, NaN = unscorable.
@@ -69,7 +69,7 @@ def agreement_report(
         sources: (n,) photo ids.
         tasks: (n,) task ids.
         deviation: (n,) the scorer's stated standard deviations, NaN = none.
-        verdict: the calibration's; "ok" is taken back if these edits speak against it.
+        verdict: the calibration's; "ok" is withdrawn if these edits contradict it.
         reason: the calibration's.
         seed: of the bootstrap.
 
@@ -100,7 +100,7 @@ def agreement_report(
 def score_agreement(
     score: FloatArray, target: FloatArray, sources: Sequence[str], seed: int = 0, n: int = RESAMPLES
 ) -> dict[str, Estimate]:
-    """Measure one score (n,) against the target (n,), both without NaN: `MEASURES`, "mae" and the two ways of ties."""
+    """Measure one score (n,) against the target (n,), both without NaN; see `Resamples.measure`."""
     draws = Resamples.of(sources, seed, n)
     return {name: draws.estimate(values) for name, values in draws.measure(score, target).items()}
 
@@ -143,8 +143,8 @@ def _by_task(block: _Block, tasks: Sequence[str]) -> dict[str, Any]:
     return {name: _measures(block.rows(rows)) for name, rows in members.items()}
 
 
-def _verdict(report: dict[str, Any], verdict: Signal, reason: str) -> tuple[Signal, str]:
-    """Keep the calibration's verdict unless it says ok and these edits clearly say otherwise."""
+def _verdict(report: dict[str, Any], verdict: SignalVerdict, reason: str) -> tuple[SignalVerdict, str]:
+    """The calibration's verdict, unless it is ok and these edits clearly contradict it."""
     value, (_, high) = report["pearson"]["value"], report["pearson"]["ci95"]
     if verdict != "ok":
         return verdict, reason

@@ -1,8 +1,4 @@
-"""Measure scorers on tables (see `tabular`), on photos that no fit has seen.
-
-evaluate_tables(scorer, edits, ratings, scores)         # a fitted scorer
-learning_curve(table)                                   # what fits on 10, 25, 50, 100 rated edits a task would give
-"""
+"""`hpedit scorer eval`: measure fitted scorers and learning curves on tables, on photos that no fit has seen."""
 
 from __future__ import annotations
 
@@ -23,7 +19,7 @@ from hpedit.scorer.tables.fit_tables import RatedTable, load_calibration, load_t
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A learning curve to draw: rated edits a task, random choices a number, and whom to tell of progress."""
+    """Settings of a learning curve: rated edits a task, random choices per number, and a progress callback."""
 
     numbers: Sequence[int] = NUMBERS
     draws: int = DRAWS
@@ -40,13 +36,13 @@ def measure_tables(
     allow_seen: bool = False,
     seed: int = 0,
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """What `hpedit scorer eval` measures on edits, ratings and scores: a scorer, a curve, or both.
+    """Measure a scorer, a learning curve, or both, on tables of edits, ratings and scores.
 
     Args:
-        scorer: Folder of a fitted scorer; None measures the curve alone.
+        scorer: Folder of a fitted scorer; only the curve is measured if None.
         tables: Of edits, ratings and scores.
         judges: Of the curve; the scorer's own if there are none.
-        curve: None leaves it out.
+        curve: No curve if None.
         columns: Of `judges`; see `fit_tables.load_table`.
         allow_seen: See `evaluate_tables`.
         seed: Of all resampling.
@@ -87,7 +83,7 @@ def evaluate_tables(
 def evaluate_table(
     calibration: Calibration, table: RatedTable, *, allow_seen: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """`evaluate_tables` of a table in memory."""
+    """Compare a fitted calibration with people on a table in memory; see `evaluate_tables`."""
     seen = seen_edits(calibration, table.sources)
     if seen.all() and not allow_seen:
         raise HPEditError(
@@ -123,10 +119,10 @@ def evaluate_table(
 def judges_of(
     scorer: Path | None, judges: Sequence[str], columns: Columns | None = None, *, curve: bool
 ) -> tuple[tuple[str, ...], Columns]:
-    """The judges whose curve is asked for, and their columns: those named, or else the scorer's.
+    """The judges of the curve and their columns: those named, or else the scorer's.
 
     Raises:
-        HPEditError: nothing says what to measure, or a judge is named where the scorer has its own.
+        HPEditError: nothing to measure, or a judge is named although the scorer has its own.
     """
     if judges and not curve:
         raise HPEditError("--judge is for --curve; a scorer has its own judge", hint="leave it out, or add --curve")

@@ -1,10 +1,10 @@
-"""Whether scores and their stated deviations mean what they say.
+"""Reliability of scores and their standard deviations: reliability diagram, bias, coverage.
 
 - Bins: edits in order of their score, cut into bins of equal size; the mean rating of a bin should be its mean score
   (reliability diagram). The slope of the ratings over the scores should be 1, the bias 0.
 - Stated deviation: the share of mean ratings inside the stated 50, 80 and 95 % intervals, score +- z std, should be
   just that (coverage); the root mean square of (rating - score) / std should be 1 (z_spread): above 1 the scorer is
-  too sure of itself. In bins of edits by stated deviation, the root mean square error should be the stated one.
+  overconfident. In bins of edits by stated deviation, the root mean square error should be the stated one.
 
 The stated deviation is that of a mean rating by as many people as rated the edits of the fit: fewer raters here scatter
 more, and then z_spread is above 1 through no fault of the scorer.
@@ -28,7 +28,7 @@ PER_BIN = 10
 BAND = 0.5
 """Width of the histogram's bands on the 0-5 scale."""
 HARMLESS = 0.1
-"""A spread of standardised errors this near to 1 is no reason to distrust a deviation, however surely it is not 1."""
+"""A spread of standardised errors this close to 1 is acceptable, even if significantly different from 1."""
 
 _ROUNDING = 1e-9
 
@@ -36,7 +36,7 @@ Says = Literal["holds", "too small", "too large"]
 
 
 def reliability_report(score: FloatArray, target: FloatArray, draws: Resamples) -> dict[str, Any]:
-    """Scores against mean ratings.
+    """Reliability diagram of scores against mean ratings.
 
     Args:
         score: (n,) scores, 0 to 5, no NaN.
@@ -95,7 +95,7 @@ def stated_deviation(
 
 
 def equal_bins(values: FloatArray) -> list[IntArray]:
-    """Rows of each bin, by growing value; equal values share a bin, so that bins may be fewer and unequal."""
+    """Rows of quantile bins, by rising value; equal values share a bin, so that bins may be fewer and unequal."""
     wanted = min(BINS, max(1, len(values) // PER_BIN))
     edges = np.unique(np.quantile(values, np.arange(1, wanted) / wanted)) if len(values) else np.empty(0)
     number = np.searchsorted(edges, values - _ROUNDING, side="left")

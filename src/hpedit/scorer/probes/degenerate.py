@@ -1,9 +1,8 @@
-"""Degenerate pictures: what a reward must not like better than an honest edit. Pure functions, no torch.
+"""Degenerate images that a reward must not prefer to an honest edit: blur, noise, grid, halos, text. Pure, no torch.
 
-Each takes a PIL picture of any size, mode RGB, and gives one of the same size; where chance is needed, it comes from
-the generator alone. Strengths are relative to the picture: lengths to its short side, levels to the range of a channel,
-so that a picture of 32 px and one of 1024 px are spoiled alike. They are chosen to be plain to the eye, since a probe
-asks whether a scorer is blind and not how finely it sees.
+Each function takes an RGB PIL image and returns one of the same size; randomness comes only from the generator.
+Strengths are relative (lengths to the short side, levels to a channel's range), so that 32 px and 1024 px are degraded
+alike, and plainly visible: a probe asks whether a scorer is blind, not how finely it sees.
 """
 
 from __future__ import annotations
@@ -46,18 +45,18 @@ def picture_difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def black_picture(picture: Image.Image) -> Image.Image:
-    """Nothing at all (a judge that does not look scores it like any other: EditHF, issue 3)."""
+    """A black image (a judge that ignores the image scores it like any other: EditHF, issue 3)."""
     return Image.new("RGB", picture.size)
 
 
 def flat_colour(picture: Image.Image) -> Image.Image:
-    """The picture's mean colour everywhere."""
+    """The image's mean colour everywhere."""
     mean = _pixels(picture).mean((0, 1))
     return _image(np.broadcast_to(mean, (picture.height, picture.width, 3)))
 
 
 def static_noise(picture: Image.Image, rng: Rng) -> Image.Image:
-    """Noise and nothing else: every channel of every pixel uniform."""
+    """Pure noise: every channel of every pixel uniform."""
     return Image.fromarray(rng.integers(0, 256, (picture.height, picture.width, 3), dtype=np.uint8))
 
 
@@ -68,12 +67,12 @@ def noisy(picture: Image.Image, rng: Rng) -> Image.Image:
 
 
 def blurred(picture: Image.Image) -> Image.Image:
-    """All of it out of focus, by BLUR_SIDE."""
+    """Gaussian blur of sigma BLUR_SIDE."""
     return picture.filter(ImageFilter.GaussianBlur(BLUR_SIDE * min(picture.size)))
 
 
 def with_grid(picture: Image.Image) -> Image.Image:
-    """Lines at the pitch of an editor's tokens, dark and light beside each other (flow_grpo, issue 233)."""
+    """Grid artefacts: dark and light lines at the pitch of an editor's tokens (flow_grpo, issue 233)."""
     pitch = max(4, round(GRID_SIDE * min(picture.size)))
     width = max(1, pitch // 4)
     rows, columns = (_lines(length, pitch, width) for length in (picture.height, picture.width))
@@ -82,27 +81,27 @@ def with_grid(picture: Image.Image) -> Image.Image:
 
 
 def oversaturated(picture: Image.Image) -> Image.Image:
-    """Colours glaring: SATURATION times as far from the grey of the same brightness."""
+    """Colours SATURATION times as far from the grey of the same brightness."""
     pixels = _pixels(picture)
     grey = (pixels @ LUMA)[..., None]
     return _image(grey + np.float32(SATURATION) * (pixels - grey))
 
 
 def with_halos(picture: Image.Image) -> Image.Image:
-    """Sharpened until all edges have halos: an unsharp mask of HALO_SIDE and HALO_AMOUNT."""
+    """Over-sharpened: an unsharp mask of HALO_SIDE and HALO_AMOUNT."""
     soft = picture.filter(ImageFilter.GaussianBlur(max(0.8, HALO_SIDE * min(picture.size))))
     pixels = _pixels(picture)
     return _image(pixels + np.float32(HALO_AMOUNT) * (pixels - _pixels(soft)))
 
 
 def upscaled(picture: Image.Image) -> Image.Image:
-    """Down by SCALE and up again: a picture of a sixteenth of the pixels."""
+    """Downscaled by SCALE and up again."""
     small = (max(1, picture.width // SCALE), max(1, picture.height // SCALE))
     return picture.resize(small, Image.Resampling.BICUBIC).resize(picture.size, Image.Resampling.BICUBIC)
 
 
 def with_text(picture: Image.Image, text: str) -> Image.Image:
-    """The picture with a text across its middle, white with a black rim, as large as fits."""
+    """Text overlay across the middle, white with a black outline, as large as fits."""
     lines, size = _fit(text.split(), TEXT_WIDTH * picture.width, TEXT_HEIGHT * picture.height)
     result = picture.copy()
     ImageDraw.Draw(result).multiline_text(
@@ -120,7 +119,7 @@ def with_text(picture: Image.Image, text: str) -> Image.Image:
 
 
 def resized_to(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture in another size; itself if it has it already."""
+    """The image resized; unchanged if it has that size already."""
     return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
 
 

@@ -1,4 +1,4 @@
-"""A probe as text of 80 columns."""
+"""Plain-text report of a probe, 80 columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 def probe_lines(probe: Row) -> Iterator[str]:
-    """The report of `probe_files` as lines of at most 80 columns: by kind, by kind and task, order swap, verdict."""
+    """Render the report of `probe_files` as lines: by kind, by kind and task, order swap, verdict."""
     yield from _by_kind(probe)
     yield ""
     yield from _by_task(probe)

@@ -1,4 +1,4 @@
-"""`hpedit scorer probe`: from a scorer's folder and tables of cases and edits to probe.json and a sheet of pictures."""
+"""`hpedit scorer probe`: probe a scorer for reward hacking and write probe.json and a sheet of images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from hpedit.store.images import png_bytes
 from hpedit.store.tables import read_ratings
 
 SWAP_EDITS = 256
-"""Edits at most that are asked about in both orders."""
+"""Most edits that are asked about in both orders."""
 SHEET_SIDE = 384
-"""px: larger pictures are made smaller for the sheet."""
+"""px: larger images are scaled down for the sheet."""
 
 
 def probe_files(
@@ -45,11 +45,11 @@ def probe_files(
     Args:
         scorer: Folder of a fitted scorer with a judge.
         cases: Parquet of cases, or a folder that `hpedit cases build` wrote.
-        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
+        edits: Parquet of edits of these cases; the edits of the build in `cases` if None.
         ratings: CSV or JSONL of ratings; without it every edit counts as honest.
-        out: Where to write; training looks into the scorer's folder, which is the default.
-        limit: Honest edits at most, drawn by `seed`, the tasks in turns.
-        cache: File of answers already given.
+        out: Folder to write to; the scorer's folder, where training looks for a probe, if None.
+        limit: Most honest edits, drawn by `seed`, round-robin over tasks.
+        cache: SQLite file of known answers.
 
     Raises:
         HPEditError: not a scorer with a judge, or nothing to probe it with.
@@ -75,7 +75,7 @@ def probe_rated(
     bounds: Bounds | None = None,
     max_flip: float = MAX_FLIP,
 ) -> dict[str, Any]:
-    """`probe_files` of what is in memory; cases by id."""
+    """`probe_files` for cases (by id), edits and ratings in memory."""
     means = None if ratings is None else mean_ratings(ratings)
     subjects = choose_subjects(cases, edits, means, limit, seed)
     report, sheet = probe(scorer, subjects, seed=seed, bounds=bounds)
@@ -92,14 +92,14 @@ def probe_rated(
 def probe(
     scorer: Scorer, subjects: Sequence[Subject], *, seed: int = 0, bounds: Bounds | None = None
 ) -> tuple[dict[str, Any], Image.Image]:
-    """Probe a scorer: what `summarise` returns, bound to the scorer's fingerprint, and the sheet of the worst."""
+    """Probe a scorer: the report of `summarise` with the scorer's fingerprint, and the sheet of the worst versions."""
     found = compare_versions(scorer, subjects, seed)
     report = {"scorer": scorer.fingerprint, "seed": seed, **summarise(found, bounds, seed)}
     return report, draw_sheet(worst_by_kind(found.rows), subjects, seed)
 
 
 def draw_sheet(worst: Sequence[Comparison], subjects: Sequence[Subject], seed: int = 0) -> Image.Image:
-    """Source, honest edit and degenerate version of each comparison, with what was scored and how."""
+    """Draw source, honest edit and degenerate version of each comparison, with their scores."""
     by_id = {subject.edit.id: subject for subject in subjects}
     rows = []
     for row in worst:
@@ -127,14 +127,14 @@ def _small(image: Image.Image) -> Image.Image:
 
 
 def _rated_by(people: Sequence[Rating] | None) -> str:
-    """Who says which edits are honest: "people", "simulated raters", or "nobody" where all are taken for it."""
+    """Who rated the edits: "people", "simulated raters", or "nobody", when all edits count as honest."""
     if people is None:
         return "nobody"
     return "simulated raters" if any(rating.simulated for rating in people) else "people"
 
 
 def _asked_twice(subjects: Sequence[Subject], cases: Mapping[str, Case], edits: Sequence[Edit]) -> list[Edit]:
-    """The edits of the probed sources, those of one source beside each other."""
+    """The edits of the probed sources, grouped by source."""
     sources = list(dict.fromkeys(subject.case.source_id for subject in subjects))
     place = {source: number for number, source in enumerate(sources)}
     found = [edit for edit in edits if edit.case_id in cases and cases[edit.case_id].source_id in place]

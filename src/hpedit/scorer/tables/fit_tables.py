@@ -1,8 +1,8 @@
 """Fit a scorer on tables: edits.csv, ratings.csv, scores.csv (see `ratings_import`).
 
-The edits' table decides what is used: ratings and scores of other edits are ignored, so that a part of the edits can
-be chosen by filtering that one file. Edits that nobody rated are left out and counted; an edit whose answers are
-missing or unreadable is unscorable, left out and counted. What can only be a mistake is refused.
+The table of edits decides what is used: ratings and scores of other edits are ignored, so that filtering this one file
+selects a subset. Unrated edits, and unscorable ones (missing or unreadable answers), are left out and counted.
+Inconsistent tables are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CALIBRATION_FILE = "calibration.json"
 
 @dataclass(frozen=True, slots=True)
 class RatedTable:
-    """Edits in the order of their ids, with what people and judges said of them."""
+    """Rated edits with judges' answers, in the order of their ids."""
 
     edit_ids: tuple[str, ...]
     sources: tuple[str, ...]
@@ -49,12 +49,12 @@ class RatedTable:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Of all judges in a row; with several of them each name begins with its judge's."""
+        """Feature names of all judges in a row; with several judges each begins with its judge's name."""
         return join_names([(own.judge, own.names) for own in self.judges])
 
     @property
     def features(self) -> FloatArray:
-        """(n, f) of all judges in a row, NaN = missing."""
+        """(n, f) features of all judges in a row, NaN = missing."""
         return np.hstack([own.values for own in self.judges])
 
     def rows(self, rows: IntArray) -> RatedTable:
@@ -108,7 +108,7 @@ def fit_table(table: RatedTable) -> Calibration:
 
 
 def fit_report(calibration: Calibration, table: RatedTable) -> dict[str, Any]:
-    """What a fit came to, as JSON values; see `fit`."""
+    """Report of a fit as JSON values; see `fit_tables`."""
     rated = int((~np.isnan(mean_rating(table.ratings))).sum())
     return {
         "judge": calibration.judge,
@@ -129,14 +129,14 @@ def fit_report(calibration: Calibration, table: RatedTable) -> dict[str, Any]:
 
 
 def load_calibration(folder: Path) -> Calibration:
-    """Read a scorer's calibration from its folder (HPEditError if there is none or it is damaged)."""
+    """Read a scorer's calibration from its folder; HPEditError if there is none or it is damaged."""
     return Calibration.from_json(read_json(folder / CALIBRATION_FILE))
 
 
 def load_table(
     edits: Path, ratings: Path, scores: Path, judge: str | Sequence[str], columns: Columns | None = None
 ) -> RatedTable:
-    """Read and join the three tables.
+    """Read and join the tables of edits, ratings and scores.
 
     Args:
         edits: edit_id, source_id, and optionally task.
@@ -168,7 +168,7 @@ def load_table(
 
 
 def _read_ratings(path: Path, ids: Sequence[str]) -> FloatArray:
-    """(n, r) ratings of the given edits; a column a rater, in the order of their names."""
+    """(n, r) ratings of the given edits, one column per rater, in the order of their names."""
     rows = index_rows(read_rows(path, ("edit_id", "rater", "score")), ("edit_id", "rater"))
     position = {edit: number for number, edit in enumerate(ids)}
     raters = {rater: number for number, rater in enumerate(sorted({rater for _, rater in rows}))}
@@ -204,7 +204,7 @@ def _read_scores(
         answers[question] = np.array(values)
     names, features = rubric.features(answers)
     asked = [name for name in answered if name.startswith(PREFIX)]
-    # A question that was not asked is no failure, so that its gaps are not counted.
+    # A question that was not asked is not a failure: its gaps are not counted.
     replies = [[_answer(own.get((edit,)), name, (0.0, 1.0), Counter()) for edit in ids] for name in asked]
     return JudgeAnswers(judge, (*names, *asked), np.column_stack([features, *map(np.array, replies)]), rubric.derived)
 
@@ -240,7 +240,7 @@ def _answer(row: Row | None, question: str, scale: tuple[float, float], reasons:
 
 
 def _prepare(out: Path) -> Path:
-    """Make the folder; HPEditError if it is a file or holds anything but a scorer."""
+    """Create the folder; HPEditError if it is a file or holds anything but a scorer."""
     if out.exists() and (not out.is_dir() or any(entry.name != CALIBRATION_FILE for entry in out.iterdir())):
         raise HPEditError(f"{out} is there and is not a scorer's folder", hint="choose another folder for --out")
     out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Bring other people's tables into ours: edits.csv with ratings.csv and scores.csv, or votes.csv and judge_votes.csv.
+"""Import published ratings (ImagenHub, MagicBrush, GenAI-Bench) and responses of rating tools into our tables.
 
 - edits.csv: edit_id, source_id, editor, instruction, and task if known.
-- ratings.csv: edit_id, rater, score (0 to 5), and the marks by axis as they were given.
-- scores.csv: edit_id, judge, and a column for each question (see `judges`); an empty cell is an answer that could not
-  be had, never 0.
+- ratings.csv: edit_id, rater, score (0 to 5), and the original marks by axis.
+- scores.csv: edit_id, judge, and a column for each question (see `rubrics`); an empty cell is a missing answer,
+  never 0.
 - votes.csv: edit_a, edit_b, rater, vote (A, B, tie, both_bad); judge_votes.csv the same with judge instead of rater.
 """
 
@@ -31,13 +31,13 @@ _AXES = ("alignment", "quality", "consistency")
 _TASKS: Mapping[str, str] = MappingProxyType(
     {"Object Addition": "addition", "Object Removal": "removal", "Object Replacement": "swap", "Color Changes": "color"}
 )
-"""MagicBrush's categories that are tasks of ours. A scene change is one where it is about the background."""
+"""MagicBrush's categories that are tasks here; so is a scene change of the background."""
 
 
 def import_ratings(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
     """Import ``src`` in one of `FORMATS`; HPEditError for another name.
 
-    ``control`` names the control of a Label Studio project that holds the answer, where it is not plain.
+    ``control`` names the control of a Label Studio project that holds the answer, if there are several.
     """
     if form == "labelstudio":
         return import_responses(form, src, out, control)
@@ -50,11 +50,11 @@ def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
     """Import ratings of ImagenHub (arXiv 2310.01596), with answers of judges to the prompts of VIEScore.
 
     A rater's score is ImagenHub's overall sqrt(semantic consistency * perceptual quality), times 5; both marks (0 to 1)
-    stand beside it.
+    are kept.
 
     Args:
         src: folder with edits.csv, human_ratings.csv and vlm_scores.csv.
-        out: folder to write to; made if need be. The same input gives the same bytes.
+        out: folder to write to, created if missing. The same input gives the same bytes.
 
     Returns:
         Counts: edits, sources, ratings, raters, judges, missing_answers.
@@ -120,8 +120,8 @@ def _check_known(rows: list[Row], known: set[str]) -> None:
 def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
     """Import ratings of MagicBrush's edits (arXiv 2306.10012) on 0 to 10.
 
-    A rater's score is the overall mark, halved; the marks by axis stand beside it as given. The photo is the source, so
-    that edits which follow one another stay together. A category that is none of the eight tasks keeps its own name.
+    A rater's score is the overall mark, halved; the marks by axis are kept. The photo is the source, so that the turns
+    of one session stay together. A category that is none of the eight tasks keeps its own name.
 
     Args:
         src: folder with edits.csv and human_ratings.csv.
@@ -171,8 +171,8 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
 def import_genai(src: Path, out: Path) -> dict[str, Any]:
     """Import votes on image edits of GenAI-Bench (arXiv 2406.04485): one person's vote a pair, and judges' votes.
 
-    An empty cell is a judge that was not asked, and an unreadable answer is none; both stay what they are. A pair's
-    edits are called by its id; pairs of one caption belong to one source.
+    An empty cell is a judge that was not asked; unreadable answers are kept as such. A pair's edits are named by its
+    id; pairs of one caption belong to one source.
 
     Args:
         src: folder with votes.csv.
@@ -210,7 +210,7 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
 
 
 def _halved(marks: list[Row]) -> list[tuple[str, ...]]:
-    """Rows of ratings.csv from marks on 0 to 10; a row without an overall mark is none."""
+    """Rows of ratings.csv from marks on 0 to 10; a row without an overall mark is left out."""
     return [
         (row["edit_id"], row.name("rater"), repr(_mark(row, "overall") / 2), *(row[axis] for axis in _AXES))
         for row in marks

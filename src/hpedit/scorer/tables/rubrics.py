@@ -1,8 +1,8 @@
-"""What judges answer, question by question, and how it becomes features and an overall score of their own.
+"""Rubrics: how the columns of a table of judges' answers become features and an overall score.
 
-A rubric is a set of columns in a table of scores: one of the known ones, or columns whose worst and best answers the
-user gives. The first feature is always the judge's own overall score on 0 to 5: the uncalibrated baseline, and the
-anchor of the calibration. Columns named "q:..." are answers to reasoning questions from 0 (bad) to 1 in any rubric.
+A rubric is a known set of columns, or columns whose worst and best answers the user gives. The first feature is always
+the judge's own overall score on 0 to 5: the uncalibrated baseline, and the anchor of the calibration. Columns named
+"q:..." are answers to reasoning questions from 0 (bad) to 1 in any rubric.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Features = tuple[tuple[str, ...], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """The questions of one kind of judge."""
+    """The columns of one kind of judge."""
 
     required: tuple[str, ...]
     ranges: Mapping[str, tuple[float, float]]
-    """Lowest and highest answer to each question; those that are not required may be absent from a table."""
+    """Lowest and highest answer to each question; optional ones may be missing in a table."""
     features: Callable[[Mapping[str, FloatArray]], Features]
     """From answers (n,) by question to features."""
     derived: tuple[str, ...] = ()
@@ -38,10 +38,7 @@ class Rubric:
 
 
 def parse_answer(text: str, scale: tuple[float, float]) -> tuple[float, str]:
-    """Return the number in a cell and "", or NaN and the reason why there is none.
-
-    Only a plain number on the scale is an answer; nothing is guessed from words, and nothing is clipped.
-    """
+    """Parse a cell: its number and "", or NaN and the reason. Nothing is guessed from words, and nothing is clipped."""
     if not text:
         return np.nan, "no answer"
     if not _NUMBER.fullmatch(text):
@@ -53,14 +50,14 @@ def parse_answer(text: str, scale: tuple[float, float]) -> tuple[float, str]:
 
 
 def find_rubric(columns: Sequence[str]) -> Rubric | None:
-    """Find the first rubric all of whose required questions are among ``columns``."""
+    """Find the first rubric whose required questions are all among ``columns``."""
     return next((rubric for rubric in RUBRICS.values() if set(rubric.required) <= set(columns)), None)
 
 
 def _viescore(answers: Mapping[str, FloatArray]) -> Features:
     """VIEScore (arXiv 2312.14867): overall = sqrt(min(semantic) * min(quality)) on 0 to 10, here halved.
 
-    Both minima stand beside it: the worse of two answers is what an edit is worth on that side.
+    Both minima are features of their own.
     """
     semantic = np.minimum(answers["edit_success"], answers["no_overedit"]) / 10
     quality = np.minimum(answers["naturalness"], answers["no_artifacts"]) / 10
@@ -74,7 +71,7 @@ def _viescore(answers: Mapping[str, FloatArray]) -> Features:
 
 
 def columns_rubric(columns: Mapping[str, tuple[float, float]]) -> Rubric:
-    """Rubric of a table with columns of the user's own.
+    """Make a rubric from the user's columns.
 
     Args:
         columns: worst and best answer of each; (10, 0) is a scale on which 0 is best. Their mean, each on 0 to 5, is
@@ -113,7 +110,7 @@ def parse_columns(text: str) -> dict[str, tuple[float, float]]:
 
 
 def _expectation(answers: Mapping[str, FloatArray]) -> Features:
-    """Take the expectation over the probabilities of the answers 0 to 5, and what else a table gives of them."""
+    """Take the expected answer, and its spread and probabilities if the table has them."""
     names = tuple(name for name in _EXPECTATION if name in answers)
     return names, np.column_stack([answers[name] for name in names])
 

@@ -1,9 +1,8 @@
 """Combine judges that vote between two edits, and measure the combination against people's votes.
 
-Nested cross-validation by source: within each outer part of the sources, which judges have signal, how strongly to
-shrink, and which single judge is best are found without the pairs that are then predicted. A tie of people is never
-merely "wrong" for a predictor that chose a side, nor the other way round: what people decided, what they called equal
-and what they found bad are reported apart, with the confusion table.
+Nested cross-validation by source: in each outer fold, the judges with signal, the ridge penalty and the best single
+judge are chosen without the pairs that are then predicted. Pairs that people decided, called a tie or found both bad
+are reported apart, with the confusion matrix.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.csv_rows import write_rows
 
 MIN_PAIRS, MIN_SOURCES = 40, 2 * FOLDS
-"""Fewer can't be split twice and leave anything to measure."""
+"""Fewer can't be split twice."""
 MIN_COVERAGE = 0.5
-"""A judge that voted on fewer of the pairs is no candidate for the best one: few pairs make lucky figures."""
+"""A judge that voted on a smaller share of the pairs can't be the best one: few pairs make lucky figures."""
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Out-of-fold predictions of the pairs that people voted on."""
+    """Out-of-fold predictions of people's votes."""
 
     probabilities: FloatArray
     best: IntArray
@@ -45,7 +44,7 @@ class _Held:
 def evaluate_votes(
     edits: Path, votes: Path, judge_votes: Path, out: Path | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Combine the judges of a table and measure the combination.
+    """Combine the voting judges of a table and measure the combination.
 
     Args:
         edits: CSV of edits: edit_id, source_id.
@@ -134,7 +133,7 @@ def _report(table: VoteTable, rows: IntArray, sources: Sequence[str], held: _Hel
 
 
 def _direction(side: FloatArray, human: IntArray) -> FloatArray:
-    """1 where the edit that people chose is preferred, 0 where the other, half where neither; NaN unless they chose."""
+    """1 if the edit that people chose is preferred, 0 if the other is, half if neither; NaN unless people chose."""
     return np.where(human <= 1, (side * np.where(human == 0, 1, -1) + 1) / 2, np.nan)
 
 
@@ -145,7 +144,7 @@ def _by_answer(right: FloatArray, human: IntArray, sources: Sequence[str], seed:
 
 
 def vote_confusion(human: IntArray, answer: IntArray) -> dict[str, dict[str, int]]:
-    """How often people's answer (outer key) was predicted as which (inner)."""
+    """Confusion matrix of votes: how often people's vote (outer key) was predicted as which (inner)."""
     return {
         given: {said: int(((human == row) & (answer == column)).sum()) for column, said in enumerate(VOTES)}
         for row, given in enumerate(VOTES)
@@ -153,7 +152,7 @@ def vote_confusion(human: IntArray, answer: IntArray) -> dict[str, dict[str, int
 
 
 def _against(right: FloatArray, votes: IntArray, human: IntArray, sources: Sequence[str], seed: int) -> dict[str, Any]:
-    """A single judge against the combination, on the pairs on which the judge voted."""
+    """One judge against the combination, on the pairs on which the judge voted."""
     there = votes != MISSING
     own = np.where(there, votes == human, np.nan)
     side = (votes == 0).astype(np.float64) - (votes == 1)
@@ -176,7 +175,7 @@ def _judges(
     signals: dict[str, VoteSignal],
     seed: int,
 ) -> dict[str, Any]:
-    """By judge: its own accuracy beside the combination's on the same pairs, and what it is worth in it."""
+    """By judge: its accuracy and the combination's on the same pairs, and its weight."""
     right = (most_probable_vote(held.probabilities) == table.human[rows]).astype(np.float64)
     weights = dict(zip(model.judges, model.weight().tolist(), strict=True))
     total = sum(weights.values())
@@ -205,7 +204,7 @@ def _left_out(table: VoteTable) -> dict[str, int]:
 
 
 def _write(out: Path, table: VoteTable, rows: IntArray, held: _Held, model: VoteModel) -> None:
-    """Write the combination and its predictions into a folder of their own."""
+    """Write combination.json and predictions.csv."""
     if out.exists() and not out.is_dir():
         raise HPEditError(f"{out} is a file", hint="choose another folder for --out")
     probabilities = model.predict(table.votes[:, _columns(model, table.judges)])
@@ -227,6 +226,6 @@ def _columns(model: VoteModel, judges: Sequence[str]) -> list[int]:
 
 
 def _share(values: FloatArray, sources: Sequence[str], seed: int) -> dict[str, Any]:
-    """Mean of what is not NaN with its interval by source, and on how many pairs."""
+    """Mean without NaN, its interval by source, and the number of pairs."""
     estimate = bootstrap_by_source(values, sources, weighted_mean, seed, RESAMPLES)
     return {**estimate.as_dict(), "n": estimate.n}

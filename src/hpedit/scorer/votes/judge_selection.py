@@ -1,4 +1,4 @@
-"""Which judges have signal, and how strongly to shrink: cross-validation that keeps all pairs of a source together."""
+"""Select voting judges with signal, and the ridge penalty, by cross-validation by source photo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, so
 
 FOLDS = 5
 MIN_VOTES = 50
-"""Fewer votes of a judge can't tell it from chance, and it would seldom be there when it is needed."""
+"""Fewer votes of a judge can't tell it from chance."""
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0)
 SINGLE_RIDGE = 3.0
 RESAMPLES = 500
@@ -20,20 +20,20 @@ RESAMPLES = 500
 
 @dataclass(frozen=True, slots=True)
 class VoteSignal:
-    """Whether a judge's votes tell anything of people's."""
+    """Whether a judge's votes predict people's."""
 
     votes: int
     gain: float
-    """Nats a pair that its votes save against people's own shares, cross-validated; NaN with too few votes."""
+    """Reduction of the cross-validated log-loss against people's own shares, nats per pair; NaN with too few votes."""
     low: float
     reason: str
-    """"" where there is signal."""
+    """Empty if there is signal."""
 
 
 def fit_combination(
     votes: IntArray, human: IntArray, sources: Sequence[str], judges: Sequence[str], seed: int
 ) -> tuple[VoteModel, dict[str, VoteSignal]]:
-    """Fit the judges that have signal, with the ridge that predicts best.
+    """Select the judges with signal and the best ridge penalty, and fit their combination.
 
     Args:
         votes: (n, j), `MISSING` = none.
@@ -43,7 +43,7 @@ def fit_combination(
         seed: of the folds.
 
     Returns:
-        The model, of those judges alone, and what was found of every judge.
+        The model of those judges, and the signal of every judge.
     """
     folds = folds_by_source(sources, seed)
     signals = {judge: vote_signal(votes[:, [n]], human, sources, folds, seed) for n, judge in enumerate(judges)}
@@ -54,7 +54,7 @@ def fit_combination(
 
 
 def vote_signal(votes: IntArray, human: IntArray, sources: Sequence[str], folds: IntArray, seed: int) -> VoteSignal:
-    """Compare predictions from one judge's votes (n, 1) with people's own shares, where it voted."""
+    """Test whether one judge's votes (n, 1) predict people's better than people's own shares, where it voted."""
     there = np.flatnonzero(votes[:, 0] != MISSING)
     count = len(there)
     if count < MIN_VOTES:
@@ -70,7 +70,7 @@ def vote_signal(votes: IntArray, human: IntArray, sources: Sequence[str], folds:
     if not found.low > 0:
         reason = f"its votes save {found.value:.3f} nats a pair ({found.low:.3f} to {found.high:.3f})"
     if not reason and fit_votes(own, target, ("judge",), SINGLE_RIDGE).direction[0] < 0:
-        # A reward must not rest on a judge being wrong; more likely the table's sides are exchanged.
+        # A reward must not rely on a judge being wrong; more likely the table's sides are swapped.
         reason = "votes against people: are its sides exchanged?"
     return VoteSignal(count, found.value, found.low, reason)
 
@@ -87,7 +87,7 @@ def cross_validated_loss(
 
 
 def folds_by_source(sources: Sequence[str], seed: int, folds: int = FOLDS) -> IntArray:
-    """Fold (n,) of each pair: sources in random order, dealt out one by one."""
+    """Cross-validation fold (n,) of each pair: sources in random order, dealt out one by one."""
     names, index = source_index(sources)
     order = np.random.default_rng(seed).permutation(len(names))
     return np.asarray(order % folds)[index]

@@ -7,8 +7,8 @@ tie, both bad; centred, 0 where the judge has no vote):
     logit A = b0 + sum_j v0_j . k_j + sum_j u_j x_j      logit tie      = b1 + sum_j v1_j . k_j
     logit B = b0 + sum_j v0_j . k_j - sum_j u_j x_j      logit both bad = 0
 
-u, v are shrunk by a ridge. A judge that always answers the same has x and k without information, and moves nothing; a
-vote that is missing says nothing, and is never guessed.
+u, v have a ridge penalty. A judge that always answers the same carries no information and moves nothing; a missing vote
+contributes nothing, and is never guessed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hpedit.ratings.responses import VOTES
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 MISSING = -1
-"""In an array of votes: no vote; otherwise the position in `VOTES`."""
+"""No vote, in an array of positions in `VOTES`."""
 _A, _B, _TIE, _BOTH_BAD = range(len(VOTES))
 _FREE_RIDGE = 1e-2
 """Ridge of the intercepts: enough to keep them finite where people never gave one of the answers."""
@@ -31,7 +31,7 @@ _FREE_RIDGE = 1e-2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoteModel:
-    """A fitted combination of judges."""
+    """A fitted combination of voting judges."""
 
     judges: tuple[str, ...]
     centre: FloatArray
@@ -52,7 +52,7 @@ class VoteModel:
         return _softmax(np.column_stack([decided + lean, decided - lean, tie, np.zeros(len(votes))]))
 
     def weight(self) -> FloatArray:
-        """(j,) how far each judge's votes move the logits at most: the range of its part in any of them."""
+        """(j,) the range of each judge's contribution to any logit."""
         kinds = np.eye(3)[None] - self.centre[:, None]
         parts = np.einsum("qjk,jmk->qjm", self.kind, kinds)
         return np.asarray(2 * np.abs(self.direction) + np.ptp(parts, axis=2).max(axis=0), dtype=np.float64)
@@ -64,13 +64,13 @@ class VoteModel:
 
 
 def fit_votes(votes: IntArray, human: IntArray, judges: tuple[str, ...], ridge: float) -> VoteModel:
-    """Fit the model.
+    """Fit the combination of judges' votes to people's votes.
 
     Args:
-        votes: (n, j) of the judges, `MISSING` where there is none.
+        votes: (n, j) of the judges, `MISSING` = no vote.
         human: (n,) people's, none missing.
-        judges: (j,) names; none at all gives people's own shares, with A and B alike.
-        ridge: of the judges' weights, in votes: about how many people's votes speak for a weight of 0.
+        judges: (j,) names; with none the model is people's own shares, equal for A and B.
+        ridge: penalty of the judges' weights, in votes: about as many people's votes pull a weight to 0.
     """
     centre = _centre(votes)
     side, kinds = _features(votes, centre)
@@ -98,10 +98,7 @@ def fit_votes(votes: IntArray, human: IntArray, judges: tuple[str, ...], ridge: 
 
 
 def most_probable_vote(probabilities: FloatArray) -> IntArray:
-    """The most probable answer (n,); where A and B are equally probable, the better of tie and both bad.
-
-    So that exchanging the two edits never changes the opinion.
-    """
+    """The most probable vote (n,); if A and B are level, tie or both bad, so that swapping edits changes nothing."""
     answer = probabilities.argmax(axis=1)
     level = np.isclose(probabilities[:, _A], probabilities[:, _B], rtol=1e-9, atol=0.0) & (answer <= _B)
     neither = _TIE + probabilities[:, _TIE:].argmax(axis=1)
@@ -109,12 +106,12 @@ def most_probable_vote(probabilities: FloatArray) -> IntArray:
 
 
 def swap_votes(votes: IntArray) -> IntArray:
-    """The same votes with the two edits exchanged."""
+    """The same votes with the two edits swapped."""
     return np.array([_B, _A, _TIE, _BOTH_BAD, MISSING], dtype=np.int64)[votes]
 
 
 def log_loss(probabilities: FloatArray, human: IntArray) -> FloatArray:
-    """Minus the logarithm (n,) of the probability of what people answered, in nats."""
+    """Log-loss (n,) of people's votes, in nats."""
     chosen: FloatArray = probabilities[np.arange(len(human)), human]
     return -np.log(np.maximum(chosen, 1e-12))
 
@@ -133,6 +130,6 @@ def _centre(votes: IntArray) -> FloatArray:
 
 def _softmax(logits: FloatArray) -> FloatArray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    # Added in an order that exchanging A and B does not change, so that symmetry is exact.
+    # Summed in an order that swapping A and B does not change, so that symmetry is exact.
     total = (powers[:, _A] + powers[:, _B]) + (powers[:, _TIE] + powers[:, _BOTH_BAD])
     return np.asarray(powers / total[:, None], dtype=np.float64)

@@ -1,8 +1,8 @@
-"""Votes of people and of judges on pairs of edits, joined: one row a pair, whatever the sides and the order of rows.
+"""Join people's and judges' votes on pairs of edits: one row per pair, whatever the sides and the order of rows.
 
-Every vote is turned to the order of the two edits' ids. Of one voter's votes on one pair, equal ones count once;
-different ones (a judge that follows the position, a person of two minds) are no vote, and counted. Several people
-decide by plurality; where none has it, people have no vote on that pair. An empty or unreadable vote is missing.
+Every vote is swapped to the order of the two edits' ids. Of one voter's votes on one pair, equal ones count once;
+contradictory ones (such as of a judge with position bias) are counted and left out. People decide by plurality; without
+one, people have no vote on that pair. An empty or unreadable vote is missing.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """What one table says, by voter and pair (ids in ascending order)."""
+    """The votes in one table, by voter and pair (ids in ascending order)."""
 
     by_voter: Mapping[str, Mapping[Pair, str]]
     repeated: int
-    """Rows that say what the voter had said of the pair before, sides exchanged or not."""
+    """Rows that repeat the voter's earlier vote on the pair, sides swapped or not."""
     contradictory: Mapping[str, int]
     """By voter, pairs with different votes: left out."""
     missing: int
     """Rows without a readable vote."""
     first_shown: Mapping[str, tuple[int, int]]
-    """By voter: choices of the edit shown first, and all choices between the two; a voter that looks has about half."""
+    """By voter: choices of the edit shown first, and all choices; without position bias about half."""
 
 
 @dataclass(frozen=True, slots=True)
 class VoteTable:
-    """Pairs in the order of their ids."""
+    """Pairs of edits with people's and judges' votes, in the order of their ids."""
 
     pairs: tuple[Pair, ...]
     sources: tuple[str, ...]
     human: IntArray
-    """(n,) position in `VOTES`, `MISSING` where people have none."""
+    """(n,) position in `VOTES`, `MISSING` = no vote."""
     judges: tuple[str, ...]
     votes: IntArray
     """(n, j)."""
@@ -54,11 +54,11 @@ class VoteTable:
     undecided: int
     """Pairs on which people voted without a plurality."""
     cycles: int
-    """Triples of edits that people prefer in a circle; no score can order them."""
+    """Intransitive triples of edits by people's preferences; no score can order them."""
 
 
 def load_votes(edits: Path, votes: Path, judge_votes: Path) -> VoteTable:
-    """Read and join the tables.
+    """Read and join the tables of edits, people's votes and judges' votes.
 
     Args:
         edits: CSV of edits: edit_id, source_id.
@@ -96,7 +96,7 @@ def load_votes(edits: Path, votes: Path, judge_votes: Path) -> VoteTable:
 
 
 def count_cycles(opinions: Mapping[Pair, str]) -> int:
-    """Triples a > b > c > a among decided opinions."""
+    """Count intransitive triples, a > b > c > a, among decided pairs."""
     better: dict[str, set[str]] = {}
     for (first, second), vote in opinions.items():
         if vote in VOTES[:2]:
@@ -160,7 +160,7 @@ def _vote(row: Row) -> str | None:
 
 
 def _plurality(people: Votes) -> dict[Pair, str]:
-    """People's vote on each pair they voted on; "" where no answer has more votes than every other."""
+    """People's plurality vote on each pair they voted on; "" without a plurality."""
     counts: dict[Pair, Counter[str]] = {}
     for own in people.by_voter.values():
         for pair, vote in own.items():

@@ -1,4 +1,4 @@
-"""The report on combined judges for people: 80 columns, plain text."""
+"""Plain-text report on combined voting judges, 80 columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpedit.ratings.responses import VOTES
 
 
 def render_votes(report: Mapping[str, Any]) -> str:
-    """Text of a report of `votes.evaluate_votes`."""
+    """Render a report of `evaluate_votes` as text."""
     single, best = report["best_single"], report["best_in_hindsight"]
     parts = (("decided", "  people chose A or B"), ("tie", "  people called it a tie"), ("both_bad", "  both bad"))
     lines = [
