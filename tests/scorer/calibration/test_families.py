@@ -30,6 +30,7 @@ def make_sample(n: int = 240, tasks: int = 2) -> Sample:
         (True, False, False, False, False),
         names,
         target,
+        names,
     )
 
 
@@ -100,6 +101,6 @@ def test_a_mean_rating_between_two_steps_counts_as_both_in_proportion() -> None:
 
 def test_the_lasso_leaves_out_what_an_overlapping_answer_already_says() -> None:
     answers = np.column_stack([SAMPLE.answers[:, 1], SAMPLE.answers[:, 1] + RNG.normal(0, 0.3, 240)])
-    sample = Sample(answers, (True, True), (False, False), ["t"] * 240, SAMPLE.target)
+    sample = Sample(answers, (True, True), (False, False), ["t"] * 240, SAMPLE.target, ["s"] * 240)
     model = asdict(ordinal.fit_ordinal(sample, [{"lasso": 10.0, "pooling": 1.0}])[0])
     assert model["weights"][0] < 0.2 * model["slope"]

@@ -18,7 +18,7 @@ from scipy.stats import norm, t
 
 from hpedit.scorer.calibration import linear, ordinal, trees
 from hpedit.scorer.calibration.calibration import BaseScore, Setting
-from hpedit.scorer.calibration.imputation import Imputation, fit_imputation
+from hpedit.scorer.calibration.imputation import fit_imputation
 from hpedit.scorer.calibration.sample import Family, Sample
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 
@@ -52,25 +52,6 @@ def folds(sources: Sequence[str], rows: IntArray) -> list[tuple[IntArray, IntArr
 
 
 @dataclass(frozen=True, slots=True)
-class RatedAnswers:
-    """Rated edits and a judge's answers to its base questions."""
-
-    answers: FloatArray
-    """(n, f), NaN = missing; the first is the judge's own overall score. A row may be all NaN, but is then not used."""
-    rising: tuple[bool, ...]
-    derived: tuple[bool, ...]
-    tasks: list[str]
-    target: FloatArray
-    """(n,) mean rating, 0 to 5."""
-    sources: list[str]
-
-    def sample(self, rows: IntArray, imputation: Imputation) -> Sample:
-        """The given rows, with missing answers imputed."""
-        tasks = [self.tasks[row] for row in rows.tolist()]
-        return Sample(imputation.impute(self.answers[rows]), self.rising, self.derived, tasks, self.target[rows])
-
-
-@dataclass(frozen=True, slots=True)
 class SelectedBase:
     """The base score model that was chosen on some rows."""
 
@@ -81,7 +62,7 @@ class SelectedBase:
     """(rows,) what the chosen model, fitted without the photo of each row, predicts for it."""
 
 
-def select_base(data: RatedAnswers, rows: IntArray, *, singles: bool = False) -> SelectedBase:
+def select_base(data: Sample, rows: IntArray, *, singles: bool = False) -> SelectedBase:
     """Tune and choose the base score model by cross-validation within ``rows``, then fit it on all of them.
 
     Args:
@@ -96,7 +77,7 @@ def select_base(data: RatedAnswers, rows: IntArray, *, singles: bool = False) ->
     # A mean hedges against the luck of the folds, so that one family alone has to be clearly better.
     chosen = min(errors, key=lambda names: errors[names] / (SIMPLER if len(names) == 1 else 1.0))
     imputation = fit_imputation(data.answers[rows])
-    sample = data.sample(rows, imputation)
+    sample = data.imputed(rows, imputation)
     needed = tuple(FAMILIES) if singles else chosen
     models = {name: FAMILIES[name].fit(sample, [settings[name]])[0] for name in needed}
 
@@ -107,16 +88,16 @@ def select_base(data: RatedAnswers, rows: IntArray, *, singles: bool = False) ->
     return SelectedBase(base(chosen), every, means[chosen])
 
 
-def _tune(data: RatedAnswers, rows: IntArray) -> tuple[dict[str, Setting], dict[str, FloatArray]]:
+def _tune(data: Sample, rows: IntArray) -> tuple[dict[str, Setting], dict[str, FloatArray]]:
     """Best setting of each family, and its predictions (rows,) for photos it was not fitted on."""
-    every = data.sample(rows, fit_imputation(data.answers[rows]))
+    every = data.imputed(rows, fit_imputation(data.answers[rows]))
     grids = {name: family.grid(every) for name, family in FAMILIES.items()}
     tables = {name: np.full((len(rows), len(grid)), np.nan) for name, grid in grids.items()}
     places = np.arange(len(rows))
     names = [data.sources[row] for row in rows.tolist()]
     for train, test in folds(names, places):
         imputation = fit_imputation(data.answers[rows[train]])
-        inside, outside = data.sample(rows[train], imputation), data.sample(rows[test], imputation)
+        inside, outside = data.imputed(rows[train], imputation), data.imputed(rows[test], imputation)
         for name, family in FAMILIES.items():
             for column, model in enumerate(family.fit(inside, grids[name])):
                 tables[name][test, column] = model.predict(outside.answers, outside.tasks)

@@ -1,6 +1,6 @@
 """A fitted calibration: judges' answers in, scores on the human scale (0 to 5) out; stored as calibration.json.
 
-    calibration = fit_calibration(features, names, tasks, target, sources, judge="gpt4o")    # see `fit`
+    calibration = fit_judges([JudgeAnswers("gpt4o", names, features)], tasks, target, sources)      # see `fit`
     mean, std = calibration.predict(features, tasks)        # 0 to 5; NaN for an edit without any answer
     calibration.questions                                   # the reasoning questions that help, by task: ask only these
 

@@ -1,7 +1,6 @@
 """Fit a calibration: turn judges' answers into scores on the human scale, from a small set of human ratings.
 
-    calibration = fit_calibration(features, names, tasks, target, sources, judge="gpt4o")
-    calibration = fit_judges([JudgeAnswers(...), ...], tasks, target, sources)
+    calibration = fit_judges([JudgeAnswers("gpt4o", names, features), ...], tasks, target, sources)
 
 Three steps, each chosen by cross-validation that keeps all edits of one photo together:
 
@@ -37,40 +36,6 @@ MIN_SOURCES = 5
 """One photo a fold, at least."""
 
 
-def fit_calibration(
-    features: FloatArray,
-    feature_names: Sequence[str],
-    tasks: Sequence[str],
-    target: FloatArray,
-    sources: Sequence[str],
-    judge: str = "",
-    questions: Mapping[str, Sequence[str]] | None = None,
-    *,
-    exclusive: Sequence[Collection[str]] = (),
-    derived: Collection[str] = (),
-) -> Calibration:
-    """Fit a calibration of one judge and measure it by cross-validation over photos.
-
-    Args:
-        features: (n, f) the judge's answers, NaN = missing. The first is its own overall score. All must speak for
-            the edit when they rise, but those named spread, entropy or p0, p1, ... Those named "q:..." are answers
-            to reasoning questions, NaN = not asked or unreadable.
-        feature_names: (f,) distinct names.
-        tasks: (n,) task ids.
-        target: (n,) mean human rating, 0 to 5.
-        sources: (n,) photo ids; all edits of a photo stay on one side of every split.
-        judge: name of the judge, kept in the result.
-        questions: features "q:..." to consider, by task; all that are answered for half of a task's edits if None.
-        exclusive: groups of questions of which at most one is kept a task.
-        derived: features that are functions of others.
-
-    Raises:
-        HPEditError: too few rated edits or photos, ratings that are all equal or off the scale, no answer at all.
-    """
-    answers = JudgeAnswers(judge, tuple(feature_names), features, tuple(derived))
-    return fit_judges([answers], tasks, target, sources, questions, exclusive=exclusive)
-
-
 def fit_judges(
     judges: Sequence[JudgeAnswers],
     tasks: Sequence[str],
@@ -81,12 +46,23 @@ def fit_judges(
     exclusive: Sequence[Collection[str]] = (),
     columns: Columns | None = None,
 ) -> Calibration:
-    """Fit a calibration of one or several judges; see `fit_calibration`.
+    """Fit a calibration of one or several judges and measure it by nested cross-validation over photos.
 
     An edit that no judge answered is left out; one that some answered is scored from these.
 
+    Args:
+        judges: their answers. All features must favour the edit when they rise, but those named spread, entropy or p0,
+            p1, ...; those named "q:..." are answers to reasoning questions, NaN = not asked or unreadable.
+        tasks: (n,) task ids.
+        target: (n,) mean human rating, 0 to 5.
+        sources: (n,) photo ids; all edits of a photo stay on one side of every split.
+        questions: features "q:..." to consider, by task; all that are answered for half of a task's edits if None.
+        exclusive: groups of questions of which at most one is kept per task.
+        columns: kept in the result; see `Calibration.columns`.
+
     Raises:
-        HPEditError: as in `fit_calibration`; two judges have one name; one answered about too few photos.
+        HPEditError: too few rated edits or photos, ratings that are all equal or off the scale, no answer at all, two
+            judges with one name, a judge that answered about too few photos.
     """
     tables, rows = _tables(judges, tasks, target, sources, questions, exclusive)
     data = tables[0].data

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpedit.scorer.calibration.calibration import Setting
+from hpedit.scorer.calibration.imputation import Imputation
 from hpedit.scorer.calibration.models import Model
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rated edits, answers imputed, as a model family is fitted on them."""
+    """Rated edits and a judge's answers to its base questions."""
 
     answers: FloatArray
-    """(n, f) without NaN; the first is the judge's own overall score."""
+    """(n, f), NaN = missing, none in what a family is fitted on; the first is the judge's own overall score."""
     rising: tuple[bool, ...]
     """(f,) whether the score may only rise with an answer (monotonicity)."""
     derived: tuple[bool, ...]
@@ -25,6 +26,13 @@ class Sample:
     tasks: list[str]
     target: FloatArray
     """(n,) mean rating, 0 to 5."""
+    sources: list[str]
+
+    def imputed(self, rows: IntArray, imputation: Imputation) -> Sample:
+        """The given rows, with missing answers imputed."""
+        tasks, sources = ([column[row] for row in rows.tolist()] for column in (self.tasks, self.sources))
+        answers = imputation.impute(self.answers[rows])
+        return Sample(answers, self.rising, self.derived, tasks, self.target[rows], sources)
 
 
 @dataclass(frozen=True, slots=True)

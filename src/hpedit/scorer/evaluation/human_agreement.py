@@ -13,7 +13,7 @@ counted. Each measure has a 95 % interval over resampled photos:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,8 @@ def agreement_report(
         HPEditError: the lengths differ.
     """
     deviation = np.full(len(prediction), np.nan) if deviation is None else deviation
-    _check_lengths(prediction, deviation, raw, ratings, sources, tasks)
+    columns = {"scores": prediction, "raw scores": raw, "rows of ratings": ratings, "deviations": deviation}
+    _check_lengths(ratings, {**columns, "source ids": sources, "tasks": tasks})
     rated, scored = ~np.isnan(mean_rating(ratings)), ~np.isnan(prediction) & ~np.isnan(raw)
     rows = np.flatnonzero(rated & scored).tolist()
     block = _Block(prediction, deviation, raw, ratings, list(sources), seed).rows(rows)
@@ -157,21 +158,7 @@ def _verdict(report: dict[str, Any], verdict: SignalVerdict, reason: str) -> tup
     return "ok", reason
 
 
-def _check_lengths(
-    prediction: FloatArray,
-    deviation: FloatArray,
-    raw: FloatArray,
-    ratings: FloatArray,
-    sources: Sequence[str],
-    tasks: Sequence[str],
-) -> None:
-    lengths = {
-        "scores": len(prediction),
-        "raw scores": len(raw),
-        "rows of ratings": len(ratings),
-        "source ids": len(sources),
-        "tasks": len(tasks),
-        "deviations": len(deviation),
-    }
+def _check_lengths(ratings: FloatArray, columns: Mapping[str, Sequence[Any] | FloatArray]) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or ratings.ndim != 2:
         raise HPEditError("lengths differ: " + ", ".join(f"{count} {name}" for name, count in lengths.items()))

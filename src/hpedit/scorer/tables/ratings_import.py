@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -78,13 +78,13 @@ def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
         if score is not None
     ]
     questions = RUBRICS["viescore"].required
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write(
-        out / "edits.csv", write_rows(_EDIT_COLUMNS, [tuple(row[name] for name in _EDIT_COLUMNS) for row in edits])
-    )
-    atomic_write(out / "ratings.csv", write_rows(("edit_id", "rater", "score", *_MARKS), given))
     columns = ("edit_id", "judge", *questions)
-    atomic_write(out / "scores.csv", write_rows(columns, [tuple(row[name] for name in columns) for row in answers]))
+    _write_tables(
+        out,
+        edits=(_EDIT_COLUMNS, [tuple(row[name] for name in _EDIT_COLUMNS) for row in edits]),
+        ratings=(("edit_id", "rater", "score", *_MARKS), given),
+        scores=(columns, [tuple(row[name] for name in columns) for row in answers]),
+    )
     return {
         "edits": len(edits),
         "sources": len({row["source_id"] for row in edits}),
@@ -144,18 +144,10 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
     tasks = [_magicbrush_task(row) for row in edits]
     header = (*_EDIT_COLUMNS, "task", "turn", "source_file", "edited_file")
     table = [
-        (
-            *(row[name] for name in ("edit_id", "photo_id")),
-            "DALL-E 2",
-            row["instruction"],
-            task,
-            *(row[n] for n in header[5:]),
-        )
+        (row["edit_id"], row["photo_id"], "DALL-E 2", row["instruction"], task, *(row[name] for name in header[5:]))
         for row, task in zip(edits, tasks, strict=True)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / "edits.csv", write_rows(header, table))
-    atomic_write(out / "ratings.csv", write_rows(("edit_id", "rater", "score", *_AXES), given))
+    _write_tables(out, edits=(header, table), ratings=(("edit_id", "rater", "score", *_AXES), given))
     counts = Counter(tasks)
     return {
         "edits": len(edits),
@@ -195,10 +187,13 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
         edits += [(edit, row.name("source_caption"), "", row["instruction"]) for edit in pair]
         people.append((*pair, "human", _vote(row, "human")))
         votes += [(*pair, judge, row[judge] if row[judge] in NO_VOTE else _vote(row, judge)) for judge in judges]
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / "edits.csv", write_rows(_EDIT_COLUMNS, edits))
-    atomic_write(out / "votes.csv", write_rows(("edit_a", "edit_b", "rater", "vote"), people))
-    atomic_write(out / "judge_votes.csv", write_rows(("edit_a", "edit_b", "judge", "vote"), votes))
+    pairs = ("edit_a", "edit_b")
+    _write_tables(
+        out,
+        edits=(_EDIT_COLUMNS, edits),
+        votes=((*pairs, "rater", "vote"), people),
+        judge_votes=((*pairs, "judge", "vote"), votes),
+    )
     return {
         "pairs": len(rows),
         "sources": len({row["source_caption"] for row in rows}),
@@ -241,6 +236,13 @@ def _vote(row: Row, column: str) -> str:
 def _count(rows: list[Row], judges: list[str], cell: str) -> dict[str, int]:
     counts = {judge: sum(row[judge] == cell for row in rows) for judge in sorted(judges)}
     return {judge: count for judge, count in counts.items() if count}
+
+
+def _write_tables(out: Path, **tables: tuple[Sequence[str], Sequence[Sequence[str]]]) -> None:
+    """Write each table (header, rows) to ``out``/NAME.csv."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (header, rows) in tables.items():
+        atomic_write(out / f"{name}.csv", write_rows(header, rows))
 
 
 def _check_apart(src: Path, out: Path) -> None:
