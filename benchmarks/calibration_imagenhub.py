@@ -30,9 +30,9 @@ from hpedit.scorer.calibration.judge_table import JudgeTable, make_judge_table
 from hpedit.scorer.evaluation.human_agreement import agreement_report
 from hpedit.scorer.tables.fit_tables import RatedTable, load_table
 from hpedit.scorer.tables.ratings_import import import_ratings
-from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 from hpedit.stats.correlation import Resamples
+from hpedit.stats.rater_agreement import mean_rating
 
 COMBINATIONS = (
     ("gpt4o_0shot",),

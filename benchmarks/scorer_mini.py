@@ -27,10 +27,10 @@ from hpedit.mini.scenes import make_cases
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.evaluation.human_agreement import score_agreement
 from hpedit.scorer.evaluation.learning_curve import learning_curve
-from hpedit.scorer.evaluation.measure import evaluate_table
+from hpedit.scorer.evaluation.measure_tables import evaluate_table
 from hpedit.scorer.fitting import answered_table, load_judges, rated_pictures
 from hpedit.scorer.tables.fit_tables import RatedTable, fit_report, fit_table
-from hpedit.stats.agreement import mean_rating
+from hpedit.stats.rater_agreement import mean_rating
 from hpedit.store.atomic import atomic_write, dump_json
 
 BASELINE = Path(__file__).parent / "baselines" / "scorer_mini.json"

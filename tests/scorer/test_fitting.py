@@ -19,12 +19,12 @@ from hpedit.judges.protocol import Answer, Judge, Question
 from hpedit.mini.raters import simulate_ratings
 from hpedit.records import Rating
 from hpedit.rl.trainer import train
-from hpedit.scorer.evaluation.measure import Curve, evaluate_table
+from hpedit.scorer.evaluation.measure_tables import Curve, evaluate_table
 from hpedit.scorer.features import BASE, FEATURES, ask_features
 from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, measure_judged, rated_pictures, read_pictures
 from hpedit.scorer.hp_scorer import CALIBRATION, SETTINGS, HPScorer, mean_ratings
 from hpedit.scorer.prompts import LIBRARY
-from hpedit.stats.agreement import mean_rating
+from hpedit.stats.rater_agreement import mean_rating
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.shipped import judge_path
 from hpedit.store.tables import write_cases, write_edits, write_ratings

@@ -130,7 +130,7 @@ def scorer_eval(
     On edits of photos it was not fitted on, beside the uncalibrated judge and the human ceiling.
     """
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
-    from hpedit.scorer.evaluation.measure import Curve, measure_tables
+    from hpedit.scorer.evaluation.measure_tables import Curve, measure_tables
 
     growing = Curve(parse_numbers(numbers), draws, partial(typer.echo, err=True)) if curve else None
     if asks(scores, cases) and cases:
@@ -234,7 +234,7 @@ def scorer_serve(
 
     Prints what to give as --judge elsewhere.
     """
-    from hpedit.judges.server import check_address, run_server
+    from hpedit.judges.judge_server import check_address, run_server
 
     check_address(host, token)
     from hpedit.judges.transformers_judge import TransformersJudge

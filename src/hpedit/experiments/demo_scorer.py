@@ -16,7 +16,7 @@ from hpedit.mini.oracle import score_edit
 from hpedit.mini.raters import simulate_ratings
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.evaluation.human_agreement import score_agreement
-from hpedit.scorer.evaluation.measure import evaluate_table
+from hpedit.scorer.evaluation.measure_tables import evaluate_table
 from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, rated_pictures
 from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
 from hpedit.scorer.probes.gate import PROBE, admit_reward, read_probe

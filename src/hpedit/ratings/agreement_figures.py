@@ -16,7 +16,6 @@ import krippendorff
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hpedit.stats.agreement import human_ceiling, mean_rating
 from hpedit.stats.bootstrap import (
     Estimate,
     FloatArray,
@@ -25,6 +24,7 @@ from hpedit.stats.bootstrap import (
     source_index,
     weighted_spearman,
 )
+from hpedit.stats.rater_agreement import human_ceiling, mean_rating
 
 RESAMPLES, FEWEST = 1000, 200
 _CELLS = 4_000_000

@@ -21,7 +21,7 @@ from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Edit, Rating
 from hpedit.scorer.calibration.judge_table import JudgeAnswers
 from hpedit.scorer.evaluation.learning_curve import learning_curve
-from hpedit.scorer.evaluation.measure import Curve, evaluate_table, judges_of
+from hpedit.scorer.evaluation.measure_tables import Curve, evaluate_table, judges_of
 from hpedit.scorer.features import FEATURES, ask_features
 from hpedit.scorer.hp_scorer import HPScorer, save_scorer
 from hpedit.scorer.prompts import EXCLUSIVE
@@ -170,7 +170,7 @@ def measure_judged(
     seed: int = 0,
     cache: Path | None = None,
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Measure a scorer, a learning curve, or both, on rated images; see `measure.measure_tables`.
+    """Measure a scorer, a learning curve, or both, on rated images; see `measure_tables`.
 
     A scorer's judges answer the questions it kept; those of a curve the whole library, since every fit selects its own.
     """

@@ -16,7 +16,7 @@ from hpedit.scorer.calibration.base_selection import folds, source_hash
 from hpedit.scorer.calibration.calibration import Calibration
 from hpedit.scorer.calibration.fit import MIN_EDITS, fit_judges
 from hpedit.scorer.calibration.judge_table import JudgeAnswers
-from hpedit.scorer.evaluation.measure import seen_edits
+from hpedit.scorer.evaluation.measure_tables import seen_edits
 from hpedit.stats.bootstrap import FloatArray
 
 NAMES = ("expected", "spread")

@@ -10,13 +10,13 @@ import pytest
 
 from hpedit.scorer.calibration import ordinal, trees
 from hpedit.scorer.calibration.base_selection import FAMILIES
-from hpedit.scorer.calibration.models import MODELS, Model
-from hpedit.scorer.calibration.sample import Sample
+from hpedit.scorer.calibration.fitted_models import MODELS, Model
+from hpedit.scorer.calibration.sample import RatedSample
 
 RNG = np.random.default_rng(0)
 
 
-def make_sample(n: int = 240, tasks: int = 2) -> Sample:
+def make_sample(n: int = 240, tasks: int = 2) -> RatedSample:
     truth = RNG.uniform(0, 1, n)
     answers = np.clip(truth[:, None] + RNG.normal(0, 0.2, (n, 3)), 0, 1)
     overall = 5 * answers[:, :2].min(axis=1)
@@ -24,7 +24,7 @@ def make_sample(n: int = 240, tasks: int = 2) -> Sample:
     names = [f"task{row % tasks}" for row in range(n)]
     bias = np.array([0.0 if name == "task0" else 1.0 for name in names])
     target = np.clip(np.round(2 * (5 * truth**2 + bias + RNG.normal(0, 0.3, n))) / 2, 0, 5)
-    return Sample(
+    return RatedSample(
         np.column_stack([overall, answers, spread]),
         (True, True, True, True, False),
         (True, False, False, False, False),
@@ -37,7 +37,7 @@ def make_sample(n: int = 240, tasks: int = 2) -> Sample:
 SAMPLE = make_sample()
 
 
-def fit_all(name: str, sample: Sample = SAMPLE) -> list[Model]:
+def fit_all(name: str, sample: RatedSample = SAMPLE) -> list[Model]:
     family = FAMILIES[name]
     return family.fit(sample, family.grid(sample))
 
@@ -101,6 +101,6 @@ def test_a_mean_rating_between_two_steps_counts_as_both_in_proportion() -> None:
 
 def test_the_lasso_leaves_out_what_an_overlapping_answer_already_says() -> None:
     answers = np.column_stack([SAMPLE.answers[:, 1], SAMPLE.answers[:, 1] + RNG.normal(0, 0.3, 240)])
-    sample = Sample(answers, (True, True), (False, False), ["t"] * 240, SAMPLE.target, ["s"] * 240)
+    sample = RatedSample(answers, (True, True), (False, False), ["t"] * 240, SAMPLE.target, ["s"] * 240)
     model = asdict(ordinal.fit_ordinal(sample, [{"lasso": 10.0, "pooling": 1.0}])[0])
     assert model["weights"][0] < 0.2 * model["slope"]

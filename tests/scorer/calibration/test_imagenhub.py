@@ -12,9 +12,9 @@ from hpedit.scorer.calibration.base_selection import folds
 from hpedit.scorer.calibration.ensemble import fit_ensemble
 from hpedit.scorer.calibration.judge_table import make_judge_table
 from hpedit.scorer.tables.fit_tables import RatedTable, load_table
-from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.stats.correlation import Resamples
+from hpedit.stats.rater_agreement import mean_rating
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpedit.scorer.calibration.base_selection import fewest
-from hpedit.scorer.calibration.models import QuestionStage
+from hpedit.scorer.calibration.fitted_models import QuestionStage
 from hpedit.scorer.calibration.question_stage import fit_questions
 from hpedit.stats.bootstrap import FloatArray
 

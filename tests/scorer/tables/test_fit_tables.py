@@ -14,7 +14,7 @@ import pytest
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.evaluation.human_agreement import MEASURES
-from hpedit.scorer.evaluation.measure import evaluate_tables
+from hpedit.scorer.evaluation.measure_tables import evaluate_tables
 from hpedit.scorer.tables.fit_tables import fit_tables, load_calibration
 from hpedit.scorer.tables.rubrics import parse_columns
 

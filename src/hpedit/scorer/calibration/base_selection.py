@@ -19,7 +19,7 @@ from scipy.stats import norm, t
 from hpedit.scorer.calibration import linear, ordinal, trees
 from hpedit.scorer.calibration.calibration import BaseScore, Setting
 from hpedit.scorer.calibration.imputation import fit_imputation
-from hpedit.scorer.calibration.sample import Family, Sample
+from hpedit.scorer.calibration.sample import Family, RatedSample
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 
 FOLDS = 5
@@ -62,7 +62,7 @@ class SelectedBase:
     """(rows,) what the chosen model, fitted without the photo of each row, predicts for it."""
 
 
-def select_base(data: Sample, rows: IntArray, *, singles: bool = False) -> SelectedBase:
+def select_base(data: RatedSample, rows: IntArray, *, singles: bool = False) -> SelectedBase:
     """Tune and choose the base score model by cross-validation within ``rows``, then fit it on all of them.
 
     Args:
@@ -88,7 +88,7 @@ def select_base(data: Sample, rows: IntArray, *, singles: bool = False) -> Selec
     return SelectedBase(base(chosen), every, means[chosen])
 
 
-def _tune(data: Sample, rows: IntArray) -> tuple[dict[str, Setting], dict[str, FloatArray]]:
+def _tune(data: RatedSample, rows: IntArray) -> tuple[dict[str, Setting], dict[str, FloatArray]]:
     """Best setting of each family, and its predictions (rows,) for photos it was not fitted on."""
     every = data.imputed(rows, fit_imputation(data.answers[rows]))
     grids = {name: family.grid(every) for name, family in FAMILIES.items()}

@@ -11,7 +11,7 @@ A prediction takes three steps:
 3. ensemble (`Ensemble`): the judges' scores become one.
 
 Missing answers (NaN) are imputed from the observed ones, and the deviation grows by the variance that this leaves. An
-edit without any answer is unscorable: NaN. Everything that runs for one score is here, in `models` and in `imputation`.
+edit without any answer is unscorable: NaN. One score runs only this file, `fitted_models` and `imputation`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE
+from hpedit.scorer.calibration.fitted_models import MODELS, Model, QuestionStage, QuestionWeights, soft_clip
 from hpedit.scorer.calibration.imputation import Imputation
-from hpedit.scorer.calibration.models import MODELS, Model, QuestionStage, QuestionWeights, soft_clip
 from hpedit.scorer.prompts import PREFIX
 from hpedit.stats.bootstrap import Estimate, FloatArray
 

@@ -16,8 +16,8 @@ from scipy.optimize import nnls
 
 from hpedit.scorer.calibration.base_selection import fewest, folds
 from hpedit.scorer.calibration.calibration import Ensemble
+from hpedit.scorer.calibration.fitted_models import soft_clip
 from hpedit.scorer.calibration.imputation import fit_imputation
-from hpedit.scorer.calibration.models import soft_clip
 from hpedit.stats.bootstrap import FloatArray
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.base_selection import SelectedBase, select_base
 from hpedit.scorer.calibration.calibration import BaseScore, JudgeCalibration, SignalVerdict, question_columns
-from hpedit.scorer.calibration.models import QuestionStage
+from hpedit.scorer.calibration.fitted_models import QuestionStage
 from hpedit.scorer.calibration.question_stage import fit_questions
-from hpedit.scorer.calibration.sample import Sample
+from hpedit.scorer.calibration.sample import RatedSample
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, bootstrap_by_source, source_index, weighted_pearson
 
 MIN_SIGNAL = 0.1
@@ -42,7 +42,7 @@ class JudgeTable:
     """One judge's answers about rated edits, ready to fit."""
 
     answers: JudgeAnswers
-    data: Sample
+    data: RatedSample
     used: tuple[int, ...]
     candidates: Mapping[str, Sequence[str]] | None
     exclusive: Sequence[Collection[str]]
@@ -125,7 +125,7 @@ def make_judge_table(
             f"{int(known[:, plain].any(axis=1).sum())} of {len(target)} rated edits: too few to calibrate",
             hint="look at its raw answers: refusals, timeouts and words instead of numbers count as unreadable",
         )
-    data = Sample(
+    data = RatedSample(
         answers.values[:, used],
         tuple(_UNDIRECTED.fullmatch(answers.names[column]) is None for column in used),
         tuple(answers.names[column] in answers.derived for column in used),

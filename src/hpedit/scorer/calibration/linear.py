@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hpedit.scorer.calibration.calibration import Setting
-from hpedit.scorer.calibration.models import Design, LinearFit, LinearModel, Model, with_ramps
-from hpedit.scorer.calibration.sample import Family, Sample, standardise
+from hpedit.scorer.calibration.fitted_models import Design, LinearFit, LinearModel, Model, with_ramps
+from hpedit.scorer.calibration.sample import Family, RatedSample, standardise
 from hpedit.stats.bootstrap import FloatArray
 
 _CURVE_QUANTILES = (0.2, 0.4, 0.6, 0.8)
@@ -122,7 +122,7 @@ _POOLINGS = (1000.0, 30.0, 5.0)
 """In edits: at 30, a task with 30 rated edits goes half of its own way."""
 
 
-def linear_grid(sample: Sample) -> list[Setting]:
+def linear_grid(sample: RatedSample) -> list[Setting]:
     """Curve, pooling and shrinkage; pooling means nothing with one task."""
     poolings = _POOLINGS if len(set(sample.tasks)) > 1 else _POOLINGS[:1]
     return [
@@ -132,7 +132,7 @@ def linear_grid(sample: Sample) -> list[Setting]:
     ]
 
 
-def fit_linear(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
+def fit_linear(sample: RatedSample, chosen: Sequence[Setting]) -> list[Model]:
     """Fit each setting; those with equal columns share the normal equations."""
     prepared: dict[bool, tuple[Design, NormalEquations]] = {}
     for curved in {bool(setting["curved"]) for setting in chosen}:

@@ -24,8 +24,8 @@ from scipy.special import expit
 
 from hpedit.records import MAX_SCORE
 from hpedit.scorer.calibration.calibration import Setting
-from hpedit.scorer.calibration.models import Model, OrdinalModel
-from hpedit.scorer.calibration.sample import Family, Sample, standardise, task_index
+from hpedit.scorer.calibration.fitted_models import Model, OrdinalModel
+from hpedit.scorer.calibration.sample import Family, RatedSample, standardise, task_index
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 _LASSOS = (10.0, 5.0, 2.0, 0.5)
@@ -95,13 +95,13 @@ class _Likelihood:
         return float(value), np.concatenate([[by_cut.sum()], steps, [by_b], by_s, by_u, by_w])
 
 
-def ordinal_grid(sample: Sample) -> list[Setting]:
+def ordinal_grid(sample: RatedSample) -> list[Setting]:
     """Pooling and lasso; pooling means nothing with one task."""
     poolings = _POOLINGS if len(set(sample.tasks)) > 1 else _POOLINGS[:1]
     return [{"pooling": pooling, "lasso": lasso} for pooling, lasso in product(poolings, _LASSOS)]
 
 
-def fit_ordinal(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
+def fit_ordinal(sample: RatedSample, chosen: Sequence[Setting]) -> list[Model]:
     """Fit each setting."""
     columns = _columns_of(sample)
     centre, scale = standardise(sample.answers[:, columns])
@@ -137,7 +137,7 @@ def fit_ordinal(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
     return models
 
 
-def _columns_of(sample: Sample) -> list[int]:
+def _columns_of(sample: RatedSample) -> list[int]:
     """Answers that enter, the anchor first."""
     rest = range(1, len(sample.rising))
     keep = not sample.derived[0] or not any(sample.rising[column] for column in rest)

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from hpedit.scorer.calibration.base_selection import fewest, folds
-from hpedit.scorer.calibration.models import QuestionStage, QuestionWeights
+from hpedit.scorer.calibration.fitted_models import QuestionStage, QuestionWeights
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 SHRINKAGE = 10.0

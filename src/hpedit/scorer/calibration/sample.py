@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpedit.scorer.calibration.calibration import Setting
+from hpedit.scorer.calibration.fitted_models import Model
 from hpedit.scorer.calibration.imputation import Imputation
-from hpedit.scorer.calibration.models import Model
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RatedSample:
     """Rated edits and a judge's answers to its base questions."""
 
     answers: FloatArray
@@ -28,19 +28,19 @@ class Sample:
     """(n,) mean rating, 0 to 5."""
     sources: list[str]
 
-    def imputed(self, rows: IntArray, imputation: Imputation) -> Sample:
+    def imputed(self, rows: IntArray, imputation: Imputation) -> RatedSample:
         """The given rows, with missing answers imputed."""
         tasks, sources = ([column[row] for row in rows.tolist()] for column in (self.tasks, self.sources))
         answers = imputation.impute(self.answers[rows])
-        return Sample(answers, self.rising, self.derived, tasks, self.target[rows], sources)
+        return RatedSample(answers, self.rising, self.derived, tasks, self.target[rows], sources)
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """A way to fit: its settings from the simplest to the most flexible, and models of a sample in each setting."""
 
-    grid: Callable[[Sample], list[Setting]]
-    fit: Callable[[Sample, Sequence[Setting]], list[Model]]
+    grid: Callable[[RatedSample], list[Setting]]
+    fit: Callable[[RatedSample, Sequence[Setting]], list[Model]]
 
 
 def standardise(columns: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -16,8 +16,8 @@ from scipy.special import expit, logit
 
 from hpedit.records import MAX_SCORE
 from hpedit.scorer.calibration.calibration import Setting
-from hpedit.scorer.calibration.models import TREE_DEPTH, Model, Tree, TreesModel
-from hpedit.scorer.calibration.sample import Family, Sample
+from hpedit.scorer.calibration.fitted_models import TREE_DEPTH, Model, Tree, TreesModel
+from hpedit.scorer.calibration.sample import Family, RatedSample
 from hpedit.stats.bootstrap import FloatArray
 
 _COUNT, _RATE = 30, 0.1
@@ -29,12 +29,12 @@ _FLOOR = 1e-3
 """Least variance of a rating in a Newton step, in units of the scale squared."""
 
 
-def trees_grid(_: Sample) -> list[Setting]:
+def trees_grid(_: RatedSample) -> list[Setting]:
     """One setting: in repeated cross-validation on real people's ratings nothing gained by more."""
     return [{"depth": TREE_DEPTH}]
 
 
-def fit_trees(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
+def fit_trees(sample: RatedSample, chosen: Sequence[Setting]) -> list[Model]:
     """Fit the one setting there is."""
     from sklearn.tree import DecisionTreeRegressor
 

@@ -24,9 +24,9 @@ from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.scorer.calibration.calibration import SignalVerdict
 from hpedit.scorer.calibration.judge_table import MIN_SIGNAL
 from hpedit.scorer.evaluation.reliability import reliability_report, stated_deviation
-from hpedit.stats.agreement import human_ceiling, krippendorff_alpha, mean_rating
 from hpedit.stats.bootstrap import Estimate, FloatArray
 from hpedit.stats.correlation import MEASURES, PAIRS, RESAMPLES, Measured, Resamples, count_pairs
+from hpedit.stats.rater_agreement import human_ceiling, krippendorff_alpha, mean_rating
 
 __all__ = ["MEASURES", "agreement_report", "score_agreement"]
 

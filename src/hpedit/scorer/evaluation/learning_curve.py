@@ -20,9 +20,9 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.scorer.calibration.calibration import Calibration
 from hpedit.scorer.tables.fit_tables import RatedTable, fit_table
-from hpedit.stats.agreement import human_ceiling, mean_rating
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
 from hpedit.stats.correlation import MEASURES, RESAMPLES, Resamples
+from hpedit.stats.rater_agreement import human_ceiling, mean_rating
 
 NUMBERS = (10, 25, 50, 100)
 """Rated edits a task; the paper takes 50 to 100."""

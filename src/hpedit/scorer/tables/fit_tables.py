@@ -22,8 +22,8 @@ from hpedit.scorer.calibration.fit import fit_judges
 from hpedit.scorer.calibration.judge_table import JudgeAnswers
 from hpedit.scorer.prompts import PREFIX
 from hpedit.scorer.tables.rubrics import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
-from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray, IntArray
+from hpedit.stats.rater_agreement import mean_rating
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.csv_rows import Row, index_rows, read_rows
 

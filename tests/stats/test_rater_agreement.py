@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from hpedit.stats.agreement import human_ceiling, krippendorff_alpha, mean_rating
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.stats.correlation import MEASURES
+from hpedit.stats.rater_agreement import human_ceiling, krippendorff_alpha, mean_rating
 
 NAN = math.nan
 

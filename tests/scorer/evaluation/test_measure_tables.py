@@ -8,7 +8,7 @@ import pytest
 from tests.scorer.rated_tables import write_tables
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.evaluation.measure import evaluate_tables, judges_of
+from hpedit.scorer.evaluation.measure_tables import evaluate_tables, judges_of
 from hpedit.scorer.tables.fit_tables import fit_tables
 
 
