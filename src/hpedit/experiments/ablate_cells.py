@@ -20,13 +20,13 @@ from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.experiments.demo import LEARNING_RATE, STEPS
 from hpedit.experiments.demo_scorer import prepare_scorer, rate_edits
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 from hpedit.mini.world import World
 from hpedit.records import Case
 from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.protocol import Scorer
-from hpedit.scorer.uncalibrated import PlainScorer
+from hpedit.scorer.uncalibrated import UncalibratedScorer
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
 
@@ -176,7 +176,9 @@ def _cell(job: Job) -> None:
     choice = read_json(seed_folder(job.out, job.seed) / "pool" / CHOICE)
     by_id = {case.id: case for case in _candidates(job)}
     cases = [by_id[name] for name in choice[job.cases]]
-    scorer: Scorer = PlainScorer(load_judge("mini")) if job.scorer == "plain" else HPScorer.load(job.out / SCORER)
+    scorer: Scorer = (
+        UncalibratedScorer(load_judge("mini")) if job.scorer == "plain" else HPScorer.load(job.out / SCORER)
+    )
     result = train(_recipe(job), editor=editor, cases=cases, scorer=scorer)
     editor.load_lora(result.lora)
     _measure(job, editor)
@@ -214,5 +216,5 @@ def _measure(job: Job, editor: Editor) -> None:
 def _plain_scores(cases: Sequence[Case], folder: BenchFolder) -> dict[str, float | None]:
     """The plain scorer's value of each case's edit; None where it has none."""
     edits = {edit.case_id: edit for edit in folder.edits()}
-    scores = PlainScorer(load_judge("mini")).score(cases, [edits[case.id].image for case in cases])
+    scores = UncalibratedScorer(load_judge("mini")).score(cases, [edits[case.id].image for case in cases])
     return {case.id: score.value for case, score in zip(cases, scores, strict=True)}
