@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from hpedit.bench.folder import BenchFolder
-from hpedit.bench.run import run_bench
+from hpedit.bench.bench_folder import BenchFolder
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.pairs.decide import PairRules
 from hpedit.cases.pairs.table import build_pairs

@@ -20,8 +20,8 @@ import torch
 from public_schedules import KINDS, OLD
 from rl_iteration import OURS, Arm, make_arm
 
-from hpedit.bench.run import run_bench
-from hpedit.bench.summary import compare
+from hpedit.bench.before_after import compare
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.cases.folder import CasesFolder
 from hpedit.editors.load import load_editor
 from hpedit.experiments.demo import STEPS

@@ -15,7 +15,7 @@ from tests.bench.made import planted, rows
 from tests.scorer.probe_world import world
 from typer.testing import CliRunner
 
-from hpedit.bench.folder import EDITS, PARTS, ROWS, SCORES
+from hpedit.bench.bench_folder import EDITS, PARTS, ROWS, SCORES
 from hpedit.cli.bench import bench
 from hpedit.errors import HPEditError
 from hpedit.mini.photos import embedded_tiles

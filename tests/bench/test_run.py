@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from tests.conftest import picture
 
-from hpedit.bench import run as bench
-from hpedit.bench.folder import BenchFolder, Instrument
-from hpedit.bench.run import run_bench
+from hpedit.bench import benchmark_run as bench
+from hpedit.bench.bench_folder import BenchFolder, Instrument
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case, OracleKey, Score
@@ -165,7 +165,7 @@ CHILD = f"""
 import sys
 sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT)!r}]
 from tests.bench.test_run import small_cases
-from hpedit.bench.run import run_bench
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.editors.load import wrap
 from hpedit.editors.sizes import ImageAreas
 from hpedit.mini.architecture import build_pipeline

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from hpedit.bench.alarms import MEASURES
-from hpedit.bench.folder import ROWS, SCORES, STAGE, BenchFolder, BenchRow, Instrument, scores_file
-from hpedit.bench.summary import compare
+from hpedit.bench.before_after import compare
+from hpedit.bench.bench_folder import ROWS, SCORES, STAGE, BenchFolder, BenchRow, Instrument, scores_file
+from hpedit.bench.pixel_measures import MEASURES
 from hpedit.errors import HPEditError
-from hpedit.report.data import ReportData
-from hpedit.report.page import render
+from hpedit.report.report_data import ReportData
+from hpedit.report.report_page import render_report
 from hpedit.store.run_folder import RunFolder
 from hpedit.tasks import TASK_IDS
 
@@ -126,7 +126,7 @@ def test_without_control_oracle_or_scorer(tmp_path):
     empty = compare({name: folder(tmp_path / f"{name}2", name, nothing) for name in ("base", "post")})
     assert empty["oracle"] is None
     assert empty["scorer"] is None
-    render(ReportData(summary=empty))
+    render_report(ReportData(summary=empty))
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -137,7 +137,7 @@ def test_one_photo_allows_no_interval(tmp_path, count):
     summary = compare(pair)
     assert summary["oracle"]["gain"]["mean"] == pytest.approx(0.3)
     assert summary["oracle"]["gain"]["ci95"] == [None, None]
-    assert "no interval" in render(ReportData(summary=summary))
+    assert "no interval" in render_report(ReportData(summary=summary))
 
 
 def test_rows_are_paired_by_case_not_by_order(tmp_path, three):

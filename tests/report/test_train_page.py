@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from hpedit.cli import app
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
-from hpedit.report.train_page import watch_note, write_train_page
+from hpedit.report.train_page import alarm_note, write_train_page
 from hpedit.rl.trainer import train
 from hpedit.store.atomic import append_jsonl
 
@@ -75,7 +75,7 @@ def test_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_cas
     assert text.index("stands") < text.index("has passed") < text.index("Held-out cases")
     assert "The reward rises while grid_energy &lt;i&gt;." in text
     assert "At 2 looks from iteration 1 to 2" in text
-    assert watch_note(folder).startswith("Training raised 2 alarms")
+    assert alarm_note(folder).startswith("Training raised 2 alarms")
 
 
 def test_a_run_of_one_group_without_looks_or_records(trained):

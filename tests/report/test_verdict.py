@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpedit.report.verdict import control_sentence, estimate, gain_sentence, headline
+from hpedit.report.gain_wording import control_sentence, estimate, gain_sentence, headline
 
 
 def summary(oracle, scorer):

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpedit.bench.external_edits import GivenEdits, match_edits, some_of
-from hpedit.bench.figures import counted
-from hpedit.bench.folder import BenchFolder, Instrument
-from hpedit.bench.leakage import refuse_trained_on, run_of_lora, training_cases
-from hpedit.bench.run import run_bench, run_given
+from hpedit.bench.bench_folder import BenchFolder, Instrument
+from hpedit.bench.benchmark_run import run_bench, run_external
+from hpedit.bench.external_edits import ExternalEdits, first_names, match_edits
+from hpedit.bench.figure_text import counted
+from hpedit.bench.leakage import refuse_leaked_cases, run_of_lora, training_cases
 from hpedit.cases.folder import load_cases
 from hpedit.errors import HPEditError
 from hpedit.progress import note
@@ -26,7 +26,7 @@ ASKED = "asked.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class BenchJudges:
     """Who scores a benchmark."""
 
     scorer: Path | None = None
@@ -103,7 +103,7 @@ def bench_editor(
     choice: EditorChoice,
     cases: Path,
     out: Path,
-    judging: Judging,
+    judging: BenchJudges,
     *,
     label: str | None = None,
     steps: int = 8,
@@ -141,11 +141,11 @@ def bench_editor(
     return folder
 
 
-def bench_given(
+def bench_external(
     edits: Path,
     cases: Path,
     out: Path,
-    judging: Judging,
+    judging: BenchJudges,
     *,
     label: str | None = None,
     edit_ids: str = "{label}:{case}",
@@ -168,21 +168,21 @@ def bench_given(
 
     Raises:
         HPEditError: images are missing or damaged and that is not allowed, a case was trained on, `edit_ids` gives all
-            edits one name, or anything that `run_given` refuses.
+            edits one name, or anything that `run_external` refuses.
     """
     if "{case}" not in edit_ids:
         raise HPEditError(f"--edit-ids {edit_ids!r} would call all edits the same", hint="it needs {case} in it")
     held_out = load_cases(cases)
     _check_leakage(held_out, None, trained_on)
     found = match_edits(edits, held_out)
-    _say_given(edits, found, allow_missing)
+    _report_oddities(edits, found, allow_missing)
     name = label or out.resolve().name
     fingerprint = f"given/{found.fingerprint}"
     notes = {
         "extra": list(found.extra),
         "sizes": {case: {"source": source, "edit": edit} for case, (source, edit) in found.sizes.items()},
     }
-    folder = run_given(
+    folder = run_external(
         found.edits(name, edit_ids), held_out, out, label=name, fingerprint=fingerprint, missing=found.absent,
         edit_ids=edit_ids, notes=notes, batch=batch, instruments=judging.load(out),
     )  # fmt: skip
@@ -190,10 +190,10 @@ def bench_given(
     return folder
 
 
-def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
+def _report_oddities(folder: Path, found: ExternalEdits, allow_missing: bool) -> None:
     """Name on stderr what is odd about a folder of edits; HPEditError for what is missing and was not allowed."""
     if found.extra:
-        note(f"{len(found.extra)} files of {folder} belong to no case and are left out: {some_of(found.extra)}")
+        note(f"{len(found.extra)} files of {folder} belong to no case and are left out: {first_names(found.extra)}")
     if found.sizes:
         case, (source, edit) = next(iter(found.sizes.items()))
         note(
@@ -203,11 +203,13 @@ def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
     parts = []
     if found.missing:
         have = "has" if len(found.missing) == 1 else "have"
-        parts.append(f"{counted(len(found.missing), 'case')} {have} no image: {some_of(found.missing)}")
+        parts.append(f"{counted(len(found.missing), 'case')} {have} no image: {first_names(found.missing)}")
     if found.damaged:
         first = next(iter(found.damaged.values()))
         are = "is" if len(found.damaged) == 1 else "are"
-        parts.append(f"{counted(len(found.damaged), 'image')} {are} damaged: {some_of(list(found.damaged))} ({first})")
+        parts.append(
+            f"{counted(len(found.damaged), 'image')} {are} damaged: {first_names(list(found.damaged))} ({first})"
+        )
     if parts and not allow_missing:
         raise HPEditError(
             f"{folder}: {'; '.join(parts)}",
@@ -226,7 +228,7 @@ def _check_leakage(cases: Sequence[Case], lora: Path | None, trained_on: Sequenc
         except HPEditError as error:
             if not trained_on:
                 note(f"not checked against the training data: {error.message} (--trained-on names it)")
-    refuse_trained_on(cases, paths)
+    refuse_leaked_cases(cases, paths)
 
 
 def _note(out: Path, cases: Path, command: str) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpedit.bench.drift import alarms_of, untouched_shares
-from hpedit.bench.folder import BenchFolder, BenchRow, Instrument
+from hpedit.bench.bench_folder import BenchFolder, BenchRow, Instrument
+from hpedit.bench.drift import pixel_drift, untouched_shares
 from hpedit.bench.human import HumanScores
-from hpedit.bench.verdict import verdict_of
+from hpedit.bench.model_verdict import model_verdict
 from hpedit.errors import HPEditError
 from hpedit.stats.bootstrap import mean_intervals
 from hpedit.stats.paired import holm, sign_flip_p
@@ -42,7 +42,7 @@ _MUST_AGREE = {"seed": "seeds", "steps": "numbers of steps"}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class InstrumentScores:
     """One instrument's values of every model: what a comparison is made of."""
 
     key: str
@@ -88,7 +88,7 @@ def describe_model(folder: BenchFolder, seed: int = 0) -> dict[str, Any]:
 
 
 def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: int, tasks: bool) -> dict[str, Any]:
-    arms = aligned({folder.label: folder.rows() for folder in folders})
+    arms = align_rows({folder.label: folder.rows() for folder in folders})
     reference = folders[0].label
     rows = arms[reference]
     found = _columns(folders, arms, human)
@@ -103,15 +103,15 @@ def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: in
         "tasks": _task_counts(rows),
         "cases": folders[0].cases,
         "instruments": instruments,
-        "alarms": alarms_of(arms, seed),
+        "alarms": pixel_drift(arms, seed),
         "untouched": untouched_shares(arms),
-        "verdicts": {label: verdict_of(instruments, label).as_dict() for label in labels[1:]},
+        "verdicts": {label: model_verdict(instruments, label).as_dict() for label in labels[1:]},
         "notes": _notes(folders, columns, [column for column in found if not _known(column).any()]),
         "settings": {"low": LOW_SCORE, "high": HIGH_SCORE, "tie": TIE_MARGIN, "seed": seed},
     }
 
 
-def aligned(arms: Arms) -> Arms:
+def align_rows(arms: Arms) -> Arms:
     """The rows of every model in the first one's order of cases; HPEditError if they are not of the same cases."""
     first = next(iter(arms))
     order = [row.case_id for row in arms[first]]
@@ -150,7 +150,7 @@ def _check(folders: Sequence[BenchFolder]) -> None:
                 )
 
 
-def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[Column]:
+def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[InstrumentScores]:
     """Oracle, scorers, second judges and people, whether or not they could measure anything."""
     columns = [_oracle(arms)]
     shared = common_instruments(folders)
@@ -161,7 +161,7 @@ def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | No
     return columns
 
 
-def _known(column: Column) -> NDArray[np.bool_]:
+def _known(column: InstrumentScores) -> NDArray[np.bool_]:
     """(n,) the cases that count: those with a value of every model that has any at all."""
     measured = [values for values in column.values.values() if not np.isnan(values).all()]
     if not measured:
@@ -169,7 +169,7 @@ def _known(column: Column) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(np.stack(measured)).any(axis=0), dtype=np.bool_)
 
 
-def _told_apart(columns: Sequence[Column]) -> list[Column]:
+def _told_apart(columns: Sequence[InstrumentScores]) -> list[InstrumentScores]:
     """The columns with keys and titles that no two share: verdicts and tables go by them."""
     keys: Counter[str] = Counter()
     titles = Counter(column.title for column in columns)
@@ -197,10 +197,10 @@ def common_instruments(folders: Sequence[BenchFolder]) -> list[Instrument]:
     return shared
 
 
-def _oracle(arms: Arms) -> Column:
+def _oracle(arms: Arms) -> InstrumentScores:
     values = {name: _array([row.oracle for row in rows]) for name, rows in arms.items()}
     rows = next(iter(arms.values()))
-    return Column(
+    return InstrumentScores(
         "oracle", "Oracle", "knows the exact right edit", True, values,
         {name: _missing(rows) for name, rows in arms.items()}, copy=_copies(arms, len(rows)),
     )  # fmt: skip
@@ -215,7 +215,7 @@ def _copies(arms: Arms, n: int) -> Array:
     return copies
 
 
-def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, *, same: bool) -> Column:
+def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, *, same: bool) -> InstrumentScores:
     values: dict[str, Array] = {}
     reasons: dict[str, Mapping[str, int]] = {}
     for folder in folders:
@@ -226,13 +226,13 @@ def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, 
     second = instrument.role == "second"
     title = f"Second judge ({instrument.name})" if second else "HP-Scorer"
     note = "the scorer's own judge, uncalibrated" if same else "not one of the scorer's judges"
-    return Column(
+    return InstrumentScores(
         instrument.role, title, note if second else f"{instrument.name}, the reward where it trained a model",
         second and not same, values, reasons, instrument.fingerprint, instrument.doubt,
     )  # fmt: skip
 
 
-def _human(arms: Arms, human: HumanScores) -> Column:
+def _human(arms: Arms, human: HumanScores) -> InstrumentScores:
     values = {
         name: _array([human.of(row.edit_id) if not row.missing else None for row in rows])
         for name, rows in arms.items()
@@ -241,7 +241,7 @@ def _human(arms: Arms, human: HumanScores) -> Column:
         name: {"not rated": int(np.isnan(column).sum())} for name, column in values.items() if np.isnan(column).any()
     }
     note = f"mean ratings of {human.raters} {'simulated ' if human.simulated else ''}rater{'s' * (human.raters != 1)}"
-    return Column("human", "Simulated raters" if human.simulated else "People", note, True, values, reasons)
+    return InstrumentScores("human", "Simulated raters" if human.simulated else "People", note, True, values, reasons)
 
 
 def _missing(rows: Sequence[BenchRow]) -> dict[str, int]:
@@ -252,7 +252,7 @@ def _array(values: Sequence[float | None]) -> Array:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _figures(column: Column, rows: Sequence[BenchRow], seed: int, by_task: bool) -> dict[str, Any]:
+def _figures(column: InstrumentScores, rows: Sequence[BenchRow], seed: int, by_task: bool) -> dict[str, Any]:
     """All figures by one instrument."""
     measured = {name: values for name, values in column.values.items() if not np.isnan(values).all()}
     reference = next(iter(column.values))
@@ -348,7 +348,9 @@ def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:
     }
 
 
-def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column], empty: Sequence[Column]) -> list[str]:
+def _notes(
+    folders: Sequence[BenchFolder], columns: Sequence[InstrumentScores], empty: Sequence[InstrumentScores]
+) -> list[str]:
     """What a reader must know before believing the figures; `empty` are the columns without a case to go by."""
     shared = {column.fingerprint for column in (*columns, *empty)}
     partial: dict[str, tuple[Instrument, list[str]]] = {}
@@ -374,7 +376,7 @@ def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column], empty: Seq
     return notes
 
 
-def _why_empty(column: Column) -> str:
+def _why_empty(column: InstrumentScores) -> str:
     """Why an instrument has no table; empty for the oracle, of which nothing is expected without exact targets."""
     if column.key == "oracle" and all(np.isnan(values).all() for values in column.values.values()):
         return ""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpedit.bench.alarms import ALARMS, CLOSENESS, UNTOUCHED
-from hpedit.bench.folder import BenchRow
+from hpedit.bench.bench_folder import BenchRow
+from hpedit.bench.pixel_measures import CLOSENESS, PIXEL_MEASURES, UNTOUCHED
 from hpedit.stats.bootstrap import mean_intervals
 
 Array = NDArray[np.float64]
@@ -28,7 +28,7 @@ CLOSENESS_CHANGE = 0.25
 reasons, so only a large step is an alarm."""
 
 
-def alarms_of(arms: Arms, seed: int) -> dict[str, Any]:
+def pixel_drift(arms: Arms, seed: int) -> dict[str, Any]:
     """Each measure on the sources and on every model's edits, over the cases of which every model has one.
 
     Returns:
@@ -40,7 +40,7 @@ def alarms_of(arms: Arms, seed: int) -> dict[str, Any]:
     reference = next(iter(arms))
     sources = [arms[reference][index].source_id for index in kept]
     result: dict[str, Any] = {}
-    for name in ALARMS:
+    for name in PIXEL_MEASURES:
         if not all(name in arms[label][index].alarms for label in arms for index in kept):
             continue
         source = np.array([arms[reference][index].source_alarms[name] for index in kept], dtype=np.float64)

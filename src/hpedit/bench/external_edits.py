@@ -25,7 +25,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class GivenEdits:
+class ExternalEdits:
     """What a folder holds for the cases."""
 
     paths: Mapping[str, Path]
@@ -55,7 +55,7 @@ class GivenEdits:
             yield Edit(edit_id, case_id, f"given/{self.fingerprint}", 0, load_image(path))
 
 
-def match_edits(folder: Path, cases: Sequence[Case]) -> GivenEdits:
+def match_edits(folder: Path, cases: Sequence[Case]) -> ExternalEdits:
     """Find the image of each case and read each once, so that what is wrong is known before a judge is asked.
 
     Raises:
@@ -87,7 +87,7 @@ def match_edits(folder: Path, cases: Sequence[Case]) -> GivenEdits:
         if size != case.source.size:
             sizes[case.id] = (case.source.size, size)
     missing = tuple(case.id for case in cases if case.id not in found)
-    return GivenEdits(paths, missing, damaged, tuple(extra), sizes, digest.hexdigest()[:16])
+    return ExternalEdits(paths, missing, damaged, tuple(extra), sizes, digest.hexdigest()[:16])
 
 
 def file_stem(case_id: str) -> str:
@@ -132,7 +132,7 @@ def _files(folder: Path, by_stem: Mapping[str, str]) -> tuple[dict[str, Path], l
     return found, extra
 
 
-def some_of(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first few of `names` and how many more there are."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpedit.bench.folder import BenchFolder
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.errors import HPEditError
 from hpedit.records import Rating
 

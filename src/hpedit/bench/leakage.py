@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpedit.bench.external_edits import some_of
+from hpedit.bench.external_edits import first_names
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.atomic import read_json
 from hpedit.store.run_folder import RECIPE
 
 
-def refuse_trained_on(cases: Sequence[Case], training: Sequence[Path]) -> None:
+def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None:
     """HPEditError that names the cases which `training` (parquets or folders of cases) holds too.
 
     A scene with an exact target is held against ids and pixels alone: such scenes share backgrounds and shapes by
@@ -34,7 +34,8 @@ def refuse_trained_on(cases: Sequence[Case], training: Sequence[Path]) -> None:
     if found:
         first, reason = next(iter(found.items()))
         raise HPEditError(
-            f"{len(found)} of {len(cases)} cases are in the training data: {some_of(list(found))}; {first}: {reason}",
+            f"{len(found)} of {len(cases)} cases are in the training data: {first_names(list(found))}; "
+            f"{first}: {reason}",
             hint="a model looks better on what it has seen: take these cases out of the benchmark",
         )
 

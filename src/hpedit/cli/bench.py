@@ -11,7 +11,7 @@ from hpedit.cli.common import PLAIN, Cfg, Seed, print_json, typed_command
 from hpedit.errors import HPEditError
 
 if TYPE_CHECKING:
-    from hpedit.bench.folder import BenchFolder
+    from hpedit.bench.bench_folder import BenchFolder
 
 bench = typer.Typer(name="bench", help="How good a model's edits are, beside another's.", **PLAIN)
 
@@ -54,10 +54,10 @@ def bench_run(
     The same command continues a run that was stopped; a scorer or second judge that is added later scores what is
     there. Models run with one seed edit each case from the same noise.
     """
-    from hpedit.bench.commands import EditorChoice, Judging, bench_editor
+    from hpedit.bench.commands import BenchJudges, EditorChoice, bench_editor
 
     choice = EditorChoice(editor, revision, lora, dtype, device, cfg)
-    judging = Judging(scorer, second_judge, same_judge)
+    judging = BenchJudges(scorer, second_judge, same_judge)
     folder = bench_editor(
         choice, cases, out, judging, label=label, steps=steps, seed=seed, batch=batch,
         trained_on=trained_on or [], command=typed_command(),
@@ -88,10 +88,10 @@ def bench_score(
 
     What is missing, damaged, of no case or of another size than its source is named.
     """
-    from hpedit.bench.commands import Judging, bench_given
+    from hpedit.bench.commands import BenchJudges, bench_external
 
-    folder = bench_given(
-        edits, cases, out, Judging(scorer, second_judge, same_judge), label=label, edit_ids=edit_ids,
+    folder = bench_external(
+        edits, cases, out, BenchJudges(scorer, second_judge, same_judge), label=label, edit_ids=edit_ids,
         allow_missing=allow_missing, batch=batch, trained_on=trained_on or [], command=typed_command(),
     )  # fmt: skip
     _print_model(folder, as_json)
@@ -114,14 +114,14 @@ def bench_compare(
 
     Prints the tables and writes them with a page to OUT.
     """
-    from hpedit.bench.terminal import render
+    from hpedit.bench.comparison_text import comparison_text
     from hpedit.report.bench_compare import compare_folders
 
     result = compare_folders(folders, out, ratings=ratings, cases=cases, seed=seed, command=typed_command())
     if as_json:
         print_json(result)
     else:
-        typer.echo(f"{render(result)}\n\nreport: {out / 'report.html'}")
+        typer.echo(f"{comparison_text(result)}\n\nreport: {out / 'report.html'}")
 
 
 @bench.command("report")
@@ -134,13 +134,13 @@ def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of `bench c
 
 def _print_model(folder: BenchFolder, as_json: bool) -> None:
     from hpedit.bench.comparison import describe_model
-    from hpedit.bench.terminal import render
+    from hpedit.bench.comparison_text import comparison_text
 
     result = describe_model(folder)
     if as_json:
         print_json(result)
     else:
-        typer.echo(render(result))
+        typer.echo(comparison_text(result))
 
 
 @bench.command("build")
@@ -159,9 +159,9 @@ def bench_build(
     First without --checked; then let people check it (`hpedit bench check`) and run it again with --checked. Prints
     counts as JSON.
     """
-    from hpedit.bench.build import Wanted, build_bench
+    from hpedit.bench.benchmark_build import BenchmarkSize, build_bench
 
-    print_json(build_bench(source, out, Wanted(per_task, spare, seed), checked))
+    print_json(build_bench(source, out, BenchmarkSize(per_task, spare, seed), checked))
 
 
 @bench.command("check")
@@ -187,7 +187,7 @@ def bench_check(
     """
     from functools import partial
 
-    from hpedit.bench.build import PROPOSED
+    from hpedit.bench.benchmark_build import PROPOSED
     from hpedit.rate.run import Address, prepare_check, serve_run
     from hpedit.rate.sessions import RunSettings
 
@@ -231,13 +231,13 @@ def bench_seeds(
 
     Intervals are over seeds and source photographs.
     """
-    from hpedit.experiments.seed_runs import aggregate, render
+    from hpedit.experiments.seed_runs import aggregate_seeds, seed_gains_text
 
-    result = aggregate(folders)
+    result = aggregate_seeds(folders)
     if as_json:
         print_json(result)
     else:
-        typer.echo(render(result))
+        typer.echo(seed_gains_text(result))
 
 
 @bench.command("published")
@@ -261,7 +261,7 @@ def bench_published(
     --scores prints the tables of its own rule; --data with --out brings its cases here, for `bench run` and `score`.
     """
     from hpedit.bench.published import BENCHMARKS
-    from hpedit.bench.published.common import render, write_benchmark
+    from hpedit.bench.published.published_benchmark import score_tables_text, write_benchmark
 
     if (out is not None or edits is not None) and (data is None or out is None):
         raise HPEditError("--out and --edits bring a benchmark's cases here", hint="give --data and --out with them")
@@ -270,7 +270,7 @@ def bench_published(
         if as_json:
             print_json([table.as_dict() for table in tables])
         else:
-            typer.echo(render(tables))
+            typer.echo(score_tables_text(tables))
     if data is not None and out is not None:
         print_json(write_benchmark(BENCHMARKS[name], data, out, language, edits))
     elif not scores:

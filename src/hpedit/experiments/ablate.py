@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.experiments.ablate_cells import AblationSize, Job, do
-from hpedit.experiments.ablate_table import ablation_figures, write_tables
+from hpedit.experiments.ablate_cells import AblationJob, AblationSize, run_job
+from hpedit.experiments.ablate_table import ablation_figures, write_ablation_tables
 from hpedit.mini.world import World
 from hpedit.progress import stage
 from hpedit.store.run_folder import RunFolder, hash_path
@@ -55,7 +55,7 @@ def run_ablation(
     with RunFolder.open(out, "ablate", {"size": asdict(size)}, inputs):
         _run_all(_phases(out, seeds, world, size), jobs)
         figures = ablation_figures(out, seeds)
-        write_tables(out, figures)
+        write_ablation_tables(out, figures)
     return figures
 
 
@@ -67,16 +67,16 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _phases(out: Path, seeds: Sequence[int], world: World, size: AblationSize) -> list[list[Job]]:
+def _phases(out: Path, seeds: Sequence[int], world: World, size: AblationSize) -> list[list[AblationJob]]:
     """The jobs; those of a phase need all of the phases before and none of their own."""
-    first = [Job("scorer", out, world, size, 0)]
-    second = [Job(kind, out, world, size, seed) for seed in seeds for kind in ("pool", "base")]
+    first = [AblationJob("scorer", out, world, size, 0)]
+    second = [AblationJob(kind, out, world, size, seed) for seed in seeds for kind in ("pool", "base")]
     cells = [(cases, scorer) for cases in CASES for scorer in SCORERS]
-    third = [Job("cell", out, world, size, seed, *cell) for seed in seeds for cell in cells]
+    third = [AblationJob("cell", out, world, size, seed, *cell) for seed in seeds for cell in cells]
     return [first, second, third]
 
 
-def _run_all(phases: Sequence[Sequence[Job]], jobs: int) -> None:
+def _run_all(phases: Sequence[Sequence[AblationJob]], jobs: int) -> None:
     """Do the phases in turn; the first failure ends it all when the jobs in progress have ended."""
     # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -111,13 +111,13 @@ def _prepare_process() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _attempt(job: Job) -> tuple[str, str] | None:
+def _attempt(job: AblationJob) -> tuple[str, str] | None:
     """Do a job with its progress in a log beside its folder; message and hint of a mendable error."""
     log = job.folder.with_name(job.folder.name + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8", buffering=1) as stream, contextlib.redirect_stderr(stream):
         try:
-            do(job)
+            run_job(job)
         except HPEditError as error:
             return error.message, error.hint
     return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpedit.bench.run import BenchFolder, run_bench
+from hpedit.bench.benchmark_run import BenchFolder, run_bench
 from hpedit.cases.hardness import Fate, count_fates, decide, edit_chunk, score_chunk
 from hpedit.cases.recipe import FilterSection
 from hpedit.config.recipe import Recipe
@@ -57,7 +57,7 @@ class AblationSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class AblationJob:
     """One piece of work for one process."""
 
     kind: Literal["scorer", "pool", "base", "cell"]
@@ -87,23 +87,23 @@ def seed_folder(out: Path, seed: int) -> Path:
     return out / f"seed-{seed}"
 
 
-def do(job: Job) -> None:
+def run_job(job: AblationJob) -> None:
     """Do one job, or what is left of it."""
     {"scorer": _calibrate, "pool": _pool, "base": _base, "cell": _cell}[job.kind](job)
 
 
-def _calibrate(job: Job) -> None:
+def _calibrate(job: AblationJob) -> None:
     """The one calibrated scorer of all seeds: reward of two cells, filter, and an instrument."""
     cases = job.world.cases("calibration", job.size.rated_per_task, job.seed)
     rated = rate_edits(job.out / "ratings", load_editor("mini"), cases, job.seed, STEPS)
     prepare_scorer(job.folder, rated, job.seed)
 
 
-def _candidates(job: Job) -> list[Case]:
+def _candidates(job: AblationJob) -> list[Case]:
     return job.world.cases("train", job.size.pool_per_task, job.seed)
 
 
-def _pool(job: Job) -> None:
+def _pool(job: AblationJob) -> None:
     """Edit and score the candidates, and choose the raw and the hard ones among them."""
     cases, folder = _candidates(job), job.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,10 +119,12 @@ def _pool(job: Job) -> None:
             found = {case.id: [s.value for s in row] for case, row in zip(part, rows, strict=True)}
             atomic_write(file, dump_json(found))
         values |= read_json(file)
-    atomic_write(folder / CHOICE, dump_json(choose(cases, values, job.size.cases_per_task)))
+    atomic_write(folder / CHOICE, dump_json(choose_raw_and_hard(cases, values, job.size.cases_per_task)))
 
 
-def choose(cases: Sequence[Case], values: Mapping[str, Sequence[float | None]], per_task: int) -> dict[str, Any]:
+def choose_raw_and_hard(
+    cases: Sequence[Case], values: Mapping[str, Sequence[float | None]], per_task: int
+) -> dict[str, Any]:
     """Raw and hard cases, equal in number for each task, and what the filters would have done with the whole pool.
 
     Raw are the first candidates of a task, whatever they are: the scenes are random. Hard are, of those that the
@@ -167,11 +169,11 @@ def _described(fates: Sequence[Fate]) -> dict[str, float]:
     return {"mean": math.fsum(means) / len(means), "std": math.fsum(stds) / len(stds)}
 
 
-def _base(job: Job) -> None:
+def _base(job: AblationJob) -> None:
     _measure(job, load_editor("mini"))
 
 
-def _cell(job: Job) -> None:
+def _cell(job: AblationJob) -> None:
     editor = load_editor("mini")
     choice = read_json(seed_folder(job.out, job.seed) / "pool" / CHOICE)
     by_id = {case.id: case for case in _candidates(job)}
@@ -182,7 +184,7 @@ def _cell(job: Job) -> None:
     _measure(job, editor)
 
 
-def _recipe(job: Job) -> Recipe:
+def _recipe(job: AblationJob) -> Recipe:
     """The demo's recipe; cases and scorer are passed in, and named here alone."""
     size = job.size
     return Recipe.model_validate(
@@ -200,7 +202,7 @@ def _recipe(job: Job) -> Recipe:
     )
 
 
-def _measure(job: Job, editor: Editor) -> None:
+def _measure(job: AblationJob, editor: Editor) -> None:
     """Edit the held-out cases; score them by oracle and calibrated scorer, and by the plain one."""
     cases = job.world.cases("bench", job.size.bench_per_task, job.seed)
     scorer = HPScorer.load(job.out / SCORER)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpedit.bench.run import BenchFolder
+from hpedit.bench.benchmark_run import BenchFolder
 from hpedit.experiments.ablate_cells import CHOICE, PLAIN, seed_folder
 from hpedit.stats.bootstrap import Estimate, mean_ci, paired_gain
 from hpedit.store.atomic import atomic_write, dump_json, read_json
@@ -141,7 +141,7 @@ def _choice(out: Path, seed: int) -> dict[str, Any]:
     return {"chosen": kept} | {name: choice[name] for name in names}
 
 
-def table_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def ablation_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table below COLUMNS, base first, as text."""
     rows: list[tuple[str, ...]] = []
     for cell, block in figures["cells"].items():
@@ -176,9 +176,9 @@ def _text(estimate: Mapping[str, Any] | None, *, sign: str = "", digits: int = 2
     return f"{value} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
-def write_tables(out: Path, figures: Mapping[str, Any]) -> None:
+def write_ablation_tables(out: Path, figures: Mapping[str, Any]) -> None:
     """Write ablate.md, ablate.csv, ablate.tex and ablate.json."""
-    rows, contrasts = table_rows(figures), contrast_rows(figures)
+    rows, contrasts = ablation_rows(figures), contrast_rows(figures)
     note = (
         f"Means over {figures['n']} held-out cases of {figures['sources']} photo crops and {len(figures['seeds'])} "
         "seeds, 0 to 5; 95 % intervals resample photo crops. Gains are over the base, paired by case."

@@ -27,11 +27,11 @@ from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
 from hpedit.tasks import TASK_IDS
 
 if TYPE_CHECKING:
-    from hpedit.bench.run import BenchFolder
+    from hpedit.bench.benchmark_run import BenchFolder
     from hpedit.cases.recipe import CasesRecipe
     from hpedit.config.recipe import Recipe
     from hpedit.editors.editor import DiffusersEditor
-    from hpedit.experiments.demo_scorer import RatedEdits
+    from hpedit.experiments.demo_scorer import CalibrationEdits
     from hpedit.scorer.hp_scorer import HPScorer
 
 SECONDS = "seconds.jsonl"
@@ -75,11 +75,7 @@ def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
 
 
 def run_demo(
-    out: Path,
-    photos: Path | None = None,
-    seed: int = 0,
-    size: DemoSize | None = None,
-    objects: Path | None = None,
+    out: Path, photos: Path | None = None, seed: int = 0, size: DemoSize | None = None, objects: Path | None = None
 ) -> dict[str, Any]:
     """Run, or continue, the demo in `out`; prints the gain and the report's path last and returns the summary.
 
@@ -154,14 +150,14 @@ class _Demo:
     def _cases_of(self, split: str, per_task: int) -> list[Case]:
         return self.world.cases(split, per_task, self.seed)
 
-    def _ratings(self) -> RatedEdits:
+    def _ratings(self) -> CalibrationEdits:
         """Two edits of each calibration case, and the simulated raters' scores."""
         from hpedit.experiments.demo_scorer import rate_edits
 
         cases = self._cases_of("calibration", self.size.rated_per_task)
         return rate_edits(self.out / "ratings", self.editor, cases, self.seed, STEPS)
 
-    def _scorer(self, rated: RatedEdits) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+    def _scorer(self, rated: CalibrationEdits) -> tuple[dict[str, Any], list[tuple[float, float]]]:
         """Fit and probe the scorer; agreement on crops it did not see, and its points (mean rating, score)."""
         from hpedit.experiments.demo_scorer import compare_with_raters, prepare_scorer
 
@@ -206,7 +202,7 @@ class _Demo:
 
     def _bench(self, control: Path) -> tuple[list[Case], dict[str, BenchFolder]]:
         """The held-out cases, left in bench/cases.parquet, and what base, post-trained and control make of them."""
-        from hpedit.bench.run import run_bench
+        from hpedit.bench.benchmark_run import run_bench
         from hpedit.store.tables import write_cases
 
         cases = self._cases_of("bench", self.size.bench_per_task)
@@ -239,11 +235,11 @@ class _Demo:
         folders: dict[str, BenchFolder],
         metrics: list[dict[str, Any]],
     ) -> dict[str, Any]:
-        from hpedit.bench.summary import compare
+        from hpedit.bench.before_after import compare
         from hpedit.experiments.demo_report import DemoFacts, demo_report
         from hpedit.experiments.demo_scorer import probe_note
-        from hpedit.report.page import write_report
-        from hpedit.report.train_page import watch_note, write_train_page
+        from hpedit.report.report_page import write_report
+        from hpedit.report.train_page import alarm_note, write_train_page
 
         write_train_page(self.out / "train", command=self._command())
         with self.editor.lora_disabled():
@@ -257,7 +253,7 @@ class _Demo:
             seconds=self._seconds(),
             cases_kept=read_json(self.out / "cases" / "result.json"),
             probe=probe_note(self.out / "scorer"),
-            watch=watch_note(self.out / "train"),
+            watch=alarm_note(self.out / "train"),
         )
         summary = {**compare(folders, self.seed), "agreement": agreement}
         write_report(self.out, demo_report(facts, summary, agreement, points, cases, folders, metrics))

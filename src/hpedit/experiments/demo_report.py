@@ -8,13 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 from hpedit import __version__
-from hpedit.bench.run import BenchFolder
+from hpedit.bench.benchmark_run import BenchFolder
 from hpedit.config.recipe import Recipe
 from hpedit.mini.control import BATCH
 from hpedit.mini.world import World
 from hpedit.records import Case
 from hpedit.report.collect import collect_pictures
-from hpedit.report.data import Agreement, Provenance, ReportData
+from hpedit.report.report_data import Agreement, Provenance, ReportData
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy", "scikit-image", "scikit-learn")
 
@@ -54,7 +54,7 @@ def demo_report(
     """Everything the demo's page shows.
 
     Args:
-        summary: Of `hpedit.bench.summary.compare`.
+        summary: Of `hpedit.bench.before_after.compare`.
         agreement: Of `hpedit.scorer.evaluation.evaluation.agreement_report`; `points` are its (mean rating, score).
         cases: Held-out cases of the benchmark, whose pictures are shown.
         folders: "base", "post" and "control".

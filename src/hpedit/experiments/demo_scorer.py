@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.bench.run import run_bench
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
@@ -30,7 +30,7 @@ PROBED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class RatedEdits:
+class CalibrationEdits:
     """Edits with their cases, in one order, and what the raters said of them."""
 
     cases: Sequence[Case]
@@ -47,7 +47,7 @@ class RatedEdits:
         return [edit for edit, out in zip(self.edits, self.held_out(), strict=True) if out == held_out]
 
 
-def rate_edits(out: Path, editor: Editor, cases: Sequence[Case], seed: int, steps: int) -> RatedEdits:
+def rate_edits(out: Path, editor: Editor, cases: Sequence[Case], seed: int, steps: int) -> CalibrationEdits:
     """Two edits of each case and the simulated raters' scores of them, or what of that `out` has already."""
     edits: list[Edit] = []
     for number, turn in enumerate(("first", "second")):
@@ -58,10 +58,10 @@ def rate_edits(out: Path, editor: Editor, cases: Sequence[Case], seed: int, step
     file = out / "ratings.csv"
     if not file.exists():
         write_ratings(file, simulate_ratings(aligned, edits, seed))
-    return RatedEdits(aligned, edits, read_ratings(file))
+    return CalibrationEdits(aligned, edits, read_ratings(file))
 
 
-def prepare_scorer(folder: Path, rated: RatedEdits, seed: int) -> HPScorer:
+def prepare_scorer(folder: Path, rated: CalibrationEdits, seed: int) -> HPScorer:
     """Fit and probe the scorer in `folder`, unless that was done.
 
     A scorer that fails its probe goes on, since the demo is there to show what then happens; `probe_note` says so on
@@ -76,8 +76,7 @@ def prepare_scorer(folder: Path, rated: RatedEdits, seed: int) -> HPScorer:
     scorer = HPScorer.load(folder)
     if scorer.calibration.verdict != "ok":
         raise HPEditError(
-            f"the scorer has no signal: {scorer.calibration.reason}",
-            hint="a judge without signal must not be a reward",
+            f"the scorer has no signal: {scorer.calibration.reason}", hint="a judge without signal must not be a reward"
         )
     if not (folder / PROBE).exists():
         probe_rated(scorer, by_id, rated.part(held_out=True), rated.ratings, folder, limit=PROBED, seed=seed)
@@ -96,7 +95,7 @@ def probe_note(folder: Path) -> str:
 
 
 def compare_with_raters(
-    scorer: HPScorer, rated: RatedEdits, seed: int
+    scorer: HPScorer, rated: CalibrationEdits, seed: int
 ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
     """Agreement on the edits that the fit did not see, and their points (mean rating, score)."""
     by_id = {case.id: case for case in rated.cases}

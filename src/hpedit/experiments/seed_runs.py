@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench.comparison import aligned
-from hpedit.bench.folder import BenchFolder, BenchRow
+from hpedit.bench.bench_folder import BenchFolder, BenchRow
+from hpedit.bench.comparison import align_rows
 from hpedit.errors import HPEditError
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.rl.monitor.evaluations import FOLDER, read_looks
@@ -26,7 +26,7 @@ Gains = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Seed:
+class SeedRun:
     """What one training gained."""
 
     path: Path
@@ -35,7 +35,7 @@ class Seed:
     gains: Gains
 
 
-def read_seed(path: Path | str) -> Seed:
+def read_seed_run(path: Path | str) -> SeedRun:
     """Read one seed's folder; HPEditError if it is neither a benchmark of base and post nor a run with looks."""
     path = Path(path)
     for folder in (path, path / "bench"):
@@ -50,7 +50,7 @@ def read_seed(path: Path | str) -> Seed:
     )
 
 
-def aggregate(paths: Sequence[Path]) -> dict[str, Any]:
+def aggregate_seeds(paths: Sequence[Path]) -> dict[str, Any]:
     """Gains over all seeds, by instrument and pair of models, each with an interval over seeds and photographs.
 
     Returns:
@@ -59,7 +59,7 @@ def aggregate(paths: Sequence[Path]) -> dict[str, Any]:
     Raises:
         HPEditError: no folder, one that is no seed, or one model twice.
     """
-    seeds = [read_seed(path) for path in paths]
+    seeds = [read_seed_run(path) for path in paths]
     if not seeds:
         raise HPEditError("no folders of seeds", hint="name one for each seed")
     models = [seed.model for seed in seeds]
@@ -76,7 +76,7 @@ def aggregate(paths: Sequence[Path]) -> dict[str, Any]:
     return {"seeds": len(seeds), "folders": folders, "rows": rows, "notes": _notes(rows, len(seeds))}
 
 
-def render(result: Mapping[str, Any]) -> str:
+def seed_gains_text(result: Mapping[str, Any]) -> str:
     """The result as a table in plain text."""
     head = f"{'instrument':<12}{'difference':<18}{'gain':>7}  {'95 % interval':<18}each seed"
     lines = [head, "-" * len(head)]
@@ -101,10 +101,10 @@ def _notes(rows: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
     return notes
 
 
-def _benchmarked(folder: Path) -> Seed:
+def _benchmarked(folder: Path) -> SeedRun:
     names = [name for name in ("base", "post", "control") if (folder / name).is_dir()]
     folders = {name: BenchFolder.open(folder / name) for name in names}
-    arms = aligned({name: one.rows() for name, one in folders.items()})
+    arms = align_rows({name: one.rows() for name, one in folders.items()})
     scores = {name: _scores(folders[name], rows) for name, rows in arms.items()}
     rows = next(iter(arms.values()))
     gains: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -115,7 +115,7 @@ def _benchmarked(folder: Path) -> Seed:
             found = _paired(rows, scores[over][instrument], scores[of][instrument])
             if found:
                 gains[instrument, f"{of} - {over}"] = found
-    return Seed(folder, str(folders["post"].settings["editor"]), gains)
+    return SeedRun(folder, str(folders["post"].settings["editor"]), gains)
 
 
 def _scores(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, list[float | None]]:
@@ -137,10 +137,10 @@ def _paired(
     return gains
 
 
-def _looked_at(run: Path) -> Seed:
+def _looked_at(run: Path) -> SeedRun:
     table = read_looks(run)
     if table is None or not table.looks:
         raise HPEditError(f"{run} has not looked at its held-out cases yet", hint="let it train on")
     newest = table.looks[-1]
     gains = {(name, "post - base"): table.gains_by_source(newest, name) for name in table.base.scores}
-    return Seed(run, str(run.resolve()), {key: found for key, found in gains.items() if found})
+    return SeedRun(run, str(run.resolve()), {key: found for key, found in gains.items() if found})

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpedit.bench.bench_folder import BenchFolder, refuse_foreign
+from hpedit.bench.benchmark_run import cases_fingerprint
 from hpedit.bench.commands import ASKED
 from hpedit.bench.comparison import compare_models
-from hpedit.bench.folder import BenchFolder, refuse_foreign
+from hpedit.bench.comparison_tables import TABLE, write_comparison_tables
 from hpedit.bench.human import read_human_scores
-from hpedit.bench.run import cases_fingerprint
-from hpedit.bench.tables import TABLE, write_tables
 from hpedit.cases.folder import load_cases
 from hpedit.errors import HPEditError
 from hpedit.progress import note
@@ -32,7 +32,7 @@ def compare_folders(
     """Compare finished benchmarks, the first being the reference, and write tables and page to `out`.
 
     Args:
-        paths: Folders of `bench_editor` and `bench_given`.
+        paths: Folders of `bench_editor` and `bench_external`.
         out: Folder for compare.json, .md, .csv, .tex and report.html.
         ratings: People's scores of the edits (.csv, .jsonl).
         cases: For the pictures of the page; None takes the file that the benchmarks were run on.
@@ -54,7 +54,7 @@ def compare_folders(
     out.mkdir(parents=True, exist_ok=True)
     asked: dict[str, Any] = {"folders": [str(path.resolve()) for path in paths], "seed": seed, "command": command}
     asked |= {"ratings": str(ratings.resolve()) if ratings else None, "cases": str(cases.resolve()) if cases else None}
-    write_tables(out, result)
+    write_comparison_tables(out, result)
     write_bench_page(out, result, pictures, command="\n".join([*_commands(folders), command]))
     atomic_write(out / ASKED, dump_json(asked))
     return result

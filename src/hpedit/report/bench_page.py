@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench import figures
+from hpedit.bench import figure_text as figures
 from hpedit.report import bench_views as views
 from hpedit.report.bench_pictures import BenchPicture
-from hpedit.report.page import HTML_NAME, environment, style
-from hpedit.report.views import plain
+from hpedit.report.report_page import HTML_NAME, environment, style
+from hpedit.report.report_views import page_safe
 from hpedit.store.atomic import atomic_write
 
 
@@ -38,10 +38,10 @@ def render_bench_page(result: Mapping[str, Any], pictures: Sequence[BenchPicture
     labels = [model["label"] for model in result["models"]]
     return environment().get_template("bench.html.jinja").render(
         style=style(),
-        title=plain(_title(labels)),
+        title=page_safe(_title(labels)),
         size=figures.size_line(result),
-        reference=plain(result["reference"]),
-        labels=[plain(label) for label in labels],
+        reference=page_safe(result["reference"]),
+        labels=[page_safe(label) for label in labels],
         styles=[views.style_of(result, label) for label in labels],
         cards=views.model_views(result),
         forest=views.forest(result),
@@ -53,11 +53,11 @@ def render_bench_page(result: Mapping[str, Any], pictures: Sequence[BenchPicture
         groups=views.picture_groups(pictures, labels),
         speeds=views.speed_rows(result),
         facts=views.facts(result),
-        notes=[plain(note) for note in result["notes"]],
-        missing=[(plain(one["label"]), one["missing"]) for one in result["models"] if one["missing"]],
-        sizes=[(plain(one["label"]), one["sizes_differ"]) for one in result["models"] if one["sizes_differ"]],
+        notes=[page_safe(note) for note in result["notes"]],
+        missing=[(page_safe(one["label"]), one["missing"]) for one in result["models"] if one["missing"]],
+        sizes=[(page_safe(one["label"]), one["sizes_differ"]) for one in result["models"] if one["sizes_differ"]],
         settings=result["settings"],
-        command=plain(command),
+        command=page_safe(command),
     )  # fmt: skip
 
 

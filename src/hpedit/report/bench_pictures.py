@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from hpedit.bench.folder import BenchFolder
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.records import Case
-from hpedit.report.selection import data_uri, is_pixelated
+from hpedit.report.picture_selection import data_uri, is_pixelated
 
 PER_GROUP = 6
 RANDOM_COUNT = 6

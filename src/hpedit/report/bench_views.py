@@ -7,12 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hpedit.bench import figures
+from hpedit.bench import figure_text as figures
 from hpedit.report import charts
 from hpedit.report.bench_pictures import BenchPicture, Frame
 from hpedit.report.charts import ForestRow, Interval, interval_text, signed
-from hpedit.report.verdict import estimate
-from hpedit.report.views import clock, plain, score_text, share_text, shortened, task_name
+from hpedit.report.gain_wording import estimate
+from hpedit.report.report_views import clock, page_safe, score_text, share_text, shortened, task_name
 
 View = dict[str, Any]
 
@@ -25,7 +25,7 @@ def model_views(result: Mapping[str, Any]) -> list[View]:
     cards = []
     for label, verdict in result["verdicts"].items():
         rows = [row for one in result["instruments"] if (row := _gain_row(one, label))]
-        cards.append({"label": plain(label), "verdict": verdict, "rows": rows, "style": style_of(result, label)})
+        cards.append({"label": page_safe(label), "verdict": verdict, "rows": rows, "style": style_of(result, label)})
     return cards
 
 
@@ -38,14 +38,14 @@ def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
     # Green and red would draw the conclusion that a scorer without signal does not allow.
     bar = "" if one.get("doubt") else charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])
     return {
-        "name": plain(one["title"]),
-        "note": plain(one["note"]),
+        "name": page_safe(one["title"]),
+        "note": page_safe(one["note"]),
         "gain": signed(gain.value),
         "bounds": _bounds(gain),
         "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)],
-        "p": figures.p_value(model["p"]),
+        "p": figures.p_value_text(model["p"]),
         "svg": Markup(bar),
-        "tally": figures.tally(model, " / "),
+        "tally": figures.win_tie_loss_text(model, " / "),
     }
 
 
@@ -94,30 +94,32 @@ def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
         gain = estimate(model, "gain")
         rows.append(
             {
-                "label": plain(entry["label"]),
-                "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
-                "interval": figures.bounds(model, "\N{EN DASH}") if model else "",
+                "label": page_safe(entry["label"]),
+                "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
+                "interval": figures.bounds_text(model, "\N{EN DASH}") if model else "",
                 "gain": signed(gain.value) if gain else "",
                 "bounds": _bounds(gain) if gain else "",
                 "sign": _sign(one, gain) if gain else 0,
                 "bar": Markup(charts.interval_bar(gain, domain)) if gain else "",
-                "p": figures.p_value(model["p"]) if model and gain else "",
-                "tally": figures.tally(model, " / ") if gain else "",
+                "p": figures.p_value_text(model["p"]) if model and gain else "",
+                "tally": figures.win_tie_loss_text(model, " / ") if gain else "",
                 "low": share_text((model or {}).get("low_share")),
                 "high": share_text((model or {}).get("high_share")),
             }
         )
     copy = one["overall"].get("copy")
     return {
-        "title": plain(one["title"]),
-        "note": plain(one["note"]),
+        "title": page_safe(one["title"]),
+        "note": page_safe(one["note"]),
         "independent": one["independent"],
         "n": one["overall"]["n"],
-        "left_out": plain(figures.left_out_line(one)),
+        "left_out": page_safe(figures.left_out_line(one)),
         "rows": rows,
         "untouched": score_text(copy["mean"]) if copy else None,
         "reasons": [
-            (plain(label), plain(why), count) for label, found in one["reasons"].items() for why, count in found.items()
+            (page_safe(label), page_safe(why), count)
+            for label, found in one["reasons"].items()
+            for why, count in found.items()
         ],
     }
 
@@ -130,7 +132,7 @@ def task_tables(result: Mapping[str, Any]) -> list[View]:
         rows = [_task_row(task_name(task), block, result, silent) for task, block in one["tasks"].items()]
         if len(rows) > 1:
             rows.append(_task_row("All tasks", one["overall"], result, silent) | {"total": True})
-            tables.append({"title": plain(one["title"]), "rows": rows})
+            tables.append({"title": page_safe(one["title"]), "rows": rows})
     return tables
 
 
@@ -139,13 +141,13 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
     for entry in result["models"]:
         model = block["models"].get(entry["label"])
         gain = estimate(model, "gain")
-        clear = figures.star(model) if model and "p_holm" in model else gain and gain.sign
+        clear = figures.holm_star(model) if model and "p_holm" in model else gain and gain.sign
         cells.append(
             {
-                "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
+                "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
                 "gain": signed(gain.value) if gain else "",
                 "bounds": f"[{_bounds(gain).replace(' to ', ', ')}]" if gain and gain.low is not None else "",
-                "star": figures.star(model),
+                "star": figures.holm_star(model),
                 # Colour for what holds after the correction alone; a dozen tasks always show something.
                 "tone": "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad",
                 "low": share_text(model["low_share"]) if model else "",
@@ -157,7 +159,7 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
 def pair_rows(result: Mapping[str, Any]) -> list[View]:
     """The other models against one another."""
     return [
-        _pair_row(plain(one["title"]), pair)
+        _pair_row(page_safe(one["title"]), pair)
         for one in result["instruments"]
         for pair in one["overall"]["pairs"]
         if estimate(pair, "gain")
@@ -175,9 +177,9 @@ def _pair_row(title: str, pair: Mapping[str, Any]) -> View:
         gain = Interval(-gain.value, low, high)
     return {
         "instrument": title,
-        "names": f"{plain(first)} over {plain(second)}",
+        "names": f"{page_safe(first)} over {page_safe(second)}",
         "gain": interval_text(gain),
-        "p": figures.p_value(pair["p"]),
+        "p": figures.p_value_text(pair["p"]),
         "tally": " / ".join(map(str, counts)),
     }
 
@@ -193,11 +195,11 @@ def alarm_rows(result: Mapping[str, Any]) -> list[View]:
                 {
                     "value": f"{model['mean']:.3f}",
                     "alarm": bool(model.get("alarm")),
-                    "meaning": plain(model.get("meaning", "")),
+                    "meaning": page_safe(model.get("meaning", "")),
                 }
             )
         source = measure["source"]["mean"]
-        rows.append({"name": plain(name).replace("_", " "), "source": f"{source:.3f}", "cells": cells})
+        rows.append({"name": page_safe(name).replace("_", " "), "source": f"{source:.3f}", "cells": cells})
     return rows
 
 
@@ -228,12 +230,12 @@ def _picture_card(picture: BenchPicture, labels: Sequence[str]) -> View:
     if picture.target is not None:
         frames.append(("target", picture.target))
     return {
-        "id": plain(picture.case_id),
+        "id": page_safe(picture.case_id),
         "task": task_name(picture.task),
         "instruction": shortened(picture.instruction),
         "frames": [{"name": shortened(name, 18), "frame": frame} for name, frame in frames],
         "scores": [
-            {"name": plain(name), "values": [score_text(table[label]) for label in labels]}
+            {"name": page_safe(name), "values": [score_text(table[label]) for label in labels]}
             for name, table in picture.scores.items()
         ],
         "columns": len(frames) if len(frames) <= 6 else -(-len(frames) // 2),
@@ -249,8 +251,8 @@ def speed_rows(result: Mapping[str, Any]) -> list[View]:
             speed = model["cases_per_second"].get(stage)
             rows.append(
                 {
-                    "model": plain(model["label"]),
-                    "stage": names.get(stage, plain(stage)),
+                    "model": page_safe(model["label"]),
+                    "stage": names.get(stage, page_safe(stage)),
                     "time": clock(seconds),
                     "speed": "\N{EN DASH}" if speed is None else f"{speed:,.1f}",
                 }
@@ -264,4 +266,4 @@ def facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += [(str(one["title"]), str(one["fingerprint"])) for one in result["instruments"] if one["fingerprint"]]
     if result["cases"]:
         found.append(("cases", str(result["cases"])))
-    return [(plain(name), plain(value)) for name, value in found]
+    return [(page_safe(name), page_safe(value)) for name, value in found]

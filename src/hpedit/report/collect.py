@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpedit.bench.run import BenchFolder
+from hpedit.bench.benchmark_run import BenchFolder
 from hpedit.records import Case
-from hpedit.report.data import Picture
+from hpedit.report.report_data import Picture
 
 
 def collect_pictures(cases: Sequence[Case], base: BenchFolder, post: BenchFolder) -> list[Picture]:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from hpedit.report.charts import signed
-from hpedit.report.views import plain, shortened, task_name
+from hpedit.report.report_views import page_safe, shortened, task_name
 from hpedit.rl.monitor.group_log import GroupRow
 
 View = dict[str, Any]
@@ -27,7 +27,7 @@ def _group(rows: Sequence[GroupRow]) -> View:
     values = [value for row in rows if (value := _main(row).get("value")) is not None]
     spread = f"{min(values):.2f}\N{EN DASH}{max(values):.2f}" if values else "none scored"
     return {
-        "id": plain(first.case_id),
+        "id": page_safe(first.case_id),
         "task": task_name(first.task),
         "instruction": shortened(first.instruction),
         "sources": [_uri(data) for data in first.sources],
@@ -47,10 +47,10 @@ def _edit(row: GroupRow, number: int) -> View:
         "image": _uri(row.image),
         "score": "unscorable" if value is None else f"{value:.2f}",
         "std": "" if spread is None else f"\N{PLUS-MINUS SIGN}{spread:.2f}",
-        "reason": plain(main.get("reason") or ""),
+        "reason": page_safe(main.get("reason") or ""),
         "advantage": signed(row.advantage) if row.state == "used" else row.state,
         "tone": "" if row.state != "used" or abs(row.advantage) < 0.005 else "good" if row.advantage > 0 else "bad",
-        "others": [(plain(name), _number(one)) for name, one in others.items()],
+        "others": [(page_safe(name), _number(one)) for name, one in others.items()],
         "answers": {question: _number(answer) for question, answer in main.get("raw", {}).items()},
     }
 

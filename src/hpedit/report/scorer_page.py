@@ -9,8 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from hpedit.report import scorer_charts, scorer_views
-from hpedit.report.page import environment, json_text, style
-from hpedit.report.views import plain
+from hpedit.report.report_page import environment, json_text, style
+from hpedit.report.report_views import page_safe
 from hpedit.store.atomic import atomic_write
 
 HTML_NAME = "scorer.html"
@@ -63,8 +63,8 @@ def render_scorer_page(
     """The page as text; see `write_scorer_page`."""
     return environment().get_template("scorer.html.jinja").render(
         style=style(),
-        title=plain(title),
-        command=plain(command),
+        title=page_safe(title),
+        command=page_safe(command),
         simulated=simulated,
         raters="simulated raters" if simulated else "people",
         measures=list(scorer_views.MEASURES.values()),
@@ -78,9 +78,9 @@ def render_scorer_page(
 def _report_view(report: Cells) -> dict[str, Any]:
     deviation = report["deviation"]
     return {
-        "judge": plain(report.get("judge", "")),
+        "judge": page_safe(report.get("judge", "")),
         "verdict": report["verdict"],
-        "reason": plain(report["reason"]),
+        "reason": page_safe(report["reason"]),
         "size": {key: report[key] for key in ("n", "sources", "unscorable", "unrated", "resamples")},
         "raters": report["human"]["raters"],
         "alpha": report["human"]["krippendorff_alpha"],
@@ -113,7 +113,7 @@ def _curve_view(curve: Cells) -> dict[str, Any]:
     return {
         "plots": scorer_views.curve_plots(curve),
         "rows": scorer_views.curve_rows(curve),
-        "judge": plain(curve["judge"]),
+        "judge": page_safe(curve["judge"]),
         "draws": curve["draws"],
         "fitting": curve["fitting"],
         "held_out": curve["held_out"],

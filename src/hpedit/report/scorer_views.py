@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from hpedit.report import scorer_charts
 from hpedit.report.charts import Interval, signed
+from hpedit.report.gain_wording import estimate
+from hpedit.report.report_views import View, page_safe, task_name
 from hpedit.report.scorer_charts import Reference
-from hpedit.report.verdict import estimate
-from hpedit.report.views import View, plain, task_name
 from hpedit.tasks import TASK_IDS
 
 MEASURES = {
@@ -142,7 +142,7 @@ def curve_rows(curve: Cells) -> list[View]:
     for point in curve["points"]:
         cells = [_range(point[measure]) for measure in MEASURES]
         signal = f"{point['ok']} of {point['fits'] + point['failed']}" if point["fits"] else NO_VALUE
-        failed = "" if point["fits"] else plain(point["reason"])
+        failed = "" if point["fits"] else page_safe(point["reason"])
         note = _short(point["short"]) if point["fits"] else ""
         rows.append({"name": str(point["number"]), "cells": cells, "signal": signal, "note": note, "failed": failed})
     for key in ("raw", "human"):
@@ -209,4 +209,4 @@ def _minus(text: str) -> str:
 
 def as_texts(pairs: Mapping[str, object]) -> Sequence[tuple[str, str]]:
     """Names and values as text that a page can carry."""
-    return [(plain(name), plain(value)) for name, value in pairs.items()]
+    return [(page_safe(name), page_safe(value)) for name, value in pairs.items()]

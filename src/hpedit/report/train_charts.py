@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from hpedit.report import svg
 from hpedit.report.charts import Interval, Series, interval_text, line_chart, padded
+from hpedit.report.gain_wording import number
+from hpedit.report.report_views import page_safe
 from hpedit.report.svg import Point, Scale, linear
-from hpedit.report.verdict import number
-from hpedit.report.views import plain
 from hpedit.rl.monitor.evaluations import HeldOutTable, Look
 
 View = dict[str, Any]
@@ -56,7 +56,7 @@ def held_out_charts(table: HeldOutTable | None) -> list[View]:
     if table is None or not table.looks:
         return []
     lines: list[Line] = [
-        (NAMES.get(name, plain(name)), style, [(0.0, Interval(0.0)), *_points(table, name)])
+        (NAMES.get(name, page_safe(name)), style, [(0.0, Interval(0.0)), *_points(table, name)])
         for name, style in zip(ordered(table), STYLES, strict=False)
     ]
     gains = {

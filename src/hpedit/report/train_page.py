@@ -10,10 +10,10 @@ from typing import Any
 
 from hpedit.report import train_views as views
 from hpedit.report.group_views import group_views
-from hpedit.report.page import HTML_NAME, JSON_NAME, environment, json_text, style
+from hpedit.report.report_page import HTML_NAME, JSON_NAME, environment, json_text, style
+from hpedit.report.report_views import page_safe
 from hpedit.report.train_charts import always_zero, curves, held_out_charts
 from hpedit.report.train_data import TrainRun
-from hpedit.report.views import plain
 from hpedit.rl.monitor.evaluations import figures
 from hpedit.rl.monitor.group_log import read_groups
 from hpedit.store.atomic import atomic_write
@@ -49,7 +49,7 @@ def write_train_page(path: Path | str, out: Path | None = None, *, command: str 
     return out / HTML_NAME
 
 
-def watch_note(path: Path | str) -> str:
+def alarm_note(path: Path | str) -> str:
     """What the held-out looks of a run saw, in a sentence for another page."""
     run = TrainRun.open(path)
     found = views.alarm_views(run)
@@ -63,7 +63,7 @@ def watch_note(path: Path | str) -> str:
 def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
     return environment().get_template("train.html.jinja").render(
         style=style(),
-        title=plain(run.path.resolve().name),
+        title=page_safe(run.path.resolve().name),
         status=views.status(run),
         alarms=views.alarm_views(run),
         quiet=views.no_alarm(run),
@@ -75,7 +75,7 @@ def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
         grids=views.grid_views(run.grids),
         pages=pages,
         facts=views.facts(run),
-        command=plain(command),
+        command=page_safe(command),
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def _write_groups(run: TrainRun, file: Path, out: Path) -> dict[str, Any]:
     iteration = int(file.stem.removeprefix("iteration_"))
     page = out / f"groups_{iteration:06d}.html"
     text = environment().get_template("groups.html.jinja").render(
-        style=style(), title=plain(run.path.resolve().name), iteration=iteration, groups=groups
+        style=style(), title=page_safe(run.path.resolve().name), iteration=iteration, groups=groups
     )  # fmt: skip
     atomic_write(page, text.encode("utf-8", "replace"))
     edits = sum(len(group["edits"]) for group in groups)

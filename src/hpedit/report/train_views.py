@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image
 
 from hpedit.report.charts import interval_text, signed
+from hpedit.report.gain_wording import Verdict, gain_sentence, number
+from hpedit.report.report_views import clock, page_safe
 from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
-from hpedit.report.verdict import Verdict, gain_sentence, number
-from hpedit.report.views import clock, plain
 from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look, deciding
 
 View = dict[str, Any]
@@ -36,7 +36,7 @@ def status(run: TrainRun) -> Verdict:
     if run.result is None:
         return Verdict(f"Not finished: {run.done} of {total} iterations are done.", "warn")
     if run.result.get("stopped"):
-        done, why = run.result["iterations"], plain(run.result["stopped"])
+        done, why = run.result["iterations"], page_safe(run.result["stopped"])
         return Verdict(f"Stopped early after iteration {done}: {why}.", "warn")
     return Verdict(f"All {run.result['iterations']} iterations are done.", "plain")
 
@@ -49,8 +49,8 @@ def alarm_views(run: TrainRun) -> list[View]:
         by_kind.setdefault(line["kind"], []).append(line)
     views = [
         {
-            "kind": plain(kind).replace("_", " "),
-            "text": plain(lines[-1]["text"]),
+            "kind": page_safe(kind).replace("_", " "),
+            "text": page_safe(lines[-1]["text"]),
             "first": lines[0]["step"],
             "last": lines[-1]["step"],
             "count": len(lines),
@@ -91,7 +91,7 @@ def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
         rows.append((f"at the best look, {best.step}", interval_text(then) if then else "\N{EN DASH}"))
     verdict = gain_sentence(gain)
     return {
-        "name": NAMES.get(name, plain(name)),
+        "name": NAMES.get(name, page_safe(name)),
         "note": NOTES.get(name, "a further reward"),
         "gain": None if gain is None else signed(gain.value),
         "interval": "" if gain is None or gain.low is None else interval_text(gain).split(" ", 1)[1],
@@ -157,4 +157,4 @@ def facts(run: TrainRun) -> list[tuple[str, str]]:
         judge = NAMES[deciding(run.table, "scorer")].lower() if run.table else ""
         found += [("best weights", f"of iteration {run.result['best']}, by the {judge}")]
     found += [("hpedit", run.version), *((f"input: {name}", value[:16]) for name, value in run.inputs.items())]
-    return [(plain(name), plain(value)) for name, value in found]
+    return [(page_safe(name), page_safe(value)) for name, value in found]

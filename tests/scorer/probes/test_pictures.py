@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpedit.bench.alarms import measure
+from hpedit.bench.pixel_measures import measure_pixels
 from hpedit.records import Case, Edit
 from hpedit.scorer.probes import pictures
 from hpedit.scorer.probes.kinds import INJECTION, KIND_BY_ID, KINDS, Subject, version
@@ -60,13 +60,13 @@ def test_every_spoiled_version_can_be_seen_at_every_scale(kind) -> None:
 @pytest.mark.parametrize("side", [64, 512])
 def test_each_does_what_its_name_says(side: int) -> None:
     picture = photo(side, side)
-    plain = measure(picture)
-    assert measure(pictures.blur(picture))["sharpness"] < plain["sharpness"] / 1.5
-    assert measure(pictures.upscaled(picture))["sharpness"] < plain["sharpness"] / 1.5
-    assert measure(pictures.halos(picture))["sharpness"] > 1.2 * plain["sharpness"]
-    assert measure(pictures.noise(picture, np.random.default_rng(0)))["sharpness"] > 1.2 * plain["sharpness"]
-    assert measure(pictures.saturation(picture))["saturation"] > 1.2 * plain["saturation"]
-    assert measure(pictures.grid(picture))["grid_energy"] > 2 * plain["grid_energy"]
+    plain = measure_pixels(picture)
+    assert measure_pixels(pictures.blur(picture))["sharpness"] < plain["sharpness"] / 1.5
+    assert measure_pixels(pictures.upscaled(picture))["sharpness"] < plain["sharpness"] / 1.5
+    assert measure_pixels(pictures.halos(picture))["sharpness"] > 1.2 * plain["sharpness"]
+    assert measure_pixels(pictures.noise(picture, np.random.default_rng(0)))["sharpness"] > 1.2 * plain["sharpness"]
+    assert measure_pixels(pictures.saturation(picture))["saturation"] > 1.2 * plain["saturation"]
+    assert measure_pixels(pictures.grid(picture))["grid_energy"] > 2 * plain["grid_energy"]
     assert np.asarray(pictures.black(picture)).max() == 0
     assert np.asarray(pictures.flat(picture)).std(axis=(0, 1)).max() == 0
 

@@ -30,7 +30,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, case_mean_note, check_key, column
+from hpedit.bench.published.published_benchmark import (
+    Benchmark,
+    PublishedCase,
+    ScoreColumn,
+    ScoreTable,
+    case_mean_note,
+    check_key,
+    score_column,
+)
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.csv_rows import Row, is_number, read_rows
@@ -61,7 +69,7 @@ _LANGUAGES = {"en": ("en",), "cn": ("cn", "zh"), "zh": ("cn", "zh")}
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class GEditScore:
     """One row of a score file."""
 
     group: str
@@ -79,7 +87,7 @@ class Scored:
         return math.sqrt(self.semantics * self.quality)
 
 
-def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
+def read_gedit_cases(data: Path, language: str = "en") -> Iterator[PublishedCase]:
     """The cases of one language, one batch of pictures in memory at a time.
 
     Args:
@@ -93,8 +101,7 @@ def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
     files = [data] if data.is_file() else sorted(data.rglob("[!.]*.parquet"))
     if not files:
         raise HPEditError(
-            f"{data} holds no parquet",
-            hint="hf download stepfun-ai/GEdit-Bench --repo-type dataset --local-dir DIR",
+            f"{data} holds no parquet", hint="hf download stepfun-ai/GEdit-Bench --repo-type dataset --local-dir DIR"
         )
     for file in files:
         for row in _rows(file):
@@ -118,22 +125,22 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
         raise HPEditError(f"{file} is not a readable parquet file: {error}", hint="download it again") from error
 
 
-def _read(row: Mapping[str, Any], file: Path) -> Read:
+def _read(row: Mapping[str, Any], file: Path) -> PublishedCase:
     group, key, language = row["task_type"], check_key(str(row["key"]), file), row["instruction_language"]
     if group not in TASK_OF_GROUP:
         raise HPEditError(f"{file}: {key} has task_type {group!r}", hint=f"one of {', '.join(TASK_OF_GROUP)}")
     edit = f"fullset/{group}/{language}/{key}.png"
     task = TASK_OF_GROUP[group]
     if task is None:
-        return Read(group, None, edit)
+        return PublishedCase(group, None, edit)
     image = decode_cell(row["picture"], f"input image of {key}")
     # Both languages ask for edits of one photograph.
     source_id = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()[:16]
     case = Case(f"{key}-{language}", task, row["instruction"], (image,), source_id, origin=f"GEdit-Bench, {group}")
-    return Read(group, case, edit)
+    return PublishedCase(group, case, edit)
 
 
-def read_scores(file: Path, group: str, languages: Sequence[str]) -> list[Scored]:
+def read_gedit_scores(file: Path, group: str, languages: Sequence[str]) -> list[GEditScore]:
     """The rows of one score file in these languages; HPEditError for other columns, or a case that is there twice."""
     rows = []
     seen: set[str] = set()
@@ -145,7 +152,7 @@ def read_scores(file: Path, group: str, languages: Sequence[str]) -> list[Scored
             raise HPEditError(f"{row.where}: {key} appears twice", hint="each case has one score")
         seen.add(key)
         intersection = row.cells.get("intersection_exist", "").lower() in ("true", "1", "1.0")
-        rows.append(Scored(group, key, _score(row, "sementics_score"), _score(row, "quality_score"), intersection))
+        rows.append(GEditScore(group, key, _score(row, "sementics_score"), _score(row, "quality_score"), intersection))
     return rows
 
 
@@ -167,7 +174,7 @@ def _score(row: Row, name: str) -> float | None:
     return value if 0.0 <= value <= MAX_SCORE else None
 
 
-def score_tables(files: Sequence[Path], _: Path | None = None, language: str = "en") -> list[ScoreTable]:
+def gedit_score_tables(files: Sequence[Path], _: Path | None = None, language: str = "en") -> list[ScoreTable]:
     """Tables of every model among the score files: all cases, and the intersection.
 
     Args:
@@ -195,7 +202,7 @@ def score_tables(files: Sequence[Path], _: Path | None = None, language: str = "
         groups[found["group"]] = file
     tables = []
     for model, groups in sorted(models.items()):
-        rows = [row for group, file in sorted(groups.items()) for row in read_scores(file, group, names)]
+        rows = [row for group, file in sorted(groups.items()) for row in read_gedit_scores(file, group, names)]
         if not rows:
             raise HPEditError(f"the score files of {model} have no row in {language}", hint="choose another --language")
         tables += [_table(model, f"{language}, all cases", rows)]
@@ -217,15 +224,15 @@ def _score_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _table(model: str, part: str, rows: Sequence[Scored]) -> ScoreTable:
+def _table(model: str, part: str, rows: Sequence[GEditScore]) -> ScoreTable:
     scored = [row for row in rows if row.overall is not None]
     values = {"SC": [row.semantics for row in scored], "PQ": [row.quality for row in scored],
               "O": [row.overall for row in scored]}  # fmt: skip
     groups = list(TASK_OF_GROUP)
 
-    def made(name: str) -> Column:
+    def made(name: str) -> ScoreColumn:
         pairs = zip(scored, values[name], strict=True)
-        return column(name, groups, [(row.group, row.key, value) for row, value in pairs if value is not None])
+        return score_column(name, groups, [(row.group, row.key, value) for row, value in pairs if value is not None])
 
     counts = {group: sum(row.group == group for row in scored) for group in groups}
     empty = [group for group in groups if not counts[group]]
@@ -241,4 +248,4 @@ def _languages(language: str) -> tuple[str, ...]:
     return _LANGUAGES[language]
 
 
-BENCHMARK = Benchmark("GEdit-Bench", read_cases, score_tables)
+BENCHMARK = Benchmark("GEdit-Bench", read_gedit_cases, gedit_score_tables)

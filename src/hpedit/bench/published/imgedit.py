@@ -23,7 +23,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench.published.common import Benchmark, Read, ScoreTable, case_mean_note, check_key, column
+from hpedit.bench.published.published_benchmark import (
+    Benchmark,
+    PublishedCase,
+    ScoreTable,
+    case_mean_note,
+    check_key,
+    score_column,
+)
 from hpedit.cases.sources.columns import task_of
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -54,7 +61,7 @@ MARKS = 3
 UGE = "UGE"
 
 
-def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
+def read_imgedit_cases(data: Path, language: str = "en") -> Iterator[PublishedCase]:
     """The cases of a description, one picture in memory at a time.
 
     Args:
@@ -72,11 +79,11 @@ def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
         prompt, name = str(item["prompt"]).strip(), str(item["id"])
         task = task_of_item(kind, prompt)
         if task is None:
-            yield Read(kind, None, f"{key}.png")
+            yield PublishedCase(kind, None, f"{key}.png")
             continue
         image = load_image(inside(file.parent, name, f"{file}, {key}"))
         case = Case(key, task, prompt, (image,), name, origin=f"ImgEdit-Bench, {kind}, {name}")
-        yield Read(kind, case, f"{key}.png")
+        yield PublishedCase(kind, case, f"{key}.png")
 
 
 def task_of_item(kind: str, prompt: str) -> str | None:
@@ -90,7 +97,7 @@ def task_of_item(kind: str, prompt: str) -> str | None:
     return TASK_OF_KIND.get(kind)
 
 
-def score_tables(files: Sequence[Path], data: Path | None = None, language: str = "en") -> list[ScoreTable]:
+def imgedit_score_tables(files: Sequence[Path], data: Path | None = None, language: str = "en") -> list[ScoreTable]:
     """One table for each result.json, named after its folder.
 
     Args:
@@ -133,7 +140,7 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
         notes.append(f"no answer on {missing} of {len(items)} cases")
     if incomplete:
         notes.append(f"{incomplete} cases have other than {MARKS} marks; what there is counts")
-    made = column("mean of marks", kinds, rows, digits=2)
+    made = score_column("mean of marks", kinds, rows, digits=2)
     model = file.resolve().parent.name if file.name == "result.json" else file.stem
     part = "UGE" if kinds == [UGE] else "basic"
     return ScoreTable(model, part, (made,), counts, len(answers) - len(rows), tuple(notes))
@@ -188,4 +195,4 @@ def _only_english(language: str) -> None:
         raise HPEditError(f"ImgEdit-Bench has no language {language!r}", hint="it is English")
 
 
-BENCHMARK = Benchmark("ImgEdit-Bench", read_cases, score_tables)
+BENCHMARK = Benchmark("ImgEdit-Bench", read_imgedit_cases, imgedit_score_tables)

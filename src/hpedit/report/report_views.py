@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from hpedit.report import charts
 from hpedit.report.charts import ForestRow, Interval, Series, interval_text, signed
-from hpedit.report.data import Agreement, Picture, ReportData
-from hpedit.report.selection import data_uri, is_pixelated, select, shown_scores
+from hpedit.report.gain_wording import Verdict, control_sentence, estimate, gain_sentence, number
+from hpedit.report.picture_selection import data_uri, is_pixelated, select_pictures, shown_scores
+from hpedit.report.report_data import Agreement, Picture, ReportData
 from hpedit.report.svg import Point
-from hpedit.report.verdict import Verdict, control_sentence, estimate, gain_sentence, number
 from hpedit.tasks import TASK_BY_ID, TASK_IDS
 
 View = dict[str, Any]
@@ -66,20 +66,20 @@ ORIGINS = {"ratio_mean": 1.0}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def plain(text: object) -> str:
+def page_safe(text: object) -> str:
     """Text that a page can carry: control characters and lone surrogates, which HTML forbids, become U+FFFD."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 
 def shortened(text: str, limit: int = LONGEST_INSTRUCTION) -> str:
     """`text` for the page, cut at `limit` characters with an ellipsis."""
-    text = plain(text)
+    text = page_safe(text)
     return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def task_name(task: str) -> str:
     """A task's title, or its id as it stands if it is none of the eight."""
-    return TASK_BY_ID[task].name if task in TASK_BY_ID else plain(task)
+    return TASK_BY_ID[task].name if task in TASK_BY_ID else page_safe(task)
 
 
 def score_text(value: float | None) -> str:
@@ -250,7 +250,7 @@ def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
 
 def picture_groups(pictures: Sequence[Picture]) -> list[View]:
     """The chosen pictures as cards."""
-    groups = select(pictures)
+    groups = select_pictures(pictures)
     return [
         {"title": group.title, "note": group.note, "cards": [_picture_card(picture) for picture in group.pictures]}
         for group in groups
@@ -264,7 +264,7 @@ def _picture_card(picture: Picture) -> View:
     pair = shown_scores(picture)
     change = None if pair is None else pair[1] - pair[0]
     return {
-        "id": plain(picture.case_id),
+        "id": page_safe(picture.case_id),
         "task": task_name(picture.task),
         "instruction": shortened(picture.instruction),
         "frames": [{"name": name, "uri": data_uri(image), "pixelated": is_pixelated(image)} for name, image in frames],
@@ -298,7 +298,7 @@ def agreement_view(agreement: Agreement) -> View:
         agreement.points, x_label=f"mean rating by {raters}", y_label="HP-Scorer", title=f"HP-Scorer against {raters}"
     )
     return {
-        "title": plain(agreement.title),
+        "title": page_safe(agreement.title),
         "simulated": agreement.simulated,
         "rows": rows,
         "measures": list(MEASURES.values()),
@@ -312,7 +312,7 @@ def agreement_view(agreement: Agreement) -> View:
 
 def _agreement_verdict(report: Mapping[str, Any]) -> Verdict:
     verdict, reason = str(report.get("verdict", "")), str(report.get("reason") or "")
-    text = plain(f"{verdict}: {reason}" if reason else verdict)
+    text = page_safe(f"{verdict}: {reason}" if reason else verdict)
     return Verdict(text, "good" if verdict == "ok" else "warn")
 
 
@@ -337,19 +337,19 @@ def alarm_rows(summary: Mapping[str, Any] | None) -> list[View]:
             continue
         cells = ["\N{EN DASH}" if level is None else f"{level.value:.3f}" for level in levels]
         row = {
-            "name": plain(name).replace("_", " "),
+            "name": page_safe(name).replace("_", " "),
             "cells": cells,
             "change": signed(change.value, 3),
             "bounds": _bounds(change, 3),
         }
-        rows.append(row | {"alarm": bool(alarm.get("alarm")), "meaning": plain(alarm.get("meaning", ""))})
+        rows.append(row | {"alarm": bool(alarm.get("alarm")), "meaning": page_safe(alarm.get("meaning", ""))})
     return rows
 
 
 def stage_times(data: ReportData) -> list[View]:
     """Seconds a stage, with its share of the longest for a bar, and the sum."""
     seconds = data.stage_seconds()
-    known = {plain(name): value for name, raw in seconds.items() if (value := number(raw)) is not None}
+    known = {page_safe(name): value for name, raw in seconds.items() if (value := number(raw)) is not None}
     longest = max(itertools.chain(known.values(), [0.0])) or 1.0
     rows = [{"name": name, "time": clock(value), "share": value / longest} for name, value in known.items()]
     return [*rows, {"name": "Sum", "time": clock(sum(known.values())), "share": None}] if rows else []

@@ -20,7 +20,7 @@ KEPT, MENDED, DROPPED, UNDECIDED = "kept", "mended", "dropped", "undecided"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckedCase:
     """What becomes of one case."""
 
     case_id: str
@@ -54,7 +54,7 @@ class Verdict:
         return max(self.keep, self.mend, self.drop) == self.checkers and len(self.texts) <= 1
 
 
-def read_checks(db: Path | str) -> dict[str, Verdict]:
+def read_checks(db: Path | str) -> dict[str, CheckedCase]:
     """The verdict on every case that at least one person decided on, by case id.
 
     Raises:
@@ -71,15 +71,15 @@ def read_checks(db: Path | str) -> dict[str, Verdict]:
                 answers.setdefault(answer.case_id, []).append(answer)
     if not answers:
         raise HPEditError(f"{db} holds no check yet", hint="`hpedit bench check` serves the page")
-    return {case_id: verdict_of(case_id, shown[case_id], answers[case_id]) for case_id in sorted(answers)}
+    return {case_id: checked_case(case_id, shown[case_id], answers[case_id]) for case_id in sorted(answers)}
 
 
-def verdict_of(case_id: str, shown: str, answers: Sequence[Answer]) -> Verdict:
+def checked_case(case_id: str, shown: str, answers: Sequence[Answer]) -> CheckedCase:
     """The verdict on one case from its answers, none of them a skip, in the order in which they were stored."""
     mended = [str(answer.value).removeprefix(MEND) for answer in answers if str(answer.value).startswith(MEND)]
     drop = sum(answer.value == "drop" for answer in answers)
     keep = len(answers) - len(mended) - drop
-    return Verdict(
+    return CheckedCase(
         case_id=case_id,
         decision=_decision(keep, len(mended), drop),
         shown=shown,

@@ -58,7 +58,7 @@ class ReportData:
     created: str = ""
     """Time of the run as text; left to the caller so that equal inputs give equal bytes."""
     summary: Mapping[str, Any] | None = None
-    """As `hpedit.bench.summary.compare` returns it."""
+    """As `hpedit.bench.before_after.compare` returns it."""
     pictures: Sequence[Picture] = ()
     metrics: Sequence[Mapping[str, Any]] = ()
     """Records of the training run's metrics.jsonl, in order."""

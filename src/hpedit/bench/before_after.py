@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.bench.comparison import compare_models
-from hpedit.bench.folder import BenchFolder
 from hpedit.errors import HPEditError
 
 INSTRUMENTS = ("oracle", "scorer")

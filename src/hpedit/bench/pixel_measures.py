@@ -29,7 +29,7 @@ def sharpness(pixels: Array) -> float:
     return float(laplacian.std())
 
 
-def saturation(pixels: Array) -> float:
+def colour_saturation(pixels: Array) -> float:
     """Mean of (max - min) / max over the channels, as in HSV; black pixels have 0. Pixels (H, W, 3) in [0, 1]."""
     high, low = pixels.max(axis=-1), pixels.min(axis=-1)
     return float(np.divide(high - low, high, out=np.zeros_like(high), where=high > 0).mean())
@@ -56,13 +56,13 @@ def _phase_contrast(steps: Array, pitch: int) -> float:
 
 MEASURES: dict[str, Callable[[Array], float]] = {
     "sharpness": sharpness,
-    "saturation": saturation,
+    "saturation": colour_saturation,
     "grid_energy": grid_energy,
 }
 CLOSENESS = "closeness"
 UNTOUCHED = 1 / 255
 """Mean step from the source, of the pixel range, up to which an edit counts as no edit at all."""
-ALARMS = (*MEASURES, CLOSENESS)
+PIXEL_MEASURES = (*MEASURES, CLOSENESS)
 """Names of all measures of an edit, in the order of tables."""
 
 
@@ -76,7 +76,7 @@ def closeness(edit: Image.Image, source: Image.Image) -> float:
     return float(1 - np.abs(pair[0] - pair[1]).mean())
 
 
-def measure(image: Image.Image) -> dict[str, float]:
+def measure_pixels(image: Image.Image) -> dict[str, float]:
     """All measures of one picture, by name."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
     return {name: function(pixels) for name, function in MEASURES.items()}

@@ -15,10 +15,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hpedit.report import views
-from hpedit.report.data import Agreement, Picture, ReportData
-from hpedit.report.selection import select
-from hpedit.report.verdict import NOT_MEASURED, headline
+from hpedit.report import report_views as views
+from hpedit.report.gain_wording import NOT_MEASURED, headline
+from hpedit.report.picture_selection import select_pictures
+from hpedit.report.report_data import Agreement, Picture, ReportData
 from hpedit.store.atomic import atomic_write
 
 HERE = Path(__file__).parent
@@ -36,13 +36,13 @@ def write_report(out: Path, data: ReportData) -> Path:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / SUMMARY_NAME, json_text(_summary(data)))
-    atomic_write(out / JSON_NAME, json_text(twin(data)))
+    atomic_write(out / JSON_NAME, json_text(report_twin(data)))
     path = out / HTML_NAME
-    atomic_write(path, render(data).encode("utf-8", "replace"))
+    atomic_write(path, render_report(data).encode("utf-8", "replace"))
     return path
 
 
-def render(data: ReportData) -> str:
+def render_report(data: ReportData) -> str:
     """The page as text."""
     return environment().get_template("page.html.jinja").render(style=style(), absent=NOT_MEASURED, **_context(data))
 
@@ -63,16 +63,16 @@ def style() -> Markup:
 def _context(data: ReportData) -> dict[str, Any]:
     summary = data.summary
     return {
-        "title": views.plain(data.title),
-        "subtitle": views.plain(data.subtitle),
-        "created": views.plain(data.created),
-        "notes": [views.plain(note) for note in data.notes],
+        "title": views.page_safe(data.title),
+        "subtitle": views.page_safe(data.subtitle),
+        "created": views.page_safe(data.created),
+        "notes": [views.page_safe(note) for note in data.notes],
         "headline": headline(summary),
         "cards": views.headline_cards(summary),
         "forest": views.gain_forest(summary),
         "size": {key: (summary or {}).get(key) for key in ("n", "sources", "unscorable")},
         "control": views.control_view(summary),
-        "control_note": views.plain(data.control_note),
+        "control_note": views.page_safe(data.control_note),
         "references": views.reference_rows(summary),
         "tables": views.task_tables(summary),
         "distributions": views.distributions(data.pictures),
@@ -84,7 +84,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "provenance": data.provenance,
         "simulated_raters": any(agreement.simulated for agreement in data.agreements),
         "times": views.stage_times(data),
-        "command": views.plain(data.command) if data.command else None,
+        "command": views.page_safe(data.command) if data.command else None,
         "versions": _texts(data.versions),
         "fingerprints": _texts(data.fingerprints),
         "twins": (JSON_NAME, SUMMARY_NAME),
@@ -92,10 +92,10 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 
 def _texts(pairs: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(views.plain(name), views.plain(value)) for name, value in pairs.items()]
+    return [(views.page_safe(name), views.page_safe(value)) for name, value in pairs.items()]
 
 
-def twin(data: ReportData) -> dict[str, Any]:
+def report_twin(data: ReportData) -> dict[str, Any]:
     """Everything the page says, for machines; pictures by case id and scores, without their pixels."""
     verdict = headline(data.summary)
     return {
@@ -107,7 +107,9 @@ def twin(data: ReportData) -> dict[str, Any]:
         "control_note": data.control_note,
         "metrics": list(data.metrics),
         "pictures": [_picture(picture) for picture in data.pictures],
-        "shown": {group.title: [picture.case_id for picture in group.pictures] for group in select(data.pictures)},
+        "shown": {
+            group.title: [picture.case_id for picture in group.pictures] for group in select_pictures(data.pictures)
+        },
         "agreements": [_agreement(agreement) for agreement in data.agreements],
         "provenance": [{"what": p.what, "simulated": p.simulated, "detail": p.detail} for p in data.provenance],
         "command": data.command,

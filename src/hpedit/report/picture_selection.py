@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from hpedit.report.data import Picture
+from hpedit.report.report_data import Picture
 
 PER_GROUP = 8
 """Pictures of each extreme: a multiple of the two a wide screen shows side by side."""
@@ -22,7 +22,7 @@ THUMBNAIL = 320
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PictureGroup:
     """Pictures under one heading, in the order in which they are shown."""
 
     title: str
@@ -39,7 +39,7 @@ def shown_scores(picture: Picture) -> tuple[float, float] | None:
     return (picture.scorer[0], picture.scorer[1])
 
 
-def select(pictures: Sequence[Picture]) -> list[Group]:
+def select_pictures(pictures: Sequence[Picture]) -> list[PictureGroup]:
     """Largest losses, lowest results, largest gains, then a random sample; no case twice, empty groups left out.
 
     The sample is drawn by a hash of the case id: it does not depend on order or on a seed someone might choose.
@@ -61,10 +61,12 @@ def select(pictures: Sequence[Picture]) -> list[Group]:
     gains = take(ranked(lambda base, post: base - post, lambda base, post: post > base), PER_GROUP)
     sample = take(sorted(pictures, key=lambda picture: _shuffle_key(picture.case_id)), RANDOM_COUNT)
     groups = (
-        Group("Largest losses", "where post-training made the edit worse, worst first", losses),
-        Group("Lowest results", "the lowest scores after post-training among the others, 2 or less", lowest),
-        Group("Largest gains", "where post-training helped most", gains),
-        Group("Random sample", "drawn by a hash of the case's name from the rest, so nobody picked them", sample),
+        PictureGroup("Largest losses", "where post-training made the edit worse, worst first", losses),
+        PictureGroup("Lowest results", "the lowest scores after post-training among the others, 2 or less", lowest),
+        PictureGroup("Largest gains", "where post-training helped most", gains),
+        PictureGroup(
+            "Random sample", "drawn by a hash of the case's name from the rest, so nobody picked them", sample
+        ),
     )
     return [group for group in groups if group.pictures]
 

@@ -27,7 +27,7 @@ EDITS, CASES, NOTE = "edits", "cases.parquet", "published.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class PublishedCase:
     """A published case as ours, or what it is where it belongs to none of the eight tasks."""
 
     kind: str
@@ -39,7 +39,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ScoreColumn:
     """One figure that a benchmark's table gives for a group, and over all groups."""
 
     name: str
@@ -58,7 +58,7 @@ class ScoreTable:
     model: str
     part: str
     """Which part of the benchmark: a language, a subset."""
-    columns: tuple[Column, ...]
+    columns: tuple[ScoreColumn, ...]
     counts: Mapping[str, int]
     """Scored cases of each group."""
     unscorable: int
@@ -86,7 +86,7 @@ class Benchmark:
     """One published benchmark."""
 
     title: str
-    read: Callable[[Path, str], Iterator[Read]]
+    read: Callable[[Path, str], Iterator[PublishedCase]]
     """Its cases from where they lie, in one language."""
     scores: Callable[[Sequence[Path], Path | None, str], list[ScoreTable]]
     """Tables from files of its judge; the second is the benchmark's own description where the rule needs it."""
@@ -156,7 +156,9 @@ def _copy(edit: Path, folder: Path, case_id: str) -> bool:
     return True
 
 
-def column(name: str, groups: Sequence[str], rows: Sequence[tuple[str, str, float]], digits: int = 3) -> Column:
+def score_column(
+    name: str, groups: Sequence[str], rows: Sequence[tuple[str, str, float]], digits: int = 3
+) -> ScoreColumn:
     """A column of a table from (group, source, score) rows.
 
     Args:
@@ -166,11 +168,11 @@ def column(name: str, groups: Sequence[str], rows: Sequence[tuple[str, str, floa
     means = {group: _mean([score for name_, _, score in rows if name_ == group]) for group in groups}
     number = {group: index for index, group in enumerate(groups)}
     if any(mean is None for mean in means.values()):
-        return Column(name, {group: _round(mean, digits) for group, mean in means.items()}, None, None)
+        return ScoreColumn(name, {group: _round(mean, digits) for group, mean in means.items()}, None, None)
     values = np.array([(score, number[group]) for group, _, score in rows], dtype=np.float64)
     estimate = bootstrap_by_source(values, [source for _, source, _ in rows], _mean_of_groups(len(groups)))
     rounded = {group: _round(mean, digits) for group, mean in means.items()}
-    return Column(name, rounded, _round(estimate.value, digits), _interval(estimate, digits))
+    return ScoreColumn(name, rounded, _round(estimate.value, digits), _interval(estimate, digits))
 
 
 def case_mean_note(rows: Sequence[tuple[str, str, float]]) -> str:
@@ -206,7 +208,7 @@ def _round(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def render(tables: Sequence[ScoreTable]) -> str:
+def score_tables_text(tables: Sequence[ScoreTable]) -> str:
     """The tables as Markdown that also reads in a terminal."""
     return "\n\n".join(_render(table) for table in tables)
 
@@ -235,5 +237,5 @@ def _text(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.2f}"
 
 
-def _bounds(column: Column) -> str:
+def _bounds(column: ScoreColumn) -> str:
     return f" [{column.ci95[0]:.2f}, {column.ci95[1]:.2f}]" if column.ci95 else ""

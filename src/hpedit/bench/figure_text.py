@@ -19,49 +19,49 @@ def task_title(task: str) -> str:
     return TASK_BY_ID[task].name if task in TASK_BY_ID else task
 
 
-def mean(model: Figures | None) -> str:
+def mean_text(model: Figures | None) -> str:
     """A mean of 0-5 with two digits."""
     return NONE if not model or model["mean"] is None else f"{model['mean']:.2f}"
 
 
-def signed(value: float) -> str:
+def gain_number(value: float) -> str:
     """A difference with its sign; what rounds to nothing has none."""
     return f"{value:+.2f}" if round(value, 2) else "0.00"
 
 
-def bounds(estimate: Figures | None, between: str = " to ", sign: bool = False) -> str:
+def bounds_text(estimate: Figures | None, between: str = " to ", sign: bool = False) -> str:
     """The 95 % interval, or a dash."""
     low, high = (estimate or {}).get("ci95") or (None, None)
     if low is None or high is None:
         return NONE
-    return f"{signed(low)}{between}{signed(high)}" if sign else f"{low:.2f}{between}{high:.2f}"
+    return f"{gain_number(low)}{between}{gain_number(high)}" if sign else f"{low:.2f}{between}{high:.2f}"
 
 
-def gain(model: Figures | None) -> str:
+def gain_text(model: Figures | None) -> str:
     """The paired difference to the reference, signed; a dash for the reference itself."""
     value = ((model or {}).get("gain") or {}).get("mean")
-    return NONE if value is None else signed(value)
+    return NONE if value is None else gain_number(value)
 
 
-def p_value(p: float | None) -> str:
+def p_value_text(p: float | None) -> str:
     """A p value with as many digits as mean something."""
     if p is None:
         return NONE
     return "<.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def star(model: Figures | None) -> str:
+def holm_star(model: Figures | None) -> str:
     """A star where a task's difference holds after the correction."""
     p = (model or {}).get("p_holm")
     return "*" if p is not None and p < SIGNIFICANT else ""
 
 
-def share(value: float | None) -> str:
+def share_text(value: float | None) -> str:
     """A share as whole per cent."""
     return NONE if value is None else f"{value:.0%}"
 
 
-def tally(model: Figures | None, between: str = "/") -> str:
+def win_tie_loss_text(model: Figures | None, between: str = "/") -> str:
     """Cases that were won, tied, lost."""
     counts = (model or {}).get("win_tie_loss")
     return NONE if not counts else between.join(str(counts[key]) for key in ("win", "tie", "loss"))

@@ -1,4 +1,4 @@
-"""Edit and score every case of a benchmark with one model: `run_bench`, or score edits made elsewhere: `run_given`.
+"""Edit and score every case of a benchmark with one model: `run_bench`, or score edits made elsewhere: `run_external`.
 
 The seed of an edit follows from the benchmark's seed and the case alone, so two models, and two runs of one, edit from
 the same noise. Nothing done is done again: edits are kept by batch in parts/, measures and scores line by line, and a
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
-from hpedit.bench.alarms import CLOSENESS, closeness, measure
-from hpedit.bench.folder import (
+from hpedit.bench.bench_folder import (
     EDITS,
     PARTS,
     ROWS,
@@ -31,6 +30,7 @@ from hpedit.bench.folder import (
     scores_file,
     stage_totals,
 )
+from hpedit.bench.pixel_measures import CLOSENESS, closeness, measure_pixels
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.progress import stage
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EDITS", "PARTS", "ROWS", "STAGE", "BenchFolder", "BenchRow", "Instrument",
-    "cases_fingerprint", "run_bench", "run_given",
+    "cases_fingerprint", "run_bench", "run_external",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def run_bench(
     return BenchFolder.open(out)
 
 
-def run_given(
+def run_external(
     edits: Iterable[Edit],
     cases: Sequence[Case],
     out: Path | str,
@@ -275,8 +275,8 @@ def _row(case: Case, edit: Edit) -> BenchRow:
         seed=edit.seed,
         oracle=score_edit(case, edit.image) if exact else None,
         copy_oracle=score_edit(case, case.source) if exact else None,
-        alarms=measure(edit.image) | {CLOSENESS: closeness(edit.image, case.source)},
-        source_alarms=measure(case.source) | {CLOSENESS: 1.0},
+        alarms=measure_pixels(edit.image) | {CLOSENESS: closeness(edit.image, case.source)},
+        source_alarms=measure_pixels(case.source) | {CLOSENESS: 1.0},
     )
 
 

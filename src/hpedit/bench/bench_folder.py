@@ -49,7 +49,7 @@ class BenchRow:
     copy_oracle: float | None = None
     """What the untouched source gets from the oracle."""
     alarms: Mapping[str, float] = field(default_factory=dict)
-    """`hpedit.bench.alarms` of the edit; empty where there is none."""
+    """`hpedit.bench.pixel_measures` of the edit; empty where there is none."""
     source_alarms: Mapping[str, float] = field(default_factory=dict)
     """The same of the source."""
     missing: str | None = None

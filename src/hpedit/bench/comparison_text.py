@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpedit.bench import figures
+from hpedit.bench import figure_text as figures
 
 WIDTH = 80
 NAME = 12
@@ -16,7 +16,7 @@ AT_ONCE = 4
 """Models whose figures by task fit beside one another."""
 
 
-def render(result: Mapping[str, Any]) -> str:
+def comparison_text(result: Mapping[str, Any]) -> str:
     """All figures; the models of a wide comparison stand below one another in the tables by task."""
     labels = [model["label"] for model in result["models"]]
     lines = [figures.size_line(result) + (f"; reference: {result['reference']}" if len(labels) > 1 else "")]
@@ -59,16 +59,18 @@ def _overall(block: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     lines = [head + f" {'<=2':>4} {'>=4.5':>5}"]
     for label in labels:
         model = block["models"].get(label)
-        line = f"{_cut(label, NAME):<{NAME}} {figures.mean(model):>5} {figures.bounds(model, '-'):^9}"
+        line = f"{_cut(label, NAME):<{NAME}} {figures.mean_text(model):>5} {figures.bounds_text(model, '-'):^9}"
         if many:
             change = (model or {}).get("gain")
-            line += f" {figures.gain(model):>6} {figures.bounds(change, ', ', sign=True):^13}"
-            line += f" {figures.p_value((model or {}).get('p')):>5} {figures.tally(model):>11}"
+            line += f" {figures.gain_text(model):>6} {figures.bounds_text(change, ', ', sign=True):^13}"
+            line += f" {figures.p_value_text((model or {}).get('p')):>5} {figures.win_tie_loss_text(model):>11}"
             line = line.replace(f" {figures.NONE:>6} {figures.NONE:^13} {figures.NONE:>5} {figures.NONE:>11}", " " * 39)
         low, high = ((model or {}).get(key) for key in ("low_share", "high_share"))
-        lines.append(line + f" {figures.share(low):>4} {figures.share(high):>5}")
+        lines.append(line + f" {figures.share_text(low):>4} {figures.share_text(high):>5}")
     if "copy" in block:
-        lines.append(f"{'source':<{NAME}} {figures.mean(block['copy']):>5} {figures.bounds(block['copy'], '-'):^9}")
+        lines.append(
+            f"{'source':<{NAME}} {figures.mean_text(block['copy']):>5} {figures.bounds_text(block['copy'], '-'):^9}"
+        )
     return lines
 
 
@@ -83,10 +85,12 @@ def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> l
         for task, block in one["tasks"].items():
             models = block["models"]
             line = f"{_cut(figures.task_title(task), TASK):<{TASK}} {block['n']:>4}"
-            line += f" {figures.mean(models.get(reference)):>7}"
+            line += f" {figures.mean_text(models.get(reference)):>7}"
             for label in shown:
                 model = models.get(label)
-                line += f"  {figures.mean(model):>5} {figures.gain(model):>6}{figures.star(model) or ' '}"
+                line += (
+                    f"  {figures.mean_text(model):>5} {figures.gain_text(model):>6}{figures.holm_star(model) or ' '}"
+                )
             lines.append(line)
     if others:
         lines.append(f"* p < {figures.SIGNIFICANT:g} after Holm's correction over the tasks")

@@ -30,7 +30,7 @@ def gain_sign(block: Mapping[str, Any] | None, label: str) -> int | None:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
+def model_verdict(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
     """What all instruments say of `label` against the reference.
 
     An instrument counts as independent if it can't have been the reward: the oracle, people, a second judge. A scorer's

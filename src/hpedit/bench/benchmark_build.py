@@ -21,8 +21,8 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench.check import DROPPED, KEPT, MENDED, UNDECIDED, Verdict, read_checks
-from hpedit.bench.folder import refuse_foreign
+from hpedit.bench.bench_folder import refuse_foreign
+from hpedit.bench.case_checks import DROPPED, KEPT, MENDED, UNDECIDED, CheckedCase, read_checks
 from hpedit.cases.build import run_build
 from hpedit.cases.dataset.write import DATA
 from hpedit.cases.folder import CasesFolder
@@ -39,7 +39,7 @@ _INDEX = {name: CASE_COLUMNS[name] for name in ("id", "task", "category", "sourc
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CaseEntry:
     """One case without its pictures."""
 
     id: str
@@ -50,7 +50,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BenchmarkSize:
     """What a benchmark is to be."""
 
     per_task: int = 200
@@ -60,7 +60,7 @@ class Wanted:
     seed: int = 0
 
 
-def build_bench(source: Path, out: Path, wanted: Wanted, checked: Path | None = None) -> dict[str, Any]:
+def build_bench(source: Path, out: Path, wanted: BenchmarkSize, checked: Path | None = None) -> dict[str, Any]:
     """Propose a benchmark in the folder `out`, or write it as people checked it.
 
     Args:
@@ -76,23 +76,23 @@ def build_bench(source: Path, out: Path, wanted: Wanted, checked: Path | None = 
     Raises:
         HPEditError: No case there, `out` was made otherwise, or the checks are of other cases.
     """
-    tables = case_tables(source)
-    entries = list(read_index(tables))
+    tables = benchmark_source_tables(source)
+    entries = list(read_case_index(tables))
     asked = {**_plain(wanted), "source": _content(entries)}
     refuse_foreign(out, RESULT, PROPOSED)
     _refuse_other(out, asked, checked)
     out.mkdir(parents=True, exist_ok=True)
     ahead = replace(wanted, per_task=wanted.per_task + math.ceil(round(wanted.per_task * wanted.spare, 6)))
-    proposed = choose(entries, ahead.per_task, wanted.seed)
+    proposed = choose_balanced(entries, ahead.per_task, wanted.seed)
     if not (out / RESULT).exists():
-        write_chosen(out / PROPOSED, tables, {entry.id: entry.instruction for entry in proposed})
+        copy_chosen_cases(out / PROPOSED, tables, {entry.id: entry.instruction for entry in proposed})
     verdicts = _verdicts(checked, proposed) if checked else {}
     pool = [replace(entry, instruction=verdicts[entry.id].instruction) if checked else entry for entry in proposed
             if not checked or (entry.id in verdicts and verdicts[entry.id].stays)]  # fmt: skip
     if not pool:
         raise HPEditError(f"the checks in {checked} leave no case", hint="check more of them")
-    final = choose(pool, wanted.per_task, wanted.seed)
-    write_chosen(out / CASES, [out / PROPOSED], {entry.id: entry.instruction for entry in final})
+    final = choose_balanced(pool, wanted.per_task, wanted.seed)
+    copy_chosen_cases(out / CASES, [out / PROPOSED], {entry.id: entry.instruction for entry in final})
     if checked:
         atomic_write(out / CHECKS, _checks_csv(proposed, verdicts))
     result = {
@@ -107,7 +107,7 @@ def build_bench(source: Path, out: Path, wanted: Wanted, checked: Path | None = 
     return result
 
 
-def case_tables(source: Path) -> list[Path]:
+def benchmark_source_tables(source: Path) -> list[Path]:
     """The tables of the cases that `source` offers, see `build_bench`; a recipe is built, or continued, first."""
     if source.suffix in (".yaml", ".yml"):
         recipe = read_recipe(source, CasesRecipe)
@@ -122,11 +122,11 @@ def case_tables(source: Path) -> list[Path]:
     return shards
 
 
-def read_index(tables: Sequence[Path]) -> Iterator[Entry]:
+def read_case_index(tables: Sequence[Path]) -> Iterator[CaseEntry]:
     """The cases of `tables` without pictures; HPEditError for an id that is there twice."""
     seen: set[str] = set()
     for table in tables:
-        for entry in read_table(table, _INDEX, lambda row: Entry(**{name: row[name] or "" for name in _INDEX})):
+        for entry in read_table(table, _INDEX, lambda row: CaseEntry(**{name: row[name] or "" for name in _INDEX})):
             if entry.id in seen:
                 raise HPEditError(f"{table}: case {entry.id} appears twice", hint="ids must be unique")
             seen.add(entry.id)
@@ -135,30 +135,30 @@ def read_index(tables: Sequence[Path]) -> Iterator[Entry]:
         raise HPEditError(f"{tables[0].parent} holds no cases", hint="build some with `hpedit cases build`")
 
 
-def choose(entries: Sequence[Entry], per_task: int, seed: int) -> list[Entry]:
+def choose_balanced(entries: Sequence[CaseEntry], per_task: int, seed: int) -> list[CaseEntry]:
     """At most `per_task` entries of every task, even over its categories, from as many photographs as possible.
 
     Within a task each category in turn gives one until the task is full, so that a rare one gives all it has. Among a
     category's cases those come first whose photograph the benchmark uses least, and else the seed draws. The rarest
     task chooses first, since the others have other photographs to turn to. The order of `entries` is of no matter.
     """
-    by_task: dict[str, list[Entry]] = {}
+    by_task: dict[str, list[CaseEntry]] = {}
     for entry in entries:
         by_task.setdefault(entry.task, []).append(entry)
     used: Counter[str] = Counter()
-    chosen: list[Entry] = []
+    chosen: list[CaseEntry] = []
     for task in sorted(by_task, key=lambda task: (len(by_task[task]), task)):
         chosen += _choose_evenly(by_task[task], per_task, used, seed)
     return sorted(chosen, key=lambda entry: entry.id)
 
 
-def _choose_evenly(entries: Sequence[Entry], count: int, used: Counter[str], seed: int) -> list[Entry]:
+def _choose_evenly(entries: Sequence[CaseEntry], count: int, used: Counter[str], seed: int) -> list[CaseEntry]:
     """Some of one task's entries; `used` counts the photographs and is kept up to date."""
-    piles: dict[str, list[Entry]] = {}
+    piles: dict[str, list[CaseEntry]] = {}
     for entry in sorted(entries, key=lambda entry: _draw(seed, entry.id)):
         piles.setdefault(entry.category, []).append(entry)
     turns = sorted(piles, key=lambda category: _draw(seed, entries[0].task, category))
-    chosen: list[Entry] = []
+    chosen: list[CaseEntry] = []
     while turns and len(chosen) < count:
         for category in turns[: count - len(chosen)]:
             # min takes the first of equals: the one that was drawn.
@@ -170,7 +170,7 @@ def _choose_evenly(entries: Sequence[Entry], count: int, used: Counter[str], see
     return chosen
 
 
-def write_chosen(out: Path, tables: Sequence[Path], instructions: Mapping[str, str]) -> None:
+def copy_chosen_cases(out: Path, tables: Sequence[Path], instructions: Mapping[str, str]) -> None:
     """Copy the cases whose ids are in `instructions` to `out`, each with its instruction, pictures as the bytes are."""
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -182,7 +182,7 @@ def write_chosen(out: Path, tables: Sequence[Path], instructions: Mapping[str, s
     write_table(out, CASE_COLUMNS, rows())
 
 
-def _verdicts(checked: Path, proposed: Sequence[Entry]) -> dict[str, Verdict]:
+def _verdicts(checked: Path, proposed: Sequence[CaseEntry]) -> dict[str, CheckedCase]:
     """The verdicts on the proposed cases; HPEditError if the checkers saw other cases, or other words."""
     verdicts = read_checks(checked)
     known = {entry.id: entry.instruction for entry in proposed}
@@ -211,10 +211,10 @@ def _refuse_other(out: Path, asked: Mapping[str, Any], checked: Path | None) -> 
 
 def _counts(
     task: str,
-    entries: Sequence[Entry],
-    proposed: Sequence[Entry],
-    final: Sequence[Entry],
-    verdicts: Mapping[str, Verdict],
+    entries: Sequence[CaseEntry],
+    proposed: Sequence[CaseEntry],
+    final: Sequence[CaseEntry],
+    verdicts: Mapping[str, CheckedCase],
 ) -> dict[str, int]:
     """How many cases of a task there were, were proposed, had which fate, and are in the benchmark."""
     counts = {name: sum(entry.task == task for entry in some) for name, some in
@@ -225,11 +225,11 @@ def _counts(
     return counts | {fate: fates[fate] for fate in (KEPT, MENDED, DROPPED, UNDECIDED, "unchecked")}
 
 
-def _fate(verdict: Verdict | None) -> str:
+def _fate(verdict: CheckedCase | None) -> str:
     return verdict.decision if verdict else "unchecked"
 
 
-def _check_summary(proposed: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+def _check_summary(proposed: Sequence[CaseEntry], verdicts: Mapping[str, CheckedCase]) -> dict[str, Any]:
     several = [verdict for verdict in verdicts.values() if verdict.checkers > 1]
     reasons: Counter[str] = Counter()
     for verdict in verdicts.values():
@@ -255,7 +255,7 @@ def _check_summary(proposed: Sequence[Entry], verdicts: Mapping[str, Verdict]) -
     }
 
 
-def _checks_csv(proposed: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> str:
+def _checks_csv(proposed: Sequence[CaseEntry], verdicts: Mapping[str, CheckedCase]) -> str:
     """One row a proposed case, for people."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
@@ -270,17 +270,17 @@ def _checks_csv(proposed: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> s
     return buffer.getvalue()
 
 
-def _tasks(entries: Sequence[Entry]) -> list[str]:
+def _tasks(entries: Sequence[CaseEntry]) -> list[str]:
     """The tasks there are, the eight in their order before any other."""
     there = {entry.task for entry in entries}
     return [task for task in TASK_IDS if task in there] + sorted(there - set(TASK_IDS))
 
 
-def _plain(wanted: Wanted) -> dict[str, Any]:
+def _plain(wanted: BenchmarkSize) -> dict[str, Any]:
     return {"per_task": wanted.per_task, "spare": wanted.spare, "seed": wanted.seed}
 
 
-def _content(entries: Sequence[Entry]) -> str:
+def _content(entries: Sequence[CaseEntry]) -> str:
     """SHA-256 (hex) of the index, whatever its order."""
     digest = hashlib.sha256()
     for entry in sorted(entries, key=lambda entry: entry.id):
