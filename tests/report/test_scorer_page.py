@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tests.report.scorer_sample import make_curve, make_report
 
-from hpedit.report.charts import Interval
 from hpedit.report.scorer_charts import Reference, deviation_plot, growth_plot, reliability_plot, task_plot
 from hpedit.report.scorer_page import render_scorer_page, write_scorer_page
+from hpedit.stats.intervals import Interval
 
 
 class Links(HTMLParser):

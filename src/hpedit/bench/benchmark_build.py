@@ -32,7 +32,7 @@ from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.csv_rows import neutralise
 from hpedit.store.tables import CASE_COLUMNS, read_table, write_table
-from hpedit.tasks import TASK_IDS
+from hpedit.tasks import ordered_tasks
 
 PROPOSED, CASES, CHECKS, RESULT = "proposed.parquet", "cases.parquet", "checks.csv", "build.json"
 _INDEX = {name: CASE_COLUMNS[name] for name in ("id", "task", "category", "source_id", "instruction")}
@@ -95,11 +95,12 @@ def build_bench(source: Path, out: Path, wanted: BenchmarkSize, checked: Path | 
     copy_chosen_cases(out / CASES, [out / PROPOSED], {entry.id: entry.instruction for entry in final})
     if checked:
         atomic_write(out / CHECKS, _checks_csv(proposed, verdicts))
+    tasks = ordered_tasks(entry.task for entry in entries)
     result = {
         "asked": asked,
         "proposed": len(proposed),
         "cases": len(final),
-        "tasks": {task: _counts(task, entries, proposed, final, verdicts) for task in _tasks(entries)},
+        "tasks": {task: _counts(task, entries, proposed, final, verdicts) for task in tasks},
         "categories": dict(sorted(Counter(entry.category or "none" for entry in final).items())),
         "checked": _check_summary(proposed, verdicts) if checked else None,
     }
@@ -268,12 +269,6 @@ def _checks_csv(proposed: Sequence[CaseEntry], verdicts: Mapping[str, CheckedCas
         texts = (neutralise(text) for text in (entry.instruction, after))
         writer.writerow((neutralise(entry.id), entry.task, _fate(verdict), *votes, reasons, *texts))
     return buffer.getvalue()
-
-
-def _tasks(entries: Sequence[CaseEntry]) -> list[str]:
-    """The tasks there are, the eight in their order before any other."""
-    there = {entry.task for entry in entries}
-    return [task for task in TASK_IDS if task in there] + sorted(there - set(TASK_IDS))
 
 
 def _plain(wanted: BenchmarkSize) -> dict[str, Any]:

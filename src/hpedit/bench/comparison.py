@@ -26,7 +26,7 @@ from hpedit.bench.model_verdict import model_verdict
 from hpedit.errors import HPEditError
 from hpedit.stats.bootstrap import mean_intervals
 from hpedit.stats.paired import holm, sign_flip_p
-from hpedit.tasks import TASK_IDS
+from hpedit.tasks import ordered_tasks
 
 Array = NDArray[np.float64]
 Arms = Mapping[str, Sequence[BenchRow]]
@@ -331,8 +331,7 @@ def _correct(tasks: Mapping[str, dict[str, Any]], models: Sequence[str]) -> None
 def _task_counts(rows: Sequence[BenchRow]) -> dict[str, int]:
     """Cases of each task, in the order of the eight tasks."""
     counts = Counter(row.task for row in rows)
-    known = [task for task in TASK_IDS if task in counts]
-    return {task: counts[task] for task in [*known, *sorted(set(counts) - set(TASK_IDS))]}
+    return {task: counts[task] for task in ordered_tasks(counts)}
 
 
 def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.bench import figure_text as figures
+from hpedit.stats.intervals import GAIN, Interval, number_text
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.csv_rows import neutralise
 
@@ -41,9 +42,8 @@ def comparison_markdown(result: Result) -> str:
     labels = [model["label"] for model in result["models"]]
     reference = result["reference"]
     lines = [f"# {' and '.join(_md(label) for label in labels)}", "", f"{figures.size_line(result)}.", ""]
-    lines += [
-        f"- **{_md(label)}** against {_md(reference)}: {_md(v['text'])}" for label, v in result["verdicts"].items()
-    ]
+    said = result["verdicts"].items()
+    lines += [f"- **{_md(label)}** against {_md(reference)}: {_md(verdict['text'])}" for label, verdict in said]
     lines += [f"- {_md(note)}." for note in result["notes"]]
     for one in result["instruments"]:
         cases = figures.counted(one["overall"]["n"], "case")
@@ -81,7 +81,7 @@ def _md_overall(block: Result, labels: Sequence[str]) -> list[str]:
         model = block["models"].get(label) or {}
         cells = [
             _md(label), figures.mean_text(model), figures.bounds_text(model), figures.gain_text(model),
-            figures.bounds_text(model.get("gain"), sign=True), figures.p_value_text(model.get("p")),
+            figures.bounds_text(model.get("gain"), style=GAIN), figures.p_value_text(model.get("p")),
             figures.win_tie_loss_text(model, " / "),
             figures.share_text(model.get("low_share")), figures.share_text(model.get("high_share")),
         ]  # fmt: skip
@@ -102,12 +102,9 @@ def _md_tasks(one: Result, labels: Sequence[str], reference: str) -> list[str]:
 
 
 def _task_cell(model: Result | None, is_reference: bool) -> str:
-    text = figures.mean_text(model)
-    if is_reference or figures.gain_text(model) == figures.NONE:
-        return text
-    interval = figures.bounds_text((model or {}).get("gain"), ", ", sign=True)
+    gain = None if is_reference else Interval.read(model, "gain")
     star = "\\*" if figures.holm_star(model) else ""
-    return f"{text} ({figures.gain_text(model)}{star}{'' if interval == figures.NONE else f', [{interval}]'})"
+    return figures.mean_text(model) + (f" ({gain.text(GAIN)}{star})" if gain else "")
 
 
 def _md_alarms(result: Result, labels: Sequence[str]) -> list[str]:
@@ -186,13 +183,12 @@ def _latex_row(one: Result, label: str, is_reference: bool, tasks: Sequence[str]
     cells = [_tex(label)]
     for task in tasks:
         model = one["tasks"][task]["models"].get(label)
-        change = "" if is_reference or figures.gain_text(model) == figures.NONE else f" (${figures.gain_text(model)}$)"
+        gain = None if is_reference else Interval.read(model, "gain")
+        change = f" (${number_text(gain.value, GAIN)}$)" if gain else ""
         cells.append(figures.mean_text(model) + change + ("$^*$" if figures.holm_star(model) else ""))
     model = one["overall"]["models"].get(label) or {}
-    whole = figures.mean_text(model)
-    if not is_reference and figures.gain_text(model) != figures.NONE:
-        interval = figures.bounds_text(model.get("gain"), ", ", sign=True)
-        whole += f" (${figures.gain_text(model)}${'' if interval == figures.NONE else f' [${interval}$]'})"
+    gain = None if is_reference else Interval.read(model, "gain")
+    whole = figures.mean_text(model) + (f" (${gain.text(GAIN)}$)" if gain else "")
     shares = [figures.share_text(model.get(key)).replace("%", r"\,\%") for key in ("low_share", "high_share")]
     return " & ".join([*cells, whole, *shares]) + r" \\"
 

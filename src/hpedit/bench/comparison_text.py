@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpedit.bench import figure_text as figures
+from hpedit.stats.intervals import GAIN
 
 WIDTH = 80
 NAME = 12
@@ -62,7 +63,7 @@ def _overall(block: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
         line = f"{_cut(label, NAME):<{NAME}} {figures.mean_text(model):>5} {figures.bounds_text(model, '-'):^9}"
         if many:
             change = (model or {}).get("gain")
-            line += f" {figures.gain_text(model):>6} {figures.bounds_text(change, ', ', sign=True):^13}"
+            line += f" {figures.gain_text(model):>6} {figures.bounds_text(change, ', ', GAIN):^13}"
             line += f" {figures.p_value_text((model or {}).get('p')):>5} {figures.win_tie_loss_text(model):>11}"
             line = line.replace(f" {figures.NONE:>6} {figures.NONE:^13} {figures.NONE:>5} {figures.NONE:>11}", " " * 39)
         low, high = ((model or {}).get(key) for key in ("low_share", "high_share"))
@@ -112,16 +113,13 @@ def _alarms(result: Mapping[str, Any]) -> list[str]:
     lines = ["", *(row for line in loud for row in _wrapped(f"ALARM {line}"))]
     copied = {label: share for label, share in result["untouched"].items() if share}
     if copied:
-        lines += _wrapped(
-            "Edits that leave the picture as it was: " + ", ".join(f"{s:.0%} of {k}" for k, s in copied.items())
-        )
+        shares = ", ".join(f"{share:.0%} of {label}" for label, share in copied.items())
+        lines += _wrapped(f"Edits that leave the picture unchanged: {shares}")
     if quiet:
         lines.append(f"{len(quiet)} of {len(loud) + len(quiet)} measures of the pixels raise no alarm")
     return lines
 
 
 def _speeds(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [
-        row for model in models if (line := figures.speed_line(model)) for row in _wrapped(f"{model['label']}: {line}")
-    ]
-    return ["", "Cases a second:", *(f"  {line}" for line in lines)] if lines else []
+    said = [f"{model['label']}: {line}" for model in models if (line := figures.speed_line(model))]
+    return ["", "Cases per second:", *(f"  {row}" for line in said for row in _wrapped(line))] if said else []

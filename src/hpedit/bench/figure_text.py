@@ -1,15 +1,16 @@
-"""Figures of a comparison as text, the same in every table."""
+"""Figures of a comparison as text, the same in terminal, tables and page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from hpedit.stats.intervals import GAIN, PLAIN, Interval, NumberStyle, number_text
 from hpedit.tasks import TASK_BY_ID
 
 NONE = "-"
 SIGNIFICANT = 0.05
-"""Holm-corrected p below it gets a star."""
+"""Holm-corrected p values below it get a star."""
 
 Figures = Mapping[str, Any]
 
@@ -20,27 +21,21 @@ def task_title(task: str) -> str:
 
 
 def mean_text(model: Figures | None) -> str:
-    """A mean of 0-5 with two digits."""
-    return NONE if not model or model["mean"] is None else f"{model['mean']:.2f}"
+    """A mean score (0-5) with two decimals."""
+    interval = Interval.read(model)
+    return number_text(interval.value) if interval else NONE
 
 
-def gain_number(value: float) -> str:
-    """A difference with its sign; what rounds to nothing has none."""
-    return f"{value:+.2f}" if round(value, 2) else "0.00"
-
-
-def bounds_text(estimate: Figures | None, between: str = " to ", sign: bool = False) -> str:
+def bounds_text(estimate: Figures | None, between: str = " to ", style: NumberStyle = PLAIN) -> str:
     """The 95 % interval, or a dash."""
-    low, high = (estimate or {}).get("ci95") or (None, None)
-    if low is None or high is None:
-        return NONE
-    return f"{gain_number(low)}{between}{gain_number(high)}" if sign else f"{low:.2f}{between}{high:.2f}"
+    interval = Interval.read(estimate)
+    return (interval and interval.bounds(style, between=between)) or NONE
 
 
 def gain_text(model: Figures | None) -> str:
-    """The paired difference to the reference, signed; a dash for the reference itself."""
-    value = ((model or {}).get("gain") or {}).get("mean")
-    return NONE if value is None else gain_number(value)
+    """The paired difference to the reference model, signed; a dash for the reference itself."""
+    gain = Interval.read(model, "gain")
+    return number_text(gain.value, GAIN) if gain else NONE
 
 
 def p_value_text(p: float | None) -> str:
@@ -51,40 +46,40 @@ def p_value_text(p: float | None) -> str:
 
 
 def holm_star(model: Figures | None) -> str:
-    """A star where a task's difference holds after the correction."""
+    """A star if a task's difference is significant after Holm's correction."""
     p = (model or {}).get("p_holm")
     return "*" if p is not None and p < SIGNIFICANT else ""
 
 
 def share_text(value: float | None) -> str:
-    """A share as whole per cent."""
+    """A share in whole per cent."""
     return NONE if value is None else f"{value:.0%}"
 
 
 def win_tie_loss_text(model: Figures | None, between: str = "/") -> str:
-    """Cases that were won, tied, lost."""
+    """Numbers of cases won, tied, lost."""
     counts = (model or {}).get("win_tie_loss")
     return NONE if not counts else between.join(str(counts[key]) for key in ("win", "tie", "loss"))
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things, in the plural where there is not just one."""
+    """A number of things, in the plural unless there is just one."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def sentence(text: str) -> str:
-    """The text with a capital at its beginning; names within it stay as they are."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
 def size_line(result: Figures) -> str:
-    """How much was measured."""
+    """How many cases, photos and tasks a comparison covers."""
     tasks = counted(len(result["tasks"]), "task")
     return f"{counted(result['n'], 'case')} of {counted(result['sources'], 'photo')}, {tasks}"
 
 
 def left_out_line(one: Figures) -> str:
-    """What an instrument could not score; empty where it scored all."""
+    """How many cases an instrument could not score; empty if it scored all."""
     if not one["left_out"]:
         return ""
     counts = ", ".join(f"{count} of {name}" for name, count in one["unscorable"].items() if count)
@@ -92,7 +87,6 @@ def left_out_line(one: Figures) -> str:
 
 
 def speed_line(model: Figures) -> str:
-    """Cases a second of each stage."""
+    """Cases per second of each stage."""
     names = {"edit": "edit", "measure": "measure", "scorer": "score", "second": "second judge"}
-    parts = [f"{names.get(key, key)} {speed:.1f}" for key, speed in model["cases_per_second"].items()]
-    return ", ".join(parts)
+    return ", ".join(f"{names.get(key, key)} {speed:.1f}" for key, speed in model["cases_per_second"].items())

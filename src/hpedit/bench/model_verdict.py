@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpedit.stats.intervals import Interval
+
 RATERS = ("People", "Simulated raters")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One sentence with its tone: "good", "bad" or "warn"."""
+    """One sentence with its tone: "good", "bad", "warn" or "plain"."""
 
     text: str
-    tone: str
+    tone: str = "plain"
 
     def as_dict(self) -> dict[str, str]:
         """As JSON has it."""
@@ -23,11 +25,8 @@ class Verdict:
 
 def gain_sign(block: Mapping[str, Any] | None, label: str) -> int | None:
     """+1 or -1 where the whole interval of a model's gain lies on one side of 0, else 0; None if it has no interval."""
-    model = (block or {}).get("models", {}).get(label) or {}
-    low, high = (model.get("gain") or {}).get("ci95") or (None, None)
-    if low is None or high is None:
-        return None
-    return 1 if low > 0 else -1 if high < 0 else 0
+    gain = Interval.read(block, "models", label, "gain")
+    return gain.sign if gain is not None and gain.known else None
 
 
 def model_verdict(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hpedit.bench.benchmark_run import BenchFolder
 from hpedit.experiments.ablate_cells import CHOICE, PLAIN, seed_folder
 from hpedit.stats.bootstrap import Estimate, mean_ci, paired_gain
+from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 
 Array = NDArray[np.float64]
@@ -145,7 +146,10 @@ def ablation_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table below COLUMNS, base first, as text."""
     rows: list[tuple[str, ...]] = []
     for cell, block in figures["cells"].items():
-        oracle, calibrated, plain = ((_text(block[name]), _text(block[name]["gain"], sign="+")) for name in INSTRUMENTS)
+        oracle, calibrated, plain = (
+            (interval_text(block[name]), "" if cell == BASE else interval_text(block[name]["gain"], GAIN))
+            for name in INSTRUMENTS
+        )
         rows.append((cell, *oracle, _seeds_text(block, 2), *calibrated, *plain))
     return rows
 
@@ -154,26 +158,13 @@ def contrast_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table below EXCHANGED, as text; differences of differences are small, hence three digits."""
     rows: list[tuple[str, ...]] = []
     for words, block in figures["contrasts"].items():
-        oracle, *scorers = (_text(block[name], sign="+", digits=3) for name in INSTRUMENTS)
+        oracle, *scorers = (interval_text(block[name], GAIN, 3) for name in INSTRUMENTS)
         rows.append((words, oracle, _seeds_text(block, 3), *scorers))
     return rows
 
 
 def _seeds_text(block: Mapping[str, Any], digits: int) -> str:
-    return " ".join(f"{gain:+.{digits}f}" for gain in block["seed_gains"].values())
-
-
-def _text(estimate: Mapping[str, Any] | None, *, sign: str = "", digits: int = 2) -> str:
-    """`2.61 [2.50, 2.72]`; empty for None, n/a for what is undefined."""
-    if estimate is None:
-        return ""
-    low, high = estimate["ci95"]
-    if estimate["mean"] is None:
-        return "n/a"
-    value = f"{estimate['mean']:{sign}.{digits}f}"
-    if low is None or high is None:
-        return value
-    return f"{value} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    return " ".join(number_text(gain, GAIN, digits) for gain in block["seed_gains"].values())
 
 
 def write_ablation_tables(out: Path, figures: Mapping[str, Any]) -> None:

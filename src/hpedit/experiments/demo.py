@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpedit.mini.world import World
 from hpedit.records import Case
+from hpedit.stats.intervals import GAIN, Interval, number_text
 from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
 from hpedit.tasks import TASK_IDS
 
@@ -269,14 +270,13 @@ class _Demo:
 
 def _say_result(summary: dict[str, Any], page: Path) -> None:
     """Write the two gains and the report's path, the last line, to stdout."""
-
-    def line(name: str, block: dict[str, Any]) -> str:
-        low, high = block["gain"]["ci95"]
-        return (
-            f"{name:<7} {block['base']['mean']:.2f} -> {block['post']['mean']:.2f}, "
-            f"gain {block['gain']['mean']:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
+    for name in ("oracle", "scorer"):
+        base, post, gain = (Interval.read(summary, name, key) for key in ("base", "post", "gain"))
+        if base is None or post is None or gain is None:
+            continue
+        interval = gain.bounds(GAIN, between=" to ") or "unknown"
+        sys.stdout.write(
+            f"{name:<7} {number_text(base.value)} -> {number_text(post.value)}, "
+            f"gain {number_text(gain.value, GAIN)} (95 % interval {interval})\n"
         )
-
-    sys.stdout.write(
-        "\n".join((line("oracle", summary["oracle"]), line("scorer", summary["scorer"]), f"report: {page}")) + "\n"
-    )
+    sys.stdout.write(f"report: {page}\n")

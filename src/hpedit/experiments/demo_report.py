@@ -13,7 +13,7 @@ from hpedit.config.recipe import Recipe
 from hpedit.mini.control import BATCH
 from hpedit.mini.world import World
 from hpedit.records import Case
-from hpedit.report.collect import collect_pictures
+from hpedit.report.picture_selection import collect_pictures
 from hpedit.report.report_data import Agreement, Provenance, ReportData
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy", "scikit-image", "scikit-learn")

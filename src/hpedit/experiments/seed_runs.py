@@ -16,6 +16,7 @@ from hpedit.bench.comparison import align_rows
 from hpedit.errors import HPEditError
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.rl.monitor.evaluations import FOLDER, read_looks
+from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.run_folder import RECIPE
 
 WANTED = 3
@@ -78,13 +79,12 @@ def aggregate_seeds(paths: Sequence[Path]) -> dict[str, Any]:
 
 def seed_gains_text(result: Mapping[str, Any]) -> str:
     """The result as a table in plain text."""
-    head = f"{'instrument':<12}{'difference':<18}{'gain':>7}  {'95 % interval':<18}each seed"
+    head = f"{'instrument':<12}{'difference':<18}{'gain [95 %]':<23}each seed"
     lines = [head, "-" * len(head)]
     for row in result["rows"]:
-        bounds = "none" if row["ci95"] is None else "{:+.2f} to {:+.2f}".format(*row["ci95"])
-        each = " ".join(f"{value:+.2f}" for value in row["per_seed"])
+        each = " ".join(number_text(value, GAIN) for value in row["per_seed"])
         difference = f"{row['of']} - {row['over']}"
-        lines.append(f"{row['instrument']:<12}{difference:<18}{row['mean']:>+7.2f}  {bounds:<18}{each}")
+        lines.append(f"{row['instrument']:<12}{difference:<18}{interval_text(row, GAIN):<23}{each}")
     return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
 
 

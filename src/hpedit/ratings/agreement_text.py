@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any
 
+from hpedit.stats.intervals import interval_text
+
 WIDTH = 80
 _LABEL = 36
 _SCORES = (
@@ -52,7 +54,8 @@ def _block(title: str, unit: str, rows: tuple[tuple[str, str], ...], figures: Ma
     lines = [_row(title, "all raters", "without flagged" if kept else "")]
     lines.append(_row(unit, str(both[unit]), str(kept[unit]) if kept else ""))
     lines.append(_row("raters", str(both["raters"]), str(kept["raters"]) if kept else ""))
-    return lines + [_row(label, estimate(both[name]), estimate(kept[name]) if kept else "") for name, label in rows]
+    texts = [(label, interval_text(both[name]), interval_text(kept[name]) if kept else "") for name, label in rows]
+    return lines + [_row(*text) for text in texts]
 
 
 def _score_retest(figures: Mapping[str, Any]) -> list[str]:
@@ -60,14 +63,14 @@ def _score_retest(figures: Mapping[str, Any]) -> list[str]:
     if not tests["n"]:
         return [_row("test-retest", "n/a", "")]
     rows = (("equal", "test-retest: same score"), ("distance", "  mean distance"), ("spearman", "  Spearman"))
-    lines = [_row(label, estimate(tests[name]), estimate(kept[name]) if kept else "") for name, label in rows]
+    lines = [_row(label, interval_text(tests[name]), interval_text(kept[name]) if kept else "") for name, label in rows]
     return [*lines, _row("  repeated edits", str(tests["n"]), str(kept["n"]) if kept else "")]
 
 
 def _vote_rows(figures: Mapping[str, Any]) -> list[str]:
     sets = [figures["all"], *([figures["kept"]] if figures["kept"] else [])]
     counts = ["/".join(str(count) for count in own["votes"].values()) for own in sets]
-    tests = [estimate(own["retest"]["equal"]) for own in sets]
+    tests = [interval_text(own["retest"]["equal"]) for own in sets]
     repeated = [str(own["retest"]["n"]) for own in sets]
     rows = (("A/B/tie/both bad", counts), ("test-retest: same vote", tests), ("  repeated pairs", repeated))
     return [_row(label, values[0], values[1] if len(values) > 1 else "") for label, values in rows]
@@ -91,14 +94,6 @@ def _people(figures: Mapping[str, Any]) -> list[str]:
         for reason in reasons.get(name, []):
             lines += wrap(reason, WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 6)
     return lines
-
-
-def estimate(value: Mapping[str, Any]) -> str:
-    """A value with its interval; n/a for what is undefined."""
-    if value["value"] is None:
-        return "n/a"
-    low, high = value["ci95"]
-    return f"{value['value']:.2f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
 
 
 def _row(label: str, first: str, second: str) -> str:

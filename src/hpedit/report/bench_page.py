@@ -10,7 +10,6 @@ from hpedit.bench import figure_text as figures
 from hpedit.report import bench_views as views
 from hpedit.report.bench_pictures import BenchPicture
 from hpedit.report.report_page import HTML_NAME, environment, style
-from hpedit.report.report_views import page_safe
 from hpedit.store.atomic import atomic_write
 
 
@@ -38,26 +37,25 @@ def render_bench_page(result: Mapping[str, Any], pictures: Sequence[BenchPicture
     labels = [model["label"] for model in result["models"]]
     return environment().get_template("bench.html.jinja").render(
         style=style(),
-        title=page_safe(_title(labels)),
+        title=_title(labels),
         size=figures.size_line(result),
-        reference=page_safe(result["reference"]),
-        labels=[page_safe(label) for label in labels],
+        reference=result["reference"],
+        labels=labels,
         styles=[views.style_of(result, label) for label in labels],
         cards=views.model_views(result),
         forest=views.forest(result),
         tables=views.overall_tables(result),
         pairs=views.pair_rows(result),
         tasks=views.task_tables(result),
-        alarms=views.alarm_rows(result),
-        untouched=views.untouched_row(result),
+        alarms=result["alarms"],
+        untouched=result["untouched"],
         groups=views.picture_groups(pictures, labels),
-        speeds=views.speed_rows(result),
+        stages={"edit": "Edit", "measure": "Measure the pixels", "scorer": "Score", "second": "Second judge"},
         facts=views.facts(result),
-        notes=[page_safe(note) for note in result["notes"]],
-        missing=[(page_safe(one["label"]), one["missing"]) for one in result["models"] if one["missing"]],
-        sizes=[(page_safe(one["label"]), one["sizes_differ"]) for one in result["models"] if one["sizes_differ"]],
+        notes=result["notes"],
+        models=result["models"],
         settings=result["settings"],
-        command=page_safe(command),
+        command=command,
     )  # fmt: skip
 
 

@@ -9,10 +9,12 @@ from markupsafe import Markup
 
 from hpedit.bench import figure_text as figures
 from hpedit.report import charts
-from hpedit.report.bench_pictures import BenchPicture, Frame
-from hpedit.report.charts import ForestRow, Interval, interval_text, signed
-from hpedit.report.gain_wording import estimate
-from hpedit.report.report_views import clock, page_safe, score_text, share_text, shortened, task_name
+from hpedit.report.bench_pictures import BenchPicture
+from hpedit.report.charts import ForestRow
+from hpedit.report.gain_wording import gain_bounds
+from hpedit.report.picture_selection import Frame
+from hpedit.report.report_views import score_text, share_text, shortened
+from hpedit.stats.intervals import PAGE_GAIN, Interval, number_text
 
 View = dict[str, Any]
 
@@ -25,23 +27,23 @@ def model_views(result: Mapping[str, Any]) -> list[View]:
     cards = []
     for label, verdict in result["verdicts"].items():
         rows = [row for one in result["instruments"] if (row := _gain_row(one, label))]
-        cards.append({"label": page_safe(label), "verdict": verdict, "rows": rows, "style": style_of(result, label)})
+        cards.append({"label": label, "verdict": verdict, "rows": rows, "style": style_of(result, label)})
     return cards
 
 
 def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
     model = one["overall"]["models"].get(label)
-    gain = estimate(model, "gain")
+    gain = Interval.read(model, "gain")
     if model is None or gain is None:
         return None
     counts = model["win_tie_loss"]
     # Green and red would draw the conclusion that a scorer without signal does not allow.
     bar = "" if one.get("doubt") else charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])
     return {
-        "name": page_safe(one["title"]),
-        "note": page_safe(one["note"]),
-        "gain": signed(gain.value),
-        "bounds": _bounds(gain),
+        "name": one["title"],
+        "note": one["note"],
+        "gain": number_text(gain.value, PAGE_GAIN),
+        "bounds": gain_bounds(gain),
         "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)],
         "p": figures.p_value_text(model["p"]),
         "svg": Markup(bar),
@@ -52,12 +54,6 @@ def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
 def _sign(one: Mapping[str, Any], gain: Interval) -> int:
     """Of a gain; 0, so that it has no colour, where the scorer has no signal on people's ratings."""
     return 0 if one.get("doubt") else gain.sign
-
-
-def _bounds(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return "no interval"
-    return f"{signed(interval.low)} to {signed(interval.high)}"
 
 
 def style_of(result: Mapping[str, Any], label: str) -> str:
@@ -72,12 +68,12 @@ def forest(result: Mapping[str, Any]) -> Markup:
     rows = []
     for one in result["instruments"]:
         for label, model in one["overall"]["models"].items():
-            gain = estimate(model, "gain")
+            gain = Interval.read(model, "gain")
             if gain:
                 short = shortened(label, 16)
                 rows.append(ForestRow(short, gain, style_of(result, label), shortened(one["title"], 40)))
     axis = f"gain over {shortened(result['reference'], 24)}, points of 5"
-    return Markup(charts.forest(rows, label="gains with 95 % intervals", axis=axis))
+    return Markup(charts.forest_plot(rows, label="gains with 95 % intervals", axis=axis))
 
 
 def overall_tables(result: Mapping[str, Any]) -> list[View]:
@@ -87,18 +83,18 @@ def overall_tables(result: Mapping[str, Any]) -> list[View]:
 
 def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
     rows = []
-    gains = [gain for model in one["overall"]["models"].values() if (gain := estimate(model, "gain"))]
+    gains = [gain for model in one["overall"]["models"].values() if (gain := Interval.read(model, "gain"))]
     domain = charts.interval_domain(gains) if gains else (0.0, 1.0)
     for entry in result["models"]:
         model = one["overall"]["models"].get(entry["label"])
-        gain = estimate(model, "gain")
+        gain = Interval.read(model, "gain")
         rows.append(
             {
-                "label": page_safe(entry["label"]),
+                "label": entry["label"],
                 "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
                 "interval": figures.bounds_text(model, "\N{EN DASH}") if model else "",
-                "gain": signed(gain.value) if gain else "",
-                "bounds": _bounds(gain) if gain else "",
+                "gain": number_text(gain.value, PAGE_GAIN) if gain else "",
+                "bounds": gain_bounds(gain) if gain else "",
                 "sign": _sign(one, gain) if gain else 0,
                 "bar": Markup(charts.interval_bar(gain, domain)) if gain else "",
                 "p": figures.p_value_text(model["p"]) if model and gain else "",
@@ -109,18 +105,14 @@ def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
         )
     copy = one["overall"].get("copy")
     return {
-        "title": page_safe(one["title"]),
-        "note": page_safe(one["note"]),
+        "title": one["title"],
+        "note": one["note"],
         "independent": one["independent"],
         "n": one["overall"]["n"],
-        "left_out": page_safe(figures.left_out_line(one)),
+        "left_out": figures.left_out_line(one),
         "rows": rows,
         "untouched": score_text(copy["mean"]) if copy else None,
-        "reasons": [
-            (page_safe(label), page_safe(why), count)
-            for label, found in one["reasons"].items()
-            for why, count in found.items()
-        ],
+        "reasons": [(label, why, count) for label, found in one["reasons"].items() for why, count in found.items()],
     }
 
 
@@ -129,10 +121,10 @@ def task_tables(result: Mapping[str, Any]) -> list[View]:
     tables = []
     for one in result["instruments"]:
         silent = bool(one.get("doubt"))
-        rows = [_task_row(task_name(task), block, result, silent) for task, block in one["tasks"].items()]
+        rows = [_task_row(figures.task_title(task), block, result, silent) for task, block in one["tasks"].items()]
         if len(rows) > 1:
             rows.append(_task_row("All tasks", one["overall"], result, silent) | {"total": True})
-            tables.append({"title": page_safe(one["title"]), "rows": rows})
+            tables.append({"title": one["title"], "rows": rows})
     return tables
 
 
@@ -140,13 +132,13 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
     cells = []
     for entry in result["models"]:
         model = block["models"].get(entry["label"])
-        gain = estimate(model, "gain")
+        gain = Interval.read(model, "gain")
         clear = figures.holm_star(model) if model and "p_holm" in model else gain and gain.sign
         cells.append(
             {
                 "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
-                "gain": signed(gain.value) if gain else "",
-                "bounds": f"[{_bounds(gain).replace(' to ', ', ')}]" if gain and gain.low is not None else "",
+                "gain": number_text(gain.value, PAGE_GAIN) if gain else "",
+                "bounds": f"[{gain.bounds(PAGE_GAIN)}]" if gain and gain.known else "",
                 "star": figures.holm_star(model),
                 # Colour for what holds after the correction alone; a dozen tasks always show something.
                 "tone": "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad",
@@ -159,53 +151,27 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
 def pair_rows(result: Mapping[str, Any]) -> list[View]:
     """The other models against one another."""
     return [
-        _pair_row(page_safe(one["title"]), pair)
+        _pair_row(one["title"], pair)
         for one in result["instruments"]
         for pair in one["overall"]["pairs"]
-        if estimate(pair, "gain")
+        if Interval.read(pair, "gain")
     ]
 
 
 def _pair_row(title: str, pair: Mapping[str, Any]) -> View:
     """Named so that the difference is a gain."""
-    gain = estimate(pair, "gain") or Interval(0.0)
+    gain = Interval.read(pair, "gain") or Interval(0.0)
     counts = [pair["win_tie_loss"][key] for key in ("win", "tie", "loss")]
     first, second = pair["of"], pair["over"]
     if gain.value < 0:
-        first, second, counts = second, first, counts[::-1]
-        low, high = (None if bound is None else -bound for bound in (gain.high, gain.low))
-        gain = Interval(-gain.value, low, high)
+        first, second, counts, gain = second, first, counts[::-1], gain.scaled(-1)
     return {
         "instrument": title,
-        "names": f"{page_safe(first)} over {page_safe(second)}",
-        "gain": interval_text(gain),
+        "names": f"{first} over {second}",
+        "gain": gain.text(PAGE_GAIN),
         "p": figures.p_value_text(pair["p"]),
         "tally": " / ".join(map(str, counts)),
     }
-
-
-def alarm_rows(result: Mapping[str, Any]) -> list[View]:
-    """Each measure of the pixels on sources and on every model."""
-    rows = []
-    for name, measure in result["alarms"].items():
-        cells = []
-        for entry in result["models"]:
-            model = measure["models"][entry["label"]]
-            cells.append(
-                {
-                    "value": f"{model['mean']:.3f}",
-                    "alarm": bool(model.get("alarm")),
-                    "meaning": page_safe(model.get("meaning", "")),
-                }
-            )
-        source = measure["source"]["mean"]
-        rows.append({"name": page_safe(name).replace("_", " "), "source": f"{source:.3f}", "cells": cells})
-    return rows
-
-
-def untouched_row(result: Mapping[str, Any]) -> list[str]:
-    """Share of edits that change nothing, of each model."""
-    return [share_text(result["untouched"].get(entry["label"])) for entry in result["models"]]
 
 
 def picture_groups(pictures: Sequence[BenchPicture], labels: Sequence[str]) -> list[View]:
@@ -230,34 +196,16 @@ def _picture_card(picture: BenchPicture, labels: Sequence[str]) -> View:
     if picture.target is not None:
         frames.append(("target", picture.target))
     return {
-        "id": page_safe(picture.case_id),
-        "task": task_name(picture.task),
+        "id": picture.case_id,
+        "task": figures.task_title(picture.task),
         "instruction": shortened(picture.instruction),
         "frames": [{"name": shortened(name, 18), "frame": frame} for name, frame in frames],
         "scores": [
-            {"name": page_safe(name), "values": [score_text(table[label]) for label in labels]}
+            {"name": name, "values": [score_text(table[label]) for label in labels]}
             for name, table in picture.scores.items()
         ],
         "columns": len(frames) if len(frames) <= 6 else -(-len(frames) // 2),
     }
-
-
-def speed_rows(result: Mapping[str, Any]) -> list[View]:
-    """Seconds and cases a second of every model and stage."""
-    names = {"edit": "Edit", "measure": "Measure the pixels", "scorer": "Score", "second": "Second judge"}
-    rows = []
-    for model in result["models"]:
-        for stage, seconds in model["seconds"].items():
-            speed = model["cases_per_second"].get(stage)
-            rows.append(
-                {
-                    "model": page_safe(model["label"]),
-                    "stage": names.get(stage, page_safe(stage)),
-                    "time": clock(seconds),
-                    "speed": "\N{EN DASH}" if speed is None else f"{speed:,.1f}",
-                }
-            )
-    return rows
 
 
 def facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -266,4 +214,4 @@ def facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += [(str(one["title"]), str(one["fingerprint"])) for one in result["instruments"] if one["fingerprint"]]
     if result["cases"]:
         found.append(("cases", str(result["cases"])))
-    return [(page_safe(name), page_safe(value)) for name, value in found]
+    return found

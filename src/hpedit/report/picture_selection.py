@@ -1,16 +1,21 @@
-"""Which pictures a report shows, and how they get into the page."""
+"""Which pictures a page shows, worst first, and how they get into the page."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PIL import Image
 
+from hpedit.bench.bench_folder import BenchFolder
+from hpedit.records import Case
 from hpedit.report.report_data import Picture
+
+T = TypeVar("T")
 
 PER_GROUP = 8
 """Pictures of each extreme: a multiple of the two a wide screen shows side by side."""
@@ -21,17 +26,43 @@ THUMBNAIL = 320
 """Longest side, px, of an embedded picture; 40 cases of 1024 px would otherwise make a page of 100 MB."""
 
 
-@dataclass(frozen=True, slots=True)
-class PictureGroup:
-    """Pictures under one heading, in the order in which they are shown."""
+NOTES = {
+    "Largest losses": "where post-training made the edit worse, worst first",
+    "Lowest results": "the lowest scores after post-training among the others, 2 or less",
+    "Largest gains": "where post-training helped most",
+    "Random sample": "drawn by a hash of the case's name from the rest, so nobody picked them",
+}
 
-    title: str
-    note: str
-    pictures: tuple[Picture, ...]
+
+@dataclass(frozen=True, slots=True)
+class CaseOutcome:
+    """What a case is chosen by."""
+
+    case_id: str
+    changes: Sequence[float] = ()
+    """Differences of models to the reference; none where unscorable."""
+    lowest: float | None = None
+    """The lowest score of a model; None where unscorable."""
+
+
+def collect_pictures(cases: Sequence[Case], base: BenchFolder, post: BenchFolder) -> list[Picture]:
+    """One picture a case that both benchmark folders hold, in the order of `cases`."""
+    before, after = ({row.case_id: row for row in folder.rows()} for folder in (base, post))
+    edited = [{edit.case_id: edit.image for edit in folder.edits()} for folder in (base, post)]
+    return [
+        Picture(
+            case.id, case.task, case.instruction, case.source, edited[0][case.id], edited[1][case.id],
+            target=case.oracle.target if case.oracle else None,
+            oracle=None if old.oracle is None or new.oracle is None else (old.oracle, new.oracle),
+            scorer=None if old.score is None and new.score is None else (old.score, new.score),
+        )
+        for case in cases
+        if (old := before.get(case.id)) and (new := after.get(case.id))
+    ]  # fmt: skip
 
 
 def shown_scores(picture: Picture) -> tuple[float, float] | None:
-    """The pair by which pictures are ordered: the oracle's where there is one, else HP-Scorer's; None if unscorable."""
+    """The pair by which pictures are ordered: the oracle's if there is one, else HP-Scorer's; None if unscorable."""
     if picture.oracle is not None:
         return picture.oracle
     if picture.scorer is None or picture.scorer[0] is None or picture.scorer[1] is None:
@@ -39,56 +70,83 @@ def shown_scores(picture: Picture) -> tuple[float, float] | None:
     return (picture.scorer[0], picture.scorer[1])
 
 
-def select_pictures(pictures: Sequence[Picture]) -> list[PictureGroup]:
+def select_pictures(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+    """Heading -> pictures of the demo's report: see `extreme_cases`."""
+    outcomes = []
+    for picture in pictures:
+        pair = shown_scores(picture)
+        outcomes.append(CaseOutcome(picture.case_id, *(([pair[1] - pair[0]], pair[1]) if pair else ())))
+    return extreme_cases(pictures, outcomes, PER_GROUP, RANDOM_COUNT)
+
+
+def extreme_cases(
+    cases: Sequence[T], outcomes: Sequence[CaseOutcome], per_group: int, random_count: int
+) -> dict[str, list[T]]:
     """Largest losses, lowest results, largest gains, then a random sample; no case twice, empty groups left out.
 
     The sample is drawn by a hash of the case id: it does not depend on order or on a seed someone might choose.
     """
-    scored = [(picture, pair) for picture in pictures if (pair := shown_scores(picture)) is not None]
     taken: set[int] = set()
 
-    def take(ordered: Sequence[Picture], count: int) -> tuple[Picture, ...]:
-        chosen = [picture for picture in ordered if id(picture) not in taken][:count]
-        taken.update(id(picture) for picture in chosen)
-        return tuple(chosen)
+    def take(places: Iterable[int], count: int) -> list[T]:
+        chosen = [place for place in places if place not in taken][:count]
+        taken.update(chosen)
+        return [cases[place] for place in chosen]
 
-    def ranked(key: Callable[[float, float], float], keep: Callable[[float, float], bool]) -> list[Picture]:
-        kept = [(key(*pair), picture.case_id, picture) for picture, pair in scored if keep(*pair)]
-        return [picture for _, _, picture in sorted(kept, key=lambda row: row[:2])]
+    def ranked(keys: Iterable[tuple[float, str, int]], count: int) -> list[T]:
+        return take([place for _, _, place in sorted(keys)], count)
 
-    losses = take(ranked(lambda base, post: post - base, lambda base, post: post < base), PER_GROUP)
-    lowest = take(ranked(lambda _, post: post, lambda _, post: post <= 2), PER_GROUP)
-    gains = take(ranked(lambda base, post: base - post, lambda base, post: post > base), PER_GROUP)
-    sample = take(sorted(pictures, key=lambda picture: _shuffle_key(picture.case_id)), RANDOM_COUNT)
-    groups = (
-        PictureGroup("Largest losses", "where post-training made the edit worse, worst first", losses),
-        PictureGroup("Lowest results", "the lowest scores after post-training among the others, 2 or less", lowest),
-        PictureGroup("Largest gains", "where post-training helped most", gains),
-        PictureGroup(
-            "Random sample", "drawn by a hash of the case's name from the rest, so nobody picked them", sample
-        ),
-    )
-    return [group for group in groups if group.pictures]
+    numbered = list(enumerate(outcomes))
+    changed = [(place, one) for place, one in numbered if one.changes]
+    losses = [(min(one.changes), one.case_id, place) for place, one in changed if min(one.changes) < 0]
+    low = [(one.lowest, one.case_id, place) for place, one in numbered if one.lowest is not None and one.lowest <= 2]
+    gains = [(-max(one.changes), one.case_id, place) for place, one in changed if max(one.changes) > 0]
+    worst = [ranked(keys, per_group) for keys in (losses, low, gains)]
+    sample = take(sorted(range(len(cases)), key=lambda place: _shuffle_key(outcomes[place].case_id)), random_count)
+    return {title: found for title, found in zip(NOTES, [*worst, sample], strict=True) if found}
 
 
 def _shuffle_key(case_id: str) -> bytes:
     return hashlib.sha256(case_id.encode(errors="backslashreplace")).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture inside the page."""
+
+    uri: str
+    pixelated: bool
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Frame:
+        """Embed a picture; large ones are reduced."""
+        return cls(data_uri(image), max(image.size) <= PIXELATED_UP_TO)
+
+    @classmethod
+    def of_file(cls, data: bytes) -> Frame:
+        """Embed the content of a PNG or JPEG file as it is."""
+        with Image.open(io.BytesIO(data)) as picture:
+            return cls(encoded_uri(data), max(picture.size) <= PIXELATED_UP_TO)
+
+
 def data_uri(image: Image.Image) -> str:
     """The picture inside the page: PNG, bit for bit, up to 128 px; a reduced JPEG above."""
+    if max(image.size) > PIXELATED_UP_TO:
+        return reduced_uri(image, (THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
-    if max(image.size) <= PIXELATED_UP_TO:
-        image.save(buffer, "PNG", optimize=True)
-        kind = "png"
-    else:
-        small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-        small.save(buffer, "JPEG", quality=86)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image.save(buffer, "PNG", optimize=True)
+    return encoded_uri(buffer.getvalue())
 
 
-def is_pixelated(image: Image.Image) -> bool:
-    """Whether the page enlarges the picture with hard pixel edges."""
-    return max(image.size) <= PIXELATED_UP_TO
+def reduced_uri(image: Image.Image, size: tuple[int, int]) -> str:
+    """The picture inside the page as a JPEG of at most `size` px."""
+    small, buffer = image.convert("RGB"), io.BytesIO()
+    small.thumbnail(size, Image.Resampling.LANCZOS)
+    small.save(buffer, "JPEG", quality=86)
+    return encoded_uri(buffer.getvalue())
+
+
+def encoded_uri(data: bytes) -> str:
+    """The content of a PNG or JPEG file as a data URI."""
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

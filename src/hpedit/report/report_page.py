@@ -19,6 +19,7 @@ from hpedit.report import report_views as views
 from hpedit.report.gain_wording import NOT_MEASURED, headline
 from hpedit.report.picture_selection import select_pictures
 from hpedit.report.report_data import Agreement, Picture, ReportData
+from hpedit.report.svg import page_safe
 from hpedit.store.atomic import atomic_write
 
 HERE = Path(__file__).parent
@@ -50,9 +51,17 @@ def render_report(data: ReportData) -> str:
 def environment() -> Environment:
     """What fills the templates of this folder in; every text is escaped."""
     # StrictUndefined: a name the template expects and no view gives is a bug to be seen, not an empty cell.
-    return Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    found = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, finalize=_finalized, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters |= {"share": views.share_text, "clock": views.clock}
+    return found
+
+
+def _finalized(value: Any) -> Any:
+    """What a template prints, without characters that HTML forbids; the charts' SVG is already so."""
+    return page_safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def style() -> Markup:
@@ -63,16 +72,16 @@ def style() -> Markup:
 def _context(data: ReportData) -> dict[str, Any]:
     summary = data.summary
     return {
-        "title": views.page_safe(data.title),
-        "subtitle": views.page_safe(data.subtitle),
-        "created": views.page_safe(data.created),
-        "notes": [views.page_safe(note) for note in data.notes],
+        "title": data.title,
+        "subtitle": data.subtitle,
+        "created": data.created,
+        "notes": data.notes,
         "headline": headline(summary),
         "cards": views.headline_cards(summary),
         "forest": views.gain_forest(summary),
         "size": {key: (summary or {}).get(key) for key in ("n", "sources", "unscorable")},
         "control": views.control_view(summary),
-        "control_note": views.page_safe(data.control_note),
+        "control_note": data.control_note,
         "references": views.reference_rows(summary),
         "tables": views.task_tables(summary),
         "distributions": views.distributions(data.pictures),
@@ -84,15 +93,10 @@ def _context(data: ReportData) -> dict[str, Any]:
         "provenance": data.provenance,
         "simulated_raters": any(agreement.simulated for agreement in data.agreements),
         "times": views.stage_times(data),
-        "command": views.page_safe(data.command) if data.command else None,
-        "versions": _texts(data.versions),
-        "fingerprints": _texts(data.fingerprints),
+        "command": data.command,
+        "facts": {**data.versions, **data.fingerprints},
         "twins": (JSON_NAME, SUMMARY_NAME),
     }
-
-
-def _texts(pairs: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(views.page_safe(name), views.page_safe(value)) for name, value in pairs.items()]
 
 
 def report_twin(data: ReportData) -> dict[str, Any]:
@@ -107,9 +111,7 @@ def report_twin(data: ReportData) -> dict[str, Any]:
         "control_note": data.control_note,
         "metrics": list(data.metrics),
         "pictures": [_picture(picture) for picture in data.pictures],
-        "shown": {
-            group.title: [picture.case_id for picture in group.pictures] for group in select_pictures(data.pictures)
-        },
+        "shown": {title: [one.case_id for one in found] for title, found in select_pictures(data.pictures).items()},
         "agreements": [_agreement(agreement) for agreement in data.agreements],
         "provenance": [{"what": p.what, "simulated": p.simulated, "detail": p.detail} for p in data.provenance],
         "command": data.command,

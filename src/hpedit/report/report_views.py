@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
+from hpedit.bench.figure_text import task_title
+from hpedit.bench.model_verdict import Verdict
 from hpedit.report import charts
-from hpedit.report.charts import ForestRow, Interval, Series, interval_text, signed
-from hpedit.report.gain_wording import Verdict, control_sentence, estimate, gain_sentence, number
-from hpedit.report.picture_selection import data_uri, is_pixelated, select_pictures, shown_scores
+from hpedit.report.charts import ForestRow, Series
+from hpedit.report.gain_wording import control_sentence, gain_bounds, gain_sentence
+from hpedit.report.picture_selection import NOTES, Frame, select_pictures, shown_scores
 from hpedit.report.report_data import Agreement, Picture, ReportData
 from hpedit.report.svg import Point
-from hpedit.tasks import TASK_BY_ID, TASK_IDS
+from hpedit.stats.intervals import PAGE, PAGE_GAIN, Interval, NumberStyle, finite_number, number_text
+from hpedit.tasks import ordered_tasks
 
 View = dict[str, Any]
 
@@ -63,23 +65,10 @@ CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...
 ORIGINS = {"ratio_mean": 1.0}
 """Subtracted before drawing: a mean ratio of 1.00002 is seen by its distance from 1 alone."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-
-
-def page_safe(text: object) -> str:
-    """Text that a page can carry: control characters and lone surrogates, which HTML forbids, become U+FFFD."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
-
 
 def shortened(text: str, limit: int = LONGEST_INSTRUCTION) -> str:
     """`text` for the page, cut at `limit` characters with an ellipsis."""
-    text = page_safe(text)
     return text if len(text) <= limit else text[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def task_name(task: str) -> str:
-    """A task's title, or its id as it stands if it is none of the eight."""
-    return TASK_BY_ID[task].name if task in TASK_BY_ID else page_safe(task)
 
 
 def score_text(value: float | None) -> str:
@@ -89,7 +78,7 @@ def score_text(value: float | None) -> str:
 
 def share_text(value: Any) -> str:
     """A share as whole per cent, or a dash."""
-    share = number(value)
+    share = finite_number(value)
     return "\N{EN DASH}" if share is None else f"{share:.0%}"
 
 
@@ -104,23 +93,21 @@ def headline_cards(summary: Mapping[str, Any] | None) -> list[View]:
     cards = []
     for key, name in INSTRUMENTS.items():
         block = block_of(summary, key)
-        gain = estimate(block, "gain")
+        gain = Interval.read(block, "gain")
         card: View = {"name": name, "note": INSTRUMENT_NOTES[key], "verdict": gain_sentence(gain), "gain": None}
         if block and gain:
-            card |= {"gain": signed(gain.value), "interval": _bounds(gain), "block": _before_after(block)}
+            card |= {
+                "gain": number_text(gain.value, PAGE_GAIN),
+                "interval": gain_bounds(gain),
+                "block": _before_after(block),
+            }
             card["outcome"] = _outcome(block)
         cards.append(card)
     return cards if any(card["gain"] for card in cards) else []
 
 
-def _bounds(interval: Interval, digits: int = 2) -> str:
-    if interval.low is None or interval.high is None:
-        return "no interval"
-    return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
-
-
 def _before_after(block: Mapping[str, Any]) -> View:
-    base, post = estimate(block, "base"), estimate(block, "post")
+    base, post = Interval.read(block, "base"), Interval.read(block, "post")
     share = block.get("low_share") or {}
     return {
         "base": score_text(base.value if base else None),
@@ -146,11 +133,11 @@ def gain_forest(summary: Mapping[str, Any] | None) -> Markup:
         block = block_of(summary, key)
         arms = ((("gain",), "post-trained", "post"), (("control", "gain"), "more supervised", "control"))
         for path, label, style in arms:
-            gain = estimate(block, *path)
+            gain = Interval.read(block, *path)
             if gain:
                 rows.append(ForestRow(label, gain, style, name))
     return Markup(
-        charts.forest(rows, label="gain over the base with 95 % intervals", axis="gain over the base, points of 5")
+        charts.forest_plot(rows, label="gain over the base with 95 % intervals", axis="gain over the base, points of 5")
     )
 
 
@@ -159,50 +146,40 @@ def control_view(summary: Mapping[str, Any] | None) -> list[View]:
     rows = []
     for key, name in INSTRUMENTS.items():
         block = block_of(summary, key)
-        gain = estimate(block, "control", "gain")
+        gain = Interval.read(block, "control", "gain")
         if gain:
-            rows.append({"name": name, "gain": interval_text(gain), "verdict": control_sentence(block)})
+            rows.append({"name": name, "gain": gain.text(PAGE_GAIN), "verdict": control_sentence(block)})
     return rows
 
 
 def reference_rows(summary: Mapping[str, Any] | None) -> list[View]:
     """Means of every arm by each instrument: copy of the source, base, control, post-trained."""
-    arms = (
-        ("copy", "Copy of the source"),
-        ("base", "Base"),
-        ("control", "More supervised steps"),
-        ("post", "Post-trained"),
-    )
+    arms = {"copy": "Copy of the source", "base": "Base", "control": "More supervised steps", "post": "Post-trained"}
     rows = []
-    for key, label in arms:
-        cells = [estimate(block_of(summary, name), key) for name in INSTRUMENTS]
+    for key, label in arms.items():
+        cells = [Interval.read(block_of(summary, name), key) for name in INSTRUMENTS]
         if any(cells):
-            rows.append({"name": label, "cells": [_mean_cell(cell) for cell in cells]})
+            rows.append({"name": label, "cells": [estimate_cell(cell) for cell in cells]})
     return rows
 
 
-def _mean_cell(cell: Interval | None) -> View:
-    if cell is None:
-        return {"value": "\N{EN DASH}", "interval": ""}
-    bounds = "" if cell.low is None or cell.high is None else f"{cell.low:.2f}\N{EN DASH}{cell.high:.2f}"
-    return {"value": f"{cell.value:.2f}", "interval": bounds}
-
-
-def _gain_cell(gain: Interval | None) -> View:
-    if gain is None:
-        return _mean_cell(None)
-    return {"value": signed(gain.value), "interval": "" if gain.low is None else _bounds(gain)}
+def estimate_cell(estimate: Interval | None, style: NumberStyle = PAGE, absent: str = "\N{EN DASH}") -> View:
+    """A table cell: the value, and its interval as small print."""
+    if estimate is None:
+        return {"value": absent, "interval": ""}
+    # A dash between signed figures would read as a minus.
+    between = " to " if style.plus or (estimate.low or 0) < 0 else "\N{EN DASH}"
+    return {"value": number_text(estimate.value, style), "interval": estimate.bounds(style, between=between)}
 
 
 def task_tables(summary: Mapping[str, Any] | None) -> list[View]:
     """One table an instrument, a row a task, all bars on one axis; the last row is the whole benchmark."""
     tasks = (summary or {}).get("tasks") or {}
-    known = [task for task in TASK_IDS if task in tasks] + sorted(set(tasks) - set(TASK_IDS))
     tables = []
     for key, name in INSTRUMENTS.items():
-        blocks = [(task_name(task), block_of(tasks[task], key)) for task in known]
+        blocks = [(task_title(task), block_of(tasks[task], key)) for task in ordered_tasks(tasks)]
         blocks.append(("All tasks", block_of(summary, key)))
-        rows = [(label, block, gain) for label, block in blocks if block and (gain := estimate(block, "gain"))]
+        rows = [(label, block, gain) for label, block in blocks if block and (gain := Interval.read(block, "gain"))]
         if not rows:
             continue
         domain = charts.interval_domain([gain for _, _, gain in rows])
@@ -211,8 +188,9 @@ def task_tables(summary: Mapping[str, Any] | None) -> list[View]:
 
 
 def _task_row(label: str, block: Mapping[str, Any], gain: Interval, domain: tuple[float, float]) -> View:
-    row = _before_after(block) | {"name": label, "gain": signed(gain.value), "bounds": _bounds(gain), "sign": gain.sign}
-    return row | {"bar": Markup(charts.interval_bar(gain, domain)), "total": label == "All tasks"}
+    row = _before_after(block) | {"name": label, "gain": number_text(gain.value, PAGE_GAIN), "sign": gain.sign}
+    bar = Markup(charts.interval_bar(gain, domain))
+    return row | {"bounds": gain_bounds(gain), "bar": bar, "total": label == "All tasks"}
 
 
 def distributions(pictures: Sequence[Picture]) -> list[View]:
@@ -242,7 +220,7 @@ def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
     """The (step, value) pairs of one metric; a record without it, or with null, has none."""
     points = []
     for position, record in enumerate(metrics):
-        value, at = number(record.get(key)), number(record.get("step", position))
+        value, at = finite_number(record.get(key)), finite_number(record.get("step", position))
         if value is not None and at is not None:
             points.append((at, value - ORIGINS.get(key, 0.0)))
     return points
@@ -252,8 +230,8 @@ def picture_groups(pictures: Sequence[Picture]) -> list[View]:
     """The chosen pictures as cards."""
     groups = select_pictures(pictures)
     return [
-        {"title": group.title, "note": group.note, "cards": [_picture_card(picture) for picture in group.pictures]}
-        for group in groups
+        {"title": title, "note": NOTES[title], "cards": [_picture_card(picture) for picture in found]}
+        for title, found in groups.items()
     ]
 
 
@@ -264,12 +242,12 @@ def _picture_card(picture: Picture) -> View:
     pair = shown_scores(picture)
     change = None if pair is None else pair[1] - pair[0]
     return {
-        "id": page_safe(picture.case_id),
-        "task": task_name(picture.task),
+        "id": picture.case_id,
+        "task": task_title(picture.task),
         "instruction": shortened(picture.instruction),
-        "frames": [{"name": name, "uri": data_uri(image), "pixelated": is_pixelated(image)} for name, image in frames],
+        "frames": [{"name": name, "frame": Frame.of(image)} for name, image in frames],
         "scores": [row for key in INSTRUMENTS if (row := _pair_row(INSTRUMENTS[key], getattr(picture, key)))],
-        "change": None if change is None else signed(change),
+        "change": None if change is None else number_text(change, PAGE_GAIN),
         "tone": "plain" if change is None or abs(change) < 0.005 else "good" if change > 0 else "bad",
     }
 
@@ -287,18 +265,18 @@ def agreement_view(agreement: Agreement) -> View:
     rows = []
     for key, label in JUDGES.items():
         block = report if key == "scorer" else report.get(key)
-        cells = [estimate(block if isinstance(block, Mapping) else None, measure) for measure in MEASURES]
+        cells = [Interval.read(block if isinstance(block, Mapping) else None, measure) for measure in MEASURES]
         if any(cells):
-            rows.append({"name": label, "cells": [_mean_cell(cell) for cell in cells], "main": key == "scorer"})
-    gains = [estimate(report, "gain", measure) for measure in MEASURES]
+            rows.append({"name": label, "cells": [estimate_cell(cell) for cell in cells], "main": key == "scorer"})
+    gains = [Interval.read(report, "gain", measure) for measure in MEASURES]
     if any(gains):
-        rows.append({"name": "What calibration adds", "cells": [_gain_cell(gain) for gain in gains]})
+        rows.append({"name": "What calibration adds", "cells": [estimate_cell(gain, PAGE_GAIN) for gain in gains]})
     raters = "simulated raters" if agreement.simulated else "people"
     svg = charts.scatter(
         agreement.points, x_label=f"mean rating by {raters}", y_label="HP-Scorer", title=f"HP-Scorer against {raters}"
     )
     return {
-        "title": page_safe(agreement.title),
+        "title": agreement.title,
         "simulated": agreement.simulated,
         "rows": rows,
         "measures": list(MEASURES.values()),
@@ -312,18 +290,17 @@ def agreement_view(agreement: Agreement) -> View:
 
 def _agreement_verdict(report: Mapping[str, Any]) -> Verdict:
     verdict, reason = str(report.get("verdict", "")), str(report.get("reason") or "")
-    text = page_safe(f"{verdict}: {reason}" if reason else verdict)
+    text = f"{verdict}: {reason}" if reason else verdict
     return Verdict(text, "good" if verdict == "ok" else "warn")
 
 
 def _agreement_tasks(report: Mapping[str, Any]) -> list[View]:
     tasks = report.get("tasks") or {}
-    order = [task for task in TASK_IDS if task in tasks] + sorted(set(tasks) - set(TASK_IDS))
     rows = []
-    for task in order:
-        cells = [estimate(tasks[task], measure) for measure in MEASURES]
+    for task in ordered_tasks(tasks):
+        cells = [Interval.read(tasks[task], measure) for measure in MEASURES]
         if any(cells):
-            rows.append({"name": task_name(task), "cells": [_mean_cell(cell) for cell in cells]})
+            rows.append({"name": task_title(task), "cells": [estimate_cell(cell) for cell in cells]})
     return rows
 
 
@@ -331,25 +308,21 @@ def alarm_rows(summary: Mapping[str, Any] | None) -> list[View]:
     """The cheap second look: each measure on sources, before and after, with its change."""
     rows = []
     for name, alarm in ((summary or {}).get("alarms") or {}).items():
-        change = estimate(alarm, "gain")
-        levels = [estimate(alarm, key) for key in ("source", "base", "post")]
+        change = Interval.read(alarm, "gain")
+        levels = [Interval.read(alarm, key) for key in ("source", "base", "post")]
         if change is None:
             continue
         cells = ["\N{EN DASH}" if level is None else f"{level.value:.3f}" for level in levels]
-        row = {
-            "name": page_safe(name).replace("_", " "),
-            "cells": cells,
-            "change": signed(change.value, 3),
-            "bounds": _bounds(change, 3),
-        }
-        rows.append(row | {"alarm": bool(alarm.get("alarm")), "meaning": page_safe(alarm.get("meaning", ""))})
+        row = {"name": name.replace("_", " "), "cells": cells, "alarm": bool(alarm.get("alarm"))}
+        row |= {"change": number_text(change.value, PAGE_GAIN, 3), "bounds": gain_bounds(change, 3)}
+        rows.append(row | {"meaning": alarm.get("meaning", "")})
     return rows
 
 
 def stage_times(data: ReportData) -> list[View]:
     """Seconds a stage, with its share of the longest for a bar, and the sum."""
     seconds = data.stage_seconds()
-    known = {page_safe(name): value for name, raw in seconds.items() if (value := number(raw)) is not None}
+    known = {name: value for name, raw in seconds.items() if (value := finite_number(raw)) is not None}
     longest = max(itertools.chain(known.values(), [0.0])) or 1.0
     rows = [{"name": name, "time": clock(value), "share": value / longest} for name, value in known.items()]
     return [*rows, {"name": "Sum", "time": clock(sum(known.values())), "share": None}] if rows else []

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpedit.report import svg
-from hpedit.report.charts import Interval, padded
+from hpedit.report.charts import padded
 from hpedit.report.svg import Point, Scale, linear, nice_ticks
+from hpedit.stats.intervals import Interval
 
 Cells = Mapping[str, Any]
 
@@ -47,7 +48,9 @@ def reliability_plot(reliability: Cells, *, title: str, small: bool = False) -> 
     for part in bins:
         rating = part["rating"]
         title_of_bin = f"{part['n']} edits: score {part['score']:.2f}, rating {rating['value']:.2f}"
-        body += _upright(x(part["score"]), _interval(rating), y, "post", 2.5 if small else 4, title_of_bin)
+        body += _upright(
+            x(part["score"]), Interval(rating["value"], *rating["ci95"]), y, "post", 2.5 if small else 4, title_of_bin
+        )
     body += _strip(reliability["histogram"], x, (base + 20, base + 20 + strip))
     height = base + 26 + strip
     if not small:
@@ -59,7 +62,9 @@ def reliability_plot(reliability: Cells, *, title: str, small: bool = False) -> 
 
 def deviation_plot(deviation: Cells, *, title: str) -> str:
     """Actual over stated deviation by bin of edits, with intervals, and the identity."""
-    points = [(part["stated"], _interval(part["actual"])) for part in deviation["bins"]]
+    points = [
+        (part["stated"], Interval(part["actual"]["value"], *part["actual"]["ci95"])) for part in deviation["bins"]
+    ]
     if not points:
         return ""
     width, left, top = 400.0, 42.0, 8.0
@@ -154,14 +159,9 @@ def _references(references: Sequence[Reference], y: Scale, edges: tuple[float, f
 
 def _grid(tick: float, x: Scale, y: Scale, frame: tuple[float, float, float, float]) -> str:
     left, right, top, base = frame
-    return "".join(
-        [
-            svg.line(left, y(tick), right, y(tick), "grid"),
-            svg.line(x(tick), top, x(tick), base, "grid"),
-            svg.text(left - 6, y(tick) + 3.5, svg.tick_text(tick), "tick", "end"),
-            svg.text(x(tick), base + 14, svg.tick_text(tick), "tick", "middle"),
-        ]
-    )
+    lines = svg.line(left, y(tick), right, y(tick), "grid") + svg.line(x(tick), top, x(tick), base, "grid")
+    label = svg.text(left - 6, y(tick) + 3.5, svg.tick_text(tick), "tick", "end")
+    return lines + label + svg.text(x(tick), base + 14, svg.tick_text(tick), "tick", "middle")
 
 
 def _strip(histogram: Cells, x: Scale, rows: tuple[float, float]) -> list[str]:
@@ -191,10 +191,6 @@ def _sideways(mark: Interval, x: Scale, y: float, style: str, *, whisker: bool) 
     if whisker and mark.low is not None and mark.high is not None:
         parts = [svg.line(x(mark.low), y, x(mark.high), y, f"whisker c-{style}")]
     return [*parts, svg.dot(x(mark.value), y, 4.5 if whisker else 4, f"dot f-{style}", f"{mark.value:.2f}")]
-
-
-def _interval(estimate: Cells) -> Interval:
-    return Interval(estimate["value"], *estimate["ci95"])
 
 
 def _cut(name: str, limit: int) -> str:

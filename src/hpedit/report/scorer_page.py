@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from hpedit.report import scorer_charts, scorer_views
 from hpedit.report.report_page import environment, json_text, style
-from hpedit.report.report_views import page_safe
 from hpedit.store.atomic import atomic_write
 
 HTML_NAME = "scorer.html"
@@ -63,8 +62,8 @@ def render_scorer_page(
     """The page as text; see `write_scorer_page`."""
     return environment().get_template("scorer.html.jinja").render(
         style=style(),
-        title=page_safe(title),
-        command=page_safe(command),
+        title=title,
+        command=command,
         simulated=simulated,
         raters="simulated raters" if simulated else "people",
         measures=list(scorer_views.MEASURES.values()),
@@ -76,45 +75,22 @@ def render_scorer_page(
 
 
 def _report_view(report: Cells) -> dict[str, Any]:
-    deviation = report["deviation"]
+    reliability, deviation = report["reliability"], report["deviation"]
     return {
-        "judge": page_safe(report.get("judge", "")),
-        "verdict": report["verdict"],
-        "reason": page_safe(report["reason"]),
-        "size": {key: report[key] for key in ("n", "sources", "unscorable", "unrated", "resamples")},
-        "raters": report["human"]["raters"],
-        "alpha": report["human"]["krippendorff_alpha"],
-        "seen": report.get("seen", "none"),
-        "seen_sources": report.get("seen_sources", 0),
-        "seen_edits": report.get("seen_edits", 0),
+        **{"judge": "", "seen": "none", **report},
         "judges": scorer_views.judge_rows(report),
-        "pairs": report["pairs"],
         "pair_rows": scorer_views.pair_rows(report),
-        "reliability": Markup(
-            scorer_charts.reliability_plot(report["reliability"], title="mean rating over score, in bins")
-        ),
-        "deviation": Markup(scorer_charts.deviation_plot(deviation, title="actual over stated deviation"))
-        if deviation
-        else "",
-        "says": deviation and deviation["says"],
-        "stated": deviation and {key: f"{deviation[key]:.2f}" for key in ("stated", "actual")},
+        "reliability": Markup(scorer_charts.reliability_plot(reliability, title="mean rating over score, in bins")),
+        "deviation_plot": deviation
+        and Markup(scorer_charts.deviation_plot(deviation, title="actual over stated deviation")),
         "trust": scorer_views.trust_rows(report),
         "multiples": scorer_views.reliability_views(report),
         "tasks": scorer_views.task_rows(report),
         "task_plots": scorer_views.task_plots(report),
-        "facts": scorer_views.as_texts(
-            {"judge": report.get("judge", ""), "scorer": report["scorer"]} if "scorer" in report else {}
-        ),
-        "reasons": scorer_views.as_texts(report.get("unscorable_reasons") or {}),
+        "facts": {"judge": report.get("judge", ""), "scorer": report["scorer"]} if "scorer" in report else {},
+        "reasons": report.get("unscorable_reasons") or {},
     }
 
 
 def _curve_view(curve: Cells) -> dict[str, Any]:
-    return {
-        "plots": scorer_views.curve_plots(curve),
-        "rows": scorer_views.curve_rows(curve),
-        "judge": page_safe(curve["judge"]),
-        "draws": curve["draws"],
-        "fitting": curve["fitting"],
-        "held_out": curve["held_out"],
-    }
+    return {**curve, "plots": scorer_views.curve_plots(curve), "rows": scorer_views.curve_rows(curve)}

@@ -6,11 +6,23 @@ Colours and line styles are CSS classes that the page's style sheet defines, and
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 
 Point = tuple[float, float]
 Scale = Callable[[float], float]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def page_safe(text: str) -> str:
+    """Text that HTML allows: control characters and lone surrogates become U+FFFD."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _escaped(text: str) -> str:
+    return escape(page_safe(text))
 
 
 def linear(domain: tuple[float, float], target: tuple[float, float]) -> Scale:
@@ -48,7 +60,7 @@ def picture(
     """The whole drawing; `label` is what a screen reader says, `fit` how it fills a box of another shape."""
     return (
         f'<svg class="{css}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
-        f'preserveAspectRatio="{fit}" aria-label="{escape(label)}">{"".join(body)}</svg>'
+        f'preserveAspectRatio="{fit}" aria-label="{_escaped(label)}">{"".join(body)}</svg>'
     )
 
 
@@ -59,18 +71,18 @@ def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 
 def text(x: float, y: float, words: str, css: str = "tick", anchor: str = "start") -> str:
     """Words with their baseline at `y`."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{_escaped(words)}</text>'
 
 
 def upright_text(x: float, y: float, words: str) -> str:
     """The name of a vertical axis, read from below, centred at (x, y)."""
     turned = f'transform="translate({x:.0f} {y:.0f}) rotate(-90)"'
-    return f'<text {turned} class="tick" text-anchor="middle">{escape(words)}</text>'
+    return f'<text {turned} class="tick" text-anchor="middle">{_escaped(words)}</text>'
 
 
 def rect(corner: Point, size: Point, css: str, title: str = "") -> str:
     """A rectangle; `title` is shown when it is pointed at."""
-    inside = f"<title>{escape(title)}</title>" if title else ""
+    inside = f"<title>{_escaped(title)}</title>" if title else ""
     (x, y), (width, height) = corner, size
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" class="{css}">{inside}</rect>'
 
@@ -83,7 +95,7 @@ def path(points: Sequence[Point], x: Scale, y: Scale, css: str) -> str:
 
 def dot(x: float, y: float, radius: float, css: str, title: str = "") -> str:
     """A circle; `title` is shown when it is pointed at."""
-    inside = f"<title>{escape(title)}</title>" if title else ""
+    inside = f"<title>{_escaped(title)}</title>" if title else ""
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" class="{css}">{inside}</circle>'
 
 

@@ -8,11 +8,10 @@ from typing import Any
 from markupsafe import Markup
 
 from hpedit.report import svg
-from hpedit.report.charts import Interval, Series, interval_text, line_chart, padded
-from hpedit.report.gain_wording import number
-from hpedit.report.report_views import page_safe
+from hpedit.report.charts import Series, line_chart, padded
 from hpedit.report.svg import Point, Scale, linear
 from hpedit.rl.monitor.evaluations import HeldOutTable, Look
+from hpedit.stats.intervals import PAGE_GAIN, Interval, finite_number
 
 View = dict[str, Any]
 Line = tuple[str, str, Sequence[tuple[float, Interval]]]
@@ -56,7 +55,7 @@ def held_out_charts(table: HeldOutTable | None) -> list[View]:
     if table is None or not table.looks:
         return []
     lines: list[Line] = [
-        (NAMES.get(name, page_safe(name)), style, [(0.0, Interval(0.0)), *_points(table, name)])
+        (NAMES.get(name, name), style, [(0.0, Interval(0.0)), *_points(table, name)])
         for name, style in zip(ordered(table), STYLES, strict=False)
     ]
     gains = {
@@ -116,7 +115,7 @@ def _gain_line(name: str, style: str, points: Sequence[tuple[float, Interval]], 
     for step, one in points:
         if one.low is not None and one.high is not None:
             body.append(svg.line(x(step), y(one.low), x(step), y(one.high), f"whisker c-{style}"))
-        said = f"{name}, iteration {step:g}: {interval_text(one)}"
+        said = f"{name}, iteration {step:g}: {one.text(PAGE_GAIN)}"
         body.append(svg.dot(x(step), y(one.value), 3.2, f"dot f-{style}", said))
     return body
 
@@ -149,10 +148,11 @@ def always_zero(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _column(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
-    return [(float(record["step"]), value) for record in metrics if (value := number(record.get(key))) is not None]
+    found = ((float(record["step"]), finite_number(record.get(key))) for record in metrics)
+    return [(step, value) for step, value in found if value is not None]
 
 
 def gain_interval(table: HeldOutTable, look: Look, name: str) -> Interval | None:
     """One instrument's gain at a look, for charts and tables; None where nothing could be scored."""
     gain = table.gain(look, name)
-    return None if gain is None else Interval(gain.value, number(gain.low), number(gain.high))
+    return None if gain is None else Interval(gain.value, finite_number(gain.low), finite_number(gain.high))

@@ -11,7 +11,6 @@ from typing import Any
 from hpedit.report import train_views as views
 from hpedit.report.group_views import group_views
 from hpedit.report.report_page import HTML_NAME, JSON_NAME, environment, json_text, style
-from hpedit.report.report_views import page_safe
 from hpedit.report.train_charts import always_zero, curves, held_out_charts
 from hpedit.report.train_data import TrainRun
 from hpedit.rl.monitor.evaluations import figures
@@ -63,7 +62,7 @@ def alarm_note(path: Path | str) -> str:
 def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
     return environment().get_template("train.html.jinja").render(
         style=style(),
-        title=page_safe(run.path.resolve().name),
+        title=run.path.resolve().name,
         status=views.status(run),
         alarms=views.alarm_views(run),
         quiet=views.no_alarm(run),
@@ -75,7 +74,7 @@ def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
         grids=views.grid_views(run.grids),
         pages=pages,
         facts=views.facts(run),
-        command=page_safe(command),
+        command=command,
     )  # fmt: skip
 
 
@@ -90,7 +89,7 @@ def _write_groups(run: TrainRun, file: Path, out: Path) -> dict[str, Any]:
     iteration = int(file.stem.removeprefix("iteration_"))
     page = out / f"groups_{iteration:06d}.html"
     text = environment().get_template("groups.html.jinja").render(
-        style=style(), title=page_safe(run.path.resolve().name), iteration=iteration, groups=groups
+        style=style(), title=run.path.resolve().name, iteration=iteration, groups=groups
     )  # fmt: skip
     atomic_write(page, text.encode("utf-8", "replace"))
     edits = sum(len(group["edits"]) for group in groups)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from hpedit.report.charts import interval_text, signed
-from hpedit.report.gain_wording import Verdict, gain_sentence, number
-from hpedit.report.report_views import clock, page_safe
+from hpedit.bench.model_verdict import Verdict
+from hpedit.report.gain_wording import gain_sentence
+from hpedit.report.picture_selection import encoded_uri, reduced_uri
+from hpedit.report.report_views import clock
 from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
 from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look, deciding
+from hpedit.stats.intervals import PAGE_GAIN, finite_number, number_text
 
 View = dict[str, Any]
 
@@ -36,7 +36,7 @@ def status(run: TrainRun) -> Verdict:
     if run.result is None:
         return Verdict(f"Not finished: {run.done} of {total} iterations are done.", "warn")
     if run.result.get("stopped"):
-        done, why = run.result["iterations"], page_safe(run.result["stopped"])
+        done, why = run.result["iterations"], run.result["stopped"]
         return Verdict(f"Stopped early after iteration {done}: {why}.", "warn")
     return Verdict(f"All {run.result['iterations']} iterations are done.", "plain")
 
@@ -49,8 +49,8 @@ def alarm_views(run: TrainRun) -> list[View]:
         by_kind.setdefault(line["kind"], []).append(line)
     views = [
         {
-            "kind": page_safe(kind).replace("_", " "),
-            "text": page_safe(lines[-1]["text"]),
+            "kind": kind.replace("_", " "),
+            "text": lines[-1]["text"],
             "first": lines[0]["step"],
             "last": lines[-1]["step"],
             "count": len(lines),
@@ -88,13 +88,13 @@ def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
     rows = [("iteration", f"{now.step}"), ("mean of 0\N{EN DASH}5", _means(table, now, name))]
     if best is not None and best.step != now.step:
         then = gain_interval(table, best, name)
-        rows.append((f"at the best look, {best.step}", interval_text(then) if then else "\N{EN DASH}"))
+        rows.append((f"at the best look, {best.step}", then.text(PAGE_GAIN) if then else "\N{EN DASH}"))
     verdict = gain_sentence(gain)
     return {
-        "name": NAMES.get(name, page_safe(name)),
+        "name": NAMES.get(name, name),
         "note": NOTES.get(name, "a further reward"),
-        "gain": None if gain is None else signed(gain.value),
-        "interval": "" if gain is None or gain.low is None else interval_text(gain).split(" ", 1)[1],
+        "gain": None if gain is None else number_text(gain.value, PAGE_GAIN),
+        "interval": gain.bounds(PAGE_GAIN, between=" to ") if gain else "",
         "tone": verdict.tone,
         "says": verdict.text,
         "rows": rows,
@@ -120,22 +120,17 @@ def _iteration(path: Path) -> int:
 
 
 def _grid_uri(path: Path) -> str:
-    data, kind = path.read_bytes(), "png"
-    with Image.open(io.BytesIO(data)) as grid:
+    with Image.open(path) as grid:
         if grid.width > GRID_WIDTH:
-            small = grid.convert("RGB")
-            small.thumbnail((GRID_WIDTH, 10 * GRID_WIDTH), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=86)
-            data, kind = buffer.getvalue(), "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+            return reduced_uri(grid, (GRID_WIDTH, 10 * GRID_WIDTH))
+    return encoded_uri(path.read_bytes())
 
 
 def facts(run: TrainRun) -> list[tuple[str, str]]:
     """What was asked, what it took, and what it read."""
     train, rollout = run.recipe["train"], run.recipe["rollout"]
     every = run.recipe.get("evaluate", {}).get("every")
-    phases = {key: sum(number(record.get(key)) or 0.0 for record in run.metrics) for key in PHASES}
+    phases = {key: sum(finite_number(record.get(key)) or 0.0 for record in run.metrics) for key in PHASES}
     total, looks = sum(phases.values()), phases["seconds_evaluate"]
     found = [
         ("algorithm", train["algorithm"]),
@@ -157,4 +152,4 @@ def facts(run: TrainRun) -> list[tuple[str, str]]:
         judge = NAMES[deciding(run.table, "scorer")].lower() if run.table else ""
         found += [("best weights", f"of iteration {run.result['best']}, by the {judge}")]
     found += [("hpedit", run.version), *((f"input: {name}", value[:16]) for name, value in run.inputs.items())]
-    return [(page_safe(name), page_safe(value)) for name, value in found]
+    return found

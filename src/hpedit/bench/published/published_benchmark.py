@@ -20,6 +20,7 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.stats.bootstrap import Estimate, FloatArray, Statistic, bootstrap_by_source
+from hpedit.stats.intervals import interval_text
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.tables import write_cases
 
@@ -216,9 +217,9 @@ def score_tables_text(tables: Sequence[ScoreTable]) -> str:
 def _render(table: ScoreTable) -> str:
     header = ["", "n", *(column.name for column in table.columns)]
     groups = list(table.columns[0].groups)
-    rows = [[group, str(table.counts.get(group, 0)), *(_text(column.groups[group]) for column in table.columns)]
-            for group in groups]  # fmt: skip
-    overall = [f"{_text(column.overall)}{_bounds(column)}" for column in table.columns]
+    means = {group: [interval_text({"value": column.groups[group]}) for column in table.columns] for group in groups}
+    rows = [[group, str(table.counts.get(group, 0)), *cells] for group, cells in means.items()]
+    overall = [interval_text({"value": column.overall, "ci95": column.ci95}) for column in table.columns]
     rows.append(["overall", str(sum(table.counts.values())), *overall])
     widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
 
@@ -231,11 +232,3 @@ def _render(table: ScoreTable) -> str:
     notes = [f"unscorable: {table.unscorable}"] if table.unscorable else []
     lines = [f"{table.model}, {table.part}", "", line(header), rule, *map(line, rows)]
     return "\n".join([*lines, *(f"\n{note}" for note in (*notes, *table.notes))])
-
-
-def _text(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"
-
-
-def _bounds(column: ScoreColumn) -> str:
-    return f" [{column.ci95[0]:.2f}, {column.ci95[1]:.2f}]" if column.ci95 else ""
