@@ -182,7 +182,7 @@ def test_dropping_every_case_is_an_error_and_keeps_the_old_table(tmp_path: Path)
         rater = running.rater()
         while (item := rater.next()) is not None:
             rater.answer(item, "drop")
-    with pytest.raises(HPEditError, match="leave no case"):
+    with pytest.raises(HPEditError, match="no case remains"):
         build_bench(source, out, BenchmarkSize(1), db)
     assert (out / CASES).read_bytes() == before
 

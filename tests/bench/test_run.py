@@ -16,7 +16,7 @@ from hpedit.bench.benchmark_run import run_bench
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case, OracleKey, Score
-from hpedit.report.collect import collect_pictures
+from hpedit.report.picture_selection import collect_pictures
 from hpedit.seeds import edit_seed
 
 ROOT = Path(__file__).parents[2]

@@ -94,7 +94,7 @@ def test_seeds_that_are_none_are_refused(text: str) -> None:
 
 def test_seeds(tmp_path: Path) -> None:
     assert parse_seeds("0, 2,1") == (0, 2, 1)
-    with pytest.raises(HPEditError, match="each once"):
+    with pytest.raises(HPEditError, match="distinct seeds"):
         run_ablation(tmp_path / "a", seeds=(1, 1))
 
 

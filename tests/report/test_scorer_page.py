@@ -53,10 +53,10 @@ def test_names_of_tasks_and_judges_are_shown_not_run() -> None:
 def test_figures_that_flatter_are_marked_and_simulated_raters_named() -> None:
     seen = {"seen": "included", "seen_edits": 12, "seen_sources": 3}
     text = render_scorer_page(make_report(**seen), simulated=True)
-    assert "These figures flatter." in text
+    assert "These figures are too optimistic." in text
     assert "that took no part in fitting" not in text
     assert "simulated raters" in text
-    assert "These figures flatter." not in render_scorer_page(make_report())
+    assert "These figures are too optimistic." not in render_scorer_page(make_report())
 
 
 def test_a_curve_alone_makes_a_page() -> None:

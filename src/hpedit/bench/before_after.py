@@ -1,6 +1,6 @@
-"""What the benchmark says of a post-training run: base, post-trained and control model, as the demo's report shows it.
+"""The benchmark summary of a post-training run: base, post-trained and control model, as summary.json has it.
 
-A special case of `hpedit.bench.comparison`, with the names that summary.json has.
+A special case of `hpedit.bench.comparison`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ INSTRUMENTS = ("oracle", "scorer")
 ARMS = ("base", "post", "control")
 
 
-def compare(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[str, Any]:
+def before_after_summary(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[str, Any]:
     """The summary of `{"base": ..., "post": ..., "control": ... or None}`.
 
     Returns:
         "oracle" and "scorer" (None if not measured), each with base, post, gain as {"mean", "ci95"}, low_share,
-        win_tie_loss, n, and, where there is one, control with its own gain and post_minus_control; the oracle also has
+        win_tie_loss, n, and, if there is one, control with its own gain and post_minus_control; the oracle also has
         copy, the untouched source.
         "tasks": the same per task. Further n, sources, unscorable, low_share, win_tie_loss, control, alarms, seconds.
-        A bound that too few photos allow is None.
+        Bounds that too few photos allow are None.
 
     Raises:
         HPEditError: base or post is missing, or the folders differ in cases, seed, steps or scorer.

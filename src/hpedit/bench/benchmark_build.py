@@ -1,12 +1,11 @@
 """`hpedit bench build`: a benchmark of the user's own, balanced over tasks and categories and checked by people.
 
-Two steps on one folder. The first proposes cases, some more than are wanted, in proposed.parquet; cases.parquet holds
-the wanted number of them, unchecked. After people have been through the proposed ones (`hpedit bench check`), the same
-command with their answers writes cases.parquet again: without what they dropped, with the instructions they mended, and
-filled up from the spare ones. build.json says what was asked, counts per task, and whether people checked it.
+Two steps on one folder. The first proposes cases, more than are needed, in proposed.parquet; cases.parquet holds the
+requested number of them, unchecked. After people have checked the proposed ones (`hpedit bench check`), the same
+command with their answers writes cases.parquet again: without what they dropped, with the instructions they rewrote,
+and filled up from the spare ones. build.json has the request, counts per task, and whether people checked it.
 
-The choice is a matter of a thin index (ids, tasks, categories, photographs); pictures pass from table to table as the
-bytes they are.
+Cases are chosen by a small index (ids, tasks, categories, photographs); pictures are copied as they are stored.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,34 +50,34 @@ class CaseEntry:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSize:
-    """What a benchmark is to be."""
+    """How many cases a benchmark has, and the seed of the choice."""
 
     per_task: int = 200
     """Cases of each task; the paper's benchmark has about 200."""
     spare: float = 0.2
-    """Share proposed beyond that, in place of those that checkers drop."""
+    """Share proposed in addition, to replace those that checkers drop."""
     seed: int = 0
 
 
 def build_bench(source: Path, out: Path, wanted: BenchmarkSize, checked: Path | None = None) -> dict[str, Any]:
-    """Propose a benchmark in the folder `out`, or write it as people checked it.
+    """Propose a balanced benchmark in the folder `out`, or write it as people checked it.
 
     Args:
         source: A table of cases (parquet), a folder of `hpedit cases build` (its dataset) or with cases.parquet, or
             the recipe of a build (.yaml).
-        out: Its folder; the same command goes on in it.
+        out: Its folder; the same command continues in it.
         checked: Store of `hpedit bench check`; None leaves the cases unchecked, and build.json says so.
 
     Returns:
-        The content of build.json: asked, proposed, cases, tasks (counts), categories; and checked: None, or who
-        checked how many, how far they agree, and the cases on which they don't.
+        The content of build.json: asked, proposed, cases, tasks (counts), categories; and checked: None, or how many
+        were checked, the checkers' agreement, and the cases on which they disagree.
 
     Raises:
-        HPEditError: No case there, `out` was made otherwise, or the checks are of other cases.
+        HPEditError: No cases, `out` was made with other settings, or the checks are of other cases.
     """
     tables = benchmark_source_tables(source)
     entries = list(read_case_index(tables))
-    asked = {**_plain(wanted), "source": _content(entries)}
+    asked = {**asdict(wanted), "source": _content(entries)}
     refuse_foreign(out, RESULT, PROPOSED)
     _refuse_other(out, asked, checked)
     out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +89,7 @@ def build_bench(source: Path, out: Path, wanted: BenchmarkSize, checked: Path | 
     pool = [replace(entry, instruction=verdicts[entry.id].instruction) if checked else entry for entry in proposed
             if not checked or (entry.id in verdicts and verdicts[entry.id].stays)]  # fmt: skip
     if not pool:
-        raise HPEditError(f"the checks in {checked} leave no case", hint="check more of them")
+        raise HPEditError(f"no case remains after the checks in {checked}", hint="check more of them")
     final = choose_balanced(pool, wanted.per_task, wanted.seed)
     copy_chosen_cases(out / CASES, [out / PROPOSED], {entry.id: entry.instruction for entry in final})
     if checked:
@@ -124,7 +123,7 @@ def benchmark_source_tables(source: Path) -> list[Path]:
 
 
 def read_case_index(tables: Sequence[Path]) -> Iterator[CaseEntry]:
-    """The cases of `tables` without pictures; HPEditError for an id that is there twice."""
+    """The cases of `tables` without pictures; HPEditError for a duplicate id."""
     seen: set[str] = set()
     for table in tables:
         for entry in read_table(table, _INDEX, lambda row: CaseEntry(**{name: row[name] or "" for name in _INDEX})):
@@ -139,9 +138,9 @@ def read_case_index(tables: Sequence[Path]) -> Iterator[CaseEntry]:
 def choose_balanced(entries: Sequence[CaseEntry], per_task: int, seed: int) -> list[CaseEntry]:
     """At most `per_task` entries of every task, even over its categories, from as many photographs as possible.
 
-    Within a task each category in turn gives one until the task is full, so that a rare one gives all it has. Among a
-    category's cases those come first whose photograph the benchmark uses least, and else the seed draws. The rarest
-    task chooses first, since the others have other photographs to turn to. The order of `entries` is of no matter.
+    Within a task the categories take turns until the task is full, so that a rare one gives all it has. Within a
+    category, cases whose photograph the benchmark uses least come first; ties are broken by the seed. The rarest task
+    chooses first, since the others have more photographs to choose from. The order of `entries` does not matter.
     """
     by_task: dict[str, list[CaseEntry]] = {}
     for entry in entries:
@@ -189,7 +188,9 @@ def _verdicts(checked: Path, proposed: Sequence[CaseEntry]) -> dict[str, Checked
     known = {entry.id: entry.instruction for entry in proposed}
     for case_id, verdict in verdicts.items():
         if case_id not in known:
-            raise HPEditError(f"{checked} checks case {case_id}, which is not proposed here", hint="name its own store")
+            raise HPEditError(
+                f"{checked} checks case {case_id}, which is not proposed here", hint="name the store of this benchmark"
+            )
         if verdict.shown != known[case_id]:
             raise HPEditError(f"{checked}: case {case_id} was checked with another instruction", hint="check it again")
     return verdicts
@@ -200,24 +201,19 @@ def _refuse_other(out: Path, asked: Mapping[str, Any], checked: Path | None) -> 
         return
     before = read_json(out / RESULT)
     if before.get("checked") and checked is None:
-        raise HPEditError(f"{out} was checked by people; this would undo it", hint="name --checked again")
+        raise HPEditError(f"{out} was checked by people; this would undo it", hint="give --checked again")
     there = before.get("asked", {})
     for name, value in asked.items():
         if there.get(name) != value:
-            said = "has other cases" if name == "source" else f"was {there.get(name)}, is now {value}"
-            raise HPEditError(
-                f"{out} was made otherwise: {name} {said}", hint="choose another --out, or remove that folder"
-            )
+            change = "has other cases" if name == "source" else f"was {there.get(name)}, is now {value}"
+            raise HPEditError(f"{out} was made with another {name}: it {change}", hint="choose another --out")
 
 
 def _counts(
-    task: str,
-    entries: Sequence[CaseEntry],
-    proposed: Sequence[CaseEntry],
-    final: Sequence[CaseEntry],
+    task: str, entries: Sequence[CaseEntry], proposed: Sequence[CaseEntry], final: Sequence[CaseEntry],
     verdicts: Mapping[str, CheckedCase],
-) -> dict[str, int]:
-    """How many cases of a task there were, were proposed, had which fate, and are in the benchmark."""
+) -> dict[str, int]:  # fmt: skip
+    """How many cases of a task were found, proposed, decided in each way, and chosen."""
     counts = {name: sum(entry.task == task for entry in some) for name, some in
               (("there", entries), ("proposed", proposed), ("chosen", final))}  # fmt: skip
     if not verdicts:
@@ -242,14 +238,8 @@ def _check_summary(proposed: Sequence[CaseEntry], verdicts: Mapping[str, Checked
         "agreement": round(sum(verdict.agreed for verdict in several) / len(several), 4) if several else None,
         "reasons": dict(sorted(reasons.items())),
         "disagreements": [
-            {
-                "case_id": verdict.case_id,
-                "decision": verdict.decision,
-                "keep": verdict.keep,
-                "mend": verdict.mend,
-                "drop": verdict.drop,
-                "texts": list(verdict.texts),
-            }
+            {name: getattr(verdict, name) for name in ("case_id", "decision", "keep", "mend", "drop")}
+            | {"texts": list(verdict.texts)}
             for verdict in several
             if not verdict.agreed
         ],
@@ -257,7 +247,7 @@ def _check_summary(proposed: Sequence[CaseEntry], verdicts: Mapping[str, Checked
 
 
 def _checks_csv(proposed: Sequence[CaseEntry], verdicts: Mapping[str, CheckedCase]) -> str:
-    """One row a proposed case, for people."""
+    """One row a proposed case, as CSV."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("case_id", "task", "decision", "keep", "mend", "drop", "reasons", "shown", "instruction"))
@@ -269,10 +259,6 @@ def _checks_csv(proposed: Sequence[CaseEntry], verdicts: Mapping[str, CheckedCas
         texts = (neutralise(text) for text in (entry.instruction, after))
         writer.writerow((neutralise(entry.id), entry.task, _fate(verdict), *votes, reasons, *texts))
     return buffer.getvalue()
-
-
-def _plain(wanted: BenchmarkSize) -> dict[str, Any]:
-    return {"per_task": wanted.per_task, "spare": wanted.spare, "seed": wanted.seed}
 
 
 def _content(entries: Sequence[CaseEntry]) -> str:

@@ -1,9 +1,8 @@
-"""Models side by side on one benchmark: `compare_models`. The first is the reference that the others are held against.
+"""Compare models on one benchmark, paired by case: `compare_models`. The first model is the reference.
 
 Every figure of an instrument comes from the same cases: those that it could score for every model; what is unscorable
-or missing for one is left out for all, and counted. Differences are paired by case, their intervals and p values take
-source photos as the unit (hpedit.stats.bootstrap, hpedit.stats.paired); p values are corrected over the
-tasks by Holm's procedure.
+or missing for one is left out for all, and counted. Differences are paired by case; intervals and p values resample or
+flip source photos (hpedit.stats.bootstrap, hpedit.stats.paired); p values are Holm-corrected over the tasks.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ _MUST_AGREE = {"seed": "seeds", "steps": "numbers of steps"}
 
 @dataclass(frozen=True, slots=True)
 class InstrumentScores:
-    """One instrument's values of every model: what a comparison is made of."""
+    """One instrument's scores of every model."""
 
     key: str
     title: str
     note: str
     independent: bool
-    """Whether it can tell if a gain is more than pleasing the scorer."""
+    """Whether it can tell a real gain from reward hacking: it gave no reward."""
     values: Mapping[str, Array]
     """(n,) of each model, in the order of the cases; NaN = unscorable or missing."""
     reasons: Mapping[str, Mapping[str, int]]
@@ -58,7 +57,7 @@ class InstrumentScores:
     doubt: str = ""
     """Why a scorer has no signal on people's ratings; empty where it has."""
     copy: Array | None = None
-    """(n,) what the untouched sources get, where that is known."""
+    """(n,) scores of the untouched sources, if known."""
 
 
 def compare_models(
@@ -68,7 +67,7 @@ def compare_models(
 
     Args:
         folders: The reference first; their labels are the models' names.
-        human: People's mean scores of edits, where there are some.
+        human: People's mean scores of edits.
         seed: of the resampling.
         tasks: False leaves the figures by task out.
 
@@ -77,7 +76,7 @@ def compare_models(
             seed or steps.
     """
     if len(folders) < 2:
-        raise HPEditError("a comparison needs two models at least", hint="name two folders of `hpedit bench run`")
+        raise HPEditError("a comparison needs at least two models", hint="name two folders of `hpedit bench run`")
     _check(folders)
     return _compare(folders, human, seed, tasks)
 
@@ -120,7 +119,7 @@ def align_rows(arms: Arms) -> Arms:
         if table.keys() != set(order):
             differing = len(table.keys() ^ set(order))
             raise HPEditError(
-                f"{first} and {name} were benchmarked on different cases: {differing} of them are in one alone",
+                f"{first} and {name} were benchmarked on different cases: {differing} are in only one of them",
                 hint="run both on the same file of cases",
             )
     return {name: [table[case_id] for case_id in order] for name, table in tables.items()}
@@ -131,7 +130,7 @@ def _check(folders: Sequence[BenchFolder]) -> None:
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         raise HPEditError(
-            f"two of the models are called {twice[0]}", hint="give them different names: `hpedit bench run --label`"
+            f"two models are called {twice[0]}", hint="give them different names: `hpedit bench run --label`"
         )
     first = folders[0]
     for folder in folders[1:]:
@@ -142,16 +141,16 @@ def _check(folders: Sequence[BenchFolder]) -> None:
             )
         for key, plural in _MUST_AGREE.items():
             old, new = first.settings[key], folder.settings[key]
-            # Edits made elsewhere have none: what they were made with is not known here.
+            # Edits made elsewhere have none: their settings are unknown here.
             if None not in (old, new) and old != new:
                 raise HPEditError(
                     f"the benchmarks of {first.label} and {folder.label} have different {plural}: {old} and {new}",
-                    hint="scores are compared only if all else is equal; run them again with the same settings",
+                    hint="only runs with equal settings are comparable; run them again with the same ones",
                 )
 
 
 def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[InstrumentScores]:
-    """Oracle, scorers, second judges and people, whether or not they could measure anything."""
+    """Oracle, scorers, second judges and people, even those that scored nothing."""
     columns = [_oracle(arms)]
     shared = common_instruments(folders)
     own = {judge for one in shared if one.role == "scorer" for judge in one.judges}
@@ -162,7 +161,7 @@ def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | No
 
 
 def _known(column: InstrumentScores) -> NDArray[np.bool_]:
-    """(n,) the cases that count: those with a value of every model that has any at all."""
+    """(n,) the cases that count: scored for every model that has any score."""
     measured = [values for values in column.values.values() if not np.isnan(values).all()]
     if not measured:
         return np.zeros(0, dtype=bool)
@@ -170,7 +169,7 @@ def _known(column: InstrumentScores) -> NDArray[np.bool_]:
 
 
 def _told_apart(columns: Sequence[InstrumentScores]) -> list[InstrumentScores]:
-    """The columns with keys and titles that no two share: verdicts and tables go by them."""
+    """The columns with unique keys and titles, by which verdicts and tables refer to them."""
     keys: Counter[str] = Counter()
     titles = Counter(column.title for column in columns)
     named = []
@@ -184,15 +183,14 @@ def _told_apart(columns: Sequence[InstrumentScores]) -> list[InstrumentScores]:
 
 
 def common_instruments(folders: Sequence[BenchFolder]) -> list[Instrument]:
-    """Those that have scored every model; HPEditError where models were scored, but by no common scorer."""
+    """Instruments that scored every model; HPEditError if models were scored, but by no common scorer."""
     found = [{one.fingerprint: one for one in folder.instruments()} for folder in folders]
     shared = [one for one in found[0].values() if all(one.fingerprint in other for other in found[1:])]
     by_role = [{one.fingerprint for one in table.values() if one.role == "scorer"} for table in found]
     if any(by_role) and not any(one.role == "scorer" for one in shared):
         raise HPEditError(
-            f"{' and '.join(folder.label for folder in folders)} have no scorer in common: they have different "
-            "scorers, or one has none",
-            hint="run the same commands again with one --scorer: what is done stays, only its scores are added",
+            f"{' and '.join(folder.label for folder in folders)} have no scorer in common",
+            hint="run the same commands again with one --scorer: only its scores are added",
         )
     return shared
 
@@ -207,7 +205,7 @@ def _oracle(arms: Arms) -> InstrumentScores:
 
 
 def _copies(arms: Arms, n: int) -> Array:
-    """(n,) what each source gets from the oracle: of whichever model has an edit of the case."""
+    """(n,) the oracle's score of each untouched source, from any model that has an edit of the case."""
     copies = np.full(n, np.nan)
     for rows in arms.values():
         found = _array([row.copy_oracle for row in rows])
@@ -273,12 +271,7 @@ def _figures(column: InstrumentScores, rows: Sequence[BenchRow], seed: int, by_t
         tasks = {task: one for task in _task_counts(rows) if (one := block(found == task)) is not None}
         _correct(tasks, [name for name in measured if name != reference])
     return {
-        "key": column.key,
-        "title": column.title,
-        "note": column.note,
-        "independent": column.independent,
-        "fingerprint": column.fingerprint,
-        "doubt": column.doubt,
+        **{name: getattr(column, name) for name in ("key", "title", "note", "independent", "fingerprint", "doubt")},
         "unscorable": {name: int(np.isnan(values).sum()) for name, values in column.values.items()},
         "reasons": {name: dict(reasons) for name, reasons in column.reasons.items() if reasons},
         "left_out": int((~known).sum()),
@@ -303,7 +296,7 @@ def _block(
         models[name] = {**estimate, "low_share": low, "high_share": high}
     pairs = []
     for (earlier, later), change, gain in zip(differences, changes, estimates[len(values) :], strict=False):
-        found = {"gain": gain, "p": sign_flip_p(change, sources, seed), "win_tie_loss": outcomes(change)}
+        found = {"gain": gain, "p": sign_flip_p(change, sources, seed), "win_tie_loss": win_tie_loss(change)}
         if earlier == reference:
             models[later] |= found
         else:
@@ -312,7 +305,7 @@ def _block(
     return result | ({"copy": estimates[-1]} if with_copy else {})
 
 
-def outcomes(change: Array) -> dict[str, int]:
+def win_tie_loss(change: Array) -> dict[str, int]:
     """How many cases got better, stayed about equal, got worse."""
     # 4.1 - 4.0 is a little less than 0.1 in floats, and 1.1 - 1.0 a little more; both are ties.
     exact = change.round(9)
@@ -350,7 +343,7 @@ def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:
 def _notes(
     folders: Sequence[BenchFolder], columns: Sequence[InstrumentScores], empty: Sequence[InstrumentScores]
 ) -> list[str]:
-    """What a reader must know before believing the figures; `empty` are the columns without a case to go by."""
+    """Caveats that a reader of the figures must know; `empty` are the columns without a common scored case."""
     shared = {column.fingerprint for column in (*columns, *empty)}
     partial: dict[str, tuple[Instrument, list[str]]] = {}
     for folder in folders:
@@ -363,7 +356,7 @@ def _notes(
         for one, labels in partial.values()
     ]
     notes += [
-        f"{column.title} ({column.note.split(',')[0]}) has no signal, so its figures say nothing of the edits: "
+        f"{column.title} ({column.note.split(',')[0]}) has no signal, so its figures say nothing about the edits: "
         f"{column.doubt}"
         for column in columns
         if column.doubt
@@ -371,16 +364,16 @@ def _notes(
     notes += [line for column in empty if (line := _why_empty(column))]
     given = [folder.label for folder in folders if folder.settings["seed"] is None]
     if given and len(given) < len(folders):
-        notes.append(f"{', '.join(given)}: edits made elsewhere, so from other noise than the rest")
+        notes.append(f"{', '.join(given)}: edits made elsewhere, so not from the same noise as the rest")
     return notes
 
 
 def _why_empty(column: InstrumentScores) -> str:
-    """Why an instrument has no table; empty for the oracle, of which nothing is expected without exact targets."""
+    """Why an instrument has no table; empty for the oracle, which needs exact targets."""
     if column.key == "oracle" and all(np.isnan(values).all() for values in column.values.values()):
         return ""
     if any(not np.isnan(values).all() for values in column.values.values()):
-        return f"{column.title} ({column.note.split(',')[0]}) knows no case of which every model has a score: left out"
+        return f"{column.title} ({column.note.split(',')[0]}) is left out: no case has a score of every model"
     reasons = Counter({why: count for found in column.reasons.values() for why, count in found.items()})
     why = f", most often: {reasons.most_common(1)[0][0]}" if reasons else ""
     return f"{column.title} ({column.note.split(',')[0]}) could score nothing{why}"

@@ -1,4 +1,4 @@
-"""Nothing that a model was trained on may be in its benchmark: by id, by photo, by pixels, by likeness."""
+"""Leakage check: no training case may be in a benchmark, by id, by photo, by pixels, by perceptual hash."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hpedit.store.run_folder import RECIPE
 
 
 def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None:
-    """HPEditError that names the cases which `training` (parquets or folders of cases) holds too.
+    """HPEditError that names benchmark cases which are also in `training` (parquets or folders of cases).
 
-    A scene with an exact target is held against ids and pixels alone: such scenes share backgrounds and shapes by
-    design, and are split by the tile of the photo that they stand on.
+    A scene with an exact target is compared by ids and pixels alone: such scenes share backgrounds and shapes by
+    design, and are split by photo tile.
     """
     from hpedit.cases.duplicates import NO_HASH, fingerprints
     from hpedit.cases.exclusion import Exclusion
@@ -36,12 +36,12 @@ def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None
         raise HPEditError(
             f"{len(found)} of {len(cases)} cases are in the training data: {first_names(list(found))}; "
             f"{first}: {reason}",
-            hint="a model looks better on what it has seen: take these cases out of the benchmark",
+            hint="a model scores better on what it has seen: remove these cases from the benchmark",
         )
 
 
 def training_cases(path: Path) -> Path:
-    """The cases of a training: of its recipe (.yaml), of its run folder, or `path` itself if it holds cases.
+    """The training cases of a recipe (.yaml) or a run folder, or `path` itself if it holds cases.
 
     Raises:
         HPEditError: there is nothing at `path`, or at what it names.
@@ -56,12 +56,12 @@ def training_cases(path: Path) -> Path:
         if made.get("stage") == "train":
             named = Path(made["recipe"]["cases"])
     if not named.exists():
-        raise HPEditError(f"{named} does not exist: the cases that {path} was trained on", hint="name them themselves")
+        raise HPEditError(f"{named} does not exist: the cases that {path} was trained on", hint="name the cases")
     return named
 
 
 def run_of_lora(lora: Path) -> Path | None:
-    """The training run that a LoRA's folder, or a link to it, lies in; None if it was moved out of it."""
+    """The training run whose folder contains this LoRA (or the target of this link); None if it was moved away."""
     place = lora.resolve()
     for folder in (place, place.parent):
         if (folder / RECIPE).is_file() and read_json(folder / RECIPE).get("stage") == "train":

@@ -110,7 +110,7 @@ def bench_compare(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Hold models against the first one, case by case.
+    """Compare models with the first one, paired by case.
 
     Prints the tables and writes them with a page to OUT.
     """

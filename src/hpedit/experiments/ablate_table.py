@@ -1,7 +1,7 @@
-"""The figures of an ablation, and the one table they make: Markdown, CSV, LaTeX and JSON.
+"""The figures of an ablation and their tables: Markdown, CSV, LaTeX and JSON.
 
-Cases of all seeds are pooled; intervals resample source photographs, so they tell how far other photographs would move
-a figure. How far another draw of candidates and of training noise would, the gains of the single seeds tell.
+Cases of all seeds are pooled; intervals resample source photographs and so state the variation over photographs. The
+gains of the single seeds show the variation over candidates and training noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpedit.bench.benchmark_run import BenchFolder
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.experiments.ablate_cells import CHOICE, PLAIN, seed_folder
 from hpedit.stats.bootstrap import Estimate, mean_ci, paired_gain
 from hpedit.stats.intervals import GAIN, interval_text, number_text
@@ -29,7 +29,7 @@ BASE = "base"
 CELLS = ("raw+plain", "hard+plain", "raw+calibrated", "hard+calibrated")
 INSTRUMENTS = ("oracle", "calibrated", "plain")
 PAPER: Mapping[str, float] = {"raw+plain": 4.391, BASE: 4.472, "hard+plain": 4.577, "hard+calibrated": 4.667}
-"""HP-Score of the ablation of arXiv 2604.19406, worst first; it has no raw + calibrated."""
+"""HP-Score of the ablation of arXiv 2604.19406, worst first; it has no raw+calibrated."""
 CONTRASTS: Mapping[str, tuple[str, str]] = {
     "hard for raw, plain scorer": ("raw+plain", "hard+plain"),
     "hard for raw, calibrated scorer": ("raw+calibrated", "hard+calibrated"),
@@ -119,7 +119,7 @@ def _difference(values: Values, name: str, before: str, after: str, sources: Seq
 
 
 def _order(values: Values, name: str, sources: Sequence[str]) -> dict[str, Any]:
-    """Whether one instrument puts the paper's four in the paper's order, and how sure each of its steps is."""
+    """Whether one instrument ranks the paper's four in the paper's order, with an interval of each step."""
     order = list(PAPER)
     steps = {}
     for before, after in pairwise(order):
@@ -135,7 +135,7 @@ def _order(values: Values, name: str, sources: Sequence[str]) -> dict[str, Any]:
 
 
 def _choice(out: Path, seed: int) -> dict[str, Any]:
-    """How many cases were chosen of how many, and what they are like."""
+    """How many cases were chosen of how many, and their mean scores and deviations."""
     choice = read_json(seed_folder(out, seed) / "pool" / CHOICE)
     kept = {name: len(choice[name]) for name in ("raw", "hard")}
     names = ("pool", "informative", "drop_solved", "described", "in_both")
@@ -155,7 +155,7 @@ def ablation_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def contrast_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table below EXCHANGED, as text; differences of differences are small, hence three digits."""
+    """The table below EXCHANGED, as text; differences of differences are small, hence three decimals."""
     rows: list[tuple[str, ...]] = []
     for words, block in figures["contrasts"].items():
         oracle, *scorers = (interval_text(block[name], GAIN, 3) for name in INSTRUMENTS)

@@ -1,7 +1,7 @@
-"""Several trainings of one recipe, a seed each, against their base and their control: whether the gain is the method's.
+"""`hpedit bench seeds`: several trainings of one recipe, one per seed, against their base and their control.
 
-A folder of a seed is either a benchmark of three models, with base/, post/ and where there is one control/ below it (as
-`hpedit demo` leaves in bench/), or a training run with held-out looks, which has no control.
+A seed's folder is either a benchmark with base/, post/ and optionally control/ (such as bench/ of `hpedit demo`), or a
+training run with held-out evaluations, which has no control.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.run_folder import RECIPE
 
 WANTED = 3
-"""Seeds below which a claim is not to be made."""
+"""Seeds needed for a claim."""
 DIFFERENCES = (("post", "base"), ("control", "base"), ("post", "control"))
 Gains = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
 """(instrument, "post - base") -> source photograph -> paired gains of its cases."""
@@ -28,16 +28,16 @@ Gains = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
 
 @dataclass(frozen=True, slots=True)
 class SeedRun:
-    """What one training gained."""
+    """The gains of one training."""
 
     path: Path
     model: str
-    """What tells it from the others: fingerprint of the post-trained editor, or the run's folder."""
+    """Its identity: fingerprint of the post-trained editor, or the run's folder."""
     gains: Gains
 
 
 def read_seed_run(path: Path | str) -> SeedRun:
-    """Read one seed's folder; HPEditError if it is neither a benchmark of base and post nor a run with looks."""
+    """Read one seed's folder; HPEditError if it is neither a benchmark nor a run with evaluations."""
     path = Path(path)
     for folder in (path, path / "bench"):
         if (folder / "post" / RECIPE).is_file():
@@ -46,7 +46,7 @@ def read_seed_run(path: Path | str) -> SeedRun:
         if (folder / FOLDER).is_dir():
             return _looked_at(folder)
     raise HPEditError(
-        f"{path} holds no benchmark of base/ and post/, and is no training run with held-out looks",
+        f"{path} is neither a benchmark of base/ and post/ nor a training run with held-out evaluations",
         hint="give the bench/ folder of `hpedit demo`, or the output of a recipe with evaluate.every above 0",
     )
 
@@ -58,7 +58,7 @@ def aggregate_seeds(paths: Sequence[Path]) -> dict[str, Any]:
         {"seeds": n, "folders": [...], "rows": [{"instrument", "of", "over", "mean", "ci95", "per_seed", ...}], "notes"}
 
     Raises:
-        HPEditError: no folder, one that is no seed, or one model twice.
+        HPEditError: no folder, one that holds no seed, or one model twice.
     """
     seeds = [read_seed_run(path) for path in paths]
     if not seeds:
@@ -95,9 +95,9 @@ def _notes(rows: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
     if seeds < WANTED:
         notes.append(f"{seeds} seed{'s' * (seeds != 1)}: a claim needs at least {WANTED}")
     if rows and not any(row["over"] == "control" for row in rows):
-        notes.append("no control: part of the gain may be what more supervised steps would have brought")
+        notes.append("no control: more supervised steps might have brought part of the gain")
     if rows and not any(row["instrument"] in ("oracle", "second") for row in rows):
-        notes.append("only the scorer, which gave the reward, has measured this")
+        notes.append("measured only by the scorer, which gave the reward")
     return notes
 
 
@@ -140,7 +140,7 @@ def _paired(
 def _looked_at(run: Path) -> SeedRun:
     table = read_looks(run)
     if table is None or not table.looks:
-        raise HPEditError(f"{run} has not looked at its held-out cases yet", hint="let it train on")
+        raise HPEditError(f"{run} has not evaluated its held-out cases yet", hint="let it continue")
     newest = table.looks[-1]
     gains = {(name, "post - base"): table.gains_by_source(newest, name) for name in table.base.scores}
     return SeedRun(run, str(run.resolve()), {key: found for key, found in gains.items() if found})

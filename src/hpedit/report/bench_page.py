@@ -9,7 +9,7 @@ from typing import Any
 from hpedit.bench import figure_text as figures
 from hpedit.report import bench_views as views
 from hpedit.report.bench_pictures import BenchPicture
-from hpedit.report.report_page import HTML_NAME, environment, style
+from hpedit.report.report_page import HTML_NAME, page_environment, page_style
 from hpedit.store.atomic import atomic_write
 
 
@@ -35,23 +35,23 @@ def write_bench_page(
 def render_bench_page(result: Mapping[str, Any], pictures: Sequence[BenchPicture], *, command: str = "") -> str:
     """The page as text."""
     labels = [model["label"] for model in result["models"]]
-    return environment().get_template("bench.html.jinja").render(
-        style=style(),
+    return page_environment().get_template("bench.html.jinja").render(
+        style=page_style(),
         title=_title(labels),
         size=figures.size_line(result),
         reference=result["reference"],
         labels=labels,
         styles=[views.style_of(result, label) for label in labels],
-        cards=views.model_views(result),
-        forest=views.forest(result),
+        cards=views.model_cards(result),
+        forest=views.model_gain_forest(result),
         tables=views.overall_tables(result),
-        pairs=views.pair_rows(result),
-        tasks=views.task_tables(result),
+        pairs=views.model_pair_rows(result),
+        tasks=views.model_task_tables(result),
         alarms=result["alarms"],
         untouched=result["untouched"],
-        groups=views.picture_groups(pictures, labels),
+        groups=views.bench_picture_groups(pictures, labels),
         stages={"edit": "Edit", "measure": "Measure the pixels", "scorer": "Score", "second": "Second judge"},
-        facts=views.facts(result),
+        facts=views.fingerprint_rows(result),
         notes=result["notes"],
         models=result["models"],
         settings=result["settings"],

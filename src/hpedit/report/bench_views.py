@@ -11,19 +11,19 @@ from hpedit.bench import figure_text as figures
 from hpedit.report import charts
 from hpedit.report.bench_pictures import BenchPicture
 from hpedit.report.charts import ForestRow
-from hpedit.report.gain_wording import gain_bounds
+from hpedit.report.gain_wording import gain_view
 from hpedit.report.picture_selection import Frame
 from hpedit.report.report_views import score_text, share_text, shortened
-from hpedit.stats.intervals import PAGE_GAIN, Interval, number_text
+from hpedit.stats.intervals import PAGE_GAIN, Interval
 
 View = dict[str, Any]
 
 STYLES = ("post", "control", "third", "fourth", "base")
-"""Colours of the models after the reference; the sixth begins anew."""
+"""Colours of the models after the reference; from the sixth they repeat."""
 
 
-def model_views(result: Mapping[str, Any]) -> list[View]:
-    """One card a model but the reference: verdict, and its gain by each instrument."""
+def model_cards(result: Mapping[str, Any]) -> list[View]:
+    """One card per model other than the reference: its verdict, and its gain by each instrument."""
     cards = []
     for label, verdict in result["verdicts"].items():
         rows = [row for one in result["instruments"] if (row := _gain_row(one, label))]
@@ -37,33 +37,26 @@ def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
     if model is None or gain is None:
         return None
     counts = model["win_tie_loss"]
-    # Green and red would draw the conclusion that a scorer without signal does not allow.
+    # Green and red would suggest a conclusion that a scorer without signal does not support.
     bar = "" if one.get("doubt") else charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])
-    return {
-        "name": one["title"],
-        "note": one["note"],
-        "gain": number_text(gain.value, PAGE_GAIN),
-        "bounds": gain_bounds(gain),
-        "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)],
-        "p": figures.p_value_text(model["p"]),
-        "svg": Markup(bar),
-        "tally": figures.win_tie_loss_text(model, " / "),
-    }
+    row = {"name": one["title"], "note": one["note"], "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)]}
+    row |= {"p": figures.p_value_text(model["p"]), "tally": figures.win_tie_loss_text(model, " / ")}
+    return gain_view(gain) | row | {"svg": Markup(bar)}
 
 
 def _sign(one: Mapping[str, Any], gain: Interval) -> int:
-    """Of a gain; 0, so that it has no colour, where the scorer has no signal on people's ratings."""
+    """Sign of a gain for its colour; 0 if the scorer has no signal on people's ratings."""
     return 0 if one.get("doubt") else gain.sign
 
 
 def style_of(result: Mapping[str, Any], label: str) -> str:
-    """The colour of a model, the same in all charts."""
+    """The colour style of a model, the same in all charts."""
     labels = [model["label"] for model in result["models"]]
     place = labels.index(label)
     return "base" if place == 0 else STYLES[(place - 1) % len(STYLES)]
 
 
-def forest(result: Mapping[str, Any]) -> Markup:
+def model_gain_forest(result: Mapping[str, Any]) -> Markup:
     """Every model's gain over the reference by each instrument, on one axis."""
     rows = []
     for one in result["instruments"]:
@@ -77,7 +70,7 @@ def forest(result: Mapping[str, Any]) -> Markup:
 
 
 def overall_tables(result: Mapping[str, Any]) -> list[View]:
-    """One table an instrument, a row a model."""
+    """One table per instrument, a row per model."""
     return [_overall_table(one, result) for one in result["instruments"]]
 
 
@@ -93,8 +86,7 @@ def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
                 "label": entry["label"],
                 "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
                 "interval": figures.bounds_text(model, "\N{EN DASH}") if model else "",
-                "gain": number_text(gain.value, PAGE_GAIN) if gain else "",
-                "bounds": gain_bounds(gain) if gain else "",
+                **gain_view(gain),
                 "sign": _sign(one, gain) if gain else 0,
                 "bar": Markup(charts.interval_bar(gain, domain)) if gain else "",
                 "p": figures.p_value_text(model["p"]) if model and gain else "",
@@ -116,8 +108,8 @@ def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
     }
 
 
-def task_tables(result: Mapping[str, Any]) -> list[View]:
-    """One table an instrument: rows are tasks, a column a model, each gain with interval and star."""
+def model_task_tables(result: Mapping[str, Any]) -> list[View]:
+    """One table per instrument: a row per task, a column per model, each gain with interval and star."""
     tables = []
     for one in result["instruments"]:
         silent = bool(one.get("doubt"))
@@ -137,10 +129,10 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
         cells.append(
             {
                 "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
-                "gain": number_text(gain.value, PAGE_GAIN) if gain else "",
+                "gain": gain_view(gain)["gain"],
                 "bounds": f"[{gain.bounds(PAGE_GAIN)}]" if gain and gain.known else "",
                 "star": figures.holm_star(model),
-                # Colour for what holds after the correction alone; a dozen tasks always show something.
+                # Colour only what is significant after the correction; among a dozen tasks something always stands out.
                 "tone": "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad",
                 "low": share_text(model["low_share"]) if model else "",
             }
@@ -148,8 +140,8 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
     return {"name": name, "n": block["n"], "cells": cells, "total": False}
 
 
-def pair_rows(result: Mapping[str, Any]) -> list[View]:
-    """The other models against one another."""
+def model_pair_rows(result: Mapping[str, Any]) -> list[View]:
+    """Pairwise gains between the models other than the reference."""
     return [
         _pair_row(one["title"], pair)
         for one in result["instruments"]
@@ -159,7 +151,7 @@ def pair_rows(result: Mapping[str, Any]) -> list[View]:
 
 
 def _pair_row(title: str, pair: Mapping[str, Any]) -> View:
-    """Named so that the difference is a gain."""
+    """The pair in the order in which the difference is a gain."""
     gain = Interval.read(pair, "gain") or Interval(0.0)
     counts = [pair["win_tie_loss"][key] for key in ("win", "tie", "loss")]
     first, second = pair["of"], pair["over"]
@@ -174,8 +166,8 @@ def _pair_row(title: str, pair: Mapping[str, Any]) -> View:
     }
 
 
-def picture_groups(pictures: Sequence[BenchPicture], labels: Sequence[str]) -> list[View]:
-    """The chosen cases as cards, group by group."""
+def bench_picture_groups(pictures: Sequence[BenchPicture], labels: Sequence[str]) -> list[View]:
+    """The chosen cases of a comparison as cards, by group."""
     groups: dict[str, list[View]] = {}
     for picture in pictures:
         groups.setdefault(picture.group, []).append(_picture_card(picture, labels))
@@ -208,7 +200,7 @@ def _picture_card(picture: BenchPicture, labels: Sequence[str]) -> View:
     }
 
 
-def facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def fingerprint_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Fingerprints of models, cases and instruments."""
     found = [(f"editor, {model['label']}", str(model["editor"])) for model in result["models"]]
     found += [(str(one["title"]), str(one["fingerprint"])) for one in result["instruments"] if one["fingerprint"]]

@@ -1,8 +1,7 @@
-"""Charts as pure functions from numbers to inline SVG text.
+"""Charts (forest plot, line chart, scatter plot, histogram) as pure functions from numbers to inline SVG.
 
 Colours and line styles are CSS classes (`c-base`, `c-post`, `c-control`, ...) that the page's style sheet defines for
-light, dark and print, so an SVG carries no colour of its own. Every text is escaped; a value that is not finite is left
-out, never drawn at 0.
+light, dark and print. Every text is escaped; values that are not finite are left out, never drawn at 0.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from hpedit.report.svg import Point, Scale, linear, nice_ticks
 from hpedit.stats.intervals import PAGE_GAIN, Interval, number_text
 
 MAX_POINTS = 240
-"""Points drawn a series; longer series are averaged in bins, so that a 10,000-step run stays a small page."""
+"""Maximum number of points per series; longer series are averaged in bins to keep pages small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def padded(values: Sequence[float], *, include: Sequence[float] = (), share: flo
 
 
 def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
-    """Drop what is not finite, then average neighbours so that at most `limit` points remain."""
+    """Downsample a curve: drop what is not finite, then average neighbours to at most `limit` points."""
     clean = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if len(clean) <= limit:
         return clean
@@ -63,7 +62,7 @@ def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
 
 
 def smooth(points: Sequence[Point], window: int) -> list[Point]:
-    """Centred moving average over `window` points; at both ends over as many of them as there are."""
+    """Centred moving average of a curve over `window` points, fewer at both ends."""
     half = window // 2
     result = []
     for index, (x, _) in enumerate(points):
@@ -88,7 +87,7 @@ def interval_domain(intervals: Sequence[Interval]) -> tuple[float, float]:
 
 
 def interval_bar(interval: Interval, domain: tuple[float, float], *, width: int = 168, height: int = 18) -> str:
-    """A gain and its interval on an axis with a line at 0, small enough for a table cell."""
+    """Bar of a gain and its interval with a line at 0, for a table cell."""
     x = linear(domain, (6, width - 6))
     style = {1: "good", 0: "base", -1: "bad"}[interval.sign]
     body = [svg.line(x(0), 0, x(0), height, "zero"), *_whisker(interval, x, height / 2, style, 3)]
@@ -96,7 +95,7 @@ def interval_bar(interval: Interval, domain: tuple[float, float], *, width: int 
 
 
 def forest_plot(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
-    """Gains with intervals below one another on one axis, grouped, with the figure at the right."""
+    """Forest plot: gains with intervals below one another on one axis, grouped, with figures at the right."""
     if not rows:
         return ""
     width, left, right, step, heading = 440.0, 116.0, 138.0, 27.0, 24.0
@@ -125,7 +124,7 @@ def forest_plot(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
 def line_chart(
     series: Sequence[Series], *, title: str, x_label: str = "iteration", include: Sequence[float] = ()
 ) -> str:
-    """Lines over the iterations: the raw values faint, a moving average strong. Values in `include` stay in view.
+    """Line chart over iterations: raw values faint, a moving average strong. Values in `include` stay in view.
 
     Returns "" if no series has a finite point.
     """
@@ -169,7 +168,7 @@ def _legend(series: Sequence[Series], left: float, right: float, y: float) -> li
 
 
 def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str) -> str:
-    """Scores over human ratings, both 0-5: one dot an edit, the diagonal, and the mean score of each rating band.
+    """Scatter plot of scores over human ratings, both 0-5, with the diagonal and the mean of each rating band.
 
     Returns "" if there is no finite point.
     """
@@ -242,7 +241,7 @@ def _shares(values: Sequence[float]) -> list[float] | None:
 
 
 def outcome_bar(win: int, tie: int, loss: int) -> str:
-    """Cases that got better, stayed, got worse, as one bar."""
+    """Stacked bar of the cases that got better, stayed equal, or got worse."""
     total = win + tie + loss
     if total == 0:
         return ""

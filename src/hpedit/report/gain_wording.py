@@ -1,4 +1,4 @@
-"""Plain words for the figures: what the intervals allow to be said, and no more."""
+"""Gains in words: what their intervals support, and no more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpedit.bench.model_verdict import Verdict
-from hpedit.stats.intervals import PAGE_GAIN, Interval
+from hpedit.stats.intervals import PAGE_GAIN, Interval, number_text
 
 NOT_MEASURED = "not measured"
 
@@ -14,6 +14,13 @@ NOT_MEASURED = "not measured"
 def gain_bounds(gain: Interval, digits: int = 2) -> str:
     """The interval of a gain, `+0.31 to +0.53`, or words if there is none."""
     return gain.bounds(PAGE_GAIN, digits, " to ") or "no interval"
+
+
+def gain_view(gain: Interval | None) -> dict[str, Any]:
+    """A gain for a template: signed figure, interval, and sign (0 if unclear); empty texts if there is none."""
+    if gain is None:
+        return {"gain": "", "bounds": "", "sign": 0}
+    return {"gain": number_text(gain.value, PAGE_GAIN), "bounds": gain_bounds(gain), "sign": gain.sign}
 
 
 def gain_sentence(gain: Interval | None) -> Verdict:
@@ -30,7 +37,7 @@ def gain_sentence(gain: Interval | None) -> Verdict:
 
 
 def headline(summary: Mapping[str, Any] | None) -> Verdict:
-    """The one sentence at the top: do edits get better, by the scorer and by the judge outside training."""
+    """The headline: whether edits get better, by the scorer and by the oracle, which took no part in training."""
     oracle, scorer = (Interval.read(summary, name, "gain") for name in ("oracle", "scorer"))
     if oracle is None and scorer is None:
         return Verdict("The benchmark was not measured, so nothing can be said about the gain.", "warn")
@@ -43,7 +50,7 @@ def headline(summary: Mapping[str, Any] | None) -> Verdict:
         )
     if scorer and scorer.sign > 0:
         return Verdict(
-            "HP-Scorer rose but the oracle did not follow: the editor has learnt to please the scorer.", "bad"
+            "HP-Scorer rose but the oracle did not follow: the editor has learned to please the scorer.", "bad"
         )
     if oracle.sign < 0:
         return Verdict("Post-training made the edits worse by the oracle.", "bad")

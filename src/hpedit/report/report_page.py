@@ -20,6 +20,7 @@ from hpedit.report.gain_wording import NOT_MEASURED, headline
 from hpedit.report.picture_selection import select_pictures
 from hpedit.report.report_data import Agreement, Picture, ReportData
 from hpedit.report.svg import page_safe
+from hpedit.report.training_curves import metric_charts
 from hpedit.store.atomic import atomic_write
 
 HERE = Path(__file__).parent
@@ -45,17 +46,18 @@ def write_report(out: Path, data: ReportData) -> Path:
 
 def render_report(data: ReportData) -> str:
     """The page as text."""
-    return environment().get_template("page.html.jinja").render(style=style(), absent=NOT_MEASURED, **_context(data))
+    template = page_environment().get_template("page.html.jinja")
+    return template.render(style=page_style(), absent=NOT_MEASURED, **_context(data))
 
 
-def environment() -> Environment:
+def page_environment() -> Environment:
     """What fills the templates of this folder in; every text is escaped."""
     # StrictUndefined: a name the template expects and no view gives is a bug to be seen, not an empty cell.
     found = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, finalize=_finalized, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters |= {"share": views.share_text, "clock": views.clock}
+    found.filters |= {"share": views.share_text, "clock": views.duration_text}
     return found
 
 
@@ -64,13 +66,14 @@ def _finalized(value: Any) -> Any:
     return page_safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def style() -> Markup:
+def page_style() -> Markup:
     """The style sheet of all pages."""
     return Markup((HERE / "style.css").read_text(encoding="utf-8"))
 
 
 def _context(data: ReportData) -> dict[str, Any]:
     summary = data.summary
+    curves, zero = metric_charts(data.metrics, skip=["Loss", "Unscorable", "Seconds by phase"])
     return {
         "title": data.title,
         "subtitle": data.subtitle,
@@ -83,11 +86,12 @@ def _context(data: ReportData) -> dict[str, Any]:
         "control": views.control_view(summary),
         "control_note": data.control_note,
         "references": views.reference_rows(summary),
-        "tables": views.task_tables(summary),
+        "tables": views.gain_task_tables(summary),
         "distributions": views.distributions(data.pictures),
-        "alarms": views.alarm_rows(summary),
-        "curves": views.curves(data.metrics),
-        "groups": views.picture_groups(data.pictures),
+        "alarms": views.pixel_alarm_rows(summary),
+        "curves": curves,
+        "zero": zero,
+        "groups": views.report_picture_groups(data.pictures),
         "picture_count": len(data.pictures),
         "agreements": [views.agreement_view(agreement) for agreement in data.agreements],
         "provenance": data.provenance,

@@ -1,4 +1,4 @@
-"""From figures to what the template prints: rows, cards and charts. No HTML but the charts' SVG."""
+"""Template values of the demo's report: cards, table rows and charts; no HTML except the charts' SVG."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from markupsafe import Markup
 from hpedit.bench.figure_text import task_title
 from hpedit.bench.model_verdict import Verdict
 from hpedit.report import charts
-from hpedit.report.charts import ForestRow, Series
-from hpedit.report.gain_wording import control_sentence, gain_bounds, gain_sentence
+from hpedit.report.charts import ForestRow
+from hpedit.report.gain_wording import control_sentence, gain_bounds, gain_sentence, gain_view
 from hpedit.report.picture_selection import NOTES, Frame, select_pictures, shown_scores
 from hpedit.report.report_data import Agreement, Picture, ReportData
-from hpedit.report.svg import Point
 from hpedit.stats.intervals import PAGE, PAGE_GAIN, Interval, NumberStyle, finite_number, number_text
 from hpedit.tasks import ordered_tasks
 
@@ -31,39 +30,6 @@ LONGEST_INSTRUCTION = 300
 """Characters of an instruction on the page; the JSON twin has all of it."""
 MEASURES = {"pearson": "Pearson", "spearman": "Spearman", "pairwise_accuracy": "Pairwise"}
 JUDGES = {"scorer": "HP-Scorer, calibrated", "raw": "Judge, uncalibrated", "human": "Human ceiling"}
-
-CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...]], ...] = (
-    ("Score", "of the edits drawn in training, 0-5", (("score_mean", "HP-Scorer", "post"),), ()),
-    ("Reward", "sigmoid(2 score - 5)", (("reward_mean", "mean", "post"), ("reward_std", "deviation", "base")), ()),
-    (
-        "Held-out",
-        "cases that training never sees, 0-5",
-        (
-            ("held_out_scorer", "HP-Scorer", "post"),
-            ("held_out_second", "second judge", "third"),
-            ("held_out_oracle", "oracle", "control"),
-        ),
-        (),
-    ),
-    ("KL to the base", "how far the policy has moved", (("kl", "KL", "post"),), (0.0,)),
-    (
-        "Ratio",
-        "its distance from 1; before the first update of an iteration that is rounding alone",
-        (("ratio_deviation", "largest, before", "base"), ("ratio_mean", "mean", "post")),
-        (0.0,),
-    ),
-    ("Clipped share", "steps whose ratio left the clip range", (("clip_fraction", "clipped", "post"),), (0.0,)),
-    ("Gradient norm", "before clipping", (("grad_norm", "norm", "post"),), (0.0,)),
-    (
-        "Idle groups",
-        "share of groups with equal rewards: they teach nothing",
-        (("frac_zero_std", "share", "post"),),
-        (0.0,),
-    ),
-)
-"""Chart title, what it shows, its (metric, legend, style) lines, and values that must stay in view."""
-ORIGINS = {"ratio_mean": 1.0}
-"""Subtracted before drawing: a mean ratio of 1.00002 is seen by its distance from 1 alone."""
 
 
 def shortened(text: str, limit: int = LONGEST_INSTRUCTION) -> str:
@@ -89,19 +55,14 @@ def block_of(summary: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] 
 
 
 def headline_cards(summary: Mapping[str, Any] | None) -> list[View]:
-    """One card an instrument: gain, interval, before and after, verdict. None of them if nothing was measured."""
+    """One card per instrument: gain, interval, before and after, verdict; [] if nothing was measured."""
     cards = []
     for key, name in INSTRUMENTS.items():
         block = block_of(summary, key)
         gain = Interval.read(block, "gain")
         card: View = {"name": name, "note": INSTRUMENT_NOTES[key], "verdict": gain_sentence(gain), "gain": None}
         if block and gain:
-            card |= {
-                "gain": number_text(gain.value, PAGE_GAIN),
-                "interval": gain_bounds(gain),
-                "block": _before_after(block),
-            }
-            card["outcome"] = _outcome(block)
+            card |= gain_view(gain) | {"block": _before_after(block), "outcome": _outcome(block)}
         cards.append(card)
     return cards if any(card["gain"] for card in cards) else []
 
@@ -109,13 +70,9 @@ def headline_cards(summary: Mapping[str, Any] | None) -> list[View]:
 def _before_after(block: Mapping[str, Any]) -> View:
     base, post = Interval.read(block, "base"), Interval.read(block, "post")
     share = block.get("low_share") or {}
-    return {
-        "base": score_text(base.value if base else None),
-        "post": score_text(post.value if post else None),
-        "low_base": share_text(share.get("base")),
-        "low_post": share_text(share.get("post")),
-        "n": block.get("n"),
-    }
+    means = {"base": score_text(base.value if base else None), "post": score_text(post.value if post else None)}
+    low = {"low_base": share_text(share.get("base")), "low_post": share_text(share.get("post"))}
+    return {**means, **low, "n": block.get("n")}
 
 
 def _outcome(block: Mapping[str, Any]) -> View | None:
@@ -127,7 +84,7 @@ def _outcome(block: Mapping[str, Any]) -> View | None:
 
 
 def gain_forest(summary: Mapping[str, Any] | None) -> Markup:
-    """Every arm's gain over the base, by each instrument, on one axis."""
+    """Forest plot of every arm's gain over the base by each instrument."""
     rows = []
     for key, name in INSTRUMENTS.items():
         block = block_of(summary, key)
@@ -172,8 +129,8 @@ def estimate_cell(estimate: Interval | None, style: NumberStyle = PAGE, absent: 
     return {"value": number_text(estimate.value, style), "interval": estimate.bounds(style, between=between)}
 
 
-def task_tables(summary: Mapping[str, Any] | None) -> list[View]:
-    """One table an instrument, a row a task, all bars on one axis; the last row is the whole benchmark."""
+def gain_task_tables(summary: Mapping[str, Any] | None) -> list[View]:
+    """One table per instrument, a row per task, all bars on one axis; the last row is the whole benchmark."""
     tasks = (summary or {}).get("tasks") or {}
     tables = []
     for key, name in INSTRUMENTS.items():
@@ -188,13 +145,13 @@ def task_tables(summary: Mapping[str, Any] | None) -> list[View]:
 
 
 def _task_row(label: str, block: Mapping[str, Any], gain: Interval, domain: tuple[float, float]) -> View:
-    row = _before_after(block) | {"name": label, "gain": number_text(gain.value, PAGE_GAIN), "sign": gain.sign}
     bar = Markup(charts.interval_bar(gain, domain))
-    return row | {"bounds": gain_bounds(gain), "bar": bar, "total": label == "All tasks"}
+    row = {"name": label, "bar": bar, "total": label == "All tasks"}
+    return row | _before_after(block) | gain_view(gain)
 
 
 def distributions(pictures: Sequence[Picture]) -> list[View]:
-    """How the scores are spread before and after, by each instrument that scored any case."""
+    """Histograms of the scores before and after, by each instrument that scored any case."""
     views = []
     for key, name in INSTRUMENTS.items():
         pairs = [pair for picture in pictures if (pair := getattr(picture, key)) is not None]
@@ -205,29 +162,8 @@ def distributions(pictures: Sequence[Picture]) -> list[View]:
     return views
 
 
-def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
-    """The training charts whose metrics were recorded."""
-    views = []
-    for title, note, lines, include in CURVES:
-        series = [Series(label, _points(metrics, key), style) for key, label, style in lines]
-        svg = charts.line_chart([item for item in series if item.points], title=title, include=include)
-        if svg:
-            views.append({"title": title, "note": note, "svg": Markup(svg)})
-    return views
-
-
-def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
-    """The (step, value) pairs of one metric; a record without it, or with null, has none."""
-    points = []
-    for position, record in enumerate(metrics):
-        value, at = finite_number(record.get(key)), finite_number(record.get("step", position))
-        if value is not None and at is not None:
-            points.append((at, value - ORIGINS.get(key, 0.0)))
-    return points
-
-
-def picture_groups(pictures: Sequence[Picture]) -> list[View]:
-    """The chosen pictures as cards."""
+def report_picture_groups(pictures: Sequence[Picture]) -> list[View]:
+    """The chosen pictures of the demo's report as cards."""
     groups = select_pictures(pictures)
     return [
         {"title": title, "note": NOTES[title], "cards": [_picture_card(picture) for picture in found]}
@@ -260,7 +196,7 @@ def _pair_row(name: str, pair: tuple[float | None, float | None] | None) -> View
 
 
 def agreement_view(agreement: Agreement) -> View:
-    """Agreement with raters: a row a judge, a column a measure, the verdict, and the scatter plot."""
+    """Agreement with raters: a row per judge, a column per measure, the verdict, and the scatter plot."""
     report = agreement.report
     rows = []
     for key, label in JUDGES.items():
@@ -304,8 +240,8 @@ def _agreement_tasks(report: Mapping[str, Any]) -> list[View]:
     return rows
 
 
-def alarm_rows(summary: Mapping[str, Any] | None) -> list[View]:
-    """The cheap second look: each measure on sources, before and after, with its change."""
+def pixel_alarm_rows(summary: Mapping[str, Any] | None) -> list[View]:
+    """Pixel measures on sources, before and after, with their change and alarm."""
     rows = []
     for name, alarm in ((summary or {}).get("alarms") or {}).items():
         change = Interval.read(alarm, "gain")
@@ -320,15 +256,15 @@ def alarm_rows(summary: Mapping[str, Any] | None) -> list[View]:
 
 
 def stage_times(data: ReportData) -> list[View]:
-    """Seconds a stage, with its share of the longest for a bar, and the sum."""
+    """Duration of each stage, with its share of the longest for a bar, and the sum."""
     seconds = data.stage_seconds()
     known = {name: value for name, raw in seconds.items() if (value := finite_number(raw)) is not None}
     longest = max(itertools.chain(known.values(), [0.0])) or 1.0
-    rows = [{"name": name, "time": clock(value), "share": value / longest} for name, value in known.items()]
-    return [*rows, {"name": "Sum", "time": clock(sum(known.values())), "share": None}] if rows else []
+    rows = [{"name": name, "time": duration_text(value), "share": value / longest} for name, value in known.items()]
+    return [*rows, {"name": "Sum", "time": duration_text(sum(known.values())), "share": None}] if rows else []
 
 
-def clock(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Seconds as "8.3 s", "4 min 05 s" or "2 h 10 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"

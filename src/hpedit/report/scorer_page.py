@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hpedit.report import scorer_charts, scorer_views
-from hpedit.report.report_page import environment, json_text, style
+from hpedit.report.report_page import json_text, page_environment, page_style
 from hpedit.store.atomic import atomic_write
 
 HTML_NAME = "scorer.html"
@@ -60,8 +60,8 @@ def render_scorer_page(
     twin: str = "scorer.json",
 ) -> str:
     """The page as text; see `write_scorer_page`."""
-    return environment().get_template("scorer.html.jinja").render(
-        style=style(),
+    return page_environment().get_template("scorer.html.jinja").render(
+        style=page_style(),
         title=title,
         command=command,
         simulated=simulated,
@@ -79,7 +79,7 @@ def _report_view(report: Cells) -> dict[str, Any]:
     return {
         **{"judge": "", "seen": "none", **report},
         "judges": scorer_views.judge_rows(report),
-        "pair_rows": scorer_views.pair_rows(report),
+        "pair_rows": scorer_views.judge_pair_rows(report),
         "reliability": Markup(scorer_charts.reliability_plot(reliability, title="mean rating over score, in bins")),
         "deviation_plot": deviation
         and Markup(scorer_charts.deviation_plot(deviation, title="actual over stated deviation")),

@@ -44,7 +44,7 @@ def judge_rows(report: Cells) -> list[View]:
     return [*rows[:2], {"name": "What calibration adds", "cells": gains}, *rows[2:]]
 
 
-def pair_rows(report: Cells) -> list[View]:
+def judge_pair_rows(report: Cells) -> list[View]:
     """How each judge orders the pairs that people tell apart, and its accuracy by three ways to treat its ties."""
     ways = ("pairwise_accuracy", "pairwise_untied", "pairwise_ties_wrong")
     rows = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -19,34 +19,6 @@ Line = tuple[str, str, Sequence[tuple[float, Interval]]]
 
 NAMES = {"scorer": "Scorer", "second": "Second judge", "oracle": "Oracle"}
 STYLES = ("post", "control", "third", "fourth", "base")
-CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...]], ...] = (
-    (
-        "Reward",
-        "mean over the iteration's edits, in 0 to 1",
-        (("reward_mean", "mean", "post"), ("reward_std", "deviation", "base")),
-        (),
-    ),
-    ("Score", "of the edits drawn in training, 0 to 5", (("score_mean", "mean", "post"),), ()),
-    ("Ratio", "largest distance from 1 before an update: rounding", (("ratio_deviation", "largest", "post"),), (0.0,)),
-    ("Clipped share", "steps whose ratio left the clip range", (("clip_fraction", "clipped", "post"),), (0.0,)),
-    ("KL to the base", "how far the policy has moved", (("kl", "KL", "post"),), (0.0,)),
-    ("Loss", "mean over the terms", (("loss", "loss", "post"),), (0.0,)),
-    ("Gradient norm", "before clipping", (("grad_norm", "norm", "post"),), (0.0,)),
-    ("Idle groups", "share with equal rewards: they teach nothing", (("frac_zero_std", "share", "post"),), (0.0,)),
-    ("Unscorable", "edits without a score: left out, never 0", (("unscorable", "edits", "bad"),), (0.0,)),
-    (
-        "Seconds by phase",
-        "of each iteration; judging overlaps the rollout",
-        (
-            ("seconds_rollout", "rollout", "post"),
-            ("seconds_train", "train", "control"),
-            ("seconds_score", "score", "third"),
-            ("seconds_evaluate", "look", "fourth"),
-        ),
-        (0.0,),
-    ),
-)
-"""Chart title, what it shows, its (metric, legend, style) lines, and values that must stay in view."""
 PIXELS = (("sharpness", "Sharpness"), ("saturation", "Saturation"), ("grid_energy", "Grid"), ("closeness", "Closeness"))
 
 
@@ -122,34 +94,6 @@ def _gain_line(name: str, style: str, points: Sequence[tuple[float, Interval]], 
 
 def _shifted(scale: Scale, by: float) -> Scale:
     return lambda value: scale(value) + by
-
-
-def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
-    """The charts whose metrics were recorded and were not 0 all the time."""
-    views = []
-    for title, note, lines, include in CURVES:
-        series = [Series(label, _column(metrics, key), style) for key, label, style in lines]
-        if not any(value for one in series for _, value in one.points):
-            continue
-        drawn = line_chart([one for one in series if one.points], title=title, include=include)
-        if drawn:
-            views.append({"title": title, "note": note, "svg": Markup(drawn)})
-    return views
-
-
-def always_zero(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Titles of the charts that would be a line at 0, in lower case."""
-    found = []
-    for title, _, lines, _ in CURVES:
-        values = [value for key, _, _ in lines for _, value in _column(metrics, key)]
-        if values and not any(values):
-            found.append(title[0].lower() + title[1:])
-    return found
-
-
-def _column(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
-    found = ((float(record["step"]), finite_number(record.get(key))) for record in metrics)
-    return [(step, value) for step, value in found if value is not None]
 
 
 def gain_interval(table: HeldOutTable, look: Look, name: str) -> Interval | None:

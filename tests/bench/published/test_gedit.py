@@ -128,7 +128,7 @@ def test_faulty_score_files_are_named(tmp_path: Path) -> None:
         gedit_score_tables([write_scores(tmp_path / "t", {"color_alter": [(1, 1, True)]}), folder])
     (tmp_path / "nothing").mkdir()
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(HPEditError, match=r"other\.csv is no score file"):
+    with pytest.raises(HPEditError, match=r"other\.csv is not a score file"):
         gedit_score_tables([tmp_path / "other.csv"])
     with pytest.raises(HPEditError, match="holds no score file"):
         gedit_score_tables([tmp_path / "nothing"])

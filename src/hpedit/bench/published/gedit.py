@@ -14,7 +14,7 @@ test_gedit_score.py, run_gedit_score.py, calculate_statistics.py):
 Rule (calculate_statistics.py): a case's overall is sqrt(SC x PQ), after VIEScore (arXiv 2312.14867); SC, PQ and overall
 are averaged within each of the eleven groups, and the groups' means once more, unweighted. "Intersection" is the same
 over the cases with intersection_exist, those that every compared model answered. One thing differs here: a score that
-is missing or no number from 0 to 10 is left out and counted, where that code fails or averages NaN.
+is missing or not a number from 0 to 10 is left out and counted; that code fails or averages NaN.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ TASK_OF_GROUP: dict[str, str | None] = {
     # Light, weather and season of the whole picture.
     "tone_transfer": "relighting",
 }
-"""The eleven groups, and which of the eight tasks each is; None belongs to none."""
+"""The eleven groups, and the task of each among the eight; None: no such task."""
 
 MAX_SCORE = 10.0
 COLUMNS = ("SC", "PQ", "O")
@@ -76,7 +76,7 @@ class GEditScore:
     key: str
     semantics: float | None
     quality: float | None
-    """0 to 10; None where the judge gave none."""
+    """0 to 10; None if the judge gave none."""
     intersection: bool
 
     @property
@@ -141,7 +141,7 @@ def _read(row: Mapping[str, Any], file: Path) -> PublishedCase:
 
 
 def read_gedit_scores(file: Path, group: str, languages: Sequence[str]) -> list[GEditScore]:
-    """The rows of one score file in these languages; HPEditError for other columns, or a case that is there twice."""
+    """The rows of one score file in these languages; HPEditError for other columns, or a duplicate case."""
     rows = []
     seen: set[str] = set()
     for row in read_rows(file, ("sementics_score", "quality_score", "instruction_language")):
@@ -162,7 +162,7 @@ def _key(row: Row) -> str:
         return row["key"]
     source = row.cells.get("source_image") or row.cells.get("edited_image") or ""
     if not source:
-        raise HPEditError(f"{row.where}: no key and no source_image", hint="it says which case the score is of")
+        raise HPEditError(f"{row.where}: no key and no source_image", hint="one of them names the case")
     return source.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".png").removesuffix("_SRCIMG")
 
 
@@ -191,7 +191,7 @@ def gedit_score_tables(files: Sequence[Path], _: Path | None = None, language: s
         found = _FILE.fullmatch(file.name)
         if found is None:
             raise HPEditError(
-                f"{file.name} is no score file of GEdit-Bench", hint="MODEL_GROUP_en_vie_score.csv or _gpt_score.csv"
+                f"{file.name} is not a score file of GEdit-Bench", hint="MODEL_GROUP_en_vie_score.csv or _gpt_score.csv"
             )
         groups = models.setdefault(found["model"], {})
         if found["group"] in groups:

@@ -39,7 +39,7 @@ from hpedit.store.paths import inside
 
 TASK_OF_KIND: dict[str, str | None] = {
     "add": "addition",
-    # Colour, material, shape: its words decide.
+    # Colour, material or shape: the instruction's words decide.
     "alter": None,
     "extract": None,
     "replace": "swap",
@@ -49,12 +49,12 @@ TASK_OF_KIND: dict[str, str | None] = {
     "compose": None,
     "action": None,
 }
-"""The nine kinds, in the order of the published tables, and which of the eight tasks each is."""
+"""The nine kinds, in the order of the published tables, and the task of each among the eight."""
 
 KIND_NAMES = {"adjust": "alter", "hybrid": "compose"}
-"""The paper's names of kinds whose data call them otherwise."""
+"""The paper's names of kinds -> their names in the data."""
 BY_WORDS = {"alter": ("color",), "background": ("background", "bokeh")}
-"""Kinds that mix tasks: the words of the instruction choose among these, or else none (alter) or the first."""
+"""Kinds that mix tasks: the words of the instruction choose among these tasks."""
 DESCRIPTIONS = ("basic_edit.json", "singleturn.json", "UGE_edit.json")
 MARKS = 3
 """Dimensions that the judge marks."""
@@ -106,7 +106,7 @@ def imgedit_score_tables(files: Sequence[Path], data: Path | None = None, langua
         language: "en"; there is no other.
 
     Raises:
-        HPEditError: No or broken files, or cases that the description does not know.
+        HPEditError: Missing or broken files, or cases that the description lacks.
     """
     _only_english(language)
     if data is None:
@@ -139,7 +139,7 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
     if missing := len(items) - len(answers):
         notes.append(f"no answer on {missing} of {len(items)} cases")
     if incomplete:
-        notes.append(f"{incomplete} cases have other than {MARKS} marks; what there is counts")
+        notes.append(f"{incomplete} cases do not have {MARKS} marks; those given count")
     made = score_column("mean of marks", kinds, rows, digits=2)
     model = file.resolve().parent.name if file.name == "result.json" else file.stem
     part = "UGE" if kinds == [UGE] else "basic"
@@ -147,7 +147,7 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
 
 
 def marks_of(answer: object) -> list[int]:
-    """The marks in a judge's answer: whole numbers after the one colon and blank of a line; [] where it is unscorable.
+    """The marks in a judge's answer: whole numbers after `: ` at the end of a line; [] if it is unscorable.
 
     An error instead of text, no mark, or a mark outside 1 to 5 makes it so.
     """

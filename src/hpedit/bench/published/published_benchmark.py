@@ -1,4 +1,4 @@
-"""What the readers of published benchmarks share.
+"""Read published benchmarks (GEdit-Bench, ImgEdit-Bench): cases, edits and score tables; shared by their modules.
 
 benchmark = BENCHMARKS["gedit"]
 write_benchmark(benchmark, data, out, "en", edits)    # cases.parquet, and the edits named by case id
@@ -29,7 +29,7 @@ EDITS, CASES, NOTE = "edits", "cases.parquet", "published.json"
 
 @dataclass(frozen=True, slots=True)
 class PublishedCase:
-    """A published case as ours, or what it is where it belongs to none of the eight tasks."""
+    """A published case as ours, or only its kind if it belongs to none of the eight tasks."""
 
     kind: str
     """Its kind in the benchmark's own words."""
@@ -63,23 +63,16 @@ class ScoreTable:
     counts: Mapping[str, int]
     """Scored cases of each group."""
     unscorable: int
-    """Cases whose score is not there or can't be one: left out, never 0."""
+    """Cases whose score is missing or invalid: left out, never 0."""
     notes: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As JSON has it."""
         columns = {
-            column.name: {"overall": column.overall, "ci95": column.ci95, "groups": dict(column.groups)}
-            for column in self.columns
+            one.name: {"overall": one.overall, "ci95": one.ci95, "groups": dict(one.groups)} for one in self.columns
         }
-        return {
-            "model": self.model,
-            "part": self.part,
-            "columns": columns,
-            "counts": dict(self.counts),
-            "unscorable": self.unscorable,
-            "notes": list(self.notes),
-        }
+        head = {"model": self.model, "part": self.part, "columns": columns, "counts": dict(self.counts)}
+        return head | {"unscorable": self.unscorable, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +81,9 @@ class Benchmark:
 
     title: str
     read: Callable[[Path, str], Iterator[PublishedCase]]
-    """Its cases from where they lie, in one language."""
+    """Reads its cases from the path of its data, in one language."""
     scores: Callable[[Sequence[Path], Path | None, str], list[ScoreTable]]
-    """Tables from files of its judge; the second is the benchmark's own description where the rule needs it."""
+    """Tables from files of its judge; the second path is the benchmark's own description if the rule needs it."""
 
 
 def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, edits: Path | None) -> dict[str, Any]:
@@ -106,7 +99,7 @@ def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, 
         The content of published.json: cases by task, what was left out by its kind, and edits found and missing.
 
     Raises:
-        HPEditError: Nothing there, damaged pictures, or no case of the eight tasks.
+        HPEditError: No data, damaged pictures, or no case of the eight tasks.
     """
     out.mkdir(parents=True, exist_ok=True)
     kept: Counter[str] = Counter()
@@ -140,14 +133,14 @@ def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, 
 
 
 def check_key(key: str, where: Path) -> str:
-    """A case's key, which names files here; HPEditError for one that would lead out of their folder."""
+    """A case's key, which names files; HPEditError for one that would lead out of their folder."""
     if not re.fullmatch(r"[A-Za-z0-9._-]+", key):
         raise HPEditError(f"{where}: key {key!r} can't name a file", hint="is it the benchmark as published?")
     return key
 
 
 def _copy(edit: Path, folder: Path, case_id: str) -> bool:
-    """Copy an image under the case's id; False where there is none, and then none of another model's is left."""
+    """Copy an image under the case's id; False if there is none, and then an earlier model's copy is removed."""
     copy = folder / f"{case_id}{edit.suffix.lower()}"
     if not edit.is_file():
         copy.unlink(missing_ok=True)
@@ -177,8 +170,8 @@ def score_column(
 
 
 def case_mean_note(rows: Sequence[tuple[str, str, float]]) -> str:
-    """The mean over all cases whatever their group, which some toolkits print instead of the mean of groups."""
-    return f"over all cases, whatever their group: {sum(score for *_, score in rows) / len(rows):.2f}"
+    """The mean over all cases, which some toolkits print instead of the mean of group means."""
+    return f"mean over all cases: {sum(score for *_, score in rows) / len(rows):.2f}"
 
 
 def _mean_of_groups(count: int) -> Statistic:
