@@ -118,7 +118,7 @@ def test_ratings_of_nothing_here_are_refused(tmp_path, three):
     with pytest.raises(HPEditError, match="none of the ratings"):
         read_human_scores(tmp_path / "r.csv", three)
     twin = planted(tmp_path / "twin", "twin", rows("base", 96))
-    with pytest.raises(HPEditError, match="edits of one id"):
+    with pytest.raises(HPEditError, match="share edit ids"):
         read_human_scores(tmp_path / "r.csv", [three[0], twin])
 
 
@@ -221,7 +221,7 @@ def test_models_rated_on_different_cases_have_no_figures_by_people(three):
     ratings = [Rating("base:case-0", "ann", 2.0), Rating("good:case-1", "ann", 4.0)]
     result = compare_models(three, human_scores(ratings, [rating.edit_id for rating in ratings]))
     assert "human" not in by_key(result)
-    assert any("People" in note and "no case of which every model has a score" in note for note in result["notes"])
+    assert any("People" in note and "no case has a score of every model" in note for note in result["notes"])
     for text in (comparison_text, comparison_markdown, comparison_latex, comparison_csv):
         assert text(result)
 

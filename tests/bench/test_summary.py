@@ -159,7 +159,7 @@ def test_folders_made_otherwise_are_refused(tmp_path, three, changes, word):
 
 def test_other_cases_or_a_missing_model_are_refused(tmp_path, three):
     fewer = folder(tmp_path / "fewer", "post", rows("post", 79, 0.5))
-    with pytest.raises(HPEditError, match="different cases: 1 of them"):
+    with pytest.raises(HPEditError, match="different cases: 1 are in only one"):
         before_after_summary({"base": three["base"], "post": fewer})
     with pytest.raises(HPEditError, match="no benchmark of the post model"):
         before_after_summary({"base": three["base"], "post": None})

@@ -75,5 +75,5 @@ def test_training_runs_count_by_their_last_look(tmp_path):
 
 
 def test_a_folder_that_is_no_seed_is_refused(tmp_path):
-    with pytest.raises(HPEditError, match="holds no benchmark"):
+    with pytest.raises(HPEditError, match="is neither a benchmark"):
         aggregate_seeds([tmp_path])

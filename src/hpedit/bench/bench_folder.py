@@ -35,7 +35,7 @@ class BenchRow:
 
     case_id: str
     edit_id: str
-    """Empty where there is no edit."""
+    """Empty without an edit."""
     task: str
     source_id: str
     seed: int
@@ -49,11 +49,11 @@ class BenchRow:
     copy_oracle: float | None = None
     """What the untouched source gets from the oracle."""
     alarms: Mapping[str, float] = field(default_factory=dict)
-    """`hpedit.bench.pixel_measures` of the edit; empty where there is none."""
+    """`hpedit.bench.pixel_measures` of the edit; empty without an edit."""
     source_alarms: Mapping[str, float] = field(default_factory=dict)
     """The same of the source."""
     missing: str | None = None
-    """Why there is no edit of this case; None where there is one."""
+    """Why there is no edit of this case; None if there is one."""
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it, without scores: they have files of their own."""

@@ -10,9 +10,7 @@ Cases are chosen by a small index (ids, tasks, categories, photographs); picture
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +27,7 @@ from hpedit.cases.recipe import CasesRecipe
 from hpedit.config.reading import read_recipe
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write, dump_json, read_json
-from hpedit.store.csv_rows import neutralise
+from hpedit.store.csv_rows import write_rows
 from hpedit.store.tables import CASE_COLUMNS, read_table, write_table
 from hpedit.tasks import ordered_tasks
 
@@ -205,8 +203,8 @@ def _refuse_other(out: Path, asked: Mapping[str, Any], checked: Path | None) -> 
     there = before.get("asked", {})
     for name, value in asked.items():
         if there.get(name) != value:
-            change = "has other cases" if name == "source" else f"was {there.get(name)}, is now {value}"
-            raise HPEditError(f"{out} was made with another {name}: it {change}", hint="choose another --out")
+            change = "cases have changed" if name == "source" else f"{name} was {there.get(name)}, is now {value}"
+            raise HPEditError(f"{out} was made with other settings: {change}", hint="choose another --out")
 
 
 def _counts(
@@ -248,17 +246,15 @@ def _check_summary(proposed: Sequence[CaseEntry], verdicts: Mapping[str, Checked
 
 def _checks_csv(proposed: Sequence[CaseEntry], verdicts: Mapping[str, CheckedCase]) -> str:
     """One row a proposed case, as CSV."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("case_id", "task", "decision", "keep", "mend", "drop", "reasons", "shown", "instruction"))
+    rows = []
     for entry in proposed:
         verdict = verdicts.get(entry.id)
         votes = (verdict.keep, verdict.mend, verdict.drop) if verdict else (0, 0, 0)
         reasons = ";".join(verdict.reasons) if verdict else ""
         after = verdict.instruction if verdict and verdict.stays else ""
-        texts = (neutralise(text) for text in (entry.instruction, after))
-        writer.writerow((neutralise(entry.id), entry.task, _fate(verdict), *votes, reasons, *texts))
-    return buffer.getvalue()
+        decided = (_fate(verdict), *map(str, votes), reasons)
+        rows.append((entry.id, entry.task, *decided, entry.instruction, after))
+    return write_rows(("case_id", "task", "decision", "keep", "mend", "drop", "reasons", "shown", "instruction"), rows)
 
 
 def _content(entries: Sequence[CaseEntry]) -> str:

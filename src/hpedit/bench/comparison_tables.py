@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 from hpedit.bench import figure_text as figures
 from hpedit.stats.intervals import GAIN, Interval, number_text
 from hpedit.store.atomic import atomic_write, dump_json
-from hpedit.store.csv_rows import neutralise
+from hpedit.store.csv_rows import write_rows
 
 Result = Mapping[str, Any]
 
@@ -26,7 +24,7 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
-"""What a name must not do: <, > and | are other letters in TeX's own fonts, [ and * after a row's end are an option."""
+"""Escapes: <, > and | are other letters in TeX's default fonts; [ and * after a row's end would be read as options."""
 
 
 def write_comparison_tables(out: Path, result: Result) -> None:
@@ -38,7 +36,7 @@ def write_comparison_tables(out: Path, result: Result) -> None:
 
 
 def comparison_markdown(result: Result) -> str:
-    """Verdicts and notes, a table an instrument overall and by task, alarms, and how to read it."""
+    """A comparison as Markdown: verdicts, notes, tables overall and by task, alarms, and a legend."""
     labels = [model["label"] for model in result["models"]]
     reference = result["reference"]
     lines = [f"# {' and '.join(_md(label) for label in labels)}", "", f"{figures.size_line(result)}.", ""]
@@ -65,7 +63,7 @@ def _reading(result: Result) -> str:
 
 
 def _md(text: object) -> str:
-    """Text that stays in its cell and is no markup."""
+    """Text escaped for a Markdown table cell."""
     escaped = str(text).replace("\\", "\\\\").replace("\n", " ").replace("\r", " ")
     for character in "|*_`<>[]":
         escaped = escaped.replace(character, f"\\{character}")
@@ -124,17 +122,14 @@ def _md_alarms(result: Result, labels: Sequence[str]) -> list[str]:
 
 
 def comparison_csv(result: Result) -> str:
-    """One row for each instrument, task ("all" for the whole) and model; an empty cell is not known."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    """A comparison as CSV: a row per instrument, task ("all" for the whole) and model; empty cells are unknown."""
+    rows: list[list[str]] = []
     for one in result["instruments"]:
         for task, block in {"all": one["overall"], **one["tasks"]}.items():
             for label, model in block["models"].items():
-                names = (neutralise(text) for text in (one["title"], task, label))
-                row = (one["key"], *names, *_csv_figures(block, model))
-                writer.writerow(["" if cell is None else cell for cell in row])
-    return buffer.getvalue()
+                cells = (one["key"], one["title"], task, label, *_csv_figures(block, model))
+                rows.append(["" if cell is None else str(cell) for cell in cells])
+    return write_rows(CSV_COLUMNS, rows)
 
 
 def _csv_figures(block: Result, model: Result) -> Iterator[Any]:
@@ -149,7 +144,7 @@ def _csv_figures(block: Result, model: Result) -> Iterator[Any]:
 
 
 def comparison_latex(result: Result) -> str:
-    """A table an instrument, models as rows and tasks as columns, with booktabs (\\usepackage{booktabs,graphicx})."""
+    """A comparison as LaTeX tables, one per instrument: models as rows, tasks as columns (booktabs, graphicx)."""
     tables = [_latex_table(one, result) for one in result["instruments"]]
     return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(tables)
 
@@ -194,5 +189,5 @@ def _latex_row(one: Result, label: str, is_reference: bool, tasks: Sequence[str]
 
 
 def _tex(text: object) -> str:
-    """Text that a cell or caption shows as it is."""
+    """Text escaped for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in " ".join(str(text).split()))

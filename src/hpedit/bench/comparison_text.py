@@ -14,11 +14,11 @@ NAME = 12
 """Columns of a model's name."""
 TASK = 22
 AT_ONCE = 4
-"""Models whose figures by task fit beside one another."""
+"""Number of models that fit side by side in the tables by task."""
 
 
 def comparison_text(result: Mapping[str, Any]) -> str:
-    """All figures; the models of a wide comparison stand below one another in the tables by task."""
+    """All figures as text; a wide comparison by task is split into several tables."""
     labels = [model["label"] for model in result["models"]]
     lines = [figures.size_line(result) + (f"; reference: {result['reference']}" if len(labels) > 1 else "")]
     for label, verdict in result["verdicts"].items():
@@ -76,7 +76,7 @@ def _overall(block: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
 
 
 def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> list[str]:
-    """Means by task, the others with their gain; a star where it holds after the correction."""
+    """Means by task, with the gain of other models; a star if it is significant after the correction."""
     others = [label for label in labels if label != reference]
     lines: list[str] = []
     for start in range(0, max(1, len(others)), AT_ONCE - 1):
@@ -99,7 +99,7 @@ def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> l
 
 
 def _alarms(result: Mapping[str, Any]) -> list[str]:
-    """What the measures of the pixels say, those that are quiet in one line."""
+    """Alarms of the pixel measures, and one line for those without an alarm."""
     loud: list[str] = []
     quiet: list[str] = []
     for name, measure in result["alarms"].items():

@@ -38,7 +38,7 @@ class SeedGain:
     """Cases, summed over seeds."""
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it; `ci95` is None where there is no interval."""
+        """As JSON has it; `ci95` is None without an interval."""
         known = math.isfinite(self.low) and math.isfinite(self.high)
         found = {"mean": self.value, "ci95": [self.low, self.high] if known else None, "per_seed": list(self.per_seed)}
         return found | {"seeds": self.seeds, "sources": self.sources, "n": self.n}

@@ -21,14 +21,9 @@ from hpedit.store.atomic import atomic_write, dump_json, read_json
 
 
 def compare_folders(
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    ratings: Path | None = None,
-    cases: Path | None = None,
-    seed: int = 0,
+    paths: Sequence[Path], out: Path, *, ratings: Path | None = None, cases: Path | None = None, seed: int = 0,
     command: str = "",
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Compare finished benchmarks, the first being the reference, and write tables and page to `out`.
 
     Args:
@@ -81,11 +76,9 @@ def report_again(out: Path) -> Path:
 
 
 def _pictures(
-    folders: Sequence[BenchFolder],
-    cases: Path | None,
-    instruments: Sequence[Mapping[str, Any]],
+    folders: Sequence[BenchFolder], cases: Path | None, instruments: Sequence[Mapping[str, Any]],
     human: Mapping[str, float],
-) -> tuple[list[BenchPicture], str]:
+) -> tuple[list[BenchPicture], str]:  # fmt: skip
     """Pictures for the page, and why there are none."""
     asked = folders[0].path / ASKED
     path = cases or (Path(read_json(asked)["cases"]) if asked.exists() else None)

@@ -1,4 +1,4 @@
-"""Write a comparison as a page: self-contained, no script, no network; compare.json beside it has the same figures."""
+"""Write a comparison of models as a self-contained page; compare.json beside it has the same figures."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def write_bench_page(
     """Write report.html into the folder `out`, atomically; equal inputs give equal bytes.
 
     Args:
-        out: the folder, which is there.
+        out: an existing folder.
         result: as `hpedit.bench.comparison.compare_models` returns it.
         pictures: as `collect_bench_pictures` chose them.
-        command: which made it.
+        command: the command that made it.
 
     Returns:
         The path of the page.

@@ -1,4 +1,4 @@
-"""The pictures of a comparison's page: which cases are shown, and every model's edit of each."""
+"""The pictures of a comparison's page: the cases shown, with every model's edit."""
 
 from __future__ import annotations
 
@@ -31,11 +31,9 @@ class BenchPicture:
 
 
 def collect_bench_pictures(
-    cases: Sequence[Case],
-    folders: Sequence[BenchFolder],
-    instruments: Sequence[Mapping[str, Any]],
+    cases: Sequence[Case], folders: Sequence[BenchFolder], instruments: Sequence[Mapping[str, Any]],
     human: Mapping[str, float],
-) -> list[BenchPicture]:
+) -> list[BenchPicture]:  # fmt: skip
     """The cases that are shown: largest losses against the reference, lowest results, largest gains, a random sample.
 
     Args:

@@ -1,4 +1,4 @@
-"""From a comparison's figures to what the template of its page prints."""
+"""Template values of a comparison's page: cards, tables and charts."""
 
 from __future__ import annotations
 

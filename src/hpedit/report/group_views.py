@@ -1,4 +1,4 @@
-"""From a record of whole groups to what its page shows."""
+"""Template values of a page of recorded rollout groups."""
 
 from __future__ import annotations
 

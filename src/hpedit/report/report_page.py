@@ -51,8 +51,8 @@ def render_report(data: ReportData) -> str:
 
 
 def page_environment() -> Environment:
-    """What fills the templates of this folder in; every text is escaped."""
-    # StrictUndefined: a name the template expects and no view gives is a bug to be seen, not an empty cell.
+    """The Jinja environment of this folder's templates; every text is escaped."""
+    # StrictUndefined: a missing value is a bug that must fail, not an empty cell.
     found = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, finalize=_finalized, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -104,7 +104,7 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 
 def report_twin(data: ReportData) -> dict[str, Any]:
-    """Everything the page says, for machines; pictures by case id and scores, without their pixels."""
+    """The page's content as JSON; pictures by case id and scores, without their pixels."""
     verdict = headline(data.summary)
     return {
         "title": data.title,
@@ -140,7 +140,7 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
 
 
 def json_text(value: Any) -> bytes:
-    """JSON in UTF-8; what JSON cannot say (NaN, infinity, lone surrogates) becomes null or is escaped."""
+    """ASCII JSON; NaN and infinity become null, lone surrogates are escaped."""
     text = json.dumps(_finite(value), indent=1, ensure_ascii=True, allow_nan=False)
     return (text + "\n").encode("ascii")
 

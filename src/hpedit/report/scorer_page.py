@@ -1,4 +1,4 @@
-"""Write what a scorer is worth as a page (self-contained, no script, no network) with a JSON twin beside it."""
+"""Write a scorer's agreement, calibration and learning curve as a self-contained page with a JSON twin beside it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,9 @@ Cells = Mapping[str, Any]
 
 
 def write_scorer_page(
-    out: Path,
-    report: Cells | None,
-    curve: Cells | None = None,
-    *,
-    title: str = "HP-Scorer against people",
-    command: str = "",
-    simulated: bool = False,
-) -> Path:
+    out: Path, report: Cells | None, curve: Cells | None = None, *, title: str = "HP-Scorer against people",
+    command: str = "", simulated: bool = False,
+) -> Path:  # fmt: skip
     """Write the page and its twin (the same name with .json), each atomically; equal inputs give equal bytes.
 
     Args:
@@ -51,14 +46,9 @@ def write_scorer_page(
 
 
 def render_scorer_page(
-    report: Cells | None,
-    curve: Cells | None = None,
-    *,
-    title: str = "HP-Scorer against people",
-    command: str = "",
-    simulated: bool = False,
-    twin: str = "scorer.json",
-) -> str:
+    report: Cells | None, curve: Cells | None = None, *, title: str = "HP-Scorer against people", command: str = "",
+    simulated: bool = False, twin: str = "scorer.json",
+) -> str:  # fmt: skip
     """The page as text; see `write_scorer_page`."""
     return page_environment().get_template("scorer.html.jinja").render(
         style=page_style(),

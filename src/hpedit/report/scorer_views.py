@@ -1,4 +1,4 @@
-"""From an agreement report and a learning curve to what the scorer's page prints. No HTML but the charts' SVG."""
+"""Template values of the scorer's page, from an agreement report and a learning curve."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MEASURES = {
 JUDGES = {"scorer": "HP-Scorer", "raw": "Judge alone", "human": "One human"}
 STYLES = {"scorer": "post", "raw": "base", "human": "control"}
 ON_PHONES = ("Pearson", "Pairwise", "MAE")
-"""Measures that a narrow screen has room for."""
+"""Measures shown on narrow screens."""
 PLOTTED = {"pearson": "Pearson with the mean rating", "pairwise_accuracy": "pairwise accuracy"}
 
 Cells = Mapping[str, Any]
 
 
 def judge_rows(report: Cells) -> list[View]:
-    """One row a judge and one for what calibration adds, a cell a measure."""
+    """One row per judge and one for the gain of calibration, a cell per measure."""
     rows = [
         {
             "name": name,
@@ -45,7 +45,7 @@ def judge_rows(report: Cells) -> list[View]:
 
 
 def judge_pair_rows(report: Cells) -> list[View]:
-    """How each judge orders the pairs that people tell apart, and its accuracy by three ways to treat its ties."""
+    """How each judge ranks the pairs that people distinguish, and its accuracy for three treatments of ties."""
     ways = ("pairwise_accuracy", "pairwise_untied", "pairwise_ties_wrong")
     rows = []
     for key, name in JUDGES.items():
@@ -57,7 +57,7 @@ def judge_pair_rows(report: Cells) -> list[View]:
 
 
 def coverage_rows(deviation: Cells) -> list[View]:
-    """Share of mean ratings inside the stated intervals, beside the nominal share."""
+    """Coverage: share of mean ratings inside the stated intervals, beside the nominal share."""
     return [
         {"name": f"{float(level):.0%} interval", "nominal": f"{float(level):.0%}", "cell": _percent(found)}
         for level, found in deviation["coverage"].items()
@@ -65,7 +65,7 @@ def coverage_rows(deviation: Cells) -> list[View]:
 
 
 def trust_rows(report: Cells) -> list[View]:
-    """Whether scores and deviations mean what they say: overall, then a row a task."""
+    """Calibration of scores and deviations: overall, then a row per task."""
     rows = [_trust_row(task_title(task), block, total=False) for task, block in _tasks(report)]
     return [_trust_row("All edits", report, total=bool(rows)), *rows]
 
@@ -86,7 +86,7 @@ def _trust_row(name: str, block: Cells, *, total: bool) -> View:
 
 
 def task_rows(report: Cells) -> list[View]:
-    """A row a task: edits, photos, and the scorer's measures with what judge and people reach below."""
+    """A row per task: edits, photos, and the scorer's measures with those of judge and people below."""
     return [
         {
             "name": task_title(task),
@@ -106,7 +106,7 @@ def task_rows(report: Cells) -> list[View]:
 
 
 def task_plots(report: Cells) -> list[View]:
-    """Per measure a chart of the tasks: scorer with interval, judge, human."""
+    """One chart per measure over the tasks: scorer with interval, judge, human."""
     views = []
     for measure, name in PLOTTED.items():
         rows = [
@@ -120,7 +120,7 @@ def task_plots(report: Cells) -> list[View]:
 
 
 def reliability_views(report: Cells) -> list[View]:
-    """A small reliability plot a task."""
+    """A small reliability diagram per task."""
     views = []
     for task, block in _tasks(report):
         drawing = scorer_charts.reliability_plot(
@@ -132,7 +132,7 @@ def reliability_views(report: Cells) -> list[View]:
 
 
 def curve_plots(curve: Cells) -> list[View]:
-    """Per measure a chart over the number of rated edits."""
+    """One learning curve chart per measure."""
     views = []
     for measure, name in PLOTTED.items():
         references = [
@@ -148,7 +148,7 @@ def curve_plots(curve: Cells) -> list[View]:
 
 
 def curve_rows(curve: Cells) -> list[View]:
-    """A row a number of rated edits, then the judge and people on the same held-out edits."""
+    """Learning curve rows: one per number of rated edits, then judge and people on the same held-out edits."""
     rows: list[View] = []
     for point in curve["points"]:
         cells = [_range(point[measure]) for measure in MEASURES]
@@ -169,7 +169,7 @@ def _short(short: Mapping[str, int]) -> str:
 
 
 def _tasks(report: Cells) -> list[tuple[str, Cells]]:
-    """Tasks in the usual order, others behind."""
+    """The report's tasks in the usual order, others last."""
     tasks = report.get("tasks") or {}
     return [(task, tasks[task]) for task in ordered_tasks(tasks)]
 

@@ -23,7 +23,7 @@ PIXELS = (("sharpness", "Sharpness"), ("saturation", "Saturation"), ("grid_energ
 
 
 def held_out_charts(table: HeldOutTable | None) -> list[View]:
-    """Gains with intervals by each instrument, then the measures of the pixels; [] before the first look."""
+    """Gains with intervals by each instrument, then the pixel measures; [] before the first evaluation."""
     if table is None or not table.looks:
         return []
     lines: list[Line] = [
@@ -46,7 +46,7 @@ def ordered(table: HeldOutTable) -> list[str]:
 
 def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
     points = [(float(look.step), _mean(look.pixels[key])) for look in (table.base, *table.looks)]
-    series, note = [Series("edits", points)], "to the source; 1 is no edit at all"
+    series, note = [Series("edits", points)], "to the source; 1: unchanged"
     if key != "closeness":
         source = _mean(table.sources[key])
         series.append(Series("sources", [(points[0][0], source), (points[-1][0], source)], "base"))
@@ -64,7 +64,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def gain_chart(lines: Sequence[Line], *, title: str) -> str:
-    """Gains over the iterations: a line an instrument, with a whisker a look, side by side."""
+    """Held-out gains over the iterations: a line per instrument, with an error bar per evaluation."""
     width, height, left, top, bottom = 440.0, 230.0, 46.0, 34.0, 34.0
     intervals = [interval for _, _, points in lines for _, interval in points]
     bounds = [bound for one in intervals for bound in (one.value, one.low, one.high) if bound is not None]
@@ -97,6 +97,6 @@ def _shifted(scale: Scale, by: float) -> Scale:
 
 
 def gain_interval(table: HeldOutTable, look: Look, name: str) -> Interval | None:
-    """One instrument's gain at a look, for charts and tables; None where nothing could be scored."""
+    """One instrument's gain at an evaluation; None if nothing could be scored."""
     gain = table.gain(look, name)
     return None if gain is None else Interval(gain.value, finite_number(gain.low), finite_number(gain.high))

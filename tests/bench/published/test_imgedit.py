@@ -69,7 +69,10 @@ def test_a_case_is_the_mean_of_its_marks_and_overall_the_mean_of_nine_kinds(tmp_
     answers["action-0"] = answer(3, 4)
     (tmp_path / "model_a" / "result.json").write_text(json.dumps(answers))
     (table,) = imgedit_score_tables([tmp_path / "model_a" / "result.json"], tmp_path / "d.json")
-    assert table.notes[1:] == ("no answer on 1 of 19 cases", "1 cases have other than 3 marks; what there is counts")
+    assert table.notes[1:] == (
+        "no answer on 1 of 19 cases",
+        "1 cases with other than 3 marks; the mean is over those given",
+    )
 
 
 def test_names_of_the_paper_are_the_kinds_of_the_data(tmp_path: Path) -> None:

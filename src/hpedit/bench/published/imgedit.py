@@ -66,7 +66,7 @@ def read_imgedit_cases(data: Path, language: str = "en") -> Iterator[PublishedCa
 
     Args:
         data: basic_edit.json, singleturn.json or UGE_edit.json with the pictures beside it, or that folder.
-        language: "en"; there is no other.
+        language: "en", the only one.
 
     Raises:
         HPEditError: No description, a broken one, a picture that is missing, damaged or outside the folder.
@@ -103,7 +103,7 @@ def imgedit_score_tables(files: Sequence[Path], data: Path | None = None, langua
     Args:
         files: The judge's files, or the folders of results that hold a result.json.
         data: The description of the benchmark, which says the kind of each case.
-        language: "en"; there is no other.
+        language: "en", the only one.
 
     Raises:
         HPEditError: Missing or broken files, or cases that the description lacks.
@@ -139,7 +139,7 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
     if missing := len(items) - len(answers):
         notes.append(f"no answer on {missing} of {len(items)} cases")
     if incomplete:
-        notes.append(f"{incomplete} cases do not have {MARKS} marks; those given count")
+        notes.append(f"{incomplete} cases with other than {MARKS} marks; the mean is over those given")
     made = score_column("mean of marks", kinds, rows, digits=2)
     model = file.resolve().parent.name if file.name == "result.json" else file.stem
     part = "UGE" if kinds == [UGE] else "basic"

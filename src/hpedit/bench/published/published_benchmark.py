@@ -19,7 +19,7 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.stats.bootstrap import Estimate, FloatArray, Statistic, bootstrap_by_source
+from hpedit.stats.bootstrap import FloatArray, Statistic, bootstrap_by_source
 from hpedit.stats.intervals import interval_text
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.tables import write_cases
@@ -159,14 +159,14 @@ def score_column(
         groups: All groups of the benchmark, in its order; one without a row leaves `overall` undefined.
         digits: Decimals kept, as the benchmark prints them.
     """
-    means = {group: _mean([score for name_, _, score in rows if name_ == group]) for group in groups}
-    number = {group: index for index, group in enumerate(groups)}
-    if any(mean is None for mean in means.values()):
-        return ScoreColumn(name, {group: _round(mean, digits) for group, mean in means.items()}, None, None)
-    values = np.array([(score, number[group]) for group, _, score in rows], dtype=np.float64)
+    scores = {group: [score for name_, _, score in rows if name_ == group] for group in groups}
+    means = {group: round(sum(found) / len(found), digits) if found else None for group, found in scores.items()}
+    if None in means.values():
+        return ScoreColumn(name, means, None, None)
+    values = np.array([(score, groups.index(group)) for group, _, score in rows], dtype=np.float64)
     estimate = bootstrap_by_source(values, [source for _, source, _ in rows], _mean_of_groups(len(groups)))
-    rounded = {group: _round(mean, digits) for group, mean in means.items()}
-    return ScoreColumn(name, rounded, _round(estimate.value, digits), _interval(estimate, digits))
+    bounds = None if math.isnan(estimate.low) else (round(estimate.low, digits), round(estimate.high, digits))
+    return ScoreColumn(name, means, round(estimate.value, digits), bounds)
 
 
 def case_mean_note(rows: Sequence[tuple[str, str, float]]) -> str:
@@ -188,26 +188,12 @@ def _mean_of_groups(count: int) -> Statistic:
     return statistic
 
 
-def _interval(estimate: Estimate, digits: int) -> tuple[float, float] | None:
-    if math.isnan(estimate.low):
-        return None
-    return round(estimate.low, digits), round(estimate.high, digits)
-
-
-def _mean(scores: Sequence[float]) -> float | None:
-    return sum(scores) / len(scores) if scores else None
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
-
-
 def score_tables_text(tables: Sequence[ScoreTable]) -> str:
     """The tables as Markdown that also reads in a terminal."""
-    return "\n\n".join(_render(table) for table in tables)
+    return "\n\n".join(map(_score_table_text, tables))
 
 
-def _render(table: ScoreTable) -> str:
+def _score_table_text(table: ScoreTable) -> str:
     header = ["", "n", *(column.name for column in table.columns)]
     groups = list(table.columns[0].groups)
     means = {group: [interval_text({"value": column.groups[group]}) for column in table.columns] for group in groups}
