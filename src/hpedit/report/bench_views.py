@@ -13,7 +13,7 @@ from hpedit.report.bench_pictures import BenchPicture
 from hpedit.report.charts import ForestRow
 from hpedit.report.gain_wording import gain_view
 from hpedit.report.picture_selection import Frame
-from hpedit.report.report_views import score_text, share_text, shortened
+from hpedit.report.report_views import score_text, shortened
 from hpedit.stats.intervals import PAGE_GAIN, Interval
 
 View = dict[str, Any]
@@ -70,42 +70,21 @@ def model_gain_forest(result: Mapping[str, Any]) -> Markup:
 
 
 def overall_tables(result: Mapping[str, Any]) -> list[View]:
-    """One table per instrument, a row per model."""
-    return [_overall_table(one, result) for one in result["instruments"]]
+    """One table per instrument, a row per model; the template reads other figures from the comparison itself."""
+    return [{"one": one, "rows": _overall_rows(one, result["models"])} for one in result["instruments"]]
 
 
-def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
+def _overall_rows(one: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[View]:
+    models = one["overall"]["models"]
+    gains = {label: gain for label, model in models.items() if (gain := Interval.read(model, "gain"))}
+    domain = charts.interval_domain(list(gains.values()))
     rows = []
-    gains = [gain for model in one["overall"]["models"].values() if (gain := Interval.read(model, "gain"))]
-    domain = charts.interval_domain(gains) if gains else (0.0, 1.0)
-    for entry in result["models"]:
-        model = one["overall"]["models"].get(entry["label"])
-        gain = Interval.read(model, "gain")
-        rows.append(
-            {
-                "label": entry["label"],
-                "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
-                "interval": figures.bounds_text(model, "\N{EN DASH}") if model else "",
-                **gain_view(gain),
-                "sign": _sign(one, gain) if gain else 0,
-                "bar": Markup(charts.interval_bar(gain, domain)) if gain else "",
-                "p": figures.p_value_text(model["p"]) if model and gain else "",
-                "tally": figures.win_tie_loss_text(model, " / ") if gain else "",
-                "low": share_text((model or {}).get("low_share")),
-                "high": share_text((model or {}).get("high_share")),
-            }
-        )
-    copy = one["overall"].get("copy")
-    return {
-        "title": one["title"],
-        "note": one["note"],
-        "independent": one["independent"],
-        "n": one["overall"]["n"],
-        "left_out": figures.left_out_line(one),
-        "rows": rows,
-        "untouched": score_text(copy["mean"]) if copy else None,
-        "reasons": [(label, why, count) for label, found in one["reasons"].items() for why, count in found.items()],
-    }
+    for entry in entries:
+        model, gain = models.get(entry["label"], {}), gains.get(entry["label"])
+        bar = Markup(charts.interval_bar(gain, domain)) if gain else ""
+        row = {"label": entry["label"], "model": model, **gain_view(gain), "bar": bar}
+        rows.append(row | {"sign": _sign(one, gain) if gain else 0})
+    return rows
 
 
 def model_task_tables(result: Mapping[str, Any]) -> list[View]:
@@ -126,17 +105,10 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
         model = block["models"].get(entry["label"])
         gain = Interval.read(model, "gain")
         clear = figures.holm_star(model) if model and "p_holm" in model else gain and gain.sign
-        cells.append(
-            {
-                "mean": figures.mean_text(model).replace(figures.NONE, "\N{EN DASH}"),
-                "gain": gain_view(gain)["gain"],
-                "bounds": f"[{gain.bounds(PAGE_GAIN)}]" if gain and gain.known else "",
-                "star": figures.holm_star(model),
-                # Colour only what is significant after the correction; among a dozen tasks something always stands out.
-                "tone": "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad",
-                "low": share_text(model["low_share"]) if model else "",
-            }
-        )
+        # Colour only what is significant after the correction; among a dozen tasks something always stands out.
+        tone = "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad"
+        cells.append({"model": model or {}, "gain": gain_view(gain)["gain"], "tone": tone,
+                      "bounds": f"[{gain.bounds(PAGE_GAIN)}]" if gain and gain.known else ""})  # fmt: skip
     return {"name": name, "n": block["n"], "cells": cells, "total": False}
 
 
@@ -157,13 +129,8 @@ def _pair_row(title: str, pair: Mapping[str, Any]) -> View:
     first, second = pair["of"], pair["over"]
     if gain.value < 0:
         first, second, counts, gain = second, first, counts[::-1], gain.scaled(-1)
-    return {
-        "instrument": title,
-        "names": f"{first} over {second}",
-        "gain": gain.text(PAGE_GAIN),
-        "p": figures.p_value_text(pair["p"]),
-        "tally": " / ".join(map(str, counts)),
-    }
+    row = {"instrument": title, "names": f"{first} over {second}", "gain": gain.text(PAGE_GAIN)}
+    return row | {"p": figures.p_value_text(pair["p"]), "tally": " / ".join(map(str, counts))}
 
 
 def bench_picture_groups(pictures: Sequence[BenchPicture], labels: Sequence[str]) -> list[View]:

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from hpedit.bench import figure_text
 from hpedit.report import report_views as views
 from hpedit.report.gain_wording import NOT_MEASURED, headline
 from hpedit.report.picture_selection import select_pictures
@@ -57,7 +58,8 @@ def page_environment() -> Environment:
         loader=FileSystemLoader(HERE), autoescape=True, finalize=_finalized, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters |= {"share": views.share_text, "clock": views.duration_text}
+    found.filters |= {"score": views.score_text, "share": views.share_text, "clock": views.duration_text}
+    found.globals["figures"] = figure_text
     return found
 
 
