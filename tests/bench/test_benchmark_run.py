@@ -164,7 +164,7 @@ def test_interrupted_at_every_write_it_continues_to_the_same_bytes(
 CHILD = f"""
 import sys
 sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT)!r}]
-from tests.bench.test_run import small_cases
+from tests.bench.test_benchmark_run import small_cases
 from hpedit.bench.benchmark_run import run_bench
 from hpedit.editors.load import wrap
 from hpedit.editors.sizes import ImageAreas

@@ -2,7 +2,7 @@
 
 import pytest
 from PIL import Image
-from tests.bench.test_run import Brightness, exact
+from tests.bench.test_benchmark_run import Brightness, exact
 from tests.conftest import picture
 
 from hpedit.bench.bench_folder import EDITS, ROWS, BenchFolder, Instrument

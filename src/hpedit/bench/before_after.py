@@ -18,7 +18,7 @@ ARMS = ("base", "post", "control")
 
 
 def before_after_summary(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[str, Any]:
-    """The summary of `{"base": ..., "post": ..., "control": ... or None}`.
+    """The benchmark summary of `{"base": ..., "post": ..., "control": ... or None}`.
 
     Returns:
         "oracle" and "scorer" (None if not measured), each with base, post, gain as {"mean", "ci95"}, low_share,

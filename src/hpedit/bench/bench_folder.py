@@ -31,7 +31,7 @@ Role = Literal["scorer", "second"]
 
 @dataclass(frozen=True, slots=True)
 class BenchRow:
-    """What was measured on one case."""
+    """The measures and scores of one benchmark case."""
 
     case_id: str
     edit_id: str
@@ -161,7 +161,7 @@ def _instrument(file: Path) -> Instrument:
 
 
 def scores_file(path: Path, instrument: Instrument) -> Path:
-    """Where the scores of an instrument stand in a benchmark's folder."""
+    """Path of an instrument's scores in a benchmark's folder."""
     return path / SCORES / f"{instrument.stem}.jsonl"
 
 

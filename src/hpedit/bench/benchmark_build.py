@@ -169,7 +169,7 @@ def _choose_evenly(entries: Sequence[CaseEntry], count: int, used: Counter[str],
 
 
 def copy_chosen_cases(out: Path, tables: Sequence[Path], instructions: Mapping[str, str]) -> None:
-    """Copy the cases whose ids are in `instructions` to `out`, each with its instruction, pictures as the bytes are."""
+    """Copy the cases whose ids are in `instructions` to `out`, each with its instruction and the pictures' bytes."""
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
         for table in tables:

@@ -111,7 +111,7 @@ def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: in
 
 
 def align_rows(arms: Arms) -> Arms:
-    """The rows of every model in the first one's order of cases; HPEditError if they are not of the same cases."""
+    """Align benchmark rows of several models by case, in the first one's order; HPEditError if the cases differ."""
     first = next(iter(arms))
     order = [row.case_id for row in arms[first]]
     tables = {name: {row.case_id: row for row in rows} for name, rows in arms.items()}

@@ -84,7 +84,7 @@ class AblationJob:
 
 
 def seed_folder(out: Path, seed: int) -> Path:
-    """The folder of one seed."""
+    """The folder of one seed of an ablation."""
     return out / f"seed-{seed}"
 
 

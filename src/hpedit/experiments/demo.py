@@ -44,7 +44,7 @@ LEARNING_RATE = 6e-4
 
 @dataclass(frozen=True, slots=True)
 class DemoSize:
-    """How much of everything the demo does. The defaults fill the time it has; tests use less."""
+    """Size of the demo's stages. The defaults fill the time it has; tests use less."""
 
     rated_per_task: int = 48
     """Calibration cases a task; each is edited twice."""
@@ -78,7 +78,7 @@ def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
 def run_demo(
     out: Path, photos: Path | None = None, seed: int = 0, size: DemoSize | None = None, objects: Path | None = None
 ) -> dict[str, Any]:
-    """Run, or continue, the demo in `out`; prints the gain and the report's path last and returns the summary.
+    """Run, or resume, the demo in `out`; prints the gains and the report's path, and returns the summary.
 
     Args:
         photos: A folder of photographs to build the world on, instead of the embedded ones.

@@ -16,7 +16,7 @@ from hpedit.store.atomic import atomic_write
 def write_bench_page(
     out: Path, result: Mapping[str, Any], pictures: Sequence[BenchPicture], *, command: str = ""
 ) -> Path:
-    """Write report.html into the folder `out`, atomically; equal inputs give equal bytes.
+    """Write a comparison's report.html into the folder `out`, atomically; equal inputs give equal bytes.
 
     Args:
         out: an existing folder.
@@ -33,7 +33,7 @@ def write_bench_page(
 
 
 def render_bench_page(result: Mapping[str, Any], pictures: Sequence[BenchPicture], *, command: str = "") -> str:
-    """The page as text."""
+    """A comparison's page as HTML."""
     labels = [model["label"] for model in result["models"]]
     return page_environment().get_template("bench.html.jinja").render(
         style=page_style(),

@@ -16,7 +16,7 @@ RANDOM_COUNT = 6
 
 @dataclass(frozen=True, slots=True)
 class BenchPicture:
-    """One case with every model's edit and scores."""
+    """One case of a comparison's page with every model's edit and scores."""
 
     group: str
     case_id: str

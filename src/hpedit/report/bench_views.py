@@ -57,7 +57,7 @@ def style_of(result: Mapping[str, Any], label: str) -> str:
 
 
 def model_gain_forest(result: Mapping[str, Any]) -> Markup:
-    """Every model's gain over the reference by each instrument, on one axis."""
+    """Forest plot of every model's gain over the reference by each instrument."""
     rows = []
     for one in result["instruments"]:
         for label, model in one["overall"]["models"].items():

@@ -15,7 +15,7 @@ View = dict[str, Any]
 
 
 def group_views(groups: Sequence[Sequence[GroupRow]]) -> list[View]:
-    """The groups of one record as cards, each group's edits from the highest advantage to the lowest."""
+    """The rollout groups of one record as cards, each with its edits sorted by advantage."""
     return [_group(rows) for rows in groups]
 
 

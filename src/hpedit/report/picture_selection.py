@@ -36,7 +36,7 @@ NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class CaseOutcome:
-    """What a case is chosen by."""
+    """The figures by which a case is chosen for a page."""
 
     case_id: str
     changes: Sequence[float] = ()
@@ -82,7 +82,7 @@ def select_pictures(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
 def extreme_cases(
     cases: Sequence[T], outcomes: Sequence[CaseOutcome], per_group: int, random_count: int
 ) -> dict[str, list[T]]:
-    """Largest losses, lowest results, largest gains, then a random sample; no case twice, empty groups left out.
+    """Choose cases for a page: largest losses, lowest results, largest gains, a random sample; no case twice.
 
     The sample is drawn by a hash of the case id: it does not depend on order or on a seed someone might choose.
     """
@@ -112,7 +112,7 @@ def _shuffle_key(case_id: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture inside the page."""
+    """A picture embedded in a page as a data URI."""
 
     uri: str
     pixelated: bool
@@ -130,7 +130,7 @@ class Frame:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture inside the page: PNG, bit for bit, up to 128 px; a reduced JPEG above."""
+    """A picture as data URI: lossless PNG up to 128 px, a reduced JPEG above."""
     if max(image.size) > PIXELATED_UP_TO:
         return reduced_uri(image, (THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
@@ -139,7 +139,7 @@ def data_uri(image: Image.Image) -> str:
 
 
 def reduced_uri(image: Image.Image, size: tuple[int, int]) -> str:
-    """The picture inside the page as a JPEG of at most `size` px."""
+    """A picture as data URI: a JPEG of at most `size` px."""
     small, buffer = image.convert("RGB"), io.BytesIO()
     small.thumbnail(size, Image.Resampling.LANCZOS)
     small.save(buffer, "JPEG", quality=86)

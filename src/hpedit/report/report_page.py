@@ -46,7 +46,7 @@ def write_report(out: Path, data: ReportData) -> Path:
 
 
 def render_report(data: ReportData) -> str:
-    """The page as text."""
+    """The demo's report as HTML."""
     template = page_environment().get_template("page.html.jinja")
     return template.render(style=page_style(), absent=NOT_MEASURED, **_context(data))
 

@@ -49,7 +49,7 @@ def render_scorer_page(
     report: Cells | None, curve: Cells | None = None, *, title: str = "HP-Scorer against people", command: str = "",
     simulated: bool = False, twin: str = "scorer.json",
 ) -> str:  # fmt: skip
-    """The page as text; see `write_scorer_page`."""
+    """The scorer's page as HTML; see `write_scorer_page`."""
     return page_environment().get_template("scorer.html.jinja").render(
         style=page_style(),
         title=title,

@@ -56,14 +56,6 @@ def judge_pair_rows(report: Cells) -> list[View]:
     return rows
 
 
-def coverage_rows(deviation: Cells) -> list[View]:
-    """Coverage: share of mean ratings inside the stated intervals, beside the nominal share."""
-    return [
-        {"name": f"{float(level):.0%} interval", "nominal": f"{float(level):.0%}", "cell": _percent(found)}
-        for level, found in deviation["coverage"].items()
-    ]
-
-
 def trust_rows(report: Cells) -> list[View]:
     """Calibration of scores and deviations: overall, then a row per task."""
     rows = [_trust_row(task_title(task), block, total=False) for task, block in _tasks(report)]

@@ -70,7 +70,7 @@ _LANGUAGES = {"en": ("en",), "cn": ("cn", "zh"), "zh": ("cn", "zh")}
 
 @dataclass(frozen=True, slots=True)
 class GEditScore:
-    """One row of a score file."""
+    """One row of a GEdit-Bench score file."""
 
     group: str
     key: str
@@ -141,7 +141,7 @@ def _read(row: Mapping[str, Any], file: Path) -> PublishedCase:
 
 
 def read_gedit_scores(file: Path, group: str, languages: Sequence[str]) -> list[GEditScore]:
-    """The rows of one score file in these languages; HPEditError for other columns, or a duplicate case."""
+    """The rows of one GEdit score file in these languages; HPEditError for other columns, or a duplicate case."""
     rows = []
     seen: set[str] = set()
     for row in read_rows(file, ("sementics_score", "quality_score", "instruction_language")):
@@ -175,7 +175,7 @@ def _score(row: Row, name: str) -> float | None:
 
 
 def gedit_score_tables(files: Sequence[Path], _: Path | None = None, language: str = "en") -> list[ScoreTable]:
-    """Tables of every model among the score files: all cases, and the intersection.
+    """GEdit-Bench tables of every model among the score files: all cases, and the intersection.
 
     Args:
         files: Score files, or folders of them.

@@ -98,7 +98,7 @@ def task_of_item(kind: str, prompt: str) -> str | None:
 
 
 def imgedit_score_tables(files: Sequence[Path], data: Path | None = None, language: str = "en") -> list[ScoreTable]:
-    """One table for each result.json, named after its folder.
+    """One ImgEdit-Bench table for each result.json, named after its folder.
 
     Args:
         files: The judge's files, or the folders of results that hold a result.json.

@@ -87,7 +87,7 @@ class Benchmark:
 
 
 def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, edits: Path | None) -> dict[str, Any]:
-    """Write the benchmark as cases and, if a folder of results is given, its images under the cases' ids.
+    """Convert a published benchmark: write its cases and, if results are given, their images under the cases' ids.
 
     Args:
         data: The benchmark as published.
@@ -153,7 +153,7 @@ def _copy(edit: Path, folder: Path, case_id: str) -> bool:
 def score_column(
     name: str, groups: Sequence[str], rows: Sequence[tuple[str, str, float]], digits: int = 3
 ) -> ScoreColumn:
-    """A column of a table from (group, source, score) rows.
+    """A column of a published benchmark's score table from (group, source, score) rows.
 
     Args:
         groups: All groups of the benchmark, in its order; one without a row leaves `overall` undefined.
