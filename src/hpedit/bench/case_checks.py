@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.store import MEND, SKIP, Answer, RatingStore
+from hpedit.ratings.responses import SKIP
+from hpedit.ratings.store import REWORDED, RatingStore, StoredAnswer
 
 KEPT, MENDED, DROPPED, UNDECIDED = "kept", "mended", "dropped", "undecided"
 
@@ -64,7 +65,7 @@ def read_checks(db: Path | str) -> dict[str, CheckedCase]:
         if kind != "check":
             raise HPEditError(f"{db} holds {kind or 'no'} answers, not checks", hint="`hpedit bench check` makes one")
         shown = {item["case_id"]: str(item["instruction"]) for item in store.items()}
-        answers: dict[str, list[Answer]] = {}
+        answers: dict[str, list[StoredAnswer]] = {}
         for answer in store.answers():
             if answer.value != SKIP:
                 answers.setdefault(answer.case_id, []).append(answer)
@@ -73,9 +74,9 @@ def read_checks(db: Path | str) -> dict[str, CheckedCase]:
     return {case_id: checked_case(case_id, shown[case_id], answers[case_id]) for case_id in sorted(answers)}
 
 
-def checked_case(case_id: str, shown: str, answers: Sequence[Answer]) -> CheckedCase:
+def checked_case(case_id: str, shown: str, answers: Sequence[StoredAnswer]) -> CheckedCase:
     """Aggregate the answers on one case, in the order in which they were stored, without skips."""
-    mended = [str(answer.value).removeprefix(MEND) for answer in answers if str(answer.value).startswith(MEND)]
+    mended = [str(answer.value).removeprefix(REWORDED) for answer in answers if str(answer.value).startswith(REWORDED)]
     drop = sum(answer.value == "drop" for answer in answers)
     keep = len(answers) - len(mended) - drop
     decision = _decision(keep, len(mended), drop)
