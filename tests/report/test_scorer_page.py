@@ -61,7 +61,7 @@ def test_figures_that_flatter_are_marked_and_simulated_raters_named() -> None:
 
 def test_a_curve_alone_makes_a_page() -> None:
     text = render_scorer_page(None, make_curve())
-    assert "How many ratings are enough?" in text
+    assert "how many ratings are enough?" in text
     assert "Does a score mean" not in text
 
 
