@@ -15,14 +15,14 @@ from tests.bench.made import planted, rows
 from tests.scorer.probe_world import world
 from typer.testing import CliRunner
 
-from hpedit.bench.folder import EDITS, PARTS, ROWS, SCORES
+from hpedit.bench.bench_folder import EDITS, PARTS, ROWS, SCORES
 from hpedit.cli.bench import bench
 from hpedit.errors import HPEditError
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Rating
 from hpedit.store.atomic import read_jsonl
-from hpedit.store.tables import read_cases, read_edits, write_cases, write_ratings
+from hpedit.store.tables import iter_edits, read_cases, write_cases, write_ratings
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +77,7 @@ def test_killed_anywhere_and_repeated_is_as_if_undisturbed(given: SimpleNamespac
             child.kill()
             ended.append(child.wait())
     assert -signal.SIGKILL in ended, "each run was over before it could be killed"
-    assert "Cases a second" in run("run", *torn)
+    assert "Cases per second" in run("run", *torn)
     run("run", *words(given, tmp_path / "whole", "--label", "m", "--scorer", str(given.scorer)))
     assert content(tmp_path / "torn") == content(tmp_path / "whole")
 
@@ -95,7 +95,7 @@ def test_run_score_compare_report(given: SimpleNamespace, tmp_path: Path) -> Non
     assert [one["key"] for one in alone["instruments"]] == ["oracle"]
     scored = json.loads(run(*score, "--scorer", str(given.scorer), "--json"))
     assert [one["key"] for one in scored["instruments"]] == ["oracle", "scorer"]
-    ids = [edit.id for path in (base, copies) for edit in read_edits(path / EDITS)]
+    ids = [edit.id for path in (base, copies) for edit in iter_edits(path / EDITS)]
     write_ratings(
         tmp_path / "ratings.csv", [Rating(name, "ann", 2.0 if name.startswith("base") else 1.0) for name in ids]
     )

@@ -82,9 +82,9 @@ def load_scorer(spec: str | Path | RewardFunction, *, force: bool = False) -> Sc
         HPEditError: there is none of these, or a fitted scorer without signal.
     """
     from hpedit.errors import HPEditError
-    from hpedit.judges.load import load_judge
+    from hpedit.judges.loading import load_judge
     from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
-    from hpedit.scorer.uncalibrated import PlainScorer
+    from hpedit.scorer.uncalibrated import UncalibratedScorer
 
     if callable(spec):
         return FunctionScorer(spec)
@@ -96,7 +96,7 @@ def load_scorer(spec: str | Path | RewardFunction, *, force: bool = False) -> Sc
         return fitted
     if is_custom(text) and "#" not in text:
         return load_custom(text)
-    return PlainScorer(load_judge(text))
+    return UncalibratedScorer(load_judge(text))
 
 
 def score(

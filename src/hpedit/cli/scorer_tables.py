@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpedit.errors import HPEditError
+from hpedit.stats.intervals import UNDEFINED, Interval, interval_text, number_text
 
 MEASURES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "mae")
 TASK_WIDTH = 12
@@ -39,9 +40,10 @@ def agreement_lines(result: Cells) -> Iterator[str]:
     yield f"{'':18}{'scorer':20}{'judge alone':20}{'one human':20}".rstrip()
     for measure in MEASURES:
         columns = (result[measure], result["raw"][measure], result["human"][measure])
-        yield f"{measure:18}" + "".join(f"{interval(column):20}" for column in columns).rstrip()
+        yield f"{measure:18}" + "".join(f"{interval_text(column):20}" for column in columns).rstrip()
     gain = result["gain"]
-    yield f"scorer - judge: pearson {interval(gain['pearson'])}, pairwise {interval(gain['pairwise_accuracy'])}"
+    pearson, pairwise = interval_text(gain["pearson"]), interval_text(gain["pairwise_accuracy"])
+    yield f"scorer - judge: pearson {pearson}, pairwise {pairwise}"
     yield ""
     yield from _tie_lines(result)
     yield from _deviation_lines(result["deviation"])
@@ -67,26 +69,15 @@ def curve_lines(curve: Cells) -> Iterator[str]:
         cells = "".join(f"{_spread(point[name]):19}" for name in ("pearson", "pairwise_accuracy", "mae"))
         yield f"{point['number']:<13}{cells}{point['ok']} of {point['fits'] + point['failed']}"
     for name, key in (("judge alone", "raw"), ("one human", "human")):
-        cells = "".join(f"{interval(curve[key][measure]):19}" for measure in ("pearson", "pairwise_accuracy", "mae"))
+        cells = "".join(
+            f"{interval_text(curve[key][measure]):19}" for measure in ("pearson", "pairwise_accuracy", "mae")
+        )
         yield f"{name:13}{cells}".rstrip()
     yield f"In brackets: least and largest of {curve['draws']} draws; judge and human: 95 % interval."
 
 
-def interval(estimate: Cells) -> str:
-    """`0.71 [0.64, 0.77]`, the bare value where there is no interval, n/a for what is undefined."""
-    value, (low, high) = estimate["value"], estimate["ci95"]
-    if value is None:
-        return "n/a"
-    return _two(value) if low is None or high is None else f"{_two(value)} [{_two(low)}, {_two(high)}]"
-
-
 def _spread(found: Cells | None) -> str:
-    return "n/a" if found is None else f"{_two(found['mean'])} [{_two(found['low'])}, {_two(found['high'])}]"
-
-
-def _two(value: float) -> str:
-    """Two decimals, without the sign of a zero."""
-    return f"{round(value, 2) + 0.0:.2f}"
+    return UNDEFINED if found is None else Interval(found["mean"], found["low"], found["high"]).text()
 
 
 def _tie_lines(result: Cells) -> Iterator[str]:
@@ -104,11 +95,11 @@ def _deviation_lines(deviation: Cells | None) -> Iterator[str]:
     yield f"stated deviation: {deviation['stated']:.2f}, actual {deviation['actual']:.2f}{says}"
     parts = [f"{found['nominal']:.0%}: {_share(found)}" for found in deviation["coverage"].values()]
     yield "  mean ratings inside its intervals: " + ", ".join(parts)
-    yield f"  spread of the standardised error: {interval(deviation['z_spread'])}, right is 1"
+    yield f"  spread of the standardised error: {interval_text(deviation['z_spread'])}, right is 1"
 
 
 def _share(found: Cells) -> str:
-    return "n/a" if found["value"] is None else f"{found['value']:.0%}"
+    return UNDEFINED if found["value"] is None else f"{found['value']:.0%}"
 
 
 def _task_lines(tasks: Cells) -> Iterator[str]:
@@ -116,11 +107,11 @@ def _task_lines(tasks: Cells) -> Iterator[str]:
     for name, block in tasks.items():
         short = name if len(name) < TASK_WIDTH else name[: TASK_WIDTH - 2] + "\N{HORIZONTAL ELLIPSIS}"
         yield (
-            f"{short:{TASK_WIDTH}}{block['n']:>6} {interval(block['pearson']):21}"
+            f"{short:{TASK_WIDTH}}{block['n']:>6} {interval_text(block['pearson']):21}"
             f"{_figure(block['raw']['pearson']):7}{_figure(block['human']['pearson']):7}"
-            f"{interval(block['pairwise_accuracy']):19}{_figure(block['mae'])}"
+            f"{interval_text(block['pairwise_accuracy']):19}{_figure(block['mae'])}"
         )
 
 
 def _figure(estimate: Cells) -> str:
-    return "n/a" if estimate["value"] is None else _two(estimate["value"])
+    return UNDEFINED if estimate["value"] is None else number_text(estimate["value"])

@@ -13,12 +13,12 @@ from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.pipeline.recipe import RunRecipe
-from hpedit.pipeline.status import clock, run_status
+from hpedit.pipeline.status import run_status
+from hpedit.progress import format_clock
 from hpedit.report import train_views
-from hpedit.report.page import environment, style
-from hpedit.report.train_charts import curves
+from hpedit.report.report_page import page_environment, page_style
 from hpedit.report.train_data import TrainRun
-from hpedit.report.views import plain
+from hpedit.report.training_curves import metric_charts
 from hpedit.store.atomic import atomic_write
 
 PAGE = "index.html"
@@ -76,15 +76,15 @@ def render_page(folder: Path, *, live: bool) -> str:
         phases = {one["phase"] for one in status["stages"]}
         status["phase"] = "done" if phases == {"done"} else "failed" if "failed" in phases else "stopped"
     train = _training(folder)
-    return environment().get_template("run.html.jinja").render(
-        style=style(),
-        title=plain(folder.resolve().name),
+    return page_environment().get_template("run.html.jinja").render(
+        style=page_style(),
+        title=folder.resolve().name,
         phase=status["phase"],
         reload=int(EVERY) if live else 0,
         stages=[_stage(one) for one in status["stages"]],
         links=[(path, text) for path, text in LINKS if (folder / path).is_file()],
-        alarms=[plain(alarm["text"]) for alarm in train_views.alarm_views(train)] if train else [],
-        curves=curves(train.metrics) if train else [],
+        alarms=[alarm["text"] for alarm in train_views.alarm_views(train)] if train else [],
+        curves=metric_charts(train.metrics)[0] if train else [],
         grid=train.grids[-1].relative_to(folder).as_posix() if train and train.grids else "",
     )  # fmt: skip
 
@@ -102,10 +102,10 @@ def _stage(one: dict[str, Any]) -> dict[str, Any]:
         "name": one["name"],
         "phase": one["phase"],
         "tone": {"done": "good", "failed": "bad", "stopped": "warn"}.get(one["phase"], ""),
-        "time": clock(one["seconds"]),
-        "doing": plain(one["doing"]) if one["phase"] == "running" else "",
+        "time": format_clock(one["seconds"]) if one["seconds"] else "",
+        "doing": one["doing"] if one["phase"] == "running" else "",
         "count": f"{one['done']} of {one['total']}" if one["total"] and one["phase"] == "running" else "",
         "share": f"{share:.0%}" if one["phase"] == "running" and one["total"] else "",
-        "eta": clock(one["eta"]),
-        "note": plain(one["note"]),
+        "eta": format_clock(one["eta"]) if one["eta"] else "",
+        "note": one["note"],
     }

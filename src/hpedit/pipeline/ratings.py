@@ -14,7 +14,7 @@ from hpedit.pipeline.recipe import RatingsSection
 from hpedit.progress import note
 from hpedit.records import Case, Edit, Rating
 from hpedit.store.atomic import replacing
-from hpedit.store.tables import read_cases, read_edits, read_ratings, write_cases, write_edits, write_ratings
+from hpedit.store.tables import iter_edits, read_cases, read_ratings, write_cases, write_edits, write_ratings
 
 FOLDER = "ratings"
 FILE = "ratings.csv"
@@ -57,7 +57,7 @@ def read_rated(folder: Path) -> RatedEdits:
         if not (folder / name).is_file():
             raise HPEditError(f"{folder / name} is missing", hint="`hpedit run` makes it")
     by_id = {case.id: case for case in read_cases(folder / CASES)}
-    edits = list(read_edits(folder / EDITS))
+    edits = list(iter_edits(folder / EDITS))
     return RatedEdits([by_id[edit.case_id] for edit in edits], edits, read_ratings(folder / FILE))
 
 
@@ -84,7 +84,7 @@ def _simulated(folder: Path, seed: int) -> None:
     from hpedit.mini.raters import simulate_ratings
 
     by_id = {case.id: case for case in read_cases(folder / CASES)}
-    edits = list(read_edits(folder / EDITS))
+    edits = list(iter_edits(folder / EDITS))
     write_ratings(folder / FILE, simulate_ratings([by_id[edit.case_id] for edit in edits], edits, seed))
 
 
@@ -96,7 +96,7 @@ def _from_file(folder: Path, section: RatingsSection) -> None:
             hint="have the edits rated (columns edit_id, rater, score), put the file there and run the same command; "
             "or set ratings.by=app to rate them in a browser",
         )
-    known = {edit.id for edit in read_edits(folder / EDITS)}
+    known = {edit.id for edit in iter_edits(folder / EDITS)}
     rated = [rating for rating in read_ratings(path) if rating.edit_id in known]
     if not rated:
         raise HPEditError(f"{path} rates none of the edits in {folder / EDITS}", hint="edit_id is the edits' id")

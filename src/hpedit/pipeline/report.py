@@ -8,18 +8,18 @@ from importlib.metadata import version
 from typing import Any
 
 from hpedit import __version__
-from hpedit.bench.folder import BenchFolder
-from hpedit.bench.summary import compare
+from hpedit.bench.before_after import before_after_summary
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.mini.control import BATCH
 from hpedit.mini.world import World
 from hpedit.pipeline.recipe import RunRecipe
 from hpedit.pipeline.scorer import Compared, probe_note
 from hpedit.pipeline.state import read_state
 from hpedit.records import Case
-from hpedit.report.collect import collect_pictures
-from hpedit.report.data import Agreement, Provenance, ReportData
-from hpedit.report.page import write_report
-from hpedit.report.train_page import watch_note
+from hpedit.report.picture_selection import collect_pictures
+from hpedit.report.report_data import Agreement, Provenance, ReportData
+from hpedit.report.report_page import write_report
+from hpedit.report.train_page import alarm_note
 from hpedit.store.atomic import read_json
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy", "scikit-image", "scikit-learn")
@@ -50,7 +50,7 @@ class Finished:
 def write_run_report(run: Finished) -> dict[str, Any]:
     """Write report.html, report.json and summary.json into the run's folder; returns the summary."""
     recipe, out = run.recipe, run.recipe.path
-    summary = {**compare(run.folders, recipe.seed), "agreement": run.compared.report}
+    summary = {**before_after_summary(run.folders, recipe.seed), "agreement": run.compared.report}
     write_report(out, _data(run, summary))
     result: dict[str, Any] = read_json(out / "summary.json")
     return result
@@ -60,7 +60,7 @@ def _data(run: Finished, summary: Mapping[str, Any]) -> ReportData:
     recipe, out = run.recipe, run.recipe.path
     mini = run.world is not None
     updates = recipe.train.iterations * recipe.train.inner_updates
-    notes = [probe_note(out / "scorer"), watch_note(out / "train")]
+    notes = [probe_note(out / "scorer"), alarm_note(out / "train")]
     if mini:
         notes.insert(
             0,

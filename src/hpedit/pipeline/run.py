@@ -35,7 +35,7 @@ from hpedit.store.run_folder import RunFolder
 from hpedit.store.tables import read_cases, write_cases
 
 if TYPE_CHECKING:
-    from hpedit.bench.folder import BenchFolder
+    from hpedit.bench.bench_folder import BenchFolder
     from hpedit.editors.editor import DiffusersEditor
     from hpedit.pipeline.scorer import Compared
     from hpedit.scorer.hp_scorer import HPScorer
@@ -171,7 +171,7 @@ class _Run:
 
     def _edits(self) -> None:
         """The base's edits of the rated cases, each turn with noise of its own."""
-        from hpedit.bench.run import run_bench
+        from hpedit.bench.benchmark_run import run_bench
 
         folder = self.out / ratings.FOLDER
         if self.recipe.ratings.run is not None:
@@ -238,7 +238,7 @@ class _Run:
 
     def _bench(self) -> None:
         """What base, post-trained and control make of the held-out cases."""
-        from hpedit.bench.run import run_bench
+        from hpedit.bench.benchmark_run import run_bench
 
         cases = self._split(BENCH)
         (self.out / "bench").mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.pipeline.state import at_work, read_state
+from hpedit.progress import format_clock
 
 NEXT = {
     "failed": "correct what the stage says and give the same command again",
@@ -46,7 +47,8 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     lines = [f"{status['run']}: {status['phase']}", ""]
     for one in status["stages"]:
         first, *more = textwrap.wrap(_what(one), 46) or [""]
-        lines.append(f"  {one['name']:<11}{one['phase']:<9}{clock(one['seconds']):>8}  {first}".rstrip())
+        spent = format_clock(one["seconds"]) if one["seconds"] else ""
+        lines.append(f"  {one['name']:<11}{one['phase']:<9}{spent:>8}  {first}".rstrip())
         lines += [" " * 32 + line for line in more]
     return [*lines, "", f"next: {status['next']}"]
 
@@ -54,15 +56,6 @@ def status_lines(status: dict[str, Any]) -> list[str]:
 def _what(one: dict[str, Any]) -> str:
     if one["phase"] == "running" and one["doing"]:
         count = f" {one['done']}/{one['total']}" if one["total"] else ""
-        eta = f", ETA {clock(one['eta'])}" if one["eta"] else ""
+        eta = f", ETA {format_clock(one['eta'])}" if one["eta"] else ""
         return f"{one['doing']}{count}{eta}"
     return str(one["note"])
-
-
-def clock(seconds: float | None) -> str:
-    """Seconds as m:ss or h:mm:ss; empty for 0 and None."""
-    if not seconds:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpedit.bench.summary import INSTRUMENTS
+from hpedit.bench.before_after import INSTRUMENTS
 
 
 def gain_lines(summary: Mapping[str, Any]) -> list[str]:

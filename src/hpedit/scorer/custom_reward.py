@@ -29,7 +29,7 @@ from typing import Any, cast
 from PIL import Image
 
 from hpedit.errors import HPEditError
-from hpedit.judges.pictures import data_url
+from hpedit.judges.picture_encoding import data_url
 from hpedit.records import MAX_SCORE, MIN_SCORE, Case, Score
 from hpedit.scorer.protocol import Scorer
 
