@@ -84,12 +84,12 @@ def _plain_lines(name: str, total: int, done: int) -> Iterator[Advance]:
         if now - spoke >= PLAIN_EVERY_SECONDS:
             spoke = now
             rate = (now_done - done) / (now - began)
-            eta = f", ETA {_formatclock((total - now_done) / rate)}" if rate > 0 and now_done < total else ""
-            _write_stderr_line(f"{name}: {now_done}/{total}, {_formatclock(now - began)}{eta}")
+            eta = f", ETA {format_clock((total - now_done) / rate)}" if rate > 0 and now_done < total else ""
+            _write_stderr_line(f"{name}: {now_done}/{total}, {format_clock(now - began)}{eta}")
 
     _write_stderr_line(f"{name}: 0/{total}" if not done else f"{name}: continues at {done}/{total}")
     yield advance
-    _write_stderr_line(f"{name}: {now_done}/{total} done in {_formatclock(time.monotonic() - began)}")
+    _write_stderr_line(f"{name}: {now_done}/{total} done in {format_clock(time.monotonic() - began)}")
 
 
 def _write_stderr_line(line: str) -> None:
@@ -101,7 +101,7 @@ def _write_stderr_line(line: str) -> None:
         return
 
 
-def _formatclock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
