@@ -8,7 +8,7 @@ import torch
 from tests.editors.families import EDIT, KONTEXT, pixel_difference
 
 from hpedit.editors.flux_kontext import FluxKontext
-from hpedit.editors.load import ADAPTERS, load_editor, wrap
+from hpedit.editors.load import ADAPTERS, load_editor, wrap_pipeline
 from hpedit.editors.placement import check_base
 from hpedit.editors.qwen_image_edit import QwenEdit
 from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
@@ -129,7 +129,7 @@ def test_what_is_no_model_is_one_clear_error(tmp_path, monkeypatch):
 
 def test_a_pipeline_in_memory_of_another_kind_is_refused():
     with pytest.raises(HPEditError, match="is a dict, which is not known"):
-        wrap({}, EDIT.areas)
+        wrap_pipeline({}, EDIT.areas)
 
 
 class Bomb:

@@ -5,8 +5,15 @@ import torch
 from tests.editors.families import FAMILIES, KONTEXT, pixel_difference
 from torch import nn
 
-from hpedit.editors.load import wrap
-from hpedit.editors.placement import Encoders, compile_blocks, is_compiled, is_group_offloaded, place, quantization
+from hpedit.editors.load import wrap_pipeline
+from hpedit.editors.placement import (
+    Encoders,
+    compile_blocks,
+    is_compiled,
+    is_group_offloaded,
+    place_pipeline,
+    quantization,
+)
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 
@@ -102,8 +109,8 @@ def test_compiled_blocks_give_the_same_numbers_with_and_without_gradients(compil
 
 def test_an_offloaded_base_edits_the_same_and_is_not_trained(make_case):
     """With the CPU as the device that the blocks come to; on a GPU the same hooks copy them there."""
-    pipeline = place(KONTEXT.build(), "offload", "cpu")
-    editor = wrap(pipeline, KONTEXT.areas, fingerprint="offloaded")
+    pipeline = place_pipeline(KONTEXT.build(), "offload", "cpu")
+    editor = wrap_pipeline(pipeline, KONTEXT.areas, fingerprint="offloaded")
     assert is_group_offloaded(pipeline.transformer)
     expected = edit_cases(KONTEXT.editor(), [make_case()], [1], 2)[0]
     assert pixel_difference(edit_cases(editor, [make_case()], [1], 2)[0], expected) == 0

@@ -56,8 +56,8 @@ def test_a_shared_prefix_costs_15_2():
     assert round(forwards.of_edit(recipe, recomputes=True).all, 1) == 15.2
 
 
-def test_processes_share_the_work_and_refills_bound_the_rollout():
-    recipe = make(rollout={"refill": 2, "groups": 6})
+def test_processes_share_the_work_and_dynamic_sampling_bounds_the_rollout():
+    recipe = make(rollout={"dynamic_sampling": 2, "groups": 6})
     one = forwards.of_iteration(recipe, recomputes=True)
     assert forwards.of_iteration(recipe, recomputes=True, processes=4) == one
     most = forwards.at_most(recipe, recomputes=True)

@@ -61,8 +61,8 @@ def test_everything_is_inside_escaped_and_without_script_or_network(trained, mak
     assert "no answer" in pages[0], "the reason stands in the judge's table"
     assert "run &lt;b&gt;&amp;" in pages[-1]
     twin = json.loads((page.parent / "report.json").read_text())
-    assert [look["step"] for look in twin["looks"]] == [1, 2]
-    assert "No alarm at 2 looks" in pages[-1]
+    assert [evaluation["step"] for evaluation in twin["looks"]] == [1, 2]
+    assert "No alarm at 2 evaluations" in pages[-1]
 
 
 def test_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_case):
@@ -74,7 +74,7 @@ def test_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_cas
     text = write_train_page(folder).read_text()
     assert text.index("stands") < text.index("has passed") < text.index("Held-out cases")
     assert "The reward rises while grid_energy &lt;i&gt;." in text
-    assert "At 2 looks from iteration 1 to 2" in text
+    assert "At 2 evaluations from iteration 1 to 2" in text
     assert watch_note(folder).startswith("Training raised 2 alarms")
 
 

@@ -11,18 +11,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from hpedit.config.yaml_source import Key, Place, Source, parse_yaml, read_yaml
+from hpedit.config.yaml_source import Key, Source, YamlPosition, parse_yaml, read_yaml
 from hpedit.errors import HPEditError
 
 
 class Section(BaseModel):
     """Strict: no unknown key, no text or boolean for a number, no NaN or infinity."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+    """Old name of a key -> its name now: the old one is an error that gives the new one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
@@ -53,7 +56,7 @@ def recipe_text(recipe: Section) -> str:
 def _apply(source: Source, override: str) -> None:
     """Set one dotted key in the source's data; what cannot be set becomes a problem of the source."""
     name, equals, text = override.partition("=")
-    place = Place(f"--set {override}", None)
+    place = YamlPosition(f"--set {override}", None)
     key: Key = tuple(name.strip().split("."))
     if not equals or not all(key):
         raise HPEditError(f"--set {override}: not key=value", hint="for example --set train.learning_rate=1e-4")
@@ -94,7 +97,7 @@ def _validate(source: Source, model: type[M]) -> M:
     return recipe
 
 
-def _report(mistakes: list[tuple[Key, Place, str]]) -> str:
+def _report(mistakes: list[tuple[Key, YamlPosition, str]]) -> str:
     ordered = sorted(mistakes, key=lambda mistake: (mistake[1].line is None, mistake[1].line or 0))
     lines = [f"{place}: {_dotted(key)}: {message}" if key else f"{place}: {message}" for key, place, message in ordered]
     return lines[0] if len(lines) == 1 else f"{len(lines)} mistakes\n" + "\n".join(f"  {line}" for line in lines)
@@ -106,7 +109,7 @@ class _Check:
 
     root: type[BaseModel]
     source: Source
-    mistakes: list[tuple[Key, Place, str]]
+    mistakes: list[tuple[Key, YamlPosition, str]]
 
 
 def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, check: _Check) -> dict[str, Any]:
@@ -134,7 +137,9 @@ def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, chec
 
 
 def _suggestion(name: str, model: type[BaseModel], at: Key, root: type[BaseModel]) -> str:
-    """What was probably meant by an unknown key: the right place of a right name, or the nearest name."""
+    """What was probably meant by an unknown key: its new name, the right place of a right name, or the nearest name."""
+    if name in getattr(model, "RENAMED", {}):
+        return f": it is called {model.RENAMED[name]} now"  # type: ignore[attr-defined]
     elsewhere = {_dotted(key): str(key[-1]) for key in _all_keys(root) if key[:-1] != at}
     if "." in name and name in elsewhere:
         return f": write it nested, as {name.replace('.', ': {')}: ...{'}' * name.count('.')}"

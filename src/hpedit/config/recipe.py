@@ -7,9 +7,9 @@ field's docstring says.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -22,8 +22,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
-NO_PART_OF_THE_RESULT = ("output", "scorer_force", "scale")
-"""Keys of a recipe with which a run may be continued otherwise than it was begun."""
+RESUMABLE_KEYS = ("output", "scorer_force", "scale")
+"""Keys that may change when a run is resumed."""
 
 
 class EditorSection(Section):
@@ -117,8 +117,10 @@ class RolloutSection(Section):
     overlap: bool = True
     """Edits are judged in a thread of its own while the next are sampled; false takes turns, for a machine whose cores
     are all busy with either."""
-    refill: Annotated[int, Field(ge=0, le=20)] = 0
-    """Rounds in which groups without signal are replaced by groups of further cases; 0 only skips them."""
+    dynamic_sampling: Annotated[int, Field(ge=0, le=20)] = 0
+    """Rounds in which zero-variance groups are replaced by groups of further cases; 0 only skips them."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"refill": "dynamic_sampling"}
 
     @field_validator("dynamics", mode="before")
     @classmethod
@@ -371,7 +373,7 @@ class Recipe(Section):
 
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the result: a run's folder is continued by a recipe with equal ones alone."""
-        return {key: value for key, value in self.resolved().items() if key not in NO_PART_OF_THE_RESULT}
+        return {key: value for key, value in self.resolved().items() if key not in RESUMABLE_KEYS}
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

@@ -29,7 +29,7 @@ _MAX_DIGITS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class YamlPosition:
     """Where a value was given: a file and a line, or a command-line option without one."""
 
     name: str
@@ -44,12 +44,12 @@ class Source:
     """One YAML document: its data, where each key stands, and what was wrong with it beyond its grammar."""
 
     data: Any
-    places: dict[Key, Place] = field(default_factory=dict)
+    places: dict[Key, YamlPosition] = field(default_factory=dict)
     """Key to the line on which it is given."""
-    problems: list[tuple[Key, Place, str]] = field(default_factory=list)
+    problems: list[tuple[Key, YamlPosition, str]] = field(default_factory=list)
     """(key, place, message)."""
 
-    def place(self, key: Key) -> Place:
+    def place(self, key: Key) -> YamlPosition:
         """Where `key` is given; for a key that is missing, where the nearest section around it is."""
         while key and key not in self.places:
             key = key[:-1]
@@ -149,8 +149,8 @@ class _Builder:
             return float(text.replace(".", ""))
         return text
 
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self._name, node.start_mark.line + 1)
+    def _place(self, node: yaml.Node) -> YamlPosition:
+        return YamlPosition(self._name, node.start_mark.line + 1)
 
     def _problem(self, node: yaml.Node, key: Key, message: str) -> None:
         self._source.problems.append((key, self._place(node), message))

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from hpedit.editors.guidance import Rule
-from hpedit.editors.protocol import Conditioning, Grid, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -64,7 +64,7 @@ class Adapter(Protocol):
         """Encode one case, with the empty instruction too where `negative`."""
         ...
 
-    def forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, grids: Sequence[Grid]) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
         """One forward of the transformer.
 
         Args:

@@ -19,10 +19,10 @@ from hpedit.editors import lora, lora_files
 from hpedit.editors.adapter import Adapter, initial_noise
 from hpedit.editors.cache import ConditioningCache
 from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
-from hpedit.editors.guidance import guide
-from hpedit.editors.lora_files import Base
+from hpedit.editors.guidance import apply_guidance
+from hpedit.editors.lora_files import LoraBase
 from hpedit.editors.placement import Encoders, is_compiled, is_group_offloaded
-from hpedit.editors.protocol import Conditioning, LoRASettings, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, LoRASettings
 from hpedit.editors.schedule import noise_levels
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
@@ -59,7 +59,7 @@ class DiffusersEditor:
             module.eval().requires_grad_(False)
         weights = fingerprint or tensors_fingerprint(*(module.state_dict() for module in parts))
         hub = weights if "@" in weights else ""
-        self._base = Base(type(self.pipeline).__name__, weights_fingerprint(self.pipeline.transformer), hub)
+        self._base = LoraBase(type(self.pipeline).__name__, weights_fingerprint(self.pipeline.transformer), hub)
         areas, dtype = adapter.areas, str(self.dtype).removeprefix("torch.")
         encoded = f"{weights}/{dtype}/{areas.resolution}.{areas.condition_area}.{areas.source_area}"
         told = adapter.embedded_guidance
@@ -153,9 +153,9 @@ class DiffusersEditor:
             return positive
         assert conditioning.negative is not None, "encoded by this editor"
         negative = self._forward(x, timestep, conditioning.negative, conditioning)[:, :tokens].float()
-        return guide(positive, negative, self.cfg, self.adapter.RULE)
+        return apply_guidance(positive, negative, self.cfg, self.adapter.RULE)
 
-    def _forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, conditioning: Conditioning) -> Tensor:
+    def _forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, conditioning: Conditioning) -> Tensor:
         if torch.is_grad_enabled() or not is_compiled(self.pipeline.transformer):
             return self.adapter.forward(x, timestep, prompt, conditioning.grids)
         # Compiled code is another one with and without gradients, and rounds differently: a replay must repeat the

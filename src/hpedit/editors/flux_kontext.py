@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hpedit.editors.adapter import ATTENTION, check_sources, grid_size, tokens_grid
 from hpedit.editors.guidance import Rule
-from hpedit.editors.protocol import Conditioning, Grid, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, check_aspect
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -111,10 +111,10 @@ class FluxKontext:
         grids = (tokens_grid(self.pipeline, self.output_size(case.source)), tokens_grid(self.pipeline, size))
         return Conditioning(prompt, source, grids, self._prompt(NEGATIVE) if negative else None)
 
-    def _prompt(self, text: str) -> Prompt:
+    def _prompt(self, text: str) -> EncodedPrompt:
         device = self.pipeline.transformer.device
         embeds, pooled, _ = self.pipeline.encode_prompt(text, device=device, max_sequence_length=TEXT_TOKENS)
-        return Prompt(embeds, torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device), pooled)
+        return EncodedPrompt(embeds, torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device), pooled)
 
     def _pixels(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
         """(B, 3, H, W) in [-1, 1]."""
@@ -128,7 +128,7 @@ class FluxKontext:
         packed: Tensor = self.pipeline._pack_latents(encoded, len(encoded), *encoded.shape[1:])
         return packed
 
-    def forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, grids: Sequence[Grid]) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
         """One forward of the transformer."""
         guidance = None if self._guidance is None else torch.full([len(x)], self._guidance, device=x.device)
         output: Tensor = self.pipeline.transformer(

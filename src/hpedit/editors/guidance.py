@@ -13,7 +13,7 @@ from torch.linalg import vector_norm
 Rule = Literal["plain", "rescaled"]
 
 
-def guide(positive: Tensor, negative: Tensor, scale: float, rule: Rule) -> Tensor:
+def apply_guidance(positive: Tensor, negative: Tensor, scale: float, rule: Rule) -> Tensor:
     """Guided velocity negative + scale (positive - negative), as the model's pipeline in diffusers has it.
 
     Args:

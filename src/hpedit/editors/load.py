@@ -19,7 +19,7 @@ from hpedit.editors.adapter import Adapter
 from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.flux_kontext import FluxKontext
 from hpedit.editors.locate import resolve_model
-from hpedit.editors.placement import check_base, compile_blocks, place, quantization
+from hpedit.editors.placement import check_base, compile_blocks, place_pipeline, quantization
 from hpedit.editors.qwen_image_edit import QwenEdit
 from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
 from hpedit.editors.sizes import ImageAreas
@@ -79,7 +79,7 @@ def load_editor(
     folder, name = resolve_model(model, revision)
     adapter = adapter_of(folder, model)
     areas = ImageAreas.of(folder, resolution, source_area, condition_area, usual_condition=adapter.CONDITION_AREA)
-    pipeline = place(_read(folder, model, dtype, base), base, device)
+    pipeline = place_pipeline(_read(folder, model, dtype, base), base, device)
     editor = DiffusersEditor(adapter(pipeline, areas, guidance), fingerprint=name, cache=cache, cfg=cfg)
     if lora is not None:
         editor.load_lora(Path(lora))
@@ -88,7 +88,7 @@ def load_editor(
     return editor
 
 
-def wrap(
+def wrap_pipeline(
     pipeline: Any,
     areas: ImageAreas,
     *,

@@ -36,7 +36,7 @@ PREFIX = "transformer."
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class LoraBase:
     """What a LoRA belongs to."""
 
     pipeline: str
@@ -59,7 +59,7 @@ class LoraFile:
     """"transformer.<layer>.lora_A.weight" (r, in) and lora_B (out, r)."""
     config: Mapping[str, Any] | None
     """peft's, with keys "transformer.r" and so on; None = the file has none, and alpha = rank."""
-    base: Base | None
+    base: LoraBase | None
     """None = the file does not say."""
 
     @property
@@ -84,7 +84,7 @@ class LoraFile:
         return found
 
 
-def save_lora(transformer: Any, folder: Path, base: Base) -> None:
+def save_lora(transformer: Any, folder: Path, base: LoraBase) -> None:
     """Write `folder`/pytorch_lora_weights.safetensors atomically; the same weights give the same bytes.
 
     Raises:
@@ -161,7 +161,7 @@ def read_lora(path: Path) -> LoraFile:
         raise HPEditError(f"{file} is not a LoRA of a transformer: {held}", hint="in the names of diffusers or ComfyUI")
     told = dict(config) if isinstance(config, dict) else None
     base = told.pop(BASE_KEY, None) if told else None
-    return LoraFile(file, tensors, told, Base(**base) if base else None)
+    return LoraFile(file, tensors, told, LoraBase(**base) if base else None)
 
 
 def _check_kind(path: Path, file: Path) -> None:
@@ -179,7 +179,7 @@ def _check_kind(path: Path, file: Path) -> None:
         )
 
 
-def load_lora(transformer: Any, path: Path, base: Base) -> None:
+def load_lora(transformer: Any, path: Path, base: LoraBase) -> None:
     """Attach the LoRA of a folder or file, in place of one that may be there.
 
     Args:
@@ -207,7 +207,7 @@ def load_lora(transformer: Any, path: Path, base: Base) -> None:
         ) from error
 
 
-def _check_shapes(transformer: nn.Module, found: LoraFile, base: Base) -> None:
+def _check_shapes(transformer: nn.Module, found: LoraFile, base: LoraBase) -> None:
     """HPEditError if a layer is missing or of another width; diffusers would widen Flux's layers instead."""
     linear = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
     whose = str(found.base) if found.base else "another base"

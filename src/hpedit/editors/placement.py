@@ -83,7 +83,7 @@ def quantization(base: str) -> dict[str, Any]:
     }
 
 
-def place(pipeline: Any, base: str, device: str) -> Any:
+def place_pipeline(pipeline: Any, base: str, device: str) -> Any:
     """Move a pipeline to its device; an offloaded transformer's weights stay behind. Returns the pipeline."""
     if base != "offload":
         return pipeline.to(device)

@@ -31,7 +31,7 @@ Grid = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class EncodedPrompt:
     """An encoded instruction of B edits."""
 
     embeds: Tensor
@@ -44,26 +44,26 @@ class Prompt:
     """Whether any prompt of the batch that this was selected from is padded. It is kept by `select`, so that a part of
     a batch takes the same path through the attention as the whole, and gives the same numbers."""
 
-    def select(self, rows: Tensor) -> Prompt:
+    def select(self, rows: Tensor) -> EncodedPrompt:
         """The rows (n,), which may repeat; T stays."""
         return replace(self, embeds=self.embeds[rows], mask=self.mask[rows], pooled=_each(self.pooled, rows))
 
     @staticmethod
-    def cat(parts: Sequence[Prompt]) -> Prompt:
+    def cat(parts: Sequence[EncodedPrompt]) -> EncodedPrompt:
         """One batch; shorter prompts are padded."""
         length = max(part.embeds.shape[1] for part in parts)
         missing = [length - part.embeds.shape[1] for part in parts]
         pad = torch.nn.functional.pad
         pooled = [part.pooled for part in parts if part.pooled is not None]
         assert len(pooled) in (0, len(parts)), "all prompts are of one model"
-        return Prompt(
+        return EncodedPrompt(
             torch.cat([pad(part.embeds, (0, 0, 0, m)) for part, m in zip(parts, missing, strict=True)]),
             torch.cat([pad(part.mask, (0, m)) for part, m in zip(parts, missing, strict=True)]),
             torch.cat(pooled) if pooled else None,
             any(missing) or any(part.padded for part in parts),
         )
 
-    def to(self, device: torch.device | str) -> Prompt:
+    def to(self, device: torch.device | str) -> EncodedPrompt:
         """The same on another device."""
         pooled = None if self.pooled is None else self.pooled.to(device)
         return replace(self, embeds=self.embeds.to(device), mask=self.mask.to(device), pooled=pooled)
@@ -76,9 +76,9 @@ class Prompt:
         return {f"{prefix}_{name}": tensor.contiguous() for name, tensor in tensors.items()}
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> Prompt:
+    def from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> EncodedPrompt:
         """Read what `to_tensors` wrote; a missing tensor is a KeyError."""
-        return Prompt(
+        return EncodedPrompt(
             tensors[f"{prefix}_embeds"],
             tensors[f"{prefix}_mask"],
             tensors.get(f"{prefix}_pooled"),
@@ -94,12 +94,12 @@ def _each(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
 class Conditioning:
     """All that a velocity depends on besides the latent: encoded instruction and sources of B edits of one size."""
 
-    prompt: Prompt
+    prompt: EncodedPrompt
     source_latents: Tensor
     """(B, M, C) packed, in the model's dtype; several sources one after the other."""
     grids: tuple[Grid, ...]
     """The target's grid, then one for each source; the same for the whole batch, since the positions are."""
-    negative: Prompt | None = None
+    negative: EncodedPrompt | None = None
     """The empty instruction, for an editor with guidance."""
 
     def __len__(self) -> int:
@@ -123,10 +123,10 @@ class Conditioning:
         negatives = [part.negative for part in parts if part.negative is not None]
         assert len(negatives) in (0, len(parts)), "all parts are of one editor"
         return Conditioning(
-            Prompt.cat([part.prompt for part in parts]),
+            EncodedPrompt.cat([part.prompt for part in parts]),
             torch.cat([part.source_latents for part in parts]),
             grids,
-            Prompt.cat(negatives) if negatives else None,
+            EncodedPrompt.cat(negatives) if negatives else None,
         )
 
     def to(self, device: torch.device | str) -> Conditioning:
@@ -147,10 +147,10 @@ class Conditioning:
     def from_tensors(tensors: Mapping[str, Tensor]) -> Conditioning:
         """Read what `to_tensors` wrote; a missing tensor is a KeyError."""
         return Conditioning(
-            Prompt.from_tensors(tensors, "prompt"),
+            EncodedPrompt.from_tensors(tensors, "prompt"),
             tensors["source_latents"],
             tuple((int(height), int(width)) for height, width in tensors["grids"].tolist()),
-            Prompt.from_tensors(tensors, "negative") if "negative_embeds" in tensors else None,
+            EncodedPrompt.from_tensors(tensors, "negative") if "negative_embeds" in tensors else None,
         )
 
 

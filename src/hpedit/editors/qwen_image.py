@@ -10,19 +10,19 @@ from PIL import Image
 from torch import Tensor
 
 from hpedit.editors.adapter import grid_size
-from hpedit.editors.protocol import Grid, Prompt
+from hpedit.editors.protocol import EncodedPrompt, Grid
 
 NEGATIVE = " "
 """The empty instruction of Qwen-Image: its pipelines call for one that is not quite empty."""
 
 
-def encode_prompt(pipeline: Any, instruction: str, images: Any) -> Prompt:
+def encode_prompt(pipeline: Any, instruction: str, images: Any) -> EncodedPrompt:
     """The instruction as the text encoder reads it beside the pictures: a batch of one, unpadded."""
     device = pipeline.transformer.device
     embeds, mask = pipeline.encode_prompt(prompt=instruction, image=images, device=device)
     if mask is None:  # the pipeline's way of saying that nothing is padded
         mask = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
-    return Prompt(embeds, mask.bool())
+    return EncodedPrompt(embeds, mask.bool())
 
 
 def encode_picture(pipeline: Any, image: Image.Image, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -49,7 +49,7 @@ def latents(pipeline: Any, images: Sequence[Image.Image], size: tuple[int, int])
     return pack(pipeline, pixels(pipeline, images, size).to(pipeline.vae.device, pipeline.vae.dtype)).float()
 
 
-def forward(pipeline: Any, x: Tensor, timestep: Tensor, prompt: Prompt, grids: Sequence[Grid]) -> Tensor:
+def forward(pipeline: Any, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
     """One forward of the transformer; see `Adapter.forward`."""
     shapes = [(1, height, width) for height, width in grids]
     output: Tensor = pipeline.transformer(

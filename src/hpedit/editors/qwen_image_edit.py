@@ -15,7 +15,7 @@ from torch import Tensor
 from hpedit.editors import qwen_image
 from hpedit.editors.adapter import ATTENTION, check_sources, no_guidance, tokens_grid
 from hpedit.editors.guidance import Rule
-from hpedit.editors.protocol import Conditioning, Grid, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, dimensions
 from hpedit.records import Case
 
@@ -50,7 +50,7 @@ class QwenEdit:
         unwanted = qwen_image.encode_prompt(pipe, qwen_image.NEGATIVE, seen) if negative else None
         return Conditioning(prompt, source, grids, unwanted)
 
-    def forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, grids: Sequence[Grid]) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
         """One forward of the transformer."""
         return qwen_image.forward(self.pipeline, x, timestep, prompt, grids)
 

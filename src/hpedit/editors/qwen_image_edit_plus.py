@@ -18,7 +18,7 @@ from torch import Tensor
 from hpedit.editors import qwen_image
 from hpedit.editors.adapter import ATTENTION, check_sources, no_guidance, tokens_grid
 from hpedit.editors.guidance import Rule
-from hpedit.editors.protocol import Conditioning, Grid, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, dimensions
 from hpedit.records import Case
 
@@ -62,7 +62,7 @@ class QwenEditPlus:
         width, height = dimensions(self.areas.condition_area, image)
         return self.pipeline.image_processor.resize(image, height, width)
 
-    def forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, grids: Sequence[Grid]) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
         """One forward of the transformer."""
         return qwen_image.forward(self.pipeline, x, timestep, prompt, grids)
 

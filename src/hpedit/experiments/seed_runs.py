@@ -1,7 +1,7 @@
 """Several trainings of one recipe, a seed each, against their base and their control: whether the gain is the method's.
 
 A folder of a seed is either a benchmark of three models, with base/, post/ and where there is one control/ below it (as
-`hpedit demo` leaves in bench/), or a training run with held-out looks, which has no control.
+`hpedit demo` leaves in bench/), or a training run with held-out evaluations, which has no control.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hpedit.bench.comparison import aligned
 from hpedit.bench.folder import BenchFolder, BenchRow
 from hpedit.errors import HPEditError
 from hpedit.experiments.seed_statistics import seed_gain
-from hpedit.rl.monitor.evaluations import FOLDER, read_looks
+from hpedit.rl.monitor.evaluations import FOLDER, read_evaluations
 from hpedit.store.run_folder import RECIPE
 
 WANTED = 3
@@ -36,7 +36,7 @@ class Seed:
 
 
 def read_seed(path: Path | str) -> Seed:
-    """Read one seed's folder; HPEditError if it is neither a benchmark of base and post nor a run with looks."""
+    """Read one seed's folder; HPEditError if it is neither a benchmark nor a run with held-out evaluations."""
     path = Path(path)
     for folder in (path, path / "bench"):
         if (folder / "post" / RECIPE).is_file():
@@ -45,7 +45,7 @@ def read_seed(path: Path | str) -> Seed:
         if (folder / FOLDER).is_dir():
             return _looked_at(folder)
     raise HPEditError(
-        f"{path} holds no benchmark of base/ and post/, and is no training run with held-out looks",
+        f"{path} holds no benchmark of base/ and post/, and is no training run with held-out evaluations",
         hint="give the bench/ folder of `hpedit demo`, or the output of a recipe with evaluate.every above 0",
     )
 
@@ -138,9 +138,9 @@ def _paired(
 
 
 def _looked_at(run: Path) -> Seed:
-    table = read_looks(run)
-    if table is None or not table.looks:
+    table = read_evaluations(run)
+    if table is None or not table.evaluations:
         raise HPEditError(f"{run} has not looked at its held-out cases yet", hint="let it train on")
-    newest = table.looks[-1]
+    newest = table.evaluations[-1]
     gains = {(name, "post - base"): table.gains_by_source(newest, name) for name in table.base.scores}
     return Seed(run, str(run.resolve()), {key: found for key, found in gains.items() if found})

@@ -248,7 +248,7 @@ def _judge(recipe: Recipe, data: Data, judges: Sequence[JudgeShape]) -> dict[str
         "in_process": [judge.name for judge in judges],
         "server_here": any(judge.here for scorer in data.scorers for judge in scorer.judges),
         "edits_judged": edits,
-        "edits_judged_at_most": edits * (1 + recipe.rollout.refill),
+        "edits_judged_at_most": edits * (1 + recipe.rollout.dynamic_sampling),
         "questions_per_edit": questions if data.scorers else None,
     }
 

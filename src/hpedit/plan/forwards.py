@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hpedit.config.recipe import Recipe
-from hpedit.rl.cost import trained
+from hpedit.rl.cost import trained_row_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class Forwards:
 
 
 def of_iteration(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> Forwards:
-    """One iteration of all processes: every group has signal, nothing is refilled, all pictures have one size.
+    """One iteration of all processes: every group has signal, none is replaced, all pictures have one size.
 
     Where a window's start is drawn and the steps before it are shared, it is the mean over the starts.
     """
-    cost = trained(recomputes)
+    cost = trained_row_cost(recomputes)
     if recipe.offline:
         terms = recipe.rollout.groups * levels_of(recipe, recipe.dpo.levels)
         return Forwards(0.0, 2.0 * terms * cost, 2.0 * terms)
@@ -77,9 +77,9 @@ def of_iteration(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> For
 
 
 def at_most(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> Forwards:
-    """The same when every round of refilling has to replace every group."""
+    """The same when every round of dynamic sampling has to replace every group."""
     once = of_iteration(recipe, recomputes=recomputes, processes=processes)
-    return Forwards(once.rollout * (1 + recipe.rollout.refill), once.train, once.reference, once.old)
+    return Forwards(once.rollout * (1 + recipe.rollout.dynamic_sampling), once.train, once.reference, once.old)
 
 
 def of_edit(recipe: Recipe, *, recomputes: bool) -> Forwards:

@@ -90,7 +90,7 @@ def _forwards(forwards: Cells) -> Iterator[str]:
 
 
 def _range(usual: float, most: float) -> str:
-    return f"{usual:,.0f}" if most == usual else f"{usual:,.0f}, with every refill {most:,.0f}"
+    return f"{usual:,.0f}" if most == usual else f"{usual:,.0f}, with full dynamic sampling {most:,.0f}"
 
 
 def _time(time: Cells | None, machine: Cells) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _time(time: Cells | None, machine: Cells) -> Iterator[str]:
     yield from _wrapped(f"Time ({time['how']}; transformer alone)")
     parts = f"{_span(time['rollout'])} rollout, {_span(time['train'])} training"
     yield f"  an iteration: {_span(time['iteration'])} ({parts})"
-    longest = "" if time["run_at_most"] == time["run"] else f", with every refill {_span(time['run_at_most'])}"
+    longest = "" if time["run_at_most"] == time["run"] else f", with full dynamic sampling {_span(time['run_at_most'])}"
     yield f"  the run: {_span(time['run'])}{longest}"
     if machine["accelerator"]:
         yield f"  GPU-hours: {time['gpu_hours']:.1f}"

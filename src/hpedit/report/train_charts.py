@@ -12,11 +12,11 @@ from hpedit.report.charts import Interval, Series, interval_text, line_chart, pa
 from hpedit.report.svg import Point, Scale, linear
 from hpedit.report.verdict import number
 from hpedit.report.views import plain
-from hpedit.rl.monitor.evaluations import HeldOutTable, Look
+from hpedit.rl.monitor.evaluations import Evaluation, HeldOutTable
 
 View = dict[str, Any]
 Line = tuple[str, str, Sequence[tuple[float, Interval]]]
-"""Name, style, and (iteration, gain) of each look."""
+"""Name, style, and (iteration, gain) of each evaluation."""
 
 NAMES = {"scorer": "Scorer", "second": "Second judge", "oracle": "Oracle"}
 STYLES = ("post", "control", "third", "fourth", "base")
@@ -52,8 +52,8 @@ PIXELS = (("sharpness", "Sharpness"), ("saturation", "Saturation"), ("grid_energ
 
 
 def held_out_charts(table: HeldOutTable | None) -> list[View]:
-    """Gains with intervals by each instrument, then the measures of the pixels; [] before the first look."""
-    if table is None or not table.looks:
+    """Gains with intervals by each instrument, then the measures of the pixels; [] before the first evaluation."""
+    if table is None or not table.evaluations:
         return []
     lines: list[Line] = [
         (NAMES.get(name, plain(name)), style, [(0.0, Interval(0.0)), *_points(table, name)])
@@ -74,7 +74,9 @@ def ordered(table: HeldOutTable) -> list[str]:
 
 
 def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
-    points = [(float(look.step), _mean(look.pixels[key])) for look in (table.base, *table.looks)]
+    points = [
+        (float(evaluation.step), _mean(evaluation.pixels[key])) for evaluation in (table.base, *table.evaluations)
+    ]
     series, note = [Series("edits", points)], "to the source; 1 is no edit at all"
     if key != "closeness":
         source = _mean(table.sources[key])
@@ -84,7 +86,7 @@ def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
 
 
 def _points(table: HeldOutTable, name: str) -> list[tuple[float, Interval]]:
-    found = [(float(look.step), gain_interval(table, look, name)) for look in table.looks]
+    found = [(float(evaluation.step), gain_interval(table, evaluation, name)) for evaluation in table.evaluations]
     return [(step, interval) for step, interval in found if interval is not None]
 
 
@@ -93,7 +95,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def gain_chart(lines: Sequence[Line], *, title: str) -> str:
-    """Gains over the iterations: a line an instrument, with a whisker a look, side by side."""
+    """Gains over the iterations: a line an instrument, with a whisker an evaluation, side by side."""
     width, height, left, top, bottom = 440.0, 230.0, 46.0, 34.0, 34.0
     intervals = [interval for _, _, points in lines for _, interval in points]
     bounds = [bound for one in intervals for bound in (one.value, one.low, one.high) if bound is not None]
@@ -152,7 +154,7 @@ def _column(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
     return [(float(record["step"]), value) for record in metrics if (value := number(record.get(key))) is not None]
 
 
-def gain_interval(table: HeldOutTable, look: Look, name: str) -> Interval | None:
-    """One instrument's gain at a look, for charts and tables; None where nothing could be scored."""
-    gain = table.gain(look, name)
+def gain_interval(table: HeldOutTable, evaluation: Evaluation, name: str) -> Interval | None:
+    """One instrument's gain at an evaluation, for charts and tables; None where nothing could be scored."""
+    gain = table.gain(evaluation, name)
     return None if gain is None else Interval(gain.value, number(gain.low), number(gain.high))

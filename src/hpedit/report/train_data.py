@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.rl.monitor.evaluations import ALARMS, HeldOutTable, read_looks
+from hpedit.rl.monitor.evaluations import ALARMS, HeldOutTable, read_evaluations
 from hpedit.rl.monitor.group_log import GROUPS
 from hpedit.store.atomic import read_json, read_jsonl
 from hpedit.store.run_folder import METRICS, RECIPE, RESULT
@@ -48,7 +48,7 @@ class TrainRun:
             str(made.get("hpedit", "")),
             read_jsonl(path / METRICS),
             read_jsonl(path / ALARMS),
-            read_looks(path),
+            read_evaluations(path),
             read_json(path / RESULT) if (path / RESULT).exists() else None,
             sorted((path / "grids").glob("iteration_*.png")),
             sorted((path / GROUPS).glob("iteration_*.parquet")),

@@ -15,7 +15,7 @@ from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
 from hpedit.report.verdict import Verdict, gain_sentence, number
 from hpedit.report.views import clock, plain
-from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look, deciding
+from hpedit.rl.monitor.evaluations import Evaluation, HeldOutTable, best_evaluation, deciding
 
 View = dict[str, Any]
 
@@ -42,8 +42,8 @@ def status(run: TrainRun) -> Verdict:
 
 
 def alarm_views(run: TrainRun) -> list[View]:
-    """One entry a kind of alarm, those that stand at the newest look first."""
-    looks = [look.step for look in run.table.looks] if run.table else []
+    """One entry a kind of alarm, those that stand at the newest evaluation first."""
+    evaluations = [evaluation.step for evaluation in run.table.evaluations] if run.table else []
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for line in run.alarms:
         by_kind.setdefault(line["kind"], []).append(line)
@@ -54,7 +54,7 @@ def alarm_views(run: TrainRun) -> list[View]:
             "first": lines[0]["step"],
             "last": lines[-1]["step"],
             "count": len(lines),
-            "stands": bool(looks) and lines[-1]["step"] == looks[-1],
+            "stands": bool(evaluations) and lines[-1]["step"] == evaluations[-1],
         }
         for kind, lines in by_kind.items()
     ]
@@ -65,30 +65,30 @@ def no_alarm(run: TrainRun) -> Verdict:
     """What the absence of an alarm means."""
     if run.table is None:
         return Verdict("Nothing was held out, so no alarm could be raised: what the reward does is not known.", "warn")
-    if not run.table.looks:
-        return Verdict("No look at the held-out cases yet.", "warn")
-    count = len(run.table.looks)
+    if not run.table.evaluations:
+        return Verdict("No held-out evaluation yet.", "warn")
+    count = len(run.table.evaluations)
     judges = [f"the {NAMES.get(name, name).lower()}" for name in ordered(run.table) if name != "scorer"]
     what = f"{', '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
-    return Verdict(f"No alarm at {count} look{'s' * (count != 1)}, by {what}.", "good")
+    return Verdict(f"No alarm at {count} evaluation{'s' * (count != 1)}, by {what}.", "good")
 
 
 def instruments(run: TrainRun) -> list[View]:
     """A card for each instrument: the newest gain, and that of the best weights."""
     table = run.table
-    if table is None or not table.looks:
+    if table is None or not table.evaluations:
         return []
-    best = best_look(table, deciding(table, "scorer"))
+    best = best_evaluation(table, deciding(table, "scorer"))
     return [_card(table, name, best) for name in ordered(table)]
 
 
-def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
-    now = table.looks[-1]
+def _card(table: HeldOutTable, name: str, best: Evaluation | None) -> View:
+    now = table.evaluations[-1]
     gain = gain_interval(table, now, name)
     rows = [("iteration", f"{now.step}"), ("mean of 0\N{EN DASH}5", _means(table, now, name))]
     if best is not None and best.step != now.step:
         then = gain_interval(table, best, name)
-        rows.append((f"at the best look, {best.step}", interval_text(then) if then else "\N{EN DASH}"))
+        rows.append((f"at the best evaluation, {best.step}", interval_text(then) if then else "\N{EN DASH}"))
     verdict = gain_sentence(gain)
     return {
         "name": NAMES.get(name, plain(name)),
@@ -101,9 +101,9 @@ def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
     }
 
 
-def _means(table: HeldOutTable, look: Look, name: str) -> str:
+def _means(table: HeldOutTable, evaluation: Evaluation, name: str) -> str:
     found = []
-    for values in (table.base.scores[name], look.scores[name]):
+    for values in (table.base.scores[name], evaluation.scores[name]):
         known = [value for value in values if value is not None]
         found.append(f"{sum(known) / len(known):.2f}" if known else "\N{EN DASH}")
     return " \N{RIGHTWARDS ARROW} ".join(found)
@@ -136,7 +136,7 @@ def facts(run: TrainRun) -> list[tuple[str, str]]:
     train, rollout = run.recipe["train"], run.recipe["rollout"]
     every = run.recipe.get("evaluate", {}).get("every")
     phases = {key: sum(number(record.get(key)) or 0.0 for record in run.metrics) for key in PHASES}
-    total, looks = sum(phases.values()), phases["seconds_evaluate"]
+    total, evaluations = sum(phases.values()), phases["seconds_evaluate"]
     found = [
         ("algorithm", train["algorithm"]),
         (
@@ -148,8 +148,8 @@ def facts(run: TrainRun) -> list[tuple[str, str]]:
         ("editor", run.recipe["editor"]["model"]),
         ("time", clock(total)),
         (
-            "held-out looks",
-            f"every {every} iterations, {looks / total:.1%} of the time" if every and total else "never",
+            "held-out evaluations",
+            f"every {every} iterations, {evaluations / total:.1%} of the time" if every and total else "never",
         ),
     ]
     if run.result and "best" in run.result:

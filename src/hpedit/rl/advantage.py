@@ -2,7 +2,7 @@
 
 A group is all edits of one (source image bytes, instruction). An unscorable edit (None) has no reward: it is left out
 and counted. A group whose rewards are all equal teaches nothing: its advantage is exactly 0, and it is skipped and
-counted; `Advantages.no_signal_groups` names it, so that another case can take its place.
+counted; `Advantages.zero_variance_groups` names it, so that another case can take its place.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Advantages:
     """Groups in the batch."""
     zero_std_groups: int
     """Groups with all rewards equal, or fewer than two of them."""
-    no_signal_groups: tuple[int, ...] = ()
+    zero_variance_groups: tuple[int, ...] = ()
     """Which groups these are, by id and in order: what refilling replaces."""
     missing: Mapping[str, int] = field(default_factory=dict)
     """Name of a reward -> edits that have none of it (None)."""
@@ -130,7 +130,7 @@ def combined_advantages(
         unscorable=int((~scored).sum()),
         groups=len(names),
         zero_std_groups=len(without_signal),
-        no_signal_groups=tuple(without_signal),
+        zero_variance_groups=tuple(without_signal),
         missing=missing,
         non_finite={name: int((~row).sum()) - missing[name] for name, row in zip(shares, finite, strict=True)},
     )

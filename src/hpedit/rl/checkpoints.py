@@ -18,8 +18,8 @@ from torch import Tensor
 
 from hpedit.config.recipe import CheckpointSection
 from hpedit.errors import HPEditError
-from hpedit.rl.parallel.processes import World, shared
-from hpedit.rl.policy import Policy
+from hpedit.rl.parallel.processes import ProcessGroup, shared
+from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rng import restore_rng, rng_tensors, seed_all
 from hpedit.rl.sampler import CaseSampler
 from hpedit.seeds import derive_seed
@@ -38,16 +38,16 @@ class Stateful(Protocol):
         ...
 
 
-class Saves:
+class RunCheckpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, run: RunFolder | None, settings: CheckpointSection, seed: int, world: World) -> None:
+    def __init__(self, run: RunFolder | None, settings: CheckpointSection, seed: int, processes: ProcessGroup) -> None:
         """`run` is rank 0's, which the others have not."""
-        self.run, self.settings, self.seed, self.world = run, settings, seed, world
+        self.run, self.settings, self.seed, self.processes = run, settings, seed, processes
         self.latest = 0
         """Iterations done at the newest checkpoint."""
 
-    def resume(self, policy: Policy, learner: Stateful, sampler: CaseSampler, *, required: bool = False) -> int:
+    def resume(self, policy: LoraPolicy, learner: Stateful, sampler: CaseSampler, *, required: bool = False) -> int:
         """Iterations done, with everything set as it was then; a fresh run starts at 0.
 
         Raises:
@@ -55,11 +55,11 @@ class Saves:
                 is none, but it is `required`.
         """
         found = self._newest(required) if self.run else None
-        about: Any = self.world.gather({"step": found.step, "state": found.state} if found else None)[0]
+        about: Any = self.processes.gather({"step": found.step, "state": found.state} if found else None)[0]
         if about is None:
-            seed_all(derive_seed(self.seed, "global", *([self.world.rank] if self.world.rank else [])))
+            seed_all(derive_seed(self.seed, "global", *([self.processes.rank] if self.processes.rank else [])))
             return 0
-        tensors = shared(self.world, found.tensors if found else None)
+        tensors = shared(self.processes, found.tensors if found else None)
         try:
             policy.restore(tensors)
             _restore(learner.state, tensors)
@@ -71,13 +71,13 @@ class Saves:
         step = int(about["step"])
         self._say_what_differs(about["state"].get("made_with", {}), step)
         self.latest = step
-        if self.world.rank == 0:
+        if self.processes.rank == 0:
             restore_rng(rng)
         else:
-            seed_all(derive_seed(self.seed, "global", self.world.rank, step))
+            seed_all(derive_seed(self.seed, "global", self.processes.rank, step))
         return step
 
-    def save(self, done: int, policy: Policy, learner: Stateful, sampler: CaseSampler) -> None:
+    def save(self, done: int, policy: LoraPolicy, learner: Stateful, sampler: CaseSampler) -> None:
         """Write the checkpoint of `done` iterations, unless the newest is that; in rank 0.
 
         Raises:
@@ -88,7 +88,7 @@ class Saves:
         tensors: dict[str, Mapping[str, Tensor]] = {**policy.tensors(), "rng": rng_tensors()}
         if learner.state:
             tensors["algorithm"] = learner.state
-        state = {"iteration": done, "cursor": sampler.cursor, "made_with": _made_with(self.world)}
+        state = {"iteration": done, "cursor": sampler.cursor, "made_with": _made_with(self.processes)}
         folder = self.run.path / "checkpoints"
         try:
             save_checkpoint(folder, done, tensors, state, keep=self.settings.keep)
@@ -119,7 +119,7 @@ class Saves:
         if self.run is None:
             return
         self.run.log(f"continued from iteration {step}")
-        now = _made_with(self.world)
+        now = _made_with(self.processes)
         changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before.get(name) != now[name]]
         if changed:
             text = f"continued with {'; '.join(changed)}: the same run up to rounding, not bit for bit"
@@ -127,10 +127,10 @@ class Saves:
             logger.warning("%s", text)
 
 
-def _made_with(world: World) -> dict[str, Any]:
+def _made_with(processes: ProcessGroup) -> dict[str, Any]:
     """What the last bits of a run depend on beside its recipe."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"processes": world.size, "torch": torch.__version__, "device": gpu}
+    return {"processes": processes.size, "torch": torch.__version__, "device": gpu}
 
 
 @torch.no_grad()

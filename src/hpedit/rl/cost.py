@@ -17,6 +17,6 @@ def passes(cfg: float) -> int:
     return 1 if cfg == 1.0 else 2
 
 
-def trained(recomputes: bool) -> int:
+def trained_row_cost(recomputes: bool) -> int:
     """Forward-equivalents of one row that is trained on."""
     return RECOMPUTED if recomputes else TRAINED

@@ -13,7 +13,7 @@ from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.parallel.processes import ProcessGroup
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
@@ -70,16 +70,16 @@ def load_base(recipe: Recipe) -> TrainableEditor:
     )
 
 
-def load_cases(recipe: Recipe, world: World) -> Sequence[Case]:
+def load_cases(recipe: Recipe, processes: ProcessGroup) -> Sequence[Case]:
     """The recipe's training cases, read when they are drawn; where they stand is kept in the run's folder.
 
     Rank 0 goes through the tables first, which are many GB, and the others read what it found.
     """
-    if world.rank:
-        world.gather(None)
+    if processes.rank:
+        processes.gather(None)
     found = lazy_cases(CasesFolder(recipe.cases), Path(recipe.output) / CASES_INDEX)
-    if not world.rank:
-        world.gather(None)
+    if not processes.rank:
+        processes.gather(None)
     return found
 
 
@@ -106,12 +106,12 @@ def load_rewards(recipe: Recipe, scorer: Scorer | None) -> Rewards:
     Raises:
         HPEditError: a scorer has no signal or failed its probe, unless the recipe forces it.
     """
-    scorers = {MAIN: scorer or load_scorer(recipe.scorer, recipe.scorer_force)}
-    scorers |= {reward.name: load_scorer(reward.scorer, recipe.scorer_force) for reward in recipe.rewards}
+    scorers = {MAIN: scorer or load_reward(recipe.scorer, recipe.scorer_force)}
+    scorers |= {reward.name: load_reward(reward.scorer, recipe.scorer_force) for reward in recipe.rewards}
     return Rewards(scorers, {MAIN: 1.0, **{reward.name: reward.weight for reward in recipe.rewards}})
 
 
-def load_scorer(path: str, force: bool) -> Scorer:
+def load_reward(path: str, force: bool) -> Scorer:
     """A fitted scorer that may be a reward."""
     from hpedit.scorer.hp_scorer import HPScorer
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.parallel.processes import ProcessGroup
 
 
 @dataclass(slots=True)
-class Tally:
+class MetricSums:
     """What the chunks of one step add up to."""
 
     terms: int = 0
@@ -31,14 +31,14 @@ class Tally:
         self._sums.append({name: value.detach().double() for name, value in sums.items()})
         self._largest.append({name: value.detach().double() for name, value in (largest or {}).items()})
 
-    def merge(self, other: Tally) -> None:
-        """Add what another tally has."""
+    def merge(self, other: MetricSums) -> None:
+        """Add what another totals has."""
         self.terms += other.terms
         self.forwards += other.forwards
         self._sums += other._sums
         self._largest += other._largest
 
-    def reduce(self, world: World) -> dict[str, float]:
+    def reduce(self, processes: ProcessGroup) -> dict[str, float]:
         """Means over all terms of all processes, and the largest values; {} without terms.
 
         Afterwards `terms` and `forwards` are those of all processes too.
@@ -46,7 +46,7 @@ class Tally:
         summed = {name: float(torch.stack([s[name] for s in self._sums]).sum()) for name in _names(self._sums)}
         # A NaN is kept: max of a tensor passes it on.
         largest = {name: float(torch.stack([s[name] for s in self._largest]).max()) for name in _names(self._largest)}
-        everybody = world.gather((self.terms, self.forwards, summed, largest))
+        everybody = processes.gather((self.terms, self.forwards, summed, largest))
         self.terms = sum(one[0] for one in everybody)
         self.forwards = sum(one[1] for one in everybody)
         totals: dict[str, float] = {}

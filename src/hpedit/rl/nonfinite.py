@@ -53,7 +53,7 @@ def keep_batch(
     if made is not None:
         numbers |= _numbers(made)
         for number, batch in enumerate(made.batches):
-            tensors = {"edits": batch.edits, "path": batch.path, "log_prob": batch.log_prob, "clean": batch.clean}
+            tensors = {"edits": batch.edits, "path": batch.trajectory, "log_prob": batch.log_prob, "clean": batch.x0}
             tensors |= {"levels": batch.levels, "start": batch.start} | ({} if batch.mu is None else {"mu": batch.mu})
             owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             numbers["not_finite"][f"batch_{number}"] = {n: bad for n, t in owned.items() if (bad := _not_finite(t))}

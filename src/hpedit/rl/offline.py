@@ -14,10 +14,10 @@ from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import group_by_size
 from hpedit.rl.algorithms.noised import draw_terms
 from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
-from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.cost import passes
-from hpedit.rl.metrics import Tally
-from hpedit.rl.parallel.processes import World, mine
+from hpedit.rl.metrics import MetricSums
+from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.update import finish_step
 
@@ -27,8 +27,10 @@ class Offline:
 
     last = None
 
-    def __init__(self, setting: Setting, pairs: Sequence[PreferencePair], sampler: CaseSampler, world: World) -> None:
-        self.recipe, self.setting, self.world = setting.recipe, setting, world
+    def __init__(
+        self, context: UpdateContext, pairs: Sequence[PreferencePair], sampler: CaseSampler, processes: ProcessGroup
+    ) -> None:
+        self.recipe, self.context, self.processes = context.recipe, context, processes
         self.pairs, self.sampler = pairs, sampler
         self.state: Mapping[str, Tensor] = {}
         self.ids: Sequence[str] = ()
@@ -37,27 +39,29 @@ class Offline:
     def iterate(self, iteration: int) -> dict[str, Any]:
         """One optimizer step; returns the iteration's record, the same in all processes."""
         began = time.perf_counter()
-        policy, tally = self.setting.policy, Tally()
+        policy, totals = self.context.policy, MetricSums()
         policy.zero_grad()
-        chosen = mine(self.world, self.sampler.draw(self.recipe.rollout.groups))
+        chosen = shard_by_rank(self.processes, self.sampler.draw(self.recipe.rollout.groups))
         pairs = {index: self.pairs[index] for index in chosen}  # each read once, if they are lazy
         self.ids = [pairs[index].case.id for index in chosen]
-        conditionings = [self.setting.editor.encode([pairs[index].case]) for index in chosen]
+        conditionings = [self.context.editor.encode([pairs[index].case]) for index in chosen]
         for bucket in group_by_size(conditionings):
             conditioning = Conditioning.cat([conditionings[place] for place in bucket])
             named = {chosen[place]: pairs[chosen[place]] for place in bucket}
-            tally.merge(self._accumulate(named, conditioning, iteration))
-        update = finish_step(policy, tally, self.world)
+            totals.merge(self._accumulate(named, conditioning, iteration))
+        update = finish_step(policy, totals, self.processes)
         return {
             **update,
-            "optimizer_steps": int(tally.terms > 0),
-            "forwards": tally.forwards * passes(self.recipe.rollout.cfg),
+            "optimizer_steps": int(totals.terms > 0),
+            "forwards": totals.forwards * passes(self.recipe.rollout.cfg),
             "seconds_train": time.perf_counter() - began,
         }
 
-    def _accumulate(self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int) -> Tally:
+    def _accumulate(
+        self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int
+    ) -> MetricSums:
         """Pairs of one size, by their numbers, each at a few noise levels."""
-        recipe, editor, tally = self.recipe, self.setting.editor, Tally()
+        recipe, editor, totals = self.recipe, self.context.editor, MetricSums()
         winners = editor.latents([pair.chosen for pair in named.values()])
         losers = editor.latents([pair.rejected for pair in named.values()])
         schedule, keys = editor.schedule(recipe.rollout.steps, conditioning), [(index,) for index in named]
@@ -74,5 +78,5 @@ class Offline:
                 t=terms.t,
                 weight=weight[terms.items],
             )
-            tally.merge(accumulate_pairs(self.setting, pairs))
-        return tally
+            totals.merge(accumulate_pairs(self.context, pairs))
+        return totals

@@ -20,13 +20,13 @@ from torch import Tensor
 from hpedit.records import Case
 from hpedit.rl.advantage import Advantages, combined_advantages
 from hpedit.rl.algorithms import ALGORITHMS
-from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.cost import passes
 from hpedit.rl.experience import Experience, Group
-from hpedit.rl.metrics import Tally
-from hpedit.rl.parallel.processes import World, mine
-from hpedit.rl.rewards import MAIN, Judging, Rewards, check_scorable, rewards_of
-from hpedit.rl.rollout import Batch, Draws, collect, join
+from hpedit.rl.metrics import MetricSums
+from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
+from hpedit.rl.rewards import MAIN, BackgroundScoring, Rewards, check_scorable, rewards_of
+from hpedit.rl.rollout import Batch, RolloutSeed, collect, merge_batches
 from hpedit.rl.sampler import CaseSampler
 from hpedit.rl.update import DEVIATION, finish_step
 
@@ -35,11 +35,16 @@ class Online:
     """Learns from groups of edits that it makes itself."""
 
     def __init__(
-        self, setting: Setting, cases: Sequence[Case], rewards: Rewards, sampler: CaseSampler, world: World
+        self,
+        context: UpdateContext,
+        cases: Sequence[Case],
+        rewards: Rewards,
+        sampler: CaseSampler,
+        processes: ProcessGroup,
     ) -> None:
-        self.recipe, self.setting, self.world = setting.recipe, setting, world
+        self.recipe, self.context, self.processes = context.recipe, context, processes
         self.cases, self.rewards, self.sampler = cases, rewards, sampler
-        self.algorithm = ALGORITHMS[setting.recipe.train.algorithm](setting)
+        self.algorithm = ALGORITHMS[context.recipe.train.algorithm](context)
         self.last: Experience | None = None
         """Of the iteration before, for those who look on."""
 
@@ -51,14 +56,14 @@ class Online:
     def iterate(self, iteration: int) -> dict[str, Any]:
         """Sample, judge, update; returns the iteration's record, the same in all processes."""
         clock = _Clock()
-        self.setting.policy.zero_grad()
-        with Judging(self.rewards, overlap=self.recipe.rollout.overlap) as judging:
+        self.context.policy.zero_grad()
+        with BackgroundScoring(self.rewards, overlap=self.recipe.rollout.overlap) as judging:
             made = self.last = self._sample(iteration, judging, clock)
-            tally = self._first_pass(made, judging, iteration, clock)
+            totals = self._first_pass(made, judging, iteration, clock)
             clock.seconds["judge"] = judging.seconds
         everybody = self._everybody(made)
-        counts = self.world.gather((len(made.replaced), made.forwards))
-        update = self._steps(made, tally, iteration)
+        counts = self.processes.gather((len(made.replaced), made.forwards))
+        update = self._steps(made, totals, iteration)
         self.algorithm.after_iteration(iteration)
         clock.lap("train")
         return {
@@ -69,16 +74,16 @@ class Online:
             **{f"seconds_{name}": seconds for name, seconds in clock.seconds.items()},
         }
 
-    def _sample(self, iteration: int, judging: Judging, clock: _Clock) -> Experience:
+    def _sample(self, iteration: int, judging: BackgroundScoring, clock: _Clock) -> Experience:
         """Groups of edits on their way to the judge; silent ones are replaced if the recipe allows."""
         made, settings = Experience(), self.recipe.rollout
         drawn, number = self.sampler.draw(settings.groups), 0
-        for refill in range(settings.refill + 1):
+        for attempt in range(settings.dynamic_sampling + 1):
             numbered = list(enumerate(drawn, start=number))
             number += len(drawn)
-            self._add(made, mine(self.world, numbered), iteration, judging)
+            self._add(made, shard_by_rank(self.processes, numbered), iteration, judging)
             clock.lap("rollout")
-            if refill == settings.refill:
+            if attempt == settings.dynamic_sampling:
                 break
             silent = self._silent(made, judging)
             clock.lap("score")
@@ -89,7 +94,9 @@ class Online:
         made.values, made.active = np.zeros(len(made.images)), np.zeros(len(made.images), dtype=bool)
         return made
 
-    def _add(self, made: Experience, numbered: Sequence[tuple[int, int]], iteration: int, judging: Judging) -> None:
+    def _add(
+        self, made: Experience, numbered: Sequence[tuple[int, int]], iteration: int, judging: BackgroundScoring
+    ) -> None:
         """Sample groups, given as (number, case), behind those that are there."""
         size, offset, recipe = self.recipe.rollout.group_size, len(made.images), self.recipe
         numbers = tuple(number for number, _ in numbered)
@@ -101,13 +108,13 @@ class Online:
 
         with self.algorithm.behaviour():
             rollout = collect(
-                self.setting.editor,
+                self.context.editor,
                 cases,
                 recipe.rollout,
-                Draws(recipe.seed, iteration, numbers),
+                RolloutSeed(recipe.seed, iteration, numbers),
                 chunk=recipe.train.micro_batch,
                 stochastic=self.algorithm.stochastic,
-                keep_mu=self.algorithm.keep_mu,
+                keep_means=self.algorithm.keep_means,
                 on_decoded=judge,
             )
         made.cases += cases
@@ -116,23 +123,23 @@ class Online:
         made.images += rollout.images
         made.forwards += rollout.forwards
 
-    def _silent(self, made: Experience, judging: Judging) -> set[int]:
+    def _silent(self, made: Experience, judging: BackgroundScoring) -> set[int]:
         """Numbers of the groups without signal among those that count, over all processes."""
         made.scores = judging.scores(range(len(made.images)))
-        mine_ = self._by_group(made)
-        found = self._advantages(mine_, "group") if mine_ else None
-        silent = [mine_[place][0] for place in found.no_signal_groups] if found else []
-        return {number for part in self.world.gather(silent) for number in part}
+        own = self._by_group(made)
+        found = self._advantages(own, "group") if own else None
+        silent = [own[place][0] for place in found.zero_variance_groups] if found else []
+        return {number for part in self.processes.gather(silent) for number in part}
 
-    def _first_pass(self, made: Experience, judging: Judging, iteration: int, clock: _Clock) -> Tally:
+    def _first_pass(self, made: Experience, judging: BackgroundScoring, iteration: int, clock: _Clock) -> MetricSums:
         """Gradients of the first optimizer step, of each batch as soon as its advantages are known."""
-        tally = Tally()
+        totals = MetricSums()
         waiting = self.recipe.train.advantage_std == "batch"
         if waiting:
             made.scores = judging.scores(range(len(made.images)))
             clock.lap("score")
             self._set_advantages(made)
-            made.batches = join(made.batches)
+            made.batches = merge_batches(made.batches)
         else:
             made.scores = [{}] * len(made.images)
         for batch in made.batches:
@@ -142,33 +149,35 @@ class Online:
                     made.scores[edit] = scores
                 clock.lap("score")
                 self._set_own_advantages(made, edits)
-            tally.merge(self._accumulate(batch, made, iteration))
+            totals.merge(self._accumulate(batch, made, iteration))
             clock.lap("train")
         check_scorable(made.scores, iteration)
-        return tally
+        return totals
 
-    def _steps(self, made: Experience, tally: Tally, iteration: int) -> dict[str, Any]:
+    def _steps(self, made: Experience, totals: MetricSums, iteration: int) -> dict[str, Any]:
         """Take the step of the first pass, then the others of this iteration."""
-        policy, steps, forwards, first = self.setting.policy, 0, 0, None
+        policy, steps, forwards, first = self.context.policy, 0, 0, None
         update: dict[str, Any] = {}
         for inner in range(self.recipe.train.inner_updates):
             if inner:
                 policy.zero_grad()
-                tally, made.batches = Tally(), join(made.batches)
+                totals, made.batches = MetricSums(), merge_batches(made.batches)
                 for batch in made.batches:
-                    tally.merge(self._accumulate(batch, made, iteration))
-            dtype = self.setting.editor.dtype if inner == 0 else None
-            update = dict(finish_step(policy, tally, self.world, first_ratio_in=dtype, clip=self.recipe.train.clip))
-            forwards += tally.forwards
+                    totals.merge(self._accumulate(batch, made, iteration))
+            dtype = self.context.editor.dtype if inner == 0 else None
+            update = dict(
+                finish_step(policy, totals, self.processes, first_ratio_in=dtype, clip=self.recipe.train.clip)
+            )
+            forwards += totals.forwards
             first = update.get(DEVIATION) if inner == 0 else first
-            if not tally.terms:
+            if not totals.terms:
                 break
             steps += 1
         if first is not None:
             update[DEVIATION] = first
         return {**update, "optimizer_steps": steps, "forwards": forwards}
 
-    def _accumulate(self, batch: Batch, made: Experience, iteration: int) -> Tally:
+    def _accumulate(self, batch: Batch, made: Experience, iteration: int) -> MetricSums:
         edits = batch.edits.numpy()
         active = torch.as_tensor(made.active[edits])
         return self.algorithm.accumulate(batch, torch.as_tensor(made.values[edits]), active, iteration)
@@ -203,7 +212,7 @@ class Online:
 
     def _everybody(self, made: Experience) -> list[Group]:
         """The groups of all processes that count, in the order of their numbers."""
-        return sorted(group for part in self.world.gather(self._by_group(made)) for group in part)
+        return sorted(group for part in self.processes.gather(self._by_group(made)) for group in part)
 
     def _advantages(self, groups: Sequence[Group], std: str) -> Advantages:
         columns = {name: [r for _, rewards, _ in groups for r in rewards[name]] for name in self.rewards.weights}

@@ -2,7 +2,7 @@
 
 policy.zero_grad()
 loss.backward()                         # as often as there are chunks; gradients are sums over terms
-grad_norm = policy.step(terms, world)   # of all processes: sum, divide by the number of terms, clip, move
+grad_norm = policy.step(terms, processes)   # of all processes: sum, divide by the number of terms, clip, move
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hpedit.editors.protocol import TrainableEditor
 from hpedit.errors import HPEditError
 from hpedit.rl.nonfinite import FaultyStepError
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.parallel.processes import ProcessGroup
 
 
-class Policy:
+class LoraPolicy:
     """The trained weights of one run. All state is in `tensors`."""
 
     def __init__(self, editor: TrainableEditor, train: TrainSection) -> None:
@@ -38,13 +38,13 @@ class Policy:
         """Forget gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def step(self, terms: int, loss: float, world: World) -> float:
+    def step(self, terms: int, loss: float, processes: ProcessGroup) -> float:
         """Take one optimizer step along the mean gradient.
 
         Args:
             terms: Number of terms, over all processes, that the gradients are sums of.
             loss: Their mean, for the error's text.
-            world: Whose gradients are summed.
+            processes: Whose gradients are summed.
 
         Returns:
             The gradient's norm before clipping.
@@ -55,8 +55,8 @@ class Policy:
         # All processes have just met: from here on none of them abandons the iteration.
         stopping.commit()
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters.values()]
-        if world.size > 1:
-            world.sum_(gradients)
+        if processes.size > 1:
+            processes.sum_(gradients)
         for parameter, gradient in zip(self.parameters.values(), gradients, strict=True):
             parameter.grad = gradient.div_(terms)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.train.max_grad_norm))

@@ -1,6 +1,6 @@
 """The rewards of a run: one or several scorers with weights, judging while the next edits are sampled.
 
-    with Judging(rewards) as judging:
+    with BackgroundScoring(rewards) as judging:
         collect(..., on_decoded=lambda edits, images: judging.submit(edits, cases, images, ids))
         scores = judging.scores(edits)          # waits for these alone
 
@@ -20,7 +20,7 @@ from PIL import Image
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Score
 from hpedit.rl.advantage import reward_from_score
-from hpedit.rl.parallel.background import GRACE, Worker, result_of
+from hpedit.rl.parallel.background import GRACE, SingleThreadExecutor, result_of
 from hpedit.scorer.protocol import Scorer
 
 MAIN = "scorer"
@@ -66,7 +66,7 @@ def check_scorable(scores: Sequence[Scores], iteration: int) -> None:
         )
 
 
-class Judging:
+class BackgroundScoring:
     """One thread that scores edits in the order in which they come."""
 
     def __init__(self, rewards: Rewards, *, overlap: bool = True) -> None:
@@ -74,7 +74,7 @@ class Judging:
         self.rewards, self.overlap = rewards, overlap
         self.seconds = 0.0
         """Time spent judging so far, whether or not anybody waited for it."""
-        self._worker = Worker("judge")
+        self._worker = SingleThreadExecutor("judge")
         self._futures: dict[int, tuple[Future[list[Scores]], int]] = {}
 
     def submit(
@@ -96,7 +96,7 @@ class Judging:
         self.seconds += time.perf_counter() - began
         return scores
 
-    def __enter__(self) -> Judging:
+    def __enter__(self) -> BackgroundScoring:
         return self
 
     def __exit__(

@@ -32,7 +32,7 @@ from hpedit.seeds import derive_seed, generator
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class RolloutSeed:
     """What names every random draw of a rollout."""
 
     seed: int
@@ -58,13 +58,13 @@ class Batch:
     """(steps + 1,) noise levels, on the CPU."""
     start: Tensor
     """(n,) long, on the CPU: first stochastic step."""
-    path: Tensor
+    trajectory: Tensor
     """(n, w + 1, N, C) float32: samples before, between and after the stochastic steps."""
     log_prob: Tensor
     """(n, w) float32: of the rollout."""
     mu: Tensor | None
     """(n, w, N, C) float32: means of the stochastic steps, where they were asked for."""
-    clean: Tensor
+    x0: Tensor
     """(n, N, C) float32: the edits' latents x0."""
     chunk: int
     """Rows of every forward inside the window."""
@@ -94,11 +94,11 @@ def collect(
     editor: Editor,
     cases: Sequence[Case],
     settings: RolloutSettings,
-    draws: Draws,
+    draws: RolloutSeed,
     *,
     chunk: int,
     stochastic: bool = True,
-    keep_mu: bool = False,
+    keep_means: bool = False,
     on_decoded: OnDecoded | None = None,
 ) -> Rollout:
     """Make `group_size` edits of each case.
@@ -110,7 +110,7 @@ def collect(
         draws: Seed, iteration, and the number of each case's group.
         chunk: Edits in one forward.
         stochastic: False takes ODE steps alone; then every edit has noise of its own.
-        keep_mu: Keep the means of the stochastic steps, which GRPO-Guard needs.
+        keep_means: Keep the means of the stochastic steps, which GRPO-Guard needs.
         on_decoded: See `OnDecoded`.
     """
     assert len(cases) == len(draws.groups), "a number for each group"
@@ -120,15 +120,15 @@ def collect(
     waves = max(1, chunk // settings.group_size)
     for bucket in group_by_size(conditionings):
         conditioning = Conditioning.cat([conditionings[position] for position in bucket])
-        plan = _Plan(editor, conditioning, settings, draws, chunk, stochastic, keep_mu)
+        plan = _Plan(editor, conditioning, settings, draws, chunk, stochastic, keep_means)
         for first in range(0, len(bucket), waves):
             wave = _Wave(plan, list(range(first, min(first + waves, len(bucket)))), bucket)
             batch = wave.run()
             forwards += wave.forwards
             batches.append(batch)
-            for rows in parts(torch.arange(len(batch.edits)), chunk):
+            for rows in row_chunks(torch.arange(len(batch.edits)), chunk):
                 indices = batch.edits[rows].tolist()
-                decoded = editor.decode(batch.clean[rows.to(batch.clean.device)], conditioning)
+                decoded = editor.decode(batch.x0[rows.to(batch.x0.device)], conditioning)
                 images.update(zip(indices, decoded, strict=True))
                 if on_decoded is not None:
                     on_decoded(indices, decoded)
@@ -148,10 +148,10 @@ class _Plan:
     editor: Editor
     conditioning: Conditioning
     settings: RolloutSettings
-    draws: Draws
+    draws: RolloutSeed
     chunk: int
     stochastic: bool
-    keep_mu: bool
+    keep_means: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class _Kept:
     """See `Batch`; `noise` (n, w, N, C) is what the stochastic steps are drawn with."""
 
     noise: Tensor
-    path: Tensor
+    trajectory: Tensor
     log_prob: Tensor
     mu: Tensor | None
 
@@ -199,17 +199,17 @@ class _Wave:
             self._step(x, rows, begin[rows] + k, kept)
         plan = self.plan
         return Batch(
-            self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, kept.path, kept.log_prob,
-            kept.mu, x, self.chunk,
+            self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, kept.trajectory,
+            kept.log_prob, kept.mu, x, self.chunk,
         )  # fmt: skip
 
     def _storage(self, x: Tensor) -> _Kept:
         n, w, shape = len(self.edits), self.window, x.shape[1:]
         return _Kept(
             noise=torch.stack([self._window_noise(*key, shape=(w, *shape)) for key in self.keys]).to(x.device),
-            path=x.new_empty((n, w + 1, *shape)),
+            trajectory=x.new_empty((n, w + 1, *shape)),
             log_prob=x.new_empty((n, w)),
-            mu=x.new_empty((n, w, *shape)) if self.plan.keep_mu else None,
+            mu=x.new_empty((n, w, *shape)) if self.plan.keep_means else None,
         )
 
     def _step(self, x: Tensor, rows: Tensor, step: Tensor, kept: _Kept) -> None:
@@ -227,7 +227,7 @@ class _Wave:
                 before[here], v[here], s[inside], s_next[inside], self.settings.noise,
                 kind=self.settings.dynamics, z=kept.noise[row, at],
             )  # fmt: skip
-            kept.path[row, at], kept.path[row, at + 1], x[row] = before[here], drawn.x_next, drawn.x_next
+            kept.trajectory[row, at], kept.trajectory[row, at + 1], x[row] = before[here], drawn.x_next, drawn.x_next
             kept.log_prob[row, at] = drawn.log_prob
             if kept.mu is not None:
                 kept.mu[row, at] = drawn.mu
@@ -244,7 +244,7 @@ class _Wave:
     def _velocity(self, x: Tensor, s: Tensor, rows: Tensor, *, filled: bool = False) -> Tensor:
         """Velocities (j, N, C) of x (j, N, C), the rows `rows` of the wave."""
         found = []
-        for part in parts(torch.arange(len(rows)), self.chunk):
+        for part in row_chunks(torch.arange(len(rows)), self.chunk):
             chunk = self.chunk if filled else len(part)
             group = self.group[rows[part]]
             found.append(
@@ -263,7 +263,7 @@ class _Wave:
         return torch.randn(shape, generator=generator(draws.seed, "window noise", draws.iteration, group, member))
 
 
-def parts(rows: Tensor, chunk: int) -> list[Tensor]:
+def row_chunks(rows: Tensor, chunk: int) -> list[Tensor]:
     """Rows (n,) cut into pieces of `chunk`; the last may be shorter."""
     return [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
 
@@ -298,13 +298,13 @@ def replay(editor: Editor, batch: Batch, settings: RolloutSettings, rows: Tensor
         slots: (j,) which step of the window, of each.
     """
     s, s_next = batch.level_pair(rows, slots)
-    place, slot = rows.to(batch.path.device), slots.to(batch.path.device)
-    x = batch.path[place, slot]
+    place, slot = rows.to(batch.trajectory.device), slots.to(batch.trajectory.device)
+    x = batch.trajectory[place, slot]
     v = velocity_of(editor, batch.conditioning, x, s, batch.group[rows], batch.chunk)
-    return sde_step(x, v, s, s_next, settings.noise, kind=settings.dynamics, x_next=batch.path[place, slot + 1])
+    return sde_step(x, v, s, s_next, settings.noise, kind=settings.dynamics, x_next=batch.trajectory[place, slot + 1])
 
 
-def join(batches: Sequence[Batch]) -> list[Batch]:
+def merge_batches(batches: Sequence[Batch]) -> list[Batch]:
     """Batches of one bucket and one shape of forwards as one: their rows then fill each other's last forwards."""
     alike: dict[tuple[int, int], list[Batch]] = {}
     for batch in batches:
@@ -322,8 +322,8 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         keys=tuple(key for batch in batches for key in batch.keys),
         group=together("group"),
         start=together("start"),
-        path=together("path"),
+        trajectory=together("trajectory"),
         log_prob=together("log_prob"),
         mu=None if batches[0].mu is None else together("mu"),
-        clean=together("clean"),
+        x0=together("x0"),
     )

@@ -14,7 +14,7 @@ from hpedit.seeds import generator
 
 
 class CaseSampler:
-    """Draws cases by index."""
+    """Draws cases by index, epoch by epoch."""
 
     def __init__(self, count: int, seed: int, cursor: int = 0) -> None:
         """`count` cases; `cursor` of them have been drawn before."""

@@ -27,8 +27,8 @@ from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.progress import stage
 from hpedit.records import Case
-from hpedit.rl.algorithms.protocol import Setting
-from hpedit.rl.checkpoints import Saves
+from hpedit.rl.algorithms.protocol import UpdateContext
+from hpedit.rl.checkpoints import RunCheckpoints
 from hpedit.rl.inputs import (
     check_enough,
     different_cases,
@@ -40,7 +40,7 @@ from hpedit.rl.inputs import (
     run_inputs,
 )
 from hpedit.rl.monitor.group_log import GroupLog
-from hpedit.rl.monitor.held_out import HeldOut
+from hpedit.rl.monitor.held_out import HeldOutEvaluator
 from hpedit.rl.monitor.held_out_cases import Watching, held_out_inputs, split_cases
 from hpedit.rl.monitor.observer import Observer
 from hpedit.rl.monitor.sample_grids import SampleGrids
@@ -49,11 +49,11 @@ from hpedit.rl.nonfinite import FaultyStepError, keep_batch
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.distributed import open_world
-from hpedit.rl.parallel.processes import World, check_equal, check_shares, mine
+from hpedit.rl.parallel.distributed import open_processes
+from hpedit.rl.parallel.processes import ProcessGroup, check_equal, check_shares, shard_by_rank
 from hpedit.rl.parallel.sharding import denoiser, forwards_marked, shard, wants_shards
 from hpedit.rl.parallel.stopping import StopAsked
-from hpedit.rl.policy import Policy
+from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rewards import Rewards
 from hpedit.rl.rng import forked, restore_rng, rng_tensors
 from hpedit.rl.sampler import CaseSampler
@@ -102,27 +102,27 @@ def train(
             scorer failed its probe, a first ratio is off 1, a loss is not finite, or too many edits can't be scored.
         StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
-    with open_world(recipe, editor.device if editor else None) as world, ExitStack() as stack:
-        uneven = check_shares(world, recipe.rollout.groups)
+    with open_processes(recipe, editor.device if editor else None) as processes, ExitStack() as stack:
+        uneven = check_shares(processes, recipe.rollout.groups)
         # Rank 0 alone has the folder; where it fails, the watchdog ends the others.
         run = None
-        if world.rank == 0:
+        if processes.rank == 0:
             inputs = run_inputs(recipe, editor, cases, scorer) | held_out_inputs(recipe, held_out, scorer, second_judge)
             run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs))
         if run and uneven:
             run.log(uneven)
-        done = world.gather(run.done if run else None)[0]
+        done = processes.gather(run.done if run else None)[0]
         if not done:
             stopping.progress("loading")
             editor = editor or load_base(recipe)
             if recipe.offline:
                 cases = []
             elif cases is None:
-                cases = load_cases(recipe, world)
-            _Training(recipe, world, run, editor, cases, scorer, Watching(held_out, second_judge)).run(resume)
+                cases = load_cases(recipe, processes)
+            _Training(recipe, processes, run, editor, cases, scorer, Watching(held_out, second_judge)).run(resume)
         elif editor is not None:
             editor.load_lora(Path(recipe.output) / "lora")
-        iterations = world.gather(run.result()["iterations"] if run else None)[0]
+        iterations = processes.gather(run.result()["iterations"] if run else None)[0]
         assert iterations is not None
         folder = Path(recipe.output)
         return TrainResult(folder, folder / "lora", int(iterations), read_jsonl(folder / METRICS) if run else [])
@@ -134,14 +134,14 @@ class _Training:
     def __init__(
         self,
         recipe: Recipe,
-        world: World,
+        processes: ProcessGroup,
         run: RunFolder | None,
         editor: TrainableEditor,
         cases: Sequence[Case],
         scorer: Scorer | None,
         watching: Watching,
     ) -> None:
-        self.recipe, self.world, self.folder, self.editor = recipe, world, run, editor
+        self.recipe, self.processes, self.folder, self.editor = recipe, processes, run, editor
         self.scorer, self.watching = scorer, watching
         self.split = split_cases(different_cases(cases), watching.cases(recipe), recipe)
         self.cases = self.split.training
@@ -149,21 +149,21 @@ class _Training:
         count = len(pairs) if recipe.offline else len(self.cases)
         check_enough(count, recipe)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
-        self.policy = Policy(editor, recipe.train)
+        self.policy = LoraPolicy(editor, recipe.train)
         again = recomputes(recipe, editor)
         editor.set_checkpointing(again)
-        setting = Setting(recipe, editor, self.policy, again)
+        context = UpdateContext(recipe, editor, self.policy, again)
         if wants_shards(recipe):
-            lockstep = shard(editor, pairs[0].case if pairs else self.cases[0], world)
-            setting = replace(setting, backward=lockstep.backward) if lockstep else setting
+            lockstep = shard(editor, pairs[0].case if pairs else self.cases[0], processes)
+            context = replace(context, backward=lockstep.backward) if lockstep else context
         self.sampler = CaseSampler(count, recipe.seed)
         self.learner: Online | Offline
         if recipe.offline:
-            self.learner = Offline(setting, pairs, self.sampler, world)
+            self.learner = Offline(context, pairs, self.sampler, processes)
         else:
-            self.learner = Online(setting, self.cases, self.rewards, self.sampler, world)
-        self.saves = Saves(run, recipe.checkpoint, recipe.seed, world)
-        self.held_out: HeldOut | None = None
+            self.learner = Online(context, self.cases, self.rewards, self.sampler, processes)
+        self.saves = RunCheckpoints(run, recipe.checkpoint, recipe.seed, processes)
+        self.held_out: HeldOutEvaluator | None = None
 
     @cached_property
     def rewards(self) -> Rewards:
@@ -217,17 +217,17 @@ class _Training:
             self._stop(iteration, stop)
         except FaultyStepError as error:
             made, pairs = self.learner.last, getattr(self.learner, "ids", ())
-            kept = keep_batch(Path(self.recipe.output), iteration, self.world.rank, error, made, pairs)
-            self.world.gather(None)  # the first to fail ends all: let them write
+            kept = keep_batch(Path(self.recipe.output), iteration, self.processes.rank, error, made, pairs)
+            self.processes.gather(None)  # the first to fail ends all: let them write
             raise FaultyStepError(f"{error.message}; the batch is kept in {kept}", hint=error.hint) from error
         stopping.commit()
         return record
 
     def _finish(self, done: int) -> None:
         """Save where it is time, and stop where that was asked."""
-        signum, total = stopping.asked(), self.recipe.train.iterations
+        signum, total = stopping.stop_signal(), self.recipe.train.iterations
         if done % self.recipe.checkpoint.every == 0 or done == total or self._early():
-            check_equal(self.world, self.policy.parameters)
+            check_equal(self.processes, self.policy.parameters)
             self.saves.save(done, self.policy, self.learner, self.sampler)
         stopping.release()
         if signum is not None and done < total:
@@ -245,13 +245,13 @@ class _Training:
         """Encode the cases that so many iterations will draw, each process its share."""
         ahead = CaseSampler(len(self.cases), self.recipe.seed, self.sampler.cursor)
         drawn = {number for _ in range(iterations) for number in ahead.draw(self.recipe.rollout.groups)}
-        cases = mine(self.world, sorted(drawn))
+        cases = shard_by_rank(self.processes, sorted(drawn))
         with stage("encode", len(cases)) as advance:
             for number in cases:
                 stopping.safe_point("encoding")
                 self.editor.encode([self.cases[number]])
                 advance(1)
-        self.world.gather(None)
+        self.processes.gather(None)
 
     def _early(self) -> str | None:
         """Why the run ends before its last iteration; None while it should go on."""
@@ -269,15 +269,15 @@ class _Training:
             facts = {"lora": "lora", "editor": self.editor.fingerprint, "stopped": early, **which}
             self.folder.finish({"iterations": done, **facts})
 
-    def _look_at_base(self, start: int) -> HeldOut | None:
+    def _look_at_base(self, start: int) -> HeldOutEvaluator | None:
         """Who looks at the held-out cases; None where there are none."""
         if self.folder and self.split.note and not start:
             self.folder.log(self.split.note)
         if not self.split.held_out:
             return None
         scorers = self.watching.scorers(self.recipe, self.rewards)
-        return HeldOut(
-            self.recipe, self.folder, self.policy, self.editor, self.split.held_out, scorers, self.world, start
+        return HeldOutEvaluator(
+            self.recipe, self.folder, self.policy, self.editor, self.split.held_out, scorers, self.processes, start
         )
 
     def _observers(self) -> list[Observer]:
@@ -285,7 +285,7 @@ class _Training:
         out = Path(self.recipe.output)
         found: list[Observer] = [self.held_out] if self.held_out else []
         if self.recipe.log.groups_every and not self.recipe.offline:
-            found.append(GroupLog(out, self.recipe, self.world))
+            found.append(GroupLog(out, self.recipe, self.processes))
         if self.folder and self.recipe.log.grid_every and self.cases:
             found.append(SampleGrids(out / "grids", self.editor, self.cases, self.recipe))
         return found

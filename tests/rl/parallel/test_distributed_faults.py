@@ -12,8 +12,8 @@ from tests.rl import several
 
 from hpedit.config.recipe import ScaleSection
 from hpedit.errors import HPEditError
-from hpedit.rl.parallel.distributed import Place
-from hpedit.rl.parallel.processes import Alone, check_shares
+from hpedit.rl.parallel.distributed import ProcessRank
+from hpedit.rl.parallel.processes import SingleProcess, check_shares
 from hpedit.store.checkpoint import load_latest
 from hpedit.store.run_folder import RunFolder
 
@@ -99,7 +99,7 @@ def test_a_signal_to_one_rank_stops_all_and_one_process_goes_on(start_several, r
     assert [record["step"] for record in result.metrics] == [1, 2, 3]
 
 
-class Eight(Alone):
+class Eight(SingleProcess):
     size = 8
 
 
@@ -116,7 +116,7 @@ def test_a_launcher_that_tells_only_half_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(HPEditError, match="WORLD_SIZE is 2, but 'RANK' is not set"):
-        Place.of_environment()
+        ProcessRank.of_environment()
 
 
 # The launchers themselves

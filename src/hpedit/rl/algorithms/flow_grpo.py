@@ -19,4 +19,4 @@ class FlowGRPO(PolicyGradient):
     def step_loss(self, batch: Batch, rows: Tensor, slots: Tensor, step: Step, advantage: Tensor) -> GRPOLoss:
         """The clipped surrogate."""
         old = at(batch, batch.log_prob, rows, slots)
-        return grpo_loss(step.log_prob, old, advantage, clip=self.setting.recipe.train.clip)
+        return grpo_loss(step.log_prob, old, advantage, clip=self.context.recipe.train.clip)

@@ -17,7 +17,7 @@ from hpedit.rl.rollout import Batch
 class GRPOGuard(PolicyGradient):
     """See the module."""
 
-    keep_mu = True
+    keep_means = True
 
     def step_loss(self, batch: Batch, rows: Tensor, slots: Tensor, step: Step, advantage: Tensor) -> GRPOLoss:
         """The clipped surrogate of the regulated ratio."""
@@ -32,5 +32,5 @@ class GRPOGuard(PolicyGradient):
             step.std,
             (s_next - s).to(step.mu),
             advantage,
-            clip=self.setting.recipe.train.clip,
+            clip=self.context.recipe.train.clip,
         )

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from hpedit.rl.algorithms.noised import draw_terms, mix
-from hpedit.rl.algorithms.protocol import Algorithm, Setting
-from hpedit.rl.cost import FORWARD, trained
+from hpedit.rl.algorithms.protocol import Algorithm, UpdateContext
+from hpedit.rl.cost import FORWARD, trained_row_cost
 from hpedit.rl.losses.kl import velocity_kl
 from hpedit.rl.losses.nft import nft_loss, nft_reward
-from hpedit.rl.metrics import Tally
+from hpedit.rl.metrics import MetricSums
 from hpedit.rl.rollout import Batch, velocity_of
 
 Chunk = tuple[Tensor, Tensor, Tensor]
@@ -30,30 +30,30 @@ class NFT(Algorithm):
 
     stochastic = False
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, context: UpdateContext) -> None:
         """The old policy starts as the current one."""
-        super().__init__(setting)
-        self.state = {name: p.detach().clone() for name, p in setting.policy.parameters.items()}
+        super().__init__(context)
+        self.state = {name: p.detach().clone() for name, p in context.policy.parameters.items()}
         """The old policy's weights."""
 
     def behaviour(self) -> AbstractContextManager[None]:
         """The old policy makes the edits."""
-        return self.setting.policy.swapped(self.state)
+        return self.context.policy.swapped(self.state)
 
-    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> Tally:
+    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> MetricSums:
         """Contrast the branches at a few noise levels of each active edit."""
-        setting, tally = self.setting, Tally()
-        recipe, editor = setting.recipe, setting.editor
-        device = batch.clean.device
+        context, totals = self.context, MetricSums()
+        recipe, editor = context.recipe, context.editor
+        device = batch.x0.device
         edits = active.nonzero()[:, 0]
         drawn = draw_terms(
-            batch.levels, recipe.nft.levels, [batch.keys[row] for row in edits.tolist()], batch.clean.shape[1:],
+            batch.levels, recipe.nft.levels, [batch.keys[row] for row in edits.tolist()], batch.x0.shape[1:],
             recipe.seed, iteration, chunk=batch.chunk,
         )  # fmt: skip
         chunks = [(edits[terms.items], terms.t, terms.noise) for terms in drawn]
         old = self._old_velocities(batch, chunks)
         for (rows, t, noise), v_old in zip(chunks, old, strict=True):
-            clean, eps = batch.clean[rows.to(device)], noise.to(device)
+            clean, eps = batch.x0[rows.to(device)], noise.to(device)
             inputs = (editor, batch.conditioning, mix(clean, eps, t), t, batch.group[rows], batch.chunk)
             v = velocity_of(*inputs)
             found = nft_loss(
@@ -66,25 +66,25 @@ class NFT(Algorithm):
                     v_ref = velocity_of(*inputs)
                 kl = velocity_kl(v, v_ref).sum()
                 loss, sums["kl"] = loss + recipe.train.kl * kl, kl
-            setting.backward(loss)
-            cost = FORWARD + trained(setting.recomputes) + (FORWARD if recipe.train.kl else 0)
-            tally.add(len(rows), batch.chunk * cost, {"loss": loss, **sums})
-        return tally
+            context.backward(loss)
+            cost = FORWARD + trained_row_cost(context.recomputes) + (FORWARD if recipe.train.kl else 0)
+            totals.add(len(rows), batch.chunk * cost, {"loss": loss, **sums})
+        return totals
 
     @torch.no_grad()
     def _old_velocities(self, batch: Batch, chunks: Sequence[Chunk]) -> list[Tensor]:
         """(j, N, C) of each chunk; weights are exchanged once for all of them."""
-        device, found = batch.clean.device, []
-        with self.setting.policy.swapped(self.state):
+        device, found = batch.x0.device, []
+        with self.context.policy.swapped(self.state):
             for rows, t, noise in chunks:
-                x = mix(batch.clean[rows.to(device)], noise.to(device), t)
-                found.append(velocity_of(self.setting.editor, batch.conditioning, x, t, batch.group[rows], batch.chunk))
+                x = mix(batch.x0[rows.to(device)], noise.to(device), t)
+                found.append(velocity_of(self.context.editor, batch.conditioning, x, t, batch.group[rows], batch.chunk))
         return found
 
     def after_iteration(self, iteration: int) -> None:
         """Let the old policy follow: old = d old + (1 - d) current, d = min(rate iteration, limit)."""
-        nft = self.setting.recipe.nft
+        nft = self.context.recipe.nft
         decay = min(nft.old_decay_rate * (iteration + 1), nft.old_decay)
         with torch.no_grad():
-            for name, parameter in self.setting.policy.parameters.items():
+            for name, parameter in self.context.policy.parameters.items():
                 self.state[name].lerp_(parameter, 1 - decay)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpedit.rl.rollout import parts
+from hpedit.rl.rollout import row_chunks
 from hpedit.seeds import generator
 
 
@@ -47,7 +47,7 @@ def draw_terms(
         for item, key in enumerate(keys)
         for number, t in enumerate(draw_levels(schedule, levels, seed, iteration, *key))
     ]
-    for part in parts(torch.arange(len(drawn)), chunk):
+    for part in row_chunks(torch.arange(len(drawn)), chunk):
         chosen = [drawn[place] for place in part.tolist()]
         noise = [draw_noise(shape, seed, iteration, *keys[item], number) for item, _, number in chosen]
         items, t = ([term[column] for term in chosen] for column in (0, 1))

@@ -12,7 +12,7 @@ from torch import Tensor
 from hpedit.rl.algorithms.noised import draw_terms
 from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
 from hpedit.rl.algorithms.protocol import Algorithm
-from hpedit.rl.metrics import Tally
+from hpedit.rl.metrics import MetricSums
 from hpedit.rl.rollout import Batch
 
 
@@ -21,26 +21,26 @@ class OnlineDPO(Algorithm):
 
     stochastic = False
 
-    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> Tally:
+    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> MetricSums:
         """Pair the edits of each group and add the gradient of all pairs at a few noise levels."""
-        recipe, tally, device = self.setting.recipe, Tally(), batch.clean.device
+        recipe, totals, device = self.context.recipe, MetricSums(), batch.x0.device
         pairs = _pairs(advantage.numpy(), active.numpy(), batch.group.numpy(), recipe.dpo.pairs_per_group)
         winners, losers = (torch.tensor([pair[side] for pair in pairs], dtype=torch.long) for side in (0, 1))
         keys = [batch.keys[winner] for winner, _ in pairs]
-        shape, chunk = batch.clean.shape[1:], max(1, batch.chunk // 2)
+        shape, chunk = batch.x0.shape[1:], max(1, batch.chunk // 2)
         for terms in draw_terms(batch.levels, recipe.dpo.levels, keys, shape, recipe.seed, iteration, chunk=chunk):
             better, worse = winners[terms.items], losers[terms.items]
             chosen = Pairs(
                 conditioning=batch.conditioning,
                 group=batch.group[better],
-                winner=batch.clean[better.to(device)],
-                loser=batch.clean[worse.to(device)],
+                winner=batch.x0[better.to(device)],
+                loser=batch.x0[worse.to(device)],
                 noise=terms.noise.to(device),
                 t=terms.t,
                 weight=torch.ones(len(better)),
             )
-            tally.merge(accumulate_pairs(self.setting, chosen))
-        return tally
+            totals.merge(accumulate_pairs(self.context, chosen))
+        return totals
 
 
 def _pairs(values: np.ndarray, active: np.ndarray, group: np.ndarray, count: int) -> list[tuple[int, int]]:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hpedit.editors.protocol import Conditioning
 from hpedit.rl.algorithms.noised import mix
-from hpedit.rl.algorithms.protocol import Setting
-from hpedit.rl.cost import FORWARD, trained
+from hpedit.rl.algorithms.protocol import UpdateContext
+from hpedit.rl.cost import FORWARD, trained_row_cost
 from hpedit.rl.losses.dpo import dpo_loss
-from hpedit.rl.metrics import Tally
+from hpedit.rl.metrics import MetricSums
 from hpedit.rl.rollout import velocity_of
 
 
@@ -36,9 +36,9 @@ class Pairs:
     """(P,) of each pair's loss."""
 
 
-def accumulate_pairs(setting: Setting, pairs: Pairs) -> Tally:
+def accumulate_pairs(context: UpdateContext, pairs: Pairs) -> MetricSums:
     """Add the gradient of the summed loss; winners and losers go through the model in one forward."""
-    editor, count = setting.editor, len(pairs.group)
+    editor, count = context.editor, len(pairs.group)
     t, group = pairs.t.repeat(2), pairs.group.repeat(2)
     noise = torch.cat([pairs.noise, pairs.noise])
     clean = torch.cat([pairs.winner, pairs.loser])
@@ -48,15 +48,15 @@ def accumulate_pairs(setting: Setting, pairs: Pairs) -> Tally:
     v, target = velocity_of(*inputs), noise - clean
     found = dpo_loss(
         v[:count], v[count:], reference[:count], reference[count:], target[:count], target[count:],
-        beta=setting.recipe.dpo.beta,
+        beta=context.recipe.dpo.beta,
     )  # fmt: skip
     loss = (found.loss * pairs.weight.to(found.loss)).sum()
-    setting.backward(loss)
-    tally = Tally()
+    context.backward(loss)
+    totals = MetricSums()
     right = (found.margin > 0).sum()
-    tally.add(
+    totals.add(
         count,
-        2 * count * (FORWARD + trained(setting.recomputes)),
+        2 * count * (FORWARD + trained_row_cost(context.recomputes)),
         {
             "loss": loss,
             "margin": found.margin.sum(),
@@ -64,4 +64,4 @@ def accumulate_pairs(setting: Setting, pairs: Pairs) -> Tally:
             "pair_accuracy": right,
         },
     )
-    return tally
+    return totals

@@ -1,10 +1,10 @@
 """What the training loop knows of an algorithm.
 
 with algorithm.behaviour():                       # the policy that samples
-    rollout = collect(..., stochastic=algorithm.stochastic, keep_mu=algorithm.keep_mu)
+    rollout = collect(..., stochastic=algorithm.stochastic, keep_means=algorithm.keep_means)
 for batch in rollout.batches:
-    tally.merge(algorithm.accumulate(batch, advantage, active, iteration))  # adds to the parameters' gradients
-finish_step(policy, tally, world)
+    totals.merge(algorithm.accumulate(batch, advantage, active, iteration))  # adds to the parameters' gradients
+finish_step(policy, totals, processes)
 algorithm.after_iteration(iteration)
 """
 
@@ -18,18 +18,18 @@ from torch import Tensor
 
 from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
-from hpedit.rl.metrics import Tally
-from hpedit.rl.policy import Policy
+from hpedit.rl.metrics import MetricSums
+from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rollout import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class UpdateContext:
     """What an algorithm works on."""
 
     recipe: Recipe
     editor: TrainableEditor
-    policy: Policy
+    policy: LoraPolicy
     recomputes: bool
     """Whether the backward pass computes activations again: it costs one more forward."""
     backward: Callable[[Tensor], None] = Tensor.backward
@@ -41,12 +41,12 @@ class Algorithm:
 
     stochastic = True
     """Whether rollouts have a window of stochastic steps."""
-    keep_mu = False
+    keep_means = False
     """Whether rollouts keep the means of these steps."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, context: UpdateContext) -> None:
         """Keeps no state beside the policy's."""
-        self.setting = setting
+        self.context = context
         self.state: dict[str, Tensor] = {}
         """Tensors beside LoRA and optimizer that belong into a checkpoint; restored in place."""
 
@@ -54,7 +54,7 @@ class Algorithm:
         """Within it the editor is the policy that makes the edits."""
         return nullcontext()
 
-    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> Tally:
+    def accumulate(self, batch: Batch, advantage: Tensor, active: Tensor, iteration: int) -> MetricSums:
         """Add the gradient of the sum, not the mean, over active edits.
 
         Args:

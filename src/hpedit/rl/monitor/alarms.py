@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hpedit.bench.drift import alarms_of
-from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look
+from hpedit.rl.monitor.evaluations import Evaluation, HeldOutTable, best_evaluation
 from hpedit.stats.bootstrap import Estimate
 
 MARGIN = 0.1
@@ -29,7 +29,7 @@ REWARDS = 8
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One thing that went the other way at one look."""
+    """One thing that went the other way at one evaluation."""
 
     step: int
     """Iterations done."""
@@ -44,14 +44,14 @@ class Alarm:
 
 
 def find_alarms(table: HeldOutTable, rewards: Sequence[float], main: str = "scorer") -> list[Alarm]:
-    """The alarms of the newest look.
+    """The alarms of the newest evaluation.
 
     Args:
-        table: With at least one look.
+        table: With at least one evaluation.
         rewards: Mean reward of each iteration so far.
         main: Name of the scorer that gives the reward.
     """
-    now = table.looks[-1]
+    now = table.evaluations[-1]
     gain = table.gain(now, main)
     learnt = _reward_rises(rewards)
     found = []
@@ -85,13 +85,13 @@ def _reward_rises(rewards: Sequence[float]) -> bool:
     return float(last.mean() - first.mean()) > 2 * error
 
 
-def _judge_falls(table: HeldOutTable, now: Look, name: str, main: str) -> str | None:
+def _judge_falls(table: HeldOutTable, now: Evaluation, name: str, main: str) -> str | None:
     """What a judge lost since the base, or since its own best while the scorer still rose; None if nothing clear."""
     gain = table.gain(now, name)
     if _clear_fall(gain):
         assert gain is not None
         return f"the {_title(name)} fell by {_amount(gain)} against the base"
-    best = best_look(table, name)
+    best = best_evaluation(table, name)
     if best is None or best.step == now.step:
         return None
     since, scorer = table.gain(now, name, best), table.gain(now, main, best)
@@ -105,7 +105,7 @@ def _clear_fall(gain: Estimate | None) -> bool:
     return gain is not None and gain.high < 0 and gain.value <= -MARGIN
 
 
-def _drifts(table: HeldOutTable, now: Look) -> list[tuple[str, str]]:
+def _drifts(table: HeldOutTable, now: Evaluation) -> list[tuple[str, str]]:
     """(measure, what it did) of those that are an alarm by the benchmark's rules."""
     found = alarms_of({"base": table.rows(table.base), "now": table.rows(now)}, seed=0)
     models = [(name, one["models"]["now"]) for name, one in found.items()]

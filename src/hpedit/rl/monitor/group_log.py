@@ -23,7 +23,7 @@ from PIL import Image
 from hpedit.config.recipe import Recipe
 from hpedit.records import Case
 from hpedit.rl.experience import Experience
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.parallel.processes import ProcessGroup
 from hpedit.rl.rewards import Scores, rewards_of
 from hpedit.store.tables import IMAGE, SOURCES, read_table, write_table
 
@@ -70,8 +70,8 @@ class GroupRow:
 class GroupLog:
     """Records all groups every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
 
-    def __init__(self, run: Path, recipe: Recipe, world: World) -> None:
-        self.folder, self.recipe, self.world = run / GROUPS, recipe, world
+    def __init__(self, run: Path, recipe: Recipe, processes: ProcessGroup) -> None:
+        self.folder, self.recipe, self.processes = run / GROUPS, recipe, processes
 
     def after(self, iteration: int, made: Experience | None) -> dict[str, Any]:
         """Record the first iteration, then where it is time, and the last."""
@@ -79,8 +79,8 @@ class GroupLog:
         if done % every and done not in (1, self.recipe.train.iterations):
             return {}
         rows = list(_rows(made, self.recipe.rollout.group_size)) if made is not None else []
-        everybody = [row for part in self.world.gather(rows) for row in part]
-        if everybody and self.world.rank == 0:
+        everybody = [row for part in self.processes.gather(rows) for row in part]
+        if everybody and self.processes.rank == 0:
             everybody.sort(key=lambda row: str(row["id"]))
             self.folder.mkdir(exist_ok=True)
             keyed = ((row["id"], _with_pictures(row)) for row in everybody)
@@ -94,7 +94,7 @@ class GroupLog:
             file.unlink()
 
 
-def read_groups(file: Path) -> list[list[GroupRow]]:
+def read_group_log(file: Path) -> list[list[GroupRow]]:
     """The groups of one record; HPEditError for a file that is not one."""
     groups: dict[int, list[GroupRow]] = {}
     for row in read_table(file, COLUMNS, _row_of):

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class HeldOutSplit:
     """Cases to train on and cases to look at."""
 
     training: Sequence[Case]
@@ -40,7 +40,7 @@ class Split:
     """What was held out, or why nothing was, in a sentence for the log; empty where it was not asked for."""
 
 
-def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Recipe) -> Split:
+def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Recipe) -> HeldOutSplit:
     """Decide what is held out; a function of the cases and the recipe's seed alone.
 
     Args:
@@ -53,13 +53,13 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
     """
     settings = recipe.evaluate
     if not settings.every:
-        return Split(cases, [], "")
+        return HeldOutSplit(cases, [], "")
     if given is None and recipe.offline:
-        return Split([], [], "no held-out evaluation: offline training has no cases of its own to hold back")
+        return HeldOutSplit([], [], "no held-out evaluation: offline training has no cases of its own to hold back")
     if given is not None:
         _refuse_shared(cases, given)
         looked_at = _choose(given, settings.count, recipe.seed)
-        return Split(cases, looked_at, f"held-out evaluation on {_counted(looked_at)} of their own")
+        return HeldOutSplit(cases, looked_at, f"held-out evaluation on {_counted(looked_at)} of their own")
     labels = labels_of(cases)
     sources = sorted({label.source_id for label in labels}, key=lambda name: derive_seed(recipe.seed, "held out", name))
     sizes = Counter(label.source_id for label in labels)
@@ -72,12 +72,12 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
     if not kept_out:
         note = f"no held-out evaluation: {_counted(labels)} are too few to hold some back"
         logger.warning("%s", note)
-        return Split(cases, [], note)
+        return HeldOutSplit(cases, [], note)
     taken = [number for number, label in enumerate(labels) if label.source_id in kept_out]
     training = chosen(cases, [number for number, label in enumerate(labels) if label.source_id not in kept_out])
     looked_at = _choose(chosen(cases, taken), settings.count, recipe.seed)
     note = f"{len(taken)} of {_counted(labels)} held out of training, {_counted(looked_at)} looked at"
-    return Split(training, looked_at, note)
+    return HeldOutSplit(training, looked_at, note)
 
 
 @dataclass(frozen=True, slots=True)

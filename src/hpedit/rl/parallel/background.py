@@ -25,7 +25,7 @@ GRACE: Final = 10.0
 """Seconds for which `close` waits for the job under way."""
 
 
-class Worker:
+class SingleThreadExecutor:
     """A thread for jobs; each finished one counts as progress of the run."""
 
     def __init__(self, name: str) -> None:

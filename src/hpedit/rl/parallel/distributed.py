@@ -1,4 +1,4 @@
-"""Several processes that train together: `hpedit.rl.parallel.processes.World` over torch.distributed.
+"""Several processes that train together: `hpedit.rl.parallel.processes.ProcessGroup` over torch.distributed.
 
 `accelerate launch` or `torchrun` starts them and tells each its number. Two ways of talking:
 
@@ -30,7 +30,7 @@ from torch.distributed.rendezvous import rendezvous
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.processes import Alone, World
+from hpedit.rl.parallel.processes import ProcessGroup, SingleProcess
 from hpedit.rl.parallel.watchdog import Watchdog, end_with_launcher
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProcessRank:
     """Which of the processes this is, as the launcher says."""
 
     rank: int
@@ -55,13 +55,13 @@ class Place:
     local_rank: int
 
     @staticmethod
-    def of_environment() -> Place:
+    def of_environment() -> ProcessRank:
         """Of RANK, WORLD_SIZE and LOCAL_RANK; alone where there are none."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size <= 1:
-            return Place(0, 1, 0)
+            return ProcessRank(0, 1, 0)
         try:
-            return Place(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
+            return ProcessRank(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
         except KeyError as error:
             raise HPEditError(
                 f"WORLD_SIZE is {size}, but {error} is not set", hint="start it by accelerate launch or torchrun"
@@ -71,7 +71,7 @@ class Place:
 class Distributed:
     """One of several equal processes. All must call its methods in the same order."""
 
-    def __init__(self, place: Place, device: torch.device, store: Any) -> None:
+    def __init__(self, place: ProcessRank, device: torch.device, store: Any) -> None:
         """`store` is used by no other thread."""
         self.rank, self.size, self.device = place.rank, place.size, device
         self.serve: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
@@ -79,7 +79,7 @@ class Distributed:
         self._store, self._round = store, 0
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """See `World`; one all-reduce a dtype."""
+        """See `ProcessGroup`; one all-reduce a dtype."""
         for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
             some = [tensor.detach() for tensor in tensors if tensor.dtype == dtype]
             flat = torch.cat([tensor.reshape(-1).to(self.device) for tensor in some])
@@ -90,7 +90,7 @@ class Distributed:
         stopping.progress("sum")
 
     def gather(self, value: T) -> list[T]:
-        """See `World`; tuples come back as lists, for it travels as JSON.
+        """See `ProcessGroup`; tuples come back as lists, for it travels as JSON.
 
         Raises:
             StopAsked: one of the processes is to stop; it is raised in all of them, or in none.
@@ -106,7 +106,7 @@ class Distributed:
         """Everybody's `value`, by rank, as soon as the last one has come here."""
         stopping.check()
         keys = [f"{self._round}/{rank}" for rank in range(self.size)]
-        self._store.set(keys[self.rank], json.dumps([stopping.asked(), value]))
+        self._store.set(keys[self.rank], json.dumps([stopping.stop_signal(), value]))
         self._await(keys)
         told = [json.loads(raw) for raw in self._store.multi_get(keys)]
         if self._round:  # whoever is here has read all of the round before
@@ -115,7 +115,7 @@ class Distributed:
         stopping.progress("exchange")
         signals = [signum for signum, _ in told if signum is not None]
         if signals and not stopping.committed():
-            stopping.ask(signals[0])
+            stopping.request_stop(signals[0])
             stopping.check()
         return [one for _, one in told]
 
@@ -133,7 +133,7 @@ class Distributed:
     def _check_left(self, missing: Sequence[int]) -> None:
         """Stop too if one that is still missing has left: this round can be complete for nobody."""
         if any(self._store.check([f"left/{rank}"]) for rank in missing):
-            stopping.ask(int(self._store.get("stop")))
+            stopping.request_stop(int(self._store.get("stop")))
             stopping.check()
 
     def leave(self, stop: stopping.StopAsked) -> None:
@@ -146,7 +146,7 @@ class Distributed:
 
 
 @contextmanager
-def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[World]:
+def open_processes(recipe: Recipe, given: torch.device | None = None) -> Iterator[ProcessGroup]:
     """The processes that the launcher started, or this one alone.
 
     Args:
@@ -157,9 +157,9 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
         HPEditError: the launcher's environment and the recipe do not fit together. What the block raises is told to
             all processes, and ends them.
     """
-    place = Place.of_environment()
+    place = ProcessRank.of_environment()
     if place.size == 1:
-        yield Alone()
+        yield SingleProcess()
         return
     device = _device(place, given.type if given else recipe.editor.device)
     end_with_launcher()
@@ -169,12 +169,12 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
     default: Any = dist.distributed_c10d._get_default_store()
     store, another = (PrefixStore("hpedit", one) for one in (default, default.clone()))
     with Watchdog(place.rank, place.size, another, recipe.scale.stall_timeout, Path(recipe.output)) as watchdog:
-        world = Distributed(place, device, store)
+        processes = Distributed(place, device, store)
         try:
-            yield world
+            yield processes
         except stopping.StopAsked as stop:
             with suppress(dist.DistError):  # the store went with the launcher, which was told to stop too
-                world.leave(stop)
+                processes.leave(stop)
             watchdog.part()
             raise
         except BaseException as error:
@@ -185,7 +185,7 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
         dist.destroy_process_group()
 
 
-def _join(place: Place, device: torch.device, timeout: timedelta) -> None:
+def _join(place: ProcessRank, device: torch.device, timeout: timedelta) -> None:
     """Meet the others, for which there is less time than for a sum."""
     try:
         store, _, _ = next(iter(rendezvous("env://", timeout=MEETING)))
@@ -199,7 +199,7 @@ def _join(place: Place, device: torch.device, timeout: timedelta) -> None:
         ) from error
 
 
-def _device(place: Place, wanted: str) -> torch.device:
+def _device(place: ProcessRank, wanted: str) -> torch.device:
     """Of this process alone; CUDA's current one is set to it."""
     if wanted.startswith("cuda:"):
         raise HPEditError(

@@ -31,7 +31,7 @@ from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.rl.parallel import stopping
 from hpedit.rl.parallel.distributed import Distributed
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.parallel.processes import ProcessGroup
 
 Told = Sequence[Mapping[str, Any]]
 """What each process wants: {"pass": "forward"}, {"pass": "backward"} or {"gather": value}."""
@@ -76,28 +76,28 @@ def wants_shards(recipe: Recipe) -> bool:
     return True
 
 
-def shard(editor: TrainableEditor, case: Case, world: World) -> Lockstep | None:
+def shard(editor: TrainableEditor, case: Case, processes: ProcessGroup) -> Lockstep | None:
     """Spread the editor's base over all processes; None where this one is alone.
 
     Args:
         editor: With its LoRA.
         case: Any one; its velocity is computed once, to have inputs for passes without work.
-        world: All processes.
+        processes: All processes.
 
     Raises:
         HPEditError: this editor's network has no blocks that could be sharded.
     """
-    if not isinstance(world, Distributed):
+    if not isinstance(processes, Distributed):
         return None
     network = denoiser(editor)
     blocks = [block for name, block in network.named_children() if isinstance(block, nn.ModuleList)] if network else []
     if network is None or not blocks:
         raise HPEditError("this editor can't be sharded: it has no list of blocks", hint="set scale.shard to none")
-    mesh = init_device_mesh(world.device.type, (world.size,))
+    mesh = init_device_mesh(processes.device.type, (processes.size,))
     whole = set(editor.lora_parameters().values())
     for module in [block for part in blocks for block in part] + [network]:
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
-    lockstep = Lockstep(network, list(whole), world)
+    lockstep = Lockstep(network, list(whole), processes)
     with torch.no_grad():
         conditioning = editor.encode([case])
         noise = editor.initial_noise(conditioning, [0])
@@ -108,18 +108,18 @@ def shard(editor: TrainableEditor, case: Case, world: World) -> Lockstep | None:
 class Lockstep:
     """Keeps the passes of all processes in step."""
 
-    def __init__(self, network: nn.Module, trained: Sequence[nn.Parameter], world: Distributed) -> None:
-        self.network, self.trained, self.world = network, trained, world
+    def __init__(self, network: nn.Module, trained: Sequence[nn.Parameter], processes: Distributed) -> None:
+        self.network, self.trained, self.processes = network, trained, processes
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         self._empty = False
         """Whether the pass under way is for the others' sake."""
         network.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True)
-        world.serve = self.serve
+        processes.serve = self.serve
 
     def backward(self, loss: Tensor) -> None:
         """loss.backward(), when nobody wants a forward any more."""
         while True:
-            told = self.world.exchange({"pass": "backward"})
+            told = self.processes.exchange({"pass": "backward"})
             waits = any("gather" in one for one in told)
             forward = _any_forward(told)
             if forward or waits:
@@ -152,7 +152,7 @@ class Lockstep:
     def _before_forward(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._empty:
             self._inputs = (args, kwargs)
-            self.world.exchange({"pass": "forward"})
+            self.processes.exchange({"pass": "forward"})
 
 
 def _any_forward(told: Told) -> bool:

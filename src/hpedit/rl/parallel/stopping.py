@@ -87,12 +87,12 @@ def silence() -> tuple[float, str]:
     return time.monotonic() - _state.progress, _state.where
 
 
-def asked() -> int | None:
+def stop_signal() -> int | None:
     """The signal that asked the run to stop, if one did."""
     return _state.signum
 
 
-def ask(signum: int) -> None:
+def request_stop(signum: int) -> None:
     """Ask for a stop, as a signal does."""
     if _state.signum is None:
         _state.signum, _state.heard = signum, time.monotonic()
@@ -152,7 +152,7 @@ def _hear(read: int) -> None:
 def _take(signum: int) -> None:
     name = signal.Signals(signum).name
     if _state.signum is None:
-        ask(signum)
+        request_stop(signum)
         _say(f"{name}: the run stops at the next safe point and saves; a second {name} leaves at once")
     elif time.monotonic() - _state.heard > DUPLICATE:
         _say(f"{name} again: left at once; the same command continues from the last checkpoint")

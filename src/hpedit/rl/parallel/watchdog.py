@@ -146,11 +146,11 @@ class Watchdog:
         self._look_inside()
 
     def _pass_on_signals(self) -> None:
-        signum = stopping.asked()
+        signum = stopping.stop_signal()
         if signum is not None:
             self._store.set("stop", str(signum))
         elif self._store.check(["stop"]):
-            stopping.ask(int(self._store.get("stop")))
+            stopping.request_stop(int(self._store.get("stop")))
 
     def _look_around(self) -> None:
         """End if another process has failed, died or fallen silent."""
