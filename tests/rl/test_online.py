@@ -11,10 +11,9 @@ from hpedit.editors.load import wrap_pipeline
 from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.online import Online
 from hpedit.rl.parallel.processes import SingleProcess
-from hpedit.rl.policy import LoraPolicy
+from hpedit.rl.policy import RATIO_TOLERANCE, LoraPolicy
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.update import RATIO_TOLERANCE
 
 GROUPS, SIZE, STEPS = 3, 4, 3
 EDITS = GROUPS * SIZE

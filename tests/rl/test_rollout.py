@@ -8,9 +8,9 @@ from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.sampling import edit_cases
 from hpedit.rl import rollout as module
 from hpedit.rl.flow_sde import sde_step
+from hpedit.rl.policy import RATIO_TOLERANCE
 from hpedit.rl.rollout import RolloutSeed, replay, row_chunks, window_start
 from hpedit.rl.rollout import collect as collect_with
-from hpedit.rl.update import RATIO_TOLERANCE
 from hpedit.seeds import derive_seed
 
 

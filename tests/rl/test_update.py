@@ -11,9 +11,8 @@ from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.metrics import MetricSums
 from hpedit.rl.parallel.processes import SingleProcess
-from hpedit.rl.policy import LoraPolicy
+from hpedit.rl.policy import LoraPolicy, finish_step
 from hpedit.rl.rollout import RolloutSeed, collect
-from hpedit.rl.update import finish_step
 
 REWARDS = [0.1, 0.5, 0.9, 0.2, 0.3, 0.8]
 LORA = SimpleNamespace(rank=2, alpha=4.0, targets=("to_q", "to_out.0", "add_k_proj"))
@@ -79,7 +78,7 @@ def test_a_replay_that_is_not_the_rollout_stops_the_run(editor, update):
     def disturb():
         editor.pipeline.transformer.proj_out.bias.data += 1e-3
 
-    with pytest.raises(HPEditError, match="ratio is off 1") as caught:
+    with pytest.raises(HPEditError, match="importance ratio differs from 1") as caught:
         update(between=disturb)
     assert "dropout" in caught.value.hint
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hpedit.config.recipe import Recipe
-from hpedit.rl.cost import trained_row_cost
+from hpedit.rl.cost import TRAINED_ROW
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def of_iteration(recipe: Recipe, *, recomputes: bool, processes: int = 1) -> For
 
     Where a window's start is drawn and the steps before it are shared, it is the mean over the starts.
     """
-    cost = trained_row_cost(recomputes)
+    cost = TRAINED_ROW[recomputes]
     if recipe.offline:
         terms = recipe.rollout.groups * levels_of(recipe, recipe.dpo.levels)
         return Forwards(0.0, 2.0 * terms * cost, 2.0 * terms)

@@ -17,7 +17,7 @@ from hpedit.plan.forwards import Forwards
 from hpedit.plan.gpus import GPU
 from hpedit.plan.layout import Layout
 from hpedit.plan.shape import EditorShape
-from hpedit.rl.cost import trained_row_cost
+from hpedit.rl.cost import TRAINED_ROW
 
 UTILISATION: Final = 0.40
 """Share of the peak FLOP/s; assumed, a good value for transformers of this size."""
@@ -70,7 +70,7 @@ def reckoned(gpu: GPU, shape: EditorShape, tokens: Tokens, layout: Layout, rows:
     reading = layout.base_bytes(shape.architecture) / (BANDWIDTH_SHARE * gpu.bandwidth) / rows
     row = max(computing, reading)
     how = f"not measured: {UTILISATION:.0%} of {gpu.flops / 1e12:.0f} bf16 TFLOP/s assumed"
-    return Speed(row, trained_row_cost(layout.recomputes) * row, how)
+    return Speed(row, TRAINED_ROW[layout.recomputes] * row, how)
 
 
 def time_of(recipe: Recipe, speed: Speed, layout: Layout, usual: Forwards, most: Forwards) -> Time:
@@ -85,7 +85,7 @@ def time_of(recipe: Recipe, speed: Speed, layout: Layout, usual: Forwards, most:
 
 
 def _phases(forwards: Forwards, speed: Speed, layout: Layout) -> tuple[float, float]:
-    rows = forwards.train / trained_row_cost(layout.recomputes)
+    rows = forwards.train / TRAINED_ROW[layout.recomputes]
     train = rows * speed.trained + (forwards.reference + forwards.old) * speed.forward
     return forwards.rollout * speed.forward / layout.gpus, train / layout.gpus
 

@@ -1,8 +1,8 @@
-"""Sums over the terms of one optimizer step, fetched from the device once at its end."""
+"""Metric sums of one optimizer step, fetched from the device once at its end and averaged over all processes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +13,7 @@ from hpedit.rl.parallel.processes import ProcessGroup
 
 @dataclass(slots=True)
 class MetricSums:
-    """What the chunks of one step add up to."""
+    """Sums over the chunks of one gradient accumulation."""
 
     terms: int = 0
     """Terms of the loss: replayed steps, trained noise levels, or pairs."""
@@ -25,14 +25,14 @@ class MetricSums:
     def add(
         self, terms: int, forwards: int, sums: Mapping[str, Tensor], largest: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Note one chunk: `sums` over its terms, `largest` of them; () tensors, not read before `reduce`."""
+        """Add one chunk: `sums` over its terms, `largest` of them; () tensors, not read before `reduce`."""
         self.terms += terms
         self.forwards += forwards
         self._sums.append({name: value.detach().double() for name, value in sums.items()})
         self._largest.append({name: value.detach().double() for name, value in (largest or {}).items()})
 
     def merge(self, other: MetricSums) -> None:
-        """Add what another totals has."""
+        """Add the chunks of another."""
         self.terms += other.terms
         self.forwards += other.forwards
         self._sums += other._sums
@@ -43,10 +43,9 @@ class MetricSums:
 
         Afterwards `terms` and `forwards` are those of all processes too.
         """
-        summed = {name: float(torch.stack([s[name] for s in self._sums]).sum()) for name in _names(self._sums)}
         # A NaN is kept: max of a tensor passes it on.
-        largest = {name: float(torch.stack([s[name] for s in self._largest]).max()) for name in _names(self._largest)}
-        everybody = processes.gather((self.terms, self.forwards, summed, largest))
+        own = (self.terms, self.forwards, _fold(self._sums, torch.sum), _fold(self._largest, torch.max))
+        everybody = processes.gather(own)
         self.terms = sum(one[0] for one in everybody)
         self.forwards = sum(one[1] for one in everybody)
         totals: dict[str, float] = {}
@@ -59,5 +58,5 @@ class MetricSums:
         return totals
 
 
-def _names(dicts: list[dict[str, Tensor]]) -> list[str]:
-    return list(dicts[0]) if dicts else []
+def _fold(chunks: list[dict[str, Tensor]], by: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    return {name: float(by(torch.stack([one[name] for one in chunks]))) for name in (chunks[0] if chunks else ())}

@@ -1,4 +1,4 @@
-"""What is kept of a batch whose update came out as no number: enough to repeat it elsewhere.
+"""Dump of a batch whose loss or gradient was not finite: enough to reproduce the failure elsewhere.
 
 faulty/iteration_000012/
   numbers.json            the error, ids, rewards, scores, advantages
@@ -13,29 +13,23 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from hpedit.errors import HPEditError
+from hpedit.rl.online import Experience
 from hpedit.store.atomic import atomic_write
 from hpedit.store.images import png_bytes
 from hpedit.store.run_folder import FAULTY
-
-if TYPE_CHECKING:
-    from hpedit.rl.experience import Experience
-
-
-class FaultyStepError(HPEditError):
-    """An optimizer step that must not be taken: loss, gradient or a first ratio is no number, or off."""
 
 
 def keep_batch(
     output: Path, iteration: int, rank: int, error: HPEditError, made: Experience | None, pairs: Sequence[str] = ()
 ) -> Path:
-    """Write the batch of an iteration (counted from 0), and give the folder.
+    """Write the batch of a failed iteration (counted from 0) and return the folder.
 
     Args:
         output: The run's folder.
@@ -43,7 +37,7 @@ def keep_batch(
         rank: Of this process.
         error: What went wrong.
         made: The edits; None where none are made.
-        pairs: Ids of the pairs that were learnt from instead.
+        pairs: Ids of the preference pairs that were trained on instead.
     """
     folder = output / FAULTY / f"iteration_{iteration + 1:06d}"
     if rank:
@@ -65,7 +59,7 @@ def keep_batch(
 
 
 def _numbers(made: Experience) -> dict[str, Any]:
-    """Ids, scores and advantages by edit; what is no number is written as a text."""
+    """Ids, scores and advantages by edit; NaN and infinity are written as text."""
     size = len(made.images) // max(1, len(made.cases))
     return {
         "not_finite": {},

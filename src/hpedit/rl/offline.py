@@ -12,14 +12,12 @@ from torch import Tensor
 from hpedit.cases.pairs.table import PreferencePair
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import group_by_size
-from hpedit.rl.algorithms.noised import draw_terms
-from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
+from hpedit.rl.algorithms.preference import PreferencePairs, accumulate_pairs
 from hpedit.rl.algorithms.protocol import UpdateContext
-from hpedit.rl.cost import passes
 from hpedit.rl.metrics import MetricSums
 from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
+from hpedit.rl.policy import finish_step
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.update import finish_step
 
 
 class Offline:
@@ -53,30 +51,22 @@ class Offline:
         return {
             **update,
             "optimizer_steps": int(totals.terms > 0),
-            "forwards": totals.forwards * passes(self.recipe.rollout.cfg),
+            "forwards": totals.forwards * self.context.passes,
             "seconds_train": time.perf_counter() - began,
         }
 
     def _accumulate(
         self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int
     ) -> MetricSums:
-        """Pairs of one size, by their numbers, each at a few noise levels."""
-        recipe, editor, totals = self.recipe, self.context.editor, MetricSums()
-        winners = editor.latents([pair.chosen for pair in named.values()])
-        losers = editor.latents([pair.rejected for pair in named.values()])
-        schedule, keys = editor.schedule(recipe.rollout.steps, conditioning), [(index,) for index in named]
-        weight = torch.tensor([pair.preference.weight for pair in named.values()])
-        shape, chunk = winners.shape[1:], max(1, recipe.train.micro_batch // 2)
-        for terms in draw_terms(schedule, recipe.dpo.levels, keys, shape, recipe.seed, iteration, chunk=chunk):
-            place = terms.items.to(winners.device)
-            pairs = Pairs(
-                conditioning=conditioning,
-                group=terms.items,
-                winner=winners[place],
-                loser=losers[place],
-                noise=terms.noise.to(winners.device),
-                t=terms.t,
-                weight=weight[terms.items],
-            )
-            totals.merge(accumulate_pairs(self.context, pairs))
-        return totals
+        """Accumulate the gradient of pairs of one size, given by their numbers."""
+        recipe, editor, found = self.recipe, self.context.editor, list(named.values())
+        pairs = PreferencePairs(
+            conditioning,
+            group=torch.arange(len(found)),
+            keys=[(index,) for index in named],
+            winner=editor.latents([pair.chosen for pair in found]),
+            loser=editor.latents([pair.rejected for pair in found]),
+            weight=torch.tensor([pair.preference.weight for pair in found]),
+        )
+        schedule = editor.schedule(recipe.rollout.steps, conditioning)
+        return accumulate_pairs(self.context, pairs, schedule, iteration, rows=recipe.train.micro_batch)

@@ -1,15 +1,15 @@
-"""One iteration of online RL: groups of edits, their rewards, one or more optimizer steps.
+"""One iteration of online RL: groups of edits, their rewards, advantages, one or more optimizer steps.
 
 Cases come from the sampler. A wave of edits is judged while the next is sampled; with advantages by the group's own
-deviation the first complete groups are trained on while later ones are judged. Groups without signal are skipped; where
-`rollout.refill` allows, groups of further cases take their place.
+deviation the first complete groups are trained on while later ones are judged. Zero-variance groups are skipped; with
+dynamic sampling (`rollout.dynamic_sampling`), groups of further cases take their place.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,42 @@ from hpedit.records import Case
 from hpedit.rl.advantage import Advantages, combined_advantages
 from hpedit.rl.algorithms import ALGORITHMS
 from hpedit.rl.algorithms.protocol import UpdateContext
-from hpedit.rl.cost import passes
-from hpedit.rl.experience import Experience, Group
 from hpedit.rl.metrics import MetricSums
 from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
-from hpedit.rl.rewards import MAIN, BackgroundScoring, Rewards, check_scorable, rewards_of
+from hpedit.rl.policy import DEVIATION, finish_step
+from hpedit.rl.rewards import MAIN, BackgroundScoring, Rewards, Scores, check_scorable, rewards_of
 from hpedit.rl.rollout import Batch, RolloutSeed, collect, merge_batches
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.update import DEVIATION, finish_step
+
+GroupRewards = tuple[int, dict[str, list[float | None]], list[float | None]]
+"""(number, rewards by name, main scores) of one group's edits."""
+
+
+@dataclass(slots=True)
+class Experience:
+    """The edits that one process made in an iteration: edit i is of cases[i // group_size]."""
+
+    cases: list[Case] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    """Number of each case's group within the iteration, over all processes."""
+    batches: list[Batch] = field(default_factory=list)
+    images: list[Image.Image] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)
+    values: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """(n,) advantages; 0 where an edit takes no part."""
+    active: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """(n,) whether an edit takes part."""
+    replaced: set[int] = field(default_factory=set)
+    """Positions of cases whose zero-variance groups were replaced by groups of other cases."""
+    forwards: int = 0
+
+    def positions(self) -> list[int]:
+        """Of the cases whose groups count."""
+        return [position for position in range(len(self.cases)) if position not in self.replaced]
 
 
 class Online:
-    """Learns from groups of edits that it makes itself."""
+    """Learns from groups of edits that it samples itself."""
 
     def __init__(
         self,
@@ -46,7 +70,7 @@ class Online:
         self.cases, self.rewards, self.sampler = cases, rewards, sampler
         self.algorithm = ALGORITHMS[context.recipe.train.algorithm](context)
         self.last: Experience | None = None
-        """Of the iteration before, for those who look on."""
+        """Of the iteration before, for observers."""
 
     @property
     def state(self) -> Mapping[str, Tensor]:
@@ -70,12 +94,12 @@ class Online:
             **self._summary(everybody),
             **update,
             "groups_replaced": sum(replaced for replaced, _ in counts),
-            "forwards": (sum(rolled for _, rolled in counts) + update["forwards"]) * passes(self.recipe.rollout.cfg),
+            "forwards": (sum(rolled for _, rolled in counts) + update["forwards"]) * self.context.passes,
             **{f"seconds_{name}": seconds for name, seconds in clock.seconds.items()},
         }
 
     def _sample(self, iteration: int, judging: BackgroundScoring, clock: _Clock) -> Experience:
-        """Groups of edits on their way to the judge; silent ones are replaced if the recipe allows."""
+        """Sample groups of edits and hand them to the judge; dynamic sampling replaces zero-variance groups."""
         made, settings = Experience(), self.recipe.rollout
         drawn, number = self.sampler.draw(settings.groups), 0
         for attempt in range(settings.dynamic_sampling + 1):
@@ -85,19 +109,19 @@ class Online:
             clock.lap("rollout")
             if attempt == settings.dynamic_sampling:
                 break
-            silent = self._silent(made, judging)
+            flat = self._zero_variance(made, judging)
             clock.lap("score")
-            if not silent:
+            if not flat:
                 break
-            made.replaced |= {position for position, group in enumerate(made.groups) if group in silent}
-            drawn = self.sampler.draw(len(silent))
+            made.replaced |= {position for position, group in enumerate(made.groups) if group in flat}
+            drawn = self.sampler.draw(len(flat))
         made.values, made.active = np.zeros(len(made.images)), np.zeros(len(made.images), dtype=bool)
         return made
 
     def _add(
         self, made: Experience, numbered: Sequence[tuple[int, int]], iteration: int, judging: BackgroundScoring
     ) -> None:
-        """Sample groups, given as (number, case), behind those that are there."""
+        """Sample groups, given as (number, case), and append them."""
         size, offset, recipe = self.recipe.rollout.group_size, len(made.images), self.recipe
         numbers = tuple(number for number, _ in numbered)
         cases = [self.cases[index] for _, index in numbered]
@@ -106,33 +130,27 @@ class Online:
             ids = [f"{iteration:06d}-{numbers[edit // size]:04d}-{edit % size:04d}" for edit in edits]
             judging.submit([offset + edit for edit in edits], [cases[edit // size] for edit in edits], images, ids)
 
-        with self.algorithm.behaviour():
+        algorithm, draws = self.algorithm, RolloutSeed(recipe.seed, iteration, numbers)
+        with algorithm.behaviour():
             rollout = collect(
-                self.context.editor,
-                cases,
-                recipe.rollout,
-                RolloutSeed(recipe.seed, iteration, numbers),
-                chunk=recipe.train.micro_batch,
-                stochastic=self.algorithm.stochastic,
-                keep_means=self.algorithm.keep_means,
-                on_decoded=judge,
-            )
+                self.context.editor, cases, recipe.rollout, draws, chunk=recipe.train.micro_batch,
+                stochastic=algorithm.stochastic, keep_means=algorithm.keep_means, on_decoded=judge,
+            )  # fmt: skip
         made.cases += cases
         made.groups += numbers
         made.batches += [replace(batch, edits=batch.edits + offset) for batch in rollout.batches]
         made.images += rollout.images
         made.forwards += rollout.forwards
 
-    def _silent(self, made: Experience, judging: BackgroundScoring) -> set[int]:
-        """Numbers of the groups without signal among those that count, over all processes."""
+    def _zero_variance(self, made: Experience, judging: BackgroundScoring) -> set[int]:
+        """Numbers of the zero-variance groups among those that count, over all processes."""
         made.scores = judging.scores(range(len(made.images)))
         own = self._by_group(made)
-        found = self._advantages(own, "group") if own else None
-        silent = [own[place][0] for place in found.zero_variance_groups] if found else []
-        return {number for part in self.processes.gather(silent) for number in part}
+        found = self._advantages(own, "group").zero_variance_groups if own else ()
+        return {number for part in self.processes.gather([own[place][0] for place in found]) for number in part}
 
     def _first_pass(self, made: Experience, judging: BackgroundScoring, iteration: int, clock: _Clock) -> MetricSums:
-        """Gradients of the first optimizer step, of each batch as soon as its advantages are known."""
+        """Accumulate the first optimizer step's gradients, of each batch as soon as its advantages are known."""
         totals = MetricSums()
         waiting = self.recipe.train.advantage_std == "batch"
         if waiting:
@@ -164,12 +182,10 @@ class Online:
                 totals, made.batches = MetricSums(), merge_batches(made.batches)
                 for batch in made.batches:
                     totals.merge(self._accumulate(batch, made, iteration))
-            dtype = self.context.editor.dtype if inner == 0 else None
-            update = dict(
-                finish_step(policy, totals, self.processes, first_ratio_in=dtype, clip=self.recipe.train.clip)
-            )
+            dtype, clip = (None if inner else self.context.editor.dtype), self.recipe.train.clip
+            update = dict(finish_step(policy, totals, self.processes, first_ratio_in=dtype, clip=clip))
             forwards += totals.forwards
-            first = update.get(DEVIATION) if inner == 0 else first
+            first = first if inner else update.get(DEVIATION)
             if not totals.terms:
                 break
             steps += 1
@@ -183,7 +199,7 @@ class Online:
         return self.algorithm.accumulate(batch, torch.as_tensor(made.values[edits]), active, iteration)
 
     def _set_advantages(self, made: Experience) -> None:
-        """By the deviation of the whole batch, over all processes."""
+        """Advantages by the deviation of the whole batch, over all processes."""
         everybody = self._everybody(made)
         found = self._advantages(everybody, "batch")
         size, place = self.recipe.rollout.group_size, {number: i for i, (number, *_) in enumerate(everybody)}
@@ -193,7 +209,7 @@ class Online:
             made.active[here : here + size] = found.active[there : there + size]
 
     def _set_own_advantages(self, made: Experience, edits: Sequence[int]) -> None:
-        """By each group's own deviation, for the whole groups of one batch."""
+        """Advantages by each group's own deviation, for the whole groups of one batch."""
         size = self.recipe.rollout.group_size
         edits = [edit for edit in edits if edit // size not in made.replaced]
         if edits:
@@ -201,7 +217,7 @@ class Online:
             found = combined_advantages(columns, self.rewards.weights, [edit // size for edit in edits], std="group")
             made.values[edits], made.active[edits] = found.values, found.active
 
-    def _by_group(self, made: Experience) -> list[Group]:
+    def _by_group(self, made: Experience) -> list[GroupRewards]:
         """The groups of this process that count, without pictures."""
         size = self.recipe.rollout.group_size
         return [
@@ -210,28 +226,28 @@ class Online:
             for scores in [made.scores[p * size : (p + 1) * size]]
         ]
 
-    def _everybody(self, made: Experience) -> list[Group]:
+    def _everybody(self, made: Experience) -> list[GroupRewards]:
         """The groups of all processes that count, in the order of their numbers."""
         return sorted(group for part in self.processes.gather(self._by_group(made)) for group in part)
 
-    def _advantages(self, groups: Sequence[Group], std: str) -> Advantages:
-        columns = {name: [r for _, rewards, _ in groups for r in rewards[name]] for name in self.rewards.weights}
+    def _advantages(self, groups: Sequence[GroupRewards], std: str) -> Advantages:
         ids = [place for place, (_, _, values) in enumerate(groups) for _ in values]
-        return combined_advantages(columns, self.rewards.weights, ids, std=std)
+        return combined_advantages(self._columns(groups), self.rewards.weights, ids, std=std)
 
-    def _summary(self, groups: Sequence[Group]) -> dict[str, Any]:
-        """What the iteration's edits were worth, over all processes."""
+    def _columns(self, groups: Sequence[GroupRewards]) -> dict[str, list[float | None]]:
+        return {name: [r for _, rewards, _ in groups for r in rewards[name]] for name in self.rewards.weights}
+
+    def _summary(self, groups: Sequence[GroupRewards]) -> dict[str, Any]:
+        """Rewards, scores and advantages of the iteration's edits, over all processes."""
         found = self._advantages(groups, self.recipe.train.advantage_std)
-        scores = [value for _, _, values in groups for value in values]
         record: dict[str, Any] = {}
-        for name in self.rewards.weights:
-            prefix = "" if name == MAIN else f"{name}_"
-            record |= _spread(f"{prefix}reward", [r for _, rewards, _ in groups for r in rewards[name]])
+        for name, column in self._columns(groups).items():
+            record |= _spread("reward" if name == MAIN else f"{name}_reward", column)
         return {
             **record,
-            **_spread("score", scores),
+            **_spread("score", [value for _, _, values in groups for value in values]),
             "unscorable": found.unscorable,
-            "groups_skipped": found.zero_std_groups,
+            "groups_skipped": len(found.zero_variance_groups),
             "frac_zero_std": found.frac_zero_std,
             "advantage_abs_mean": float(np.abs(found.values).mean()),
         }

@@ -45,7 +45,7 @@ from hpedit.rl.monitor.held_out_cases import Watching, held_out_inputs, split_ca
 from hpedit.rl.monitor.observer import Observer
 from hpedit.rl.monitor.sample_grids import SampleGrids
 from hpedit.rl.monitor.trackers import Tracker, open_tracker
-from hpedit.rl.nonfinite import FaultyStepError, keep_batch
+from hpedit.rl.nonfinite import keep_batch
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.parallel import stopping
@@ -53,7 +53,7 @@ from hpedit.rl.parallel.distributed import open_processes
 from hpedit.rl.parallel.processes import ProcessGroup, check_equal, check_shares, shard_by_rank
 from hpedit.rl.parallel.sharding import denoiser, forwards_marked, shard, wants_shards
 from hpedit.rl.parallel.stopping import StopAsked
-from hpedit.rl.policy import LoraPolicy
+from hpedit.rl.policy import FaultyStepError, LoraPolicy
 from hpedit.rl.rewards import Rewards
 from hpedit.rl.rng import forked, restore_rng, rng_tensors
 from hpedit.rl.sampler import CaseSampler

@@ -22,7 +22,7 @@ from PIL import Image
 
 from hpedit.config.recipe import Recipe
 from hpedit.records import Case
-from hpedit.rl.experience import Experience
+from hpedit.rl.online import Experience
 from hpedit.rl.parallel.processes import ProcessGroup
 from hpedit.rl.rewards import Scores, rewards_of
 from hpedit.store.tables import IMAGE, SOURCES, read_table, write_table

@@ -25,7 +25,6 @@ from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case
-from hpedit.rl.experience import Experience
 from hpedit.rl.monitor.alarms import Alarm, find_alarms
 from hpedit.rl.monitor.evaluations import (
     ALARMS,
@@ -41,6 +40,7 @@ from hpedit.rl.monitor.evaluations import (
     read_evaluations,
     stop_reason,
 )
+from hpedit.rl.online import Experience
 from hpedit.rl.parallel import stopping
 from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
 from hpedit.rl.policy import LoraPolicy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from hpedit.rl.experience import Experience
+from hpedit.rl.online import Experience
 
 
 class Observer(Protocol):

@@ -14,7 +14,7 @@ from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
 from hpedit.records import Case
-from hpedit.rl.experience import Experience
+from hpedit.rl.online import Experience
 from hpedit.seeds import derive_seed
 from hpedit.store.atomic import atomic_write
 from hpedit.store.grids import GridRow, make_grid

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.background import SingleThreadExecutor, result_of
+from hpedit.rl.rewards import SingleThreadExecutor, result_of
 
 
 def test_jobs_are_done_in_order_and_errors_come_back():
@@ -45,7 +45,7 @@ def test_close_drops_what_has_not_begun_and_leaves_what_does_not_end(caplog):
 
 def test_a_job_that_never_ends_does_not_keep_the_process():
     code = (
-        "import time; from hpedit.rl.parallel.background import SingleThreadExecutor\n"
+        "import time; from hpedit.rl.rewards import SingleThreadExecutor\n"
         "worker = SingleThreadExecutor('judge'); worker.submit(time.sleep, 1000); worker.close(0.1); print('end')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
