@@ -10,8 +10,7 @@ from tests.editors.families import EDIT, KONTEXT, pixel_difference
 from hpedit.editors.flux_kontext import FluxKontext
 from hpedit.editors.load import ADAPTERS, load_editor, wrap_pipeline
 from hpedit.editors.placement import check_base
-from hpedit.editors.qwen_image_edit import QwenEdit
-from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
+from hpedit.editors.qwen_image import QwenEdit, QwenEditPlus
 from hpedit.editors.sampling import edit_cases
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError

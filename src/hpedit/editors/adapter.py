@@ -14,10 +14,13 @@ A new model is a new file with such a class and a line in `hpedit.editors.load.A
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import calculate_shift, retrieve_timesteps
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
@@ -28,6 +31,8 @@ from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 
+FEWEST = 2
+"""Steps: with one, the terminal shift of Qwen-Image's schedule divides by zero."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """The projections of all attention layers, of Flux's single-stream blocks too: what public edit recipes adapt."""
 
@@ -103,15 +108,8 @@ def initial_noise(pipeline: Any, grid: Grid, seeds: Sequence[int], device: torch
     """(B, N, C) float32: what `pipe(generator=torch.Generator("cpu").manual_seed(seed))` starts from."""
     height, width = 2 * grid[0], 2 * grid[1]
     channels = pipeline.transformer.config.in_channels // 4
-    noise = [
-        randn_tensor(
-            (1, channels, height, width),
-            generator=torch.Generator("cpu").manual_seed(seed),
-            device=device,
-            dtype=dtype,
-        )
-        for seed in seeds
-    ]
+    shape, generators = (1, channels, height, width), (torch.Generator("cpu").manual_seed(seed) for seed in seeds)
+    noise = [randn_tensor(shape, generator=one, device=device, dtype=dtype) for one in generators]
     packed: Tensor = pipeline._pack_latents(torch.cat(noise), len(seeds), channels, height, width)
     return packed.float()
 
@@ -134,3 +132,26 @@ def no_guidance(pipeline: Any, guidance: float | None) -> None:
         raise HPEditError(
             f"{type(pipeline).__name__} takes no embedded guidance", hint="leave guidance out; cfg is what it has"
         )
+
+
+def noise_levels(scheduler: Any, steps: int, tokens: int) -> Tensor:
+    """(steps + 1,) float32 on the CPU, from 1 to 0: the pipeline's noise schedule, shift by size and terminal included.
+
+    Args:
+        scheduler: FlowMatchEulerDiscreteScheduler; it is left as it is.
+        steps: Sampling steps, at least 2.
+        tokens: Of the target.
+
+    Raises:
+        HPEditError: too few steps.
+    """
+    if steps < FEWEST:
+        raise HPEditError(f"{steps} steps are too few", hint=f"this model's schedule needs at least {FEWEST}")
+    # A copy: set_timesteps leaves its result in the scheduler, which is the pipeline's own.
+    scheduler = copy.deepcopy(scheduler)
+    config = scheduler.config
+    usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
+    shift = calculate_shift(tokens, *(config.get(name, value) for name, value in usual.items()))
+    retrieve_timesteps(scheduler, steps, "cpu", sigmas=np.linspace(1.0, 1 / steps, steps), mu=shift)
+    levels: Tensor = scheduler.sigmas
+    return levels

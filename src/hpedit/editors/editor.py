@@ -5,7 +5,9 @@ The adapter knows the pipeline; this knows what is the same for all of them. `hp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,23 +15,26 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hpedit.editors import lora, lora_files
-from hpedit.editors.adapter import Adapter, initial_noise
-from hpedit.editors.cache import ConditioningCache
+from hpedit.editors.adapter import Adapter, initial_noise, noise_levels
 from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
 from hpedit.editors.guidance import apply_guidance
 from hpedit.editors.lora_files import LoraBase
 from hpedit.editors.placement import Encoders, is_compiled, is_group_offloaded
 from hpedit.editors.protocol import Conditioning, EncodedPrompt, LoRASettings
-from hpedit.editors.schedule import noise_levels
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
 from hpedit.records import Case
+from hpedit.store.atomic import atomic_write
 
 MOST_CFG = 20.0
 """Guidance beyond this is a mistyped number: 4 is usual for Qwen-Image."""
+MEMORY_CASES = 1024
+"""Encoded cases kept in memory: some 2 MB each at full scale, the rest is on disk."""
 
 
 class DiffusersEditor:
@@ -219,3 +224,50 @@ class DiffusersEditor:
     def settings(self) -> dict[str, int]:
         """The image areas, for a run folder or a report."""
         return asdict(self.areas)
+
+
+class ConditioningCache:
+    """Encoded cases of one model and its settings: in memory and, by content hash, in a folder that runs can share."""
+
+    def __init__(self, name: str, folder: Path | None, device: torch.device) -> None:
+        """Start empty.
+
+        Args:
+            name: Names all that an encoding depends on beside the case: weights, dtype, sizes, with or without a
+                negative.
+            folder: Of the files; None keeps them in memory alone.
+            device: Where what is read goes.
+        """
+        self._name, self._folder, self._device = name, folder, device
+        self._memory: OrderedDict[str, Conditioning] = OrderedDict()
+
+    def get(self, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:
+        """The case's encoding from memory, else from the folder, else by `encode`, which is then kept in both."""
+        key = hashlib.sha256(f"{self._name};{case.group_key}".encode()).hexdigest()
+        if key not in self._memory:
+            self._memory[key] = self._read(key) or self._make(key, case, encode)
+            if len(self._memory) > MEMORY_CASES:
+                self._memory.popitem(last=False)
+        self._memory.move_to_end(key)
+        return self._memory[key]
+
+    def _path(self, key: str) -> Path | None:
+        return self._folder / key[:2] / f"{key}.safetensors" if self._folder else None
+
+    def _read(self, key: str) -> Conditioning | None:
+        path = self._path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return Conditioning.from_tensors(load_file(path)).to(self._device)
+        except (SafetensorError, KeyError):
+            # A cache entry is worth no error: a damaged one is encoded anew and replaced.
+            return None
+
+    def _make(self, key: str, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:
+        conditioning = encode(case)
+        path = self._path(key)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, save({name: t.cpu() for name, t in conditioning.to_tensors().items()}))
+        return conditioning

@@ -20,8 +20,7 @@ from hpedit.editors.editor import DiffusersEditor
 from hpedit.editors.flux_kontext import FluxKontext
 from hpedit.editors.locate import resolve_model
 from hpedit.editors.placement import check_base, compile_blocks, place_pipeline, quantization
-from hpedit.editors.qwen_image_edit import QwenEdit
-from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
+from hpedit.editors.qwen_image import QwenEdit, QwenEditPlus
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
 from hpedit.progress import quiet_loading
