@@ -1,4 +1,4 @@
-"""Post-training: a LoRA on an image editor learns from rewards or preferences (HP-Edit, arXiv 2604.19406).
+"""Post-training of an image editor: a LoRA learns from rewards or preferences (HP-Edit, arXiv 2604.19406).
 
 How it departs from Flow-GRPO (arXiv 2505.05470), its default:
 
@@ -7,10 +7,11 @@ How it departs from Flow-GRPO (arXiv 2505.05470), its default:
 3. The reward is r = sigmoid(2 score - 5) of a score on the human scale, and an edit that could not be scored has none.
 4. The KL's reference is the editor with its LoRA switched off, and no reference is run at weight 0.
 
-An iteration belongs to a learner: `online.Online` (cases -> groups of edits -> rewards -> advantages -> update by one
-of `algorithms.ALGORITHMS`) or `offline.Offline` (rated pairs -> update). Every draw is a function of (seed, iteration,
-group, member), and a checkpoint holds all else (`saves`): a run that is killed and started again with the same command
-ends in the same weights, bit for bit, as one that never was. What is exported is the average (`train.ema`).
+An iteration belongs to a learner: `online.Online` (cases -> rollout -> rewards -> advantages -> update by one of
+`algorithms.ALGORITHMS`) or `offline.Offline` (rated pairs -> update). Every draw is a function of (seed, iteration,
+group, member), and a checkpoint holds all else (`checkpoints`): a run that is killed and started again with the same
+command ends in the same weights, bit for bit, as one that never was. The average of the weights is exported
+(`train.ema`).
 """
 
 from __future__ import annotations
@@ -18,30 +19,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hpedit.cases.pairs.table import lazy_pairs
 from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.progress import stage
 from hpedit.records import Case
 from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.checkpoints import RunCheckpoints
-from hpedit.rl.inputs import (
-    check_enough,
-    different_cases,
-    encoders_leave,
-    load_base,
-    load_cases,
-    load_rewards,
-    recomputes,
-    run_inputs,
-)
+from hpedit.rl.inputs import RunInputs
 from hpedit.rl.monitor.group_log import GroupLog
 from hpedit.rl.monitor.held_out import HeldOutEvaluator
-from hpedit.rl.monitor.held_out_cases import Watching, held_out_inputs, split_cases
 from hpedit.rl.monitor.observer import Observer
 from hpedit.rl.monitor.sample_grids import SampleGrids
 from hpedit.rl.monitor.trackers import Tracker, open_tracker
@@ -54,7 +43,6 @@ from hpedit.rl.parallel.processes import ProcessGroup, check_equal, check_shares
 from hpedit.rl.parallel.sharding import denoiser, forwards_marked, shard, wants_shards
 from hpedit.rl.parallel.stopping import StopAsked
 from hpedit.rl.policy import FaultyStepError, LoraPolicy
-from hpedit.rl.rewards import Rewards
 from hpedit.rl.rng import forked, restore_rng, rng_tensors
 from hpedit.rl.sampler import CaseSampler
 from hpedit.scorer.protocol import Scorer
@@ -93,33 +81,31 @@ def train(
         editor: Gets a fresh LoRA in place of one that it may have, and comes back with the trained one.
         cases: Training cases; several with equal sources and instruction count as one.
         scorer: The main reward.
-        held_out: Cases that are looked at and never trained on; see the recipe's section `evaluate`.
+        held_out: Cases that are evaluated and never trained on; see the recipe's section `evaluate`.
         second_judge: Scores the held-out cases and gives no reward.
         resume: Fail if there is no checkpoint to continue from.
 
     Raises:
         HPEditError: the recipe does not fit the cases or the number of processes, the folder holds another run, a
-            scorer failed its probe, a first ratio is off 1, a loss is not finite, or too many edits can't be scored.
+            scorer failed its probe, a first importance ratio differs from 1, a loss is not finite, or too many edits
+            can't be scored.
         StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
     with open_processes(recipe, editor.device if editor else None) as processes, ExitStack() as stack:
         uneven = check_shares(processes, recipe.rollout.groups)
+        inputs = RunInputs.open(
+            recipe, processes, editor=editor, cases=cases, scorer=scorer, held_out=held_out, second_judge=second_judge
+        )
         # Rank 0 alone has the folder; where it fails, the watchdog ends the others.
         run = None
         if processes.rank == 0:
-            inputs = run_inputs(recipe, editor, cases, scorer) | held_out_inputs(recipe, held_out, scorer, second_judge)
-            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs))
+            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes()))
         if run and uneven:
             run.log(uneven)
         done = processes.gather(run.done if run else None)[0]
         if not done:
             stopping.progress("loading")
-            editor = editor or load_base(recipe)
-            if recipe.offline:
-                cases = []
-            elif cases is None:
-                cases = load_cases(recipe, processes)
-            _Training(recipe, processes, run, editor, cases, scorer, Watching(held_out, second_judge)).run(resume)
+            _Training(inputs, processes, run).run(resume)
         elif editor is not None:
             editor.load_lora(Path(recipe.output) / "lora")
         iterations = processes.gather(run.result()["iterations"] if run else None)[0]
@@ -131,68 +117,48 @@ def train(
 class _Training:
     """One run from its last checkpoint to its end; it lives for one call of `run`."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        processes: ProcessGroup,
-        run: RunFolder | None,
-        editor: TrainableEditor,
-        cases: Sequence[Case],
-        scorer: Scorer | None,
-        watching: Watching,
-    ) -> None:
-        self.recipe, self.processes, self.folder, self.editor = recipe, processes, run, editor
-        self.scorer, self.watching = scorer, watching
-        self.split = split_cases(different_cases(cases), watching.cases(recipe), recipe)
-        self.cases = self.split.training
-        pairs = lazy_pairs(recipe.dpo.pairs) if recipe.dpo.pairs and recipe.offline else []
-        count = len(pairs) if recipe.offline else len(self.cases)
-        check_enough(count, recipe)
+    def __init__(self, inputs: RunInputs, processes: ProcessGroup, run: RunFolder | None) -> None:
+        self.inputs, self.processes, self.folder = inputs, processes, run
+        self.recipe, self.editor, self.cases = inputs.recipe, inputs.editor, inputs.split.training
+        recipe, editor = self.recipe, self.editor
+        self.sampler = CaseSampler(inputs.count, recipe.seed)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
         self.policy = LoraPolicy(editor, recipe.train)
-        again = recomputes(recipe, editor)
-        editor.set_checkpointing(again)
-        context = UpdateContext(recipe, editor, self.policy, again)
+        editor.set_checkpointing(inputs.recomputes)
+        context = UpdateContext(recipe, editor, self.policy, inputs.recomputes)
         if wants_shards(recipe):
-            lockstep = shard(editor, pairs[0].case if pairs else self.cases[0], processes)
+            lockstep = shard(editor, inputs.pairs[0].case if inputs.pairs else self.cases[0], processes)
             context = replace(context, backward=lockstep.backward) if lockstep else context
-        self.sampler = CaseSampler(count, recipe.seed)
         self.learner: Online | Offline
         if recipe.offline:
-            self.learner = Offline(context, pairs, self.sampler, processes)
+            self.learner = Offline(context, inputs.pairs, self.sampler, processes)
         else:
-            self.learner = Online(context, self.cases, self.rewards, self.sampler, processes)
-        self.saves = RunCheckpoints(run, recipe.checkpoint, recipe.seed, processes)
+            self.learner = Online(context, self.cases, inputs.rewards, self.sampler, processes)
+        self.checkpoints = RunCheckpoints(run, recipe.checkpoint, recipe.seed, processes)
         self.held_out: HeldOutEvaluator | None = None
 
-    @cached_property
-    def rewards(self) -> Rewards:
-        """The scorers that give the reward; loaded where something is scored."""
-        return load_rewards(self.recipe, self.scorer)
-
     def run(self, resume: bool = False) -> None:
-        """Train to the end and export; disk and signals are dealt with here."""
+        """Train to the end and export; disk and signals are handled here."""
         recipe, total = self.recipe, self.recipe.train.iterations
         with ExitStack() as stack:
             stack.enter_context(naming_disk(recipe.output))
             stack.enter_context(forked())
             stack.enter_context(stopping.listening())
             stack.enter_context(forwards_marked(denoiser(self.editor)))
-            done = self.saves.resume(self.policy, self.learner, self.sampler, required=resume)
+            done = self.checkpoints.resume(self.policy, self.learner, self.sampler, required=resume)
             tracker: Tracker | None = None
             if self.folder:
                 self.folder.drop_metrics_after(done)
                 self.folder.drop_iterations_after(done)
                 tracker = open_tracker(recipe.log, self.folder.path, done)
                 stack.callback(tracker.close)
-            self.held_out = self._look_at_base(done)
+            self.held_out = self._evaluate_base(done)
             observers = self._observers()
-            leaving = encoders_leave(recipe, self.editor)
-            if leaving:
+            if self.inputs.encoders_leave:
                 self._encode_ahead(total - done)
             advance = stack.enter_context(stage("post-train", total, done=done)) if self.folder else None
             while done < total and not self._early():
-                if leaving:  # cases of a refill may have brought them back
+                if self.inputs.encoders_leave:  # cases of dynamic sampling may have brought them back
                     self.editor.offload_encoders()
                 record = {"step": done + 1, **self._iterate(done)}
                 self.policy.update_average(done)
@@ -224,18 +190,18 @@ class _Training:
         return record
 
     def _finish(self, done: int) -> None:
-        """Save where it is time, and stop where that was asked."""
+        """Save a checkpoint when it is due, and stop if a signal asked for it."""
         signum, total = stopping.stop_signal(), self.recipe.train.iterations
         if done % self.recipe.checkpoint.every == 0 or done == total or self._early():
             check_equal(self.processes, self.policy.parameters)
-            self.saves.save(done, self.policy, self.learner, self.sampler)
+            self.checkpoints.save(done, self.policy, self.learner, self.sampler)
         stopping.release()
         if signum is not None and done < total:
             self._stop(done, StopAsked(signum))
 
     def _stop(self, done: int, stop: StopAsked) -> NoReturn:
         if done:
-            self.saves.save(done, self.policy, self.learner, self.sampler)
+            self.checkpoints.save(done, self.policy, self.learner, self.sampler)
         stop.advice = f"stopped by {stop} after iteration {done} of {self.recipe.train.iterations}"
         if self.folder:
             self.folder.log(stop.advice)
@@ -254,11 +220,11 @@ class _Training:
         self.processes.gather(None)
 
     def _early(self) -> str | None:
-        """Why the run ends before its last iteration; None while it should go on."""
+        """Reason for early stopping; None while the run should go on."""
         return self.held_out.stop_reason if self.held_out else None
 
     def _export(self, done: int) -> None:
-        """Make the editor what is exported, and write it."""
+        """Write the LoRA of the averaged weights, which the editor then has, and the result."""
         early = self._early()
         which = self.held_out.finish() if self.held_out else {}
         self.policy.take_average()
@@ -269,19 +235,20 @@ class _Training:
             facts = {"lora": "lora", "editor": self.editor.fingerprint, "stopped": early, **which}
             self.folder.finish({"iterations": done, **facts})
 
-    def _look_at_base(self, start: int) -> HeldOutEvaluator | None:
-        """Who looks at the held-out cases; None where there are none."""
-        if self.folder and self.split.note and not start:
-            self.folder.log(self.split.note)
-        if not self.split.held_out:
+    def _evaluate_base(self, start: int) -> HeldOutEvaluator | None:
+        """The held-out evaluator, which evaluates the base first; None without held-out cases."""
+        split = self.inputs.split
+        if self.folder and split.note and not start:
+            self.folder.log(split.note)
+        if not split.held_out:
             return None
-        scorers = self.watching.scorers(self.recipe, self.rewards)
+        scorers = self.inputs.evaluation_scorers
         return HeldOutEvaluator(
-            self.recipe, self.folder, self.policy, self.editor, self.split.held_out, scorers, self.processes, start
+            self.recipe, self.folder, self.policy, self.editor, split.held_out, scorers, self.processes, start
         )
 
     def _observers(self) -> list[Observer]:
-        """Those who gather come before the one that looks in rank 0 alone."""
+        """Those that gather from all processes come before the one that runs in rank 0 alone."""
         out = Path(self.recipe.output)
         found: list[Observer] = [self.held_out] if self.held_out else []
         if self.recipe.log.groups_every and not self.recipe.offline:
