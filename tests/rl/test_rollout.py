@@ -125,11 +125,7 @@ def test_a_shared_prefix_equals_computing_it_for_each(tiny_editor, make_case, ma
     shared = rollout.batches[0]
     assert forwards == [2, 2, 6, 6]
     assert rollout.forwards == sum(forwards)
-    monkeypatch.setattr(
-        module._Wave,
-        "_before_window",
-        _for_each_row,
-    )
+    monkeypatch.setattr(module._Wave, "_before_window", _for_each_row)
     each = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=6).batches[0]
     torch.testing.assert_close(shared.trajectory, each.trajectory, rtol=0, atol=1e-5)
     assert (shared.trajectory[0, 0] == shared.trajectory[1, 0]).all()

@@ -70,10 +70,7 @@ def test_editor_and_cases_come_from_the_recipes_paths(
     (tmp_path / "cases").mkdir()
     write_cases(tmp_path / "cases" / "cases.parquet", training_cases)
     recipe = make_recipe().model_copy(
-        update={
-            "cases": str(tmp_path / "cases"),
-            "editor": EditorSection(model=str(tmp_path / "model"), device="cpu"),
-        }
+        update={"cases": str(tmp_path / "cases"), "editor": EditorSection(model=str(tmp_path / "model"), device="cpu")}
     )
     from_paths = train(recipe, scorer=redness_scorer())
     passed_in = train(make_recipe(tmp_path / "b"), editor=tiny_editor, cases=training_cases, scorer=redness_scorer())

@@ -13,11 +13,7 @@ from hpedit.records import Case
 from hpedit.rl.monitor.group_log import read_group_log
 from hpedit.store.tables import write_cases
 
-ALGORITHMS = {
-    "flow_grpo": {"kl": 0.1, "inner_updates": 2},
-    "nft": {},
-    "offline_dpo": {},
-}
+ALGORITHMS = {"flow_grpo": {"kl": 0.1, "inner_updates": 2}, "nft": {}, "offline_dpo": {}}
 
 
 @pytest.fixture
