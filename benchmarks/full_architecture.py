@@ -25,7 +25,7 @@ from PIL import Image
 from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
 from hpedit.config.recipe import Recipe
-from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.placement import compile_blocks
 from hpedit.editors.protocol import Conditioning, Prompt

@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from hpedit.config.recipe import Recipe
-from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.lora import ADAPTER
 from hpedit.editors.protocol import Conditioning, Prompt
 from hpedit.records import Case

@@ -29,7 +29,7 @@ from public_schedules import KINDS, PublicTrainer
 from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
 from hpedit.config.recipe import Recipe
-from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.load import load_editor
 from hpedit.experiments.demo import demo_recipe
 from hpedit.mini.photos import embedded_tiles

@@ -108,7 +108,7 @@ def test_8bit_without_bitsandbytes_or_in_another_dtype_is_refused(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_device_that_is_not_there_is_refused_before_the_model_is_looked_for():
-    with pytest.raises(HPEditError, match="there is no cuda here"):
+    with pytest.raises(HPEditError, match="device cuda is not available"):
         load_editor("nobody/no-such-model", device="cuda:1")
     with pytest.raises(HPEditError, match="unknown device"):
         load_editor("nobody/no-such-model", device="gpu")

@@ -172,7 +172,7 @@ def test_what_cannot_be_exported_is_one_clear_error(tmp_path):
     with pytest.raises(HPEditError, match="names for FluxPipeline are not known"):
         export_lora(tmp_path / "lora", tmp_path / "out.safetensors", "comfyui", "FluxPipeline")
     save_file(load_file(tmp_path / "lora" / WEIGHTS_NAME), tmp_path / "anonymous.safetensors")
-    with pytest.raises(HPEditError, match="does not say what model"):
+    with pytest.raises(HPEditError, match="does not name its base model"):
         export_lora(tmp_path / "anonymous.safetensors", tmp_path / "out.safetensors", "comfyui")
     export_lora(
         tmp_path / "anonymous.safetensors", tmp_path / "out.safetensors", "comfyui", "QwenImageEditPlusPipeline"

@@ -1,7 +1,7 @@
-"""What each pipeline class of diffusers does in its own way; `hpedit.editors.editor` does the rest for all of them.
+"""Adapter: what differs between diffusers pipelines; `hpedit.editors.diffusers_editor` does the rest for all of them.
 
-An adapter computes every number by its pipeline's own functions: prompt, source latents, noise, decoding. What is ours
-is the loop, the batch and the cache. In float32 an ODE rollout therefore equals `pipe(...)` pixel for pixel; a bf16
+An adapter computes every number by its pipeline's own functions: prompt, source latents, noise, decoding. Loop, batch
+and cache are ours. In float32 an ODE rollout therefore equals `pipe(...)` pixel for pixel; a bf16
 pipeline rounds its latents to bf16 after every step, which we do not.
 
     conditioning = adapter.encode(case, negative=False)
@@ -58,7 +58,7 @@ class Adapter(Protocol):
 
     @property
     def embedded_guidance(self) -> float | None:
-        """The scale that a guidance-distilled transformer is told; None = it takes none."""
+        """The guidance scale that a distilled transformer takes as input; None = it takes none."""
         ...
 
     def output_size(self, image: Image.Image) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def check_sources(case: Case, most: int, pipeline: Any) -> None:
 
 
 def no_guidance(pipeline: Any, guidance: float | None) -> None:
-    """HPEditError if a guidance-distilled transformer is at hand, or was asked for, in a family that has none."""
+    """HPEditError if the transformer is guidance-distilled, or embedded guidance was asked for, in a family without."""
     if pipeline.transformer.config.guidance_embeds:
         raise HPEditError(f"guidance-distilled transformers of {type(pipeline).__name__} are not supported")
     if guidance is not None:

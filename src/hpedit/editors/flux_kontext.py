@@ -1,8 +1,8 @@
-"""FLUX.1-Kontext through diffusers' FluxKontextPipeline: one source, told apart from the target by its positions.
+"""FLUX.1-Kontext through diffusers' FluxKontextPipeline: one source, distinguished from the target by its positions.
 
 The instruction is read by T5 (512 tokens always: the model was trained with the padding in view) and, as one vector, by
-CLIP; neither sees the picture. The transformer of FLUX.1-Kontext-dev is distilled from a guided one and is told the
-scale, 2.5 unless asked otherwise; true guidance (`cfg`) comes on top where it is switched on.
+CLIP; neither sees the picture. The transformer of FLUX.1-Kontext-dev is guidance-distilled and takes the
+scale as input, 2.5 unless asked otherwise; true guidance (`cfg`) comes on top where it is switched on.
 
 Kontext knows seventeen aspect ratios between 0.43 and 2.33. A picture is brought to the nearest, as its pipeline does.
 """
@@ -92,7 +92,7 @@ class FluxKontext:
 
     @property
     def embedded_guidance(self) -> float | None:
-        """The scale that the transformer is told; None = it takes none."""
+        """The guidance scale that the transformer takes as input; None = it takes none."""
         return self._guidance
 
     def _size(self, area: int, image: Image.Image) -> tuple[int, int]:

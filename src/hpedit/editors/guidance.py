@@ -1,4 +1,4 @@
-"""Classifier-free guidance: how the velocities with and without the instruction make one.
+"""Classifier-free guidance: combine the velocities with and without the instruction.
 
 Off (scale 1) by default: it costs a second forward, and a public trainer of edits collapses with it.
 """

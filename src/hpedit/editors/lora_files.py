@@ -1,4 +1,4 @@
-"""LoRA files: written so that diffusers loads them with equal pixels, read without trusting them.
+"""Read, write and convert LoRA files: diffusers loads them with equal pixels; what is read is not trusted.
 
 peft drops the alpha from what it exports; without it diffusers takes alpha = rank and every edit differs, so the file
 carries the adapter's configuration as metadata, where `load_lora_weights` looks for it. Beside it stands the base that
@@ -37,14 +37,14 @@ PREFIX = "transformer."
 
 @dataclass(frozen=True, slots=True)
 class LoraBase:
-    """What a LoRA belongs to."""
+    """The base model that a LoRA was trained on."""
 
     pipeline: str
     """Class of the pipeline."""
     weights: str
     """`fingerprint.weights_fingerprint` of the transformer."""
     name: str = ""
-    """Its id and commit on the hub; empty where it was a folder, so that a file says nothing of somebody's disk."""
+    """Its id and commit on the hub; empty for a folder, so that a file reveals no local path."""
 
     def __str__(self) -> str:
         return f"{self.name or 'a local model'} ({self.pipeline}, weights {self.weights})"
@@ -52,7 +52,7 @@ class LoraBase:
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """A file that was read."""
+    """A LoRA file in memory."""
 
     path: Path
     tensors: Mapping[str, Tensor]
@@ -71,7 +71,7 @@ class LoraFile:
         """Name of each layer -> A, B and the scale of the update B A: alpha / rank, 1 where the file does not say.
 
         Raises:
-            HPEditError: a LoRA with other tricks, whose scale is another.
+            HPEditError: a LoRA variant (rsLoRA, DoRA, patterns) with another scale.
         """
         config = self.config or {}
         tricks = [t for t in ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern") if config.get(PREFIX + t)]
@@ -112,7 +112,7 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
         pipeline: Class of its base's pipeline, for a LoRA that does not say.
 
     Raises:
-        HPEditError: whatever `read_lora` refuses, a LoRA whose base is not known, or one with other tricks than alpha.
+        HPEditError: whatever `read_lora` refuses, a LoRA whose base is not known, or a LoRA variant.
     """
     if form not in FORMS:
         raise HPEditError(f"unknown form {form!r}", hint=f"one of {', '.join(FORMS)}")
@@ -129,12 +129,12 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
         return
     told = found.base.pipeline if found.base else _guessed(found)
     if (pipeline or told) is None:
-        raise HPEditError(f"{found.path} does not say what model it is of", hint="name the class of its pipeline")
+        raise HPEditError(f"{found.path} does not name its base model", hint="name the class of its pipeline")
     atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or told)), {"format": "pt"}))
 
 
 def _guessed(found: LoraFile) -> str | None:
-    """The pipeline, where the layers' names leave no doubt."""
+    """Guess the pipeline from the layers' names; None if unclear."""
     return "FluxKontextPipeline" if any(name.startswith("single_") for name in found.layers) else None
 
 

@@ -1,4 +1,4 @@
-"""What the RL code, the benchmark and the command line know of an editor.
+"""The interface of an image editor: encode, noise schedule, velocity, decode; with a LoRA if it can be trained.
 
     conditioning = editor.encode([case])                       # once a case
     levels = editor.schedule(steps, conditioning)
@@ -32,7 +32,7 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """An encoded instruction of B edits."""
+    """Encoded instructions (prompt embeddings) of B edits."""
 
     embeds: Tensor
     """(B, T, D) in the model's dtype; zeros behind a prompt's end."""
@@ -159,7 +159,7 @@ class Editor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names weights, settings and the LoRA in use: edits of two fingerprints are never mixed."""
+        """Identifies weights, settings and the LoRA in use: edits of two fingerprints are never mixed."""
         ...
 
     @property
@@ -173,11 +173,11 @@ class Editor(Protocol):
         ...
 
     def encode(self, cases: Sequence[Case]) -> Conditioning:
-        """Encode cases of one size; cached by content, so that asking again is free."""
+        """Encode cases of one size; cached by content."""
         ...
 
     def schedule(self, steps: int, conditioning: Conditioning) -> Tensor:
-        """(steps + 1,) float32 on the CPU: noise levels from 1 to 0, as the model's pipeline sets them at this size."""
+        """(steps + 1,) float32 on the CPU: noise levels from 1 to 0, the pipeline's noise schedule at this size."""
         ...
 
     def initial_noise(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
@@ -187,7 +187,7 @@ class Editor(Protocol):
     def velocity(self, latents: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
         """(B, N, C) float32 at latents of the same shape and level s, () or (B,); the gradient flows to the LoRA.
 
-        An editor that was made with guidance gives the guided velocity, so that nobody else needs to know of it.
+        An editor with guidance returns the guided velocity.
         """
         ...
 
@@ -219,7 +219,7 @@ class TrainableEditor(Editor, Protocol):
     """An editor whose policy is a LoRA."""
 
     def add_lora(self, settings: LoRASettings, seed: int) -> None:
-        """Attach a new LoRA, which changes nothing yet, in place of one that may be there."""
+        """Attach a new LoRA, which changes nothing yet, in place of any other."""
         ...
 
     def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -227,7 +227,7 @@ class TrainableEditor(Editor, Protocol):
         ...
 
     def set_checkpointing(self, on: bool) -> None:
-        """Whether the backward pass computes activations again instead of keeping them; gradients are the same."""
+        """Gradient checkpointing: recompute activations in the backward pass; gradients are the same."""
         ...
 
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
@@ -235,7 +235,7 @@ class TrainableEditor(Editor, Protocol):
         ...
 
     def lora_disabled(self) -> AbstractContextManager[None]:
-        """Within it the editor is its base: the reference of the KL."""
+        """Switch the LoRA off within the block: the editor is its base, the reference of the KL."""
         ...
 
     def save_lora(self, folder: Path, *, comfyui: bool = False) -> None:
@@ -243,9 +243,9 @@ class TrainableEditor(Editor, Protocol):
         ...
 
     def load_lora(self, folder: Path) -> None:
-        """Attach a LoRA from a folder, in place of one that may be there."""
+        """Attach a LoRA from a folder, in place of any other."""
         ...
 
     def offload_encoders(self) -> None:
-        """Free the device of what only encoding needs; it comes back by itself when a new case is encoded."""
+        """Move the encoders to the CPU; they come back by themselves when a new case is encoded."""
         ...

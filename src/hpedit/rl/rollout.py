@@ -1,4 +1,4 @@
-"""Groups of edits by a partly stochastic sampler, and what is needed to score them again under other weights.
+"""Rollout: groups of edits by a partly stochastic sampler, and what is needed to replay their steps under new weights.
 
 Of the sampling steps a window of w is stochastic, the rest are ODE steps; the last step never is. The window is shared
 by a group and drawn from (seed, iteration, group): windows drawn per edit have collapsed public runs, a window fixed
@@ -18,22 +18,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from hpedit.config.recipe import RolloutSection
 from hpedit.editors.protocol import Conditioning, Editor
 from hpedit.editors.sampling import group_by_size
 from hpedit.records import Case
 from hpedit.rl.flow_sde import Step, sde_step
-from hpedit.rl.rollout_settings import RolloutSettings
 from hpedit.seeds import derive_seed, generator
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutSeed:
-    """What names every random draw of a rollout."""
+    """Names every random draw of a rollout: seed, iteration and group numbers."""
 
     seed: int
     """The recipe's."""
@@ -93,7 +94,7 @@ OnDecoded = Callable[[list[int], list[Image.Image]], None]
 def collect(
     editor: Editor,
     cases: Sequence[Case],
-    settings: RolloutSettings,
+    settings: RolloutSection,
     draws: RolloutSeed,
     *,
     chunk: int,
@@ -101,7 +102,7 @@ def collect(
     keep_means: bool = False,
     on_decoded: OnDecoded | None = None,
 ) -> Rollout:
-    """Make `group_size` edits of each case.
+    """Roll out `group_size` edits of each case.
 
     Args:
         editor: The policy.
@@ -135,7 +136,7 @@ def collect(
     return Rollout(batches, [images[i] for i in range(len(images))], forwards)
 
 
-def window_start(settings: RolloutSettings, seed: int, iteration: int, group: int) -> int:
+def window_start(settings: RolloutSection, seed: int, iteration: int, group: int) -> int:
     """First stochastic step of a group, uniform over the recipe's range, both ends included."""
     first, last = settings.window_start
     return first + derive_seed(seed, "window", iteration, group) % (last - first + 1)
@@ -147,7 +148,7 @@ class _Plan:
 
     editor: Editor
     conditioning: Conditioning
-    settings: RolloutSettings
+    settings: RolloutSection
     draws: RolloutSeed
     chunk: int
     stochastic: bool
@@ -287,8 +288,8 @@ def velocity_of(editor: Editor, conditioning: Conditioning, x: Tensor, s: Tensor
     return editor.velocity(full, s[rows], conditioning.select(group[rows]))[: len(x)]
 
 
-def replay(editor: Editor, batch: Batch, settings: RolloutSettings, rows: Tensor, slots: Tensor) -> Step:
-    """Score stored stochastic steps again under the weights as they are; `log_prob` and `mu` carry the gradient.
+def replay(editor: Editor, batch: Batch, settings: RolloutSection, rows: Tensor, slots: Tensor) -> Step:
+    """Replay stored stochastic steps under the current weights; `log_prob` and `mu` carry the gradient.
 
     Args:
         editor: The policy.
@@ -305,25 +306,14 @@ def replay(editor: Editor, batch: Batch, settings: RolloutSettings, rows: Tensor
 
 
 def merge_batches(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches of one bucket and one shape of forwards as one: their rows then fill each other's last forwards."""
+    """Merge batches of one bucket and one shape of forwards: their rows then fill each other's last forwards."""
     alike: dict[tuple[int, int], list[Batch]] = {}
     for batch in batches:
         alike.setdefault((id(batch.conditioning), batch.chunk), []).append(batch)
-    return [several[0] if len(several) == 1 else _joined(several) for several in alike.values()]
+    return [several[0] if len(several) == 1 else _concatenated(several) for several in alike.values()]
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
-    def together(name: str) -> Tensor:
-        return torch.cat([getattr(batch, name) for batch in batches])
-
-    return replace(
-        batches[0],
-        edits=together("edits"),
-        keys=tuple(key for batch in batches for key in batch.keys),
-        group=together("group"),
-        start=together("start"),
-        trajectory=together("trajectory"),
-        log_prob=together("log_prob"),
-        mu=None if batches[0].mu is None else together("mu"),
-        x0=together("x0"),
-    )
+def _concatenated(batches: Sequence[Batch]) -> Batch:
+    names = ["edits", "group", "start", "trajectory", "log_prob", "x0", *(["mu"] if batches[0].mu is not None else [])]
+    tensors: dict[str, Any] = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+    return replace(batches[0], keys=tuple(key for batch in batches for key in batch.keys), **tensors)

@@ -30,7 +30,7 @@ from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.checkpoints import RunCheckpoints
 from hpedit.rl.inputs import RunInputs
 from hpedit.rl.monitor.group_log import GroupLog
-from hpedit.rl.monitor.held_out import HeldOutEvaluator
+from hpedit.rl.monitor.held_out_evaluator import HeldOutEvaluator
 from hpedit.rl.monitor.observer import Observer
 from hpedit.rl.monitor.sample_grids import SampleGrids
 from hpedit.rl.monitor.trackers import Tracker, open_tracker

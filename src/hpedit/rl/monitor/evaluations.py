@@ -1,9 +1,9 @@
-"""What was measured on the held-out cases, on disk and as figures: each evaluation is paired with the base's edits.
+"""Held-out evaluations on disk and as numbers: gains are paired, case by case, with the base's edits.
 
-    held_out/base.json      the cases, measures of their sources, and the base's scores and measures
+    held_out/base.json      the cases, pixel measures of their sources, and the base's scores and measures
     held_out/looks.jsonl    the same of the averaged weights, a line for each evaluation
 
-Best, patience and alarms follow from these files alone, so a resumed run decides as one that was never stopped.
+Best weights, early stopping and alarms follow from these files alone, so a resumed run decides as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ Values = Mapping[str, Sequence[float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Edits of all held-out cases, as they were scored at one moment."""
+    """Scores and pixel measures of edits of all held-out cases at one iteration."""
 
     step: int
     """Iterations done; 0 is the base."""
     scores: Values
-    """Scores in 0 to 5 by instrument ("scorer", further rewards, "second", "oracle"), a value a case; None where there
-    was none to be had."""
+    """Scores in 0 to 5 by instrument ("scorer", further rewards, "second", "oracle"), one a case; None if unscorable."""
     pixels: Mapping[str, Sequence[float]]
     """Measures of `hpedit.bench.alarms`, by name, a value a case."""
 
@@ -98,7 +97,7 @@ class HeldOutTable:
 
 
 def evaluation_metrics(table: HeldOutTable, evaluation: Evaluation) -> dict[str, float | None]:
-    """An evaluation's numbers for metrics.jsonl: by instrument its mean and the gain over the base with its interval."""
+    """Numbers of a held-out evaluation for metrics.jsonl: each instrument's mean, and its gain over the base."""
     record: dict[str, float | None] = {"held_out_n": float(len(table.cases))}
     for name, values in evaluation.scores.items():
         known = [value for value in values if value is not None]
@@ -116,7 +115,7 @@ def evaluation_metrics(table: HeldOutTable, evaluation: Evaluation) -> dict[str,
 
 
 def read_evaluations(run: Path) -> HeldOutTable | None:
-    """The table of a run's folder; None where nothing was held out, HPEditError where it is damaged."""
+    """Read a run's held-out evaluations; None where nothing was held out, HPEditError if they are damaged."""
     file = run / FOLDER / BASE
     if not file.exists():
         return None
@@ -133,11 +132,11 @@ def _finite(value: float) -> float | None:
 
 
 SECOND = "second"
-"""The instrument that decides where there is one; without it the scorer must, which the policy learns to please."""
+"""The second judge decides where there is one; otherwise the scorer, which the policy is trained to please."""
 
 
 def deciding(table: HeldOutTable, main: str) -> str:
-    """Name of the instrument that says which weights are best."""
+    """Name of the instrument that decides which weights are best."""
     return SECOND if SECOND in table.base.scores else main
 
 
@@ -149,7 +148,7 @@ def best_evaluation(table: HeldOutTable, instrument: str) -> Evaluation | None:
 
 
 def stop_reason(table: HeldOutTable, instrument: str, patience: int) -> str | None:
-    """Why the run should stop: the last `patience` evaluations brought no new best. None while it should not."""
+    """Reason for early stopping: the last `patience` evaluations brought no new best. None to go on."""
     best = best_evaluation(table, instrument)
     if not patience or best is None:
         return None

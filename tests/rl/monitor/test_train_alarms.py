@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from hpedit.rl.monitor.alarms import find_alarms
 from hpedit.rl.monitor.evaluations import (
     Evaluation,
     HeldOutTable,
@@ -12,6 +11,7 @@ from hpedit.rl.monitor.evaluations import (
     evaluation_metrics,
     stop_reason,
 )
+from hpedit.rl.monitor.train_alarms import find_alarms
 
 N = 24
 

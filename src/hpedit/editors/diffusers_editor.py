@@ -1,6 +1,6 @@
-"""One editor for every pipeline: caching, schedule, guidance and LoRA around an adapter.
+"""The editor for every diffusers pipeline: conditioning cache, noise schedule, guidance and LoRA around an adapter.
 
-The adapter knows the pipeline; this knows what is the same for all of them. `hpedit.editors.load` makes both.
+The adapter knows the pipeline; this does what is the same for all of them. `hpedit.editors.load` makes both.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hpedit.records import Case
 from hpedit.store.atomic import atomic_write
 
 MOST_CFG = 20.0
-"""Guidance beyond this is a mistyped number: 4 is usual for Qwen-Image."""
+"""Guidance scales beyond this are taken for typing errors: 4 is usual for Qwen-Image."""
 MEMORY_CASES = 1024
 """Encoded cases kept in memory: some 2 MB each at full scale, the rest is on disk."""
 
@@ -125,10 +125,9 @@ class DiffusersEditor:
         return self.adapter.encode(case, negative=self._guided)
 
     def offload_encoders(self) -> None:
-        """Move what only encoding needs, text encoders and the VAE's encoder, to the CPU.
+        """Move text encoders and the VAE's encoder, which only encoding needs, to the CPU.
 
-        It comes back by itself when a case is encoded that is in no cache, and stays until the next call. Calling again
-        costs nothing. Decoding is not touched.
+        They come back by themselves when an uncached case is encoded, and stay until the next call.
         """
         self._encoders.send_away()
 
@@ -195,7 +194,7 @@ class DiffusersEditor:
 
     @contextmanager
     def lora_disabled(self) -> Iterator[None]:
-        """Within it this editor is its base, fingerprint included."""
+        """Switch the LoRA off within the block: the editor is its base, fingerprint included."""
         with lora.lora_disabled(self.pipeline.transformer):
             before, self._lora_off = self._lora_off, True
             try:
@@ -218,7 +217,7 @@ class DiffusersEditor:
         self.pipeline.transformer.requires_grad_(False)
 
     def remove_lora(self) -> None:
-        """Be the base again; nothing happens without a LoRA."""
+        """Remove the LoRA, if there is one."""
         lora.remove_lora(self.pipeline.transformer)
 
     def settings(self) -> dict[str, int]:
@@ -261,7 +260,7 @@ class ConditioningCache:
         try:
             return Conditioning.from_tensors(load_file(path)).to(self._device)
         except (SafetensorError, KeyError):
-            # A cache entry is worth no error: a damaged one is encoded anew and replaced.
+            # A damaged cache entry is encoded again and replaced.
             return None
 
     def _make(self, key: str, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:

@@ -1,8 +1,8 @@
-"""Held-out evaluation while a run trains: the averaged weights edit fixed cases from fixed noise.
+"""Held-out evaluation during training: the averaged weights edit fixed cases from fixed noise.
 
-Each evaluation is scored by the scorer, a second judge and, where exact targets are known, the oracle, and paired with the
-base's edits of the same noise, which are made once. From the evaluations follow alarms, the best weights and an early stop.
-What is learnt does not depend on any of it: weights and random state are as they were before an evaluation.
+Edits are scored by the scorer, a second judge and, where exact targets are known, the oracle, and paired with the
+base's edits of the same noise, which are made once. Alarms, best weights and early stopping follow from it. Evaluation
+never affects the weights: weights and random state are restored afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case
-from hpedit.rl.monitor.alarms import Alarm, find_alarms
 from hpedit.rl.monitor.evaluations import (
     ALARMS,
     BASE,
@@ -40,6 +39,7 @@ from hpedit.rl.monitor.evaluations import (
     read_evaluations,
     stop_reason,
 )
+from hpedit.rl.monitor.train_alarms import Alarm, find_alarms
 from hpedit.rl.online import Experience
 from hpedit.rl.parallel import stopping
 from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
@@ -58,7 +58,7 @@ BEST = "best"
 
 
 class HeldOutEvaluator:
-    """Looks at the held-out cases every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
+    """Evaluates the held-out cases every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class HeldOutEvaluator:
         Args:
             recipe: Its section `evaluate`.
             run: The run's folder, in process 0; what it holds of iterations after `start` is dropped.
-            policy: Whose average is looked at.
+            policy: Whose average is evaluated.
             editor: Carries the policy.
             cases: Held-out cases.
             scorers: The rewards by name, "scorer" first, and the second judge as "second".
@@ -93,11 +93,11 @@ class HeldOutEvaluator:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the run should end here; None while it should go on."""
+        """Reason for early stopping; None while the run should go on."""
         return stop_reason(self.table, self.decides, self.recipe.evaluate.patience)
 
     def after(self, iteration: int, made: Experience | None) -> dict[str, float | None]:  # noqa: ARG002
-        """Look where it is time, and after the last iteration."""
+        """Evaluate when it is due, and after the last iteration."""
         done = iteration + 1
         if done % self.recipe.evaluate.every and done != self.recipe.train.iterations:
             return {}
@@ -115,7 +115,7 @@ class HeldOutEvaluator:
         return record | {"alarms": float(standing), "seconds_evaluate": time.perf_counter() - began}
 
     def finish(self) -> dict[str, int]:
-        """Make the policy's average what is to be exported; says which iterations were best and are exported."""
+        """Set the policy's average to what is exported; returns which iterations are best and exported."""
         best, last = self._best_step(), self.table.evaluations[-1].step
         if best is None or best == last:
             return {"exported": last, "best": last}
@@ -148,7 +148,7 @@ class HeldOutEvaluator:
         return table
 
     def _evaluate(self, done: int) -> Evaluation:
-        """Edit and score all cases with the weights as they are, each process its share."""
+        """Edit and score all cases with the current weights, each process its share."""
         cuda = self.editor.device.type == "cuda"
         with torch.random.fork_rng([self.editor.device] if cuda else []):
             numbers = shard_by_rank(self.processes, range(len(self.cases)))
@@ -174,7 +174,7 @@ class HeldOutEvaluator:
         return [reward for record in records if (reward := record.get("reward_mean")) is not None]
 
     def _raise(self, alarms: Sequence[Alarm]) -> None:
-        """Write all to alarms.jsonl, and say those that did not stand at the evaluation before."""
+        """Write all to alarms.jsonl, and warn of those that did not stand at the previous evaluation."""
         for alarm in alarms:
             append_jsonl(self.path / ALARMS, alarm.as_dict())
             if alarm.kind not in self.standing:
@@ -188,7 +188,7 @@ class HeldOutEvaluator:
         return bool(self.table.evaluations) and self.table.evaluations[-1].step == step
 
     def _keep_best(self, done: int) -> None:
-        """Save the average if this evaluation is the best, beside what a resumed run would have to fall back on."""
+        """Save the average if this evaluation is the best, and keep what a resumed run would fall back on."""
         best = best_evaluation(self.table, self.decides)
         if best is None or best.step != done:
             return
@@ -232,7 +232,7 @@ def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 
 
 def _joined(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapping[str, list[float]]]]) -> Evaluation:
-    """One evaluation from those of all processes, each (numbers of its cases, scores, measures), in the order of cases."""
+    """Merge the processes' parts, each (numbers of its cases, scores, measures), in the order of cases."""
     order = np.argsort([number for numbers, _, _ in parts for number in numbers]).tolist()
     assert len(order) == count, "every case once"
 
