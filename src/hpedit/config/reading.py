@@ -1,4 +1,4 @@
-"""Reading a recipe: a YAML file plus dotted overrides of the same names, held against a schema.
+"""Read and validate a recipe: a YAML file plus dotted overrides (--set), checked against a pydantic schema.
 
 One surface: `train.learning_rate=1e-4` on the command line is the key of the same name in the file. Every mistake is
 reported at once, each as `file:line: key: message` with the nearest right name.
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=Section)
 
 
 def read_recipe(path: Path | str, model: type[M], overrides: Sequence[str] = ()) -> M:
-    """Read a recipe of one schema and apply overrides such as "train.learning_rate=1e-4", in order.
+    """Read a YAML recipe of one schema and apply overrides such as "train.learning_rate=1e-4", in order.
 
     HPEditError with all mistakes of file and overrides at once, a line each.
     """
@@ -73,7 +73,7 @@ def _apply(source: Source, override: str) -> None:
             )
             return
     section[key[-1]] = value.data
-    # What an earlier value of this key did wrong no longer matters.
+    # Problems of an earlier value of this key no longer matter.
     source.problems = [problem for problem in source.problems if problem[0][: len(key)] != key]
     source.problems += [((*key, *inner), place, message) for inner, _, message in value.problems]
     source.places |= {(*key, *inner): place for inner in value.places} | {key: place}
@@ -105,7 +105,7 @@ def _report(mistakes: list[tuple[Key, YamlPosition, str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """Where unknown keys are looked for."""
+    """State of the search for unknown keys."""
 
     root: type[BaseModel]
     source: Source
@@ -113,7 +113,7 @@ class _Check:
 
 
 def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, check: _Check) -> dict[str, Any]:
-    """`data` less the keys that `model` does not have, each noted as a mistake with what was probably meant."""
+    """`data` less the keys that `model` does not have, each reported as a mistake with a suggestion."""
     result: dict[str, Any] = {}
     for name, value in data.items():
         key = (*at, name)
@@ -190,7 +190,7 @@ _EXPECTED: Mapping[str, str] = {
 
 
 def _message(detail: ErrorDetails) -> str:
-    """Pydantic's error as a sentence for somebody who edits YAML."""
+    """Turn pydantic's error into a sentence for somebody who edits YAML."""
     kind, value = detail["type"], detail.get("input")
     if kind == "missing":
         # Lists have a fixed length; all else that is missing is a key.
@@ -210,7 +210,7 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """A value as a person would name it."""
+    """Describe a YAML value for an error message."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
-"""YAML as plain data together with the place of every key, so that an error can say `file:line`.
+"""Parse YAML to plain data with the position of every key, so that an error can say `file:line`.
 
-Scalars follow YAML 1.2's core schema, whose traps are fewer: `no`, `off` and `12:30` are texts, `010` is ten, and
+Scalars follow YAML 1.2's core schema, which has fewer traps: `no`, `off` and `12:30` are texts, `010` is ten, and
 `1e-4` is a number. Refused, each by name: repeated keys, keys that are no text, aliases, tags of programs, tabs as
 indentation. Nothing is ever constructed but dicts, lists, texts, numbers, booleans and None.
 """
@@ -30,7 +30,7 @@ _MAX_DIGITS = 4000
 
 @dataclass(frozen=True, slots=True)
 class YamlPosition:
-    """Where a value was given: a file and a line, or a command-line option without one."""
+    """Position of a value: file and line, or a command-line option without one."""
 
     name: str
     line: int | None
@@ -41,7 +41,7 @@ class YamlPosition:
 
 @dataclass(slots=True)
 class Source:
-    """One YAML document: its data, where each key stands, and what was wrong with it beyond its grammar."""
+    """One YAML document: its data, the position of each key, and problems beyond its grammar."""
 
     data: Any
     places: dict[Key, YamlPosition] = field(default_factory=dict)
@@ -50,14 +50,14 @@ class Source:
     """(key, place, message)."""
 
     def place(self, key: Key) -> YamlPosition:
-        """Where `key` is given; for a key that is missing, where the nearest section around it is."""
+        """Position of `key`; of a missing one that of the nearest section around it."""
         while key and key not in self.places:
             key = key[:-1]
         return self.places[key]
 
 
 def read_yaml(path: Path | str) -> Source:
-    """The YAML file at `path`, as UTF-8 with or without a byte order mark, with any line ends.
+    """Read the YAML file at `path`, UTF-8 with or without a byte order mark, with any line ends.
 
     HPEditError for a file that cannot be read or does not follow YAML's grammar, with file and line.
     """
@@ -75,7 +75,7 @@ def read_yaml(path: Path | str) -> Source:
 
 
 def parse_yaml(text: str, name: str) -> Source:
-    """As `read_yaml`, from text; `name` takes the place of the file's in messages."""
+    """Parse YAML text like `read_yaml`; `name` stands for the file in messages."""
     source = Source(None)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -39,7 +39,7 @@ from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.parallel import stopping
 from hpedit.rl.parallel.distributed import open_processes
-from hpedit.rl.parallel.processes import ProcessGroup, check_equal, check_shares, shard_by_rank
+from hpedit.rl.parallel.processes import ProcessGroup, check_equal_weights, check_shares, shard_by_rank
 from hpedit.rl.parallel.sharding import denoiser, forwards_marked, shard, wants_shards
 from hpedit.rl.parallel.stopping import StopAsked
 from hpedit.rl.policy import FaultyStepError, LoraPolicy
@@ -193,7 +193,7 @@ class _Training:
         """Save a checkpoint when it is due, and stop if a signal asked for it."""
         signum, total = stopping.stop_signal(), self.recipe.train.iterations
         if done % self.recipe.checkpoint.every == 0 or done == total or self._early():
-            check_equal(self.processes, self.policy.parameters)
+            check_equal_weights(self.processes, self.policy.parameters)
             self.checkpoints.save(done, self.policy, self.learner, self.sampler)
         stopping.release()
         if signum is not None and done < total:

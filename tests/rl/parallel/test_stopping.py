@@ -89,7 +89,7 @@ def test_a_second_signal_leaves_at_once(start_several, recipe):
     assert ran.processes[0].is_alive()
     os.kill(pid, signal.SIGINT)
     assert ran.codes(10.0) == [130]
-    assert "left at once" in ran.stderr(0)
+    assert "exiting at once" in ran.stderr(0)
 
 
 @pytest.mark.slow

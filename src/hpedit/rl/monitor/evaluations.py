@@ -37,7 +37,7 @@ class Evaluation:
     step: int
     """Iterations done; 0 is the base."""
     scores: Values
-    """Scores in 0 to 5 by instrument ("scorer", further rewards, "second", "oracle"), one a case; None if unscorable."""
+    """Scores in 0 to 5 by instrument ("scorer", further rewards, "second", "oracle"), one a case; None: unscorable."""
     pixels: Mapping[str, Sequence[float]]
     """Measures of `hpedit.bench.alarms`, by name, a value a case."""
 

@@ -1,4 +1,4 @@
-"""The processes that train together, as far as the training loop knows of them.
+"""The interface of a process group (data parallelism): shard by rank, sum gradients, gather values.
 
 for position in shard_by_rank(processes, range(groups)):     # the groups of this process
     ...
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class ProcessGroup(Protocol):
-    """Equal processes that hold the same weights and work on different groups."""
+    """Data-parallel processes that hold the same weights and work on different groups of edits."""
 
     @property
     def rank(self) -> int:
@@ -44,16 +44,16 @@ class ProcessGroup(Protocol):
 
 
 class SingleProcess:
-    """One process: nothing to sum, nobody to wait for."""
+    """A process group of one: nothing to sum, nobody to wait for."""
 
     rank = 0
     size = 1
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """The sum over one process is what it has."""
+        """Nothing to do: the sum over one process."""
 
     def gather(self, value: T) -> list[T]:
-        """Only one's own."""
+        """A list of the one value."""
         stopping.check()
         return [value]
 
@@ -64,7 +64,7 @@ def shard_by_rank(processes: ProcessGroup, items: Sequence[T]) -> list[T]:
 
 
 def check_shares(processes: ProcessGroup, groups: int) -> str:
-    """A sentence if the processes get unequal numbers of groups; "" if all is even.
+    """A warning if the processes get unequal numbers of groups; "" if the shares are even.
 
     Raises:
         HPEditError: some process would have none.
@@ -78,13 +78,15 @@ def check_shares(processes: ProcessGroup, groups: int) -> str:
     if even[0] == even[1]:
         return ""
     return (
-        f"rollout.groups is {groups} for {processes.size} processes: some make one group more than others, who wait; "
+        f"rollout.groups is {groups} for {processes.size} processes: some make one group more than others, which wait; "
         f"{even[0]} or {even[1]} would be even"
     )
 
 
-def shared(processes: ProcessGroup, tensors: Mapping[str, Mapping[str, Tensor]] | None) -> dict[str, dict[str, Tensor]]:
-    """What rank 0 has, everywhere, on the CPU; the others give None."""
+def broadcast(
+    processes: ProcessGroup, tensors: Mapping[str, Mapping[str, Tensor]] | None
+) -> dict[str, dict[str, Tensor]]:
+    """Broadcast rank 0's tensors to all processes, on the CPU; the others pass None."""
     if processes.size == 1:
         assert tensors is not None
         return {group: dict(named) for group, named in tensors.items()}
@@ -105,12 +107,8 @@ def shared(processes: ProcessGroup, tensors: Mapping[str, Mapping[str, Tensor]] 
     return found
 
 
-def check_equal(processes: ProcessGroup, parameters: Mapping[str, Tensor]) -> None:
-    """Make sure that all processes hold the same weights, bit for bit.
-
-    Raises:
-        HPEditError: they do not; then what they learn is not one policy.
-    """
+def check_equal_weights(processes: ProcessGroup, parameters: Mapping[str, Tensor]) -> None:
+    """HPEditError unless all processes hold the same weights, bit for bit: else they don't train one policy."""
     if processes.size == 1:
         return
     digest = hashlib.sha256()
@@ -121,5 +119,5 @@ def check_equal(processes: ProcessGroup, parameters: Mapping[str, Tensor]) -> No
         odd = [rank for rank, one in enumerate(found) if one != found[0]]
         raise HPEditError(
             f"the weights of rank {', '.join(map(str, odd))} are not those of rank 0",
-            hint="a GPU, its memory or the network between them computes wrongly; continue on other machines",
+            hint="a GPU, its memory or the network is faulty; continue on other machines",
         )

@@ -1,14 +1,14 @@
-"""The frozen base spread over all processes by FSDP2, while the LoRA stays whole in each.
+"""Experimental: shard the frozen base over all processes by FSDP2, while each keeps the whole LoRA.
 
 A block's weights are gathered when it runs and dropped afterwards, so every forward and backward of one process needs
 all others to take part. But they do not do equally many: groups are skipped, windows start elsewhere, one process
-still samples while another trains. So before each pass all say in the store what they want to do, and those that have
-nothing to do run a pass for the others' sake, on the inputs of their last one, whose result is dropped.
+still samples while another trains. So before each pass all announce in the store what they want to do, and those that
+have nothing to do run a dummy pass on the inputs of their last one, whose result is dropped.
 
 | the others want | a process that wants a forward | that wants a backward | that waits in `gather` |
 |---|---|---|---|
-| a forward | does it | runs an empty forward, asks again | runs an empty forward |
-| a backward at most | - | does it (after an empty forward if one waits) | runs an empty forward and backward |
+| a forward | does it | runs a dummy forward, asks again | runs a dummy forward |
+| a backward at most | - | does it (after a dummy forward if one waits) | runs a dummy forward and backward |
 
 LoRA, optimizer, checkpoint and export do not know that the base is sharded.
 """
@@ -38,14 +38,14 @@ Told = Sequence[Mapping[str, Any]]
 
 
 def denoiser(editor: TrainableEditor) -> nn.Module | None:
-    """The network that every velocity goes through; None for an editor that has no pipeline."""
+    """The transformer that computes velocities; None for an editor that has no pipeline."""
     pipeline = getattr(editor, "pipeline", None)
     return getattr(pipeline, "transformer", None)
 
 
 @contextmanager
 def forwards_marked(network: nn.Module | None) -> Iterator[None]:
-    """Within it every forward is a safe point of the run, see `hpedit.rl.parallel.stopping`."""
+    """Make every forward within the block a safe point of the run, see `hpedit.rl.parallel.stopping`."""
     if network is None:
         yield
         return
@@ -57,7 +57,7 @@ def forwards_marked(network: nn.Module | None) -> Iterator[None]:
 
 
 def wants_shards(recipe: Recipe) -> bool:
-    """Whether the recipe, or where it leaves that open accelerate's configuration, asks for FSDP2."""
+    """Whether the recipe, or with "auto" accelerate's configuration, asks for FSDP2."""
     if recipe.scale.shard != "auto":
         return recipe.scale.shard == "fsdp2"  # the recipe was checked where it was read
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
@@ -77,11 +77,11 @@ def wants_shards(recipe: Recipe) -> bool:
 
 
 def shard(editor: TrainableEditor, case: Case, processes: ProcessGroup) -> Lockstep | None:
-    """Spread the editor's base over all processes; None where this one is alone.
+    """Shard the editor's base over all processes; None in a single process.
 
     Args:
         editor: With its LoRA.
-        case: Any one; its velocity is computed once, to have inputs for passes without work.
+        case: Any one; its velocity is computed once, to have inputs for dummy passes.
         processes: All processes.
 
     Raises:
@@ -106,18 +106,18 @@ def shard(editor: TrainableEditor, case: Case, processes: ProcessGroup) -> Locks
 
 
 class Lockstep:
-    """Keeps the passes of all processes in step."""
+    """Keeps forward and backward passes of all processes in step."""
 
     def __init__(self, network: nn.Module, trained: Sequence[nn.Parameter], processes: Distributed) -> None:
         self.network, self.trained, self.processes = network, trained, processes
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-        self._empty = False
-        """Whether the pass under way is for the others' sake."""
+        self._dummy = False
+        """Whether the current pass is a dummy."""
         network.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True)
         processes.serve = self.serve
 
     def backward(self, loss: Tensor) -> None:
-        """loss.backward(), when nobody wants a forward any more."""
+        """loss.backward(), once no process wants a forward any more."""
         while True:
             told = self.processes.exchange({"pass": "backward"})
             waits = any("gather" in one for one in told)
@@ -130,27 +130,27 @@ class Lockstep:
                 return
 
     def serve(self, told: Told) -> None:
-        """Take part in what the others do, having nothing to do oneself."""
+        """Run a dummy pass while others compute."""
         if _any_forward(told):
             with torch.no_grad():
                 self._forward()
             return
         with torch.enable_grad():
             output = self._forward()
-        # Not into .grad: these are not this run's gradients.
+        # Not into .grad: a dummy's gradients must not be accumulated.
         torch.autograd.grad(output, self.trained, torch.zeros_like(output), allow_unused=True)
 
     def _forward(self) -> Tensor:
         args, kwargs = self._inputs
-        self._empty = True
+        self._dummy = True
         try:
             output: Tensor = self.network(*args, **kwargs)[0]
         finally:
-            self._empty = False
+            self._dummy = False
         return output
 
     def _before_forward(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self._empty:
+        if not self._dummy:
             self._inputs = (args, kwargs)
             self.processes.exchange({"pass": "forward"})
 
