@@ -16,8 +16,8 @@ def load(name):
 
 
 def test_the_rl_loop_raises_its_reward_in_a_few_iterations():
-    means = load("rl_loop").train(iterations=4)
-    assert len(means) == 4
+    means = load("rl_loop").train(iterations=6)
+    assert len(means) == 6
     assert means[-1] > means[0]
 
 
