@@ -1,3 +1,3 @@
 """HP-Edit: post-training of instruction-based image editors on human preference (arXiv 2604.19406)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
