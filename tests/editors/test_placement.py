@@ -33,7 +33,9 @@ def test_encoders_leave_the_device_and_what_decodes_stays(family):
     # The meta device stands for an accelerator.
     encoders = Encoders(pipeline, editor.adapter.ENCODERS, torch.device("meta"))
     moved = []
-    encoders._move = lambda device: moved.append((device.type, [type(part).__name__ for part in encoders._parts]))
+    encoders._move_encoders = lambda device: moved.append(
+        (device.type, [type(part).__name__ for part in encoders._parts])
+    )
     encoders.bring_back()
     encoders.send_away()
     encoders.send_away()
@@ -54,7 +56,7 @@ def test_moving_moves_the_parts():
         vae, text_encoder = Vae, nn.Linear(2, 2)
 
     encoders = Encoders(Pipeline, ["text_encoder"], torch.device("meta"))
-    encoders._move(torch.device("meta"))
+    encoders._move_encoders(torch.device("meta"))
     assert devices(Vae.encoder) == devices(Pipeline.text_encoder) == {"meta"}
 
 

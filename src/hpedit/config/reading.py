@@ -43,8 +43,8 @@ def read_recipe(path: Path | str, model: type[M], overrides: Sequence[str] = ())
         what = "is empty" if source.data is None else f"holds {kind_of(source.data)}"
         raise HPEditError(f"{path}: {what}, not a recipe", hint="a recipe is a mapping, see the folder recipes/")
     for override in overrides:
-        _apply(source, override)
-    return _validate(source, model)
+        _apply_override(source, override)
+    return _validate_recipe(source, model)
 
 
 def recipe_text(recipe: Section) -> str:
@@ -53,7 +53,7 @@ def recipe_text(recipe: Section) -> str:
     return text
 
 
-def _apply(source: Source, override: str) -> None:
+def _apply_override(source: Source, override: str) -> None:
     """Set one dotted key in the source's data; what cannot be set becomes a problem of the source."""
     name, equals, text = override.partition("=")
     place = YamlPosition(f"--set {override}", None)
@@ -79,9 +79,9 @@ def _apply(source: Source, override: str) -> None:
     source.places |= {(*key, *inner): place for inner in value.places} | {key: place}
 
 
-def _validate(source: Source, model: type[M]) -> M:
+def _validate_recipe(source: Source, model: type[M]) -> M:
     mistakes = list(source.problems)
-    known = _without_unknown(source.data, model, (), _Check(model, source, mistakes))
+    known = _without_unknown(source.data, model, (), _KeyCheck(model, source, mistakes))
     recipe: M | None = None
     try:
         # Through JSON, where strict mode takes a list for a tuple and a whole number for a float, and nothing else.
@@ -90,21 +90,21 @@ def _validate(source: Source, model: type[M]) -> M:
         named = {problem[0] for problem in source.problems}
         for detail in error.errors(include_url=False):
             if detail["loc"] not in named:
-                mistakes.append((detail["loc"], source.place(detail["loc"]), _message(detail)))
+                mistakes.append((detail["loc"], source.place(detail["loc"]), _pydantic_message(detail)))
     if mistakes:
-        raise HPEditError(_report(mistakes))
+        raise HPEditError(_mistakes_text(mistakes))
     assert recipe is not None
     return recipe
 
 
-def _report(mistakes: list[tuple[Key, YamlPosition, str]]) -> str:
+def _mistakes_text(mistakes: list[tuple[Key, YamlPosition, str]]) -> str:
     ordered = sorted(mistakes, key=lambda mistake: (mistake[1].line is None, mistake[1].line or 0))
     lines = [f"{place}: {_dotted(key)}: {message}" if key else f"{place}: {message}" for key, place, message in ordered]
     return lines[0] if len(lines) == 1 else f"{len(lines)} mistakes\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class _KeyCheck:
     """State of the search for unknown keys."""
 
     root: type[BaseModel]
@@ -112,7 +112,7 @@ class _Check:
     mistakes: list[tuple[Key, YamlPosition, str]]
 
 
-def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, check: _Check) -> dict[str, Any]:
+def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, check: _KeyCheck) -> dict[str, Any]:
     """`data` less the keys that `model` does not have, each reported as a mistake with a suggestion."""
     result: dict[str, Any] = {}
     for name, value in data.items():
@@ -129,7 +129,7 @@ def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, chec
             ]
         elif section and isinstance(value, dict):
             result[name] = _without_unknown(value, section, key, check)
-        elif section and not several and value is None and not _may_be_none(model, name):
+        elif section and not several and value is None and not _key_may_be_none(model, name):
             result[name] = {}  # a section whose keys are all commented out
         else:
             result[name] = value
@@ -140,7 +140,7 @@ def _suggestion(name: str, model: type[BaseModel], at: Key, root: type[BaseModel
     """What was probably meant by an unknown key: its new name, the right place of a right name, or the nearest name."""
     if name in getattr(model, "RENAMED", {}):
         return f": it is called {model.RENAMED[name]} now"  # type: ignore[attr-defined]
-    elsewhere = {_dotted(key): str(key[-1]) for key in _all_keys(root) if key[:-1] != at}
+    elsewhere = {_dotted(key): str(key[-1]) for key in _recipe_keys(root) if key[:-1] != at}
     if "." in name and name in elsewhere:
         return f": write it nested, as {name.replace('.', ': {')}: ...{'}' * name.count('.')}"
     homes = [dotted for dotted, last in elsewhere.items() if last == name]
@@ -154,12 +154,12 @@ def _suggestion(name: str, model: type[BaseModel], at: Key, root: type[BaseModel
     return f" (did you mean {near[0]}?)" if near else f" (there are {', '.join(model.model_fields)})"
 
 
-def _all_keys(model: type[BaseModel], at: Key = ()) -> Iterator[Key]:
+def _recipe_keys(model: type[BaseModel], at: Key = ()) -> Iterator[Key]:
     for name in model.model_fields:
         yield (*at, name)
         section, _ = _section_of(model, name)
         if section:
-            yield from _all_keys(section, (*at, name))
+            yield from _recipe_keys(section, (*at, name))
 
 
 def _section_of(model: type[BaseModel], name: str) -> tuple[type[BaseModel] | None, bool]:
@@ -172,7 +172,7 @@ def _section_of(model: type[BaseModel], name: str) -> tuple[type[BaseModel] | No
     return None, False
 
 
-def _may_be_none(model: type[BaseModel], name: str) -> bool:
+def _key_may_be_none(model: type[BaseModel], name: str) -> bool:
     return type(None) in get_args(model.model_fields[name].annotation)
 
 
@@ -189,7 +189,7 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-def _message(detail: ErrorDetails) -> str:
+def _pydantic_message(detail: ErrorDetails) -> str:
     """Turn pydantic's error into a sentence for somebody who edits YAML."""
     kind, value = detail["type"], detail.get("input")
     if kind == "missing":

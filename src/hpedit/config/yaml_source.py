@@ -90,11 +90,11 @@ def parse_yaml(text: str, name: str) -> Source:
     except RecursionError as error:
         raise HPEditError(f"{name}: nested too deep") from error
     if node is not None:
-        source.data = _Builder(name, source).build(node, ())
+        source.data = _YamlBuilder(name, source).build(node, ())
     return source
 
 
-class _Builder:
+class _YamlBuilder:
     """Turns YAML's nodes into data, noting places and problems in `source`."""
 
     def __init__(self, name: str, source: Source) -> None:
@@ -111,13 +111,13 @@ class _Builder:
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
             return self._problem(node, key, f"YAML tags such as {node.tag} are not supported")
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, key)
+            return self._yaml_mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
-        return self._scalar(node, key)
+        return self._yaml_scalar(node, key)
 
-    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+    def _yaml_mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for name_node, value_node in node.value:
             name = name_node.value
@@ -131,7 +131,7 @@ class _Builder:
                 result[name] = self.build(value_node, (*key, name))
         return result
 
-    def _scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
+    def _yaml_scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
         text = node.value
         if node.style is not None:
             return text

@@ -244,7 +244,7 @@ class ConditioningCache:
         """The case's encoding from memory, else from the folder, else by `encode`, which is then kept in both."""
         key = hashlib.sha256(f"{self._name};{case.group_key}".encode()).hexdigest()
         if key not in self._memory:
-            self._memory[key] = self._read(key) or self._make(key, case, encode)
+            self._memory[key] = self._read(key) or self._encode_and_keep(key, case, encode)
             if len(self._memory) > MEMORY_CASES:
                 self._memory.popitem(last=False)
         self._memory.move_to_end(key)
@@ -263,7 +263,7 @@ class ConditioningCache:
             # A damaged cache entry is encoded again and replaced.
             return None
 
-    def _make(self, key: str, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:
+    def _encode_and_keep(self, key: str, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:
         conditioning = encode(case)
         path = self._path(key)
         if path is not None:

@@ -78,7 +78,7 @@ def load_editor(
     folder, name = resolve_model(model, revision)
     adapter = adapter_of(folder, model)
     areas = ImageAreas.of(folder, resolution, source_area, condition_area, usual_condition=adapter.CONDITION_AREA)
-    pipeline = place_pipeline(_read(folder, model, dtype, base), base, device)
+    pipeline = place_pipeline(_read_pipeline(folder, model, dtype, base), base, device)
     editor = DiffusersEditor(adapter(pipeline, areas, guidance), fingerprint=name, cache=cache, cfg=cfg)
     if lora is not None:
         editor.load_lora(Path(lora))
@@ -101,7 +101,7 @@ def wrap_pipeline(
     Raises:
         HPEditError: an unknown pipeline class.
     """
-    adapter = _known(type(pipeline).__name__, "this pipeline")
+    adapter = _known_adapter(type(pipeline).__name__, "this pipeline")
     return DiffusersEditor(adapter(pipeline, areas, guidance), fingerprint=fingerprint, cache=cache, cfg=cfg)
 
 
@@ -113,10 +113,10 @@ def adapter_of(folder: Path, model: str) -> type[Adapter]:
             f"{model} cannot be loaded: there is no {index}",
             hint="give the folder or hub id of a complete pipeline (it has a model_index.json)",
         )
-    return _known(str(read_json(index).get("_class_name")), model)
+    return _known_adapter(str(read_json(index).get("_class_name")), model)
 
 
-def _known(kind: str, model: str) -> type[Adapter]:
+def _known_adapter(kind: str, model: str) -> type[Adapter]:
     if kind not in ADAPTERS:
         raise HPEditError(f"{model} is a {kind}, which is not supported", hint=f"supported: {', '.join(ADAPTERS)}")
     return ADAPTERS[kind]
@@ -136,7 +136,7 @@ def _device(device: str) -> str:
     return device
 
 
-def _read(folder: Path, model: str, dtype: str, base: str) -> Any:
+def _read_pipeline(folder: Path, model: str, dtype: str, base: str) -> Any:
     try:
         with quiet_loading():
             return DiffusionPipeline.from_pretrained(

@@ -127,13 +127,13 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
         metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)} if config is not None else {}
         atomic_write(out, save(dict(found.tensors), metadata))
         return
-    told = found.base.pipeline if found.base else _guessed(found)
+    told = found.base.pipeline if found.base else _guess_pipeline(found)
     if (pipeline or told) is None:
         raise HPEditError(f"{found.path} does not name its base model", hint="name the class of its pipeline")
     atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or told)), {"format": "pt"}))
 
 
-def _guessed(found: LoraFile) -> str | None:
+def _guess_pipeline(found: LoraFile) -> str | None:
     """Guess the pipeline from the layers' names; None if unclear."""
     return "FluxKontextPipeline" if any(name.startswith("single_") for name in found.layers) else None
 
@@ -145,7 +145,7 @@ def read_lora(path: Path) -> LoraFile:
         HPEditError: no such file, a pickle, a damaged file, or one that holds something else.
     """
     file = path / WEIGHTS_NAME if path.is_dir() or not path.suffix else path
-    _check_kind(path, file)
+    _refuse_pickle(path, file)
     try:
         with safe_open(file, "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -164,7 +164,7 @@ def read_lora(path: Path) -> LoraFile:
     return LoraFile(file, tensors, told, LoraBase(**base) if base else None)
 
 
-def _check_kind(path: Path, file: Path) -> None:
+def _refuse_pickle(path: Path, file: Path) -> None:
     pickled = [p for p in path.glob("*") if p.suffix in PICKLES] if path.is_dir() else [file]
     if not file.is_file():
         if path.is_dir() and pickled:
@@ -196,7 +196,7 @@ def load_lora(transformer: Any, path: Path, base: LoraBase) -> None:
         raise HPEditError(
             f"{found.path} was trained on {found.base}, and this is {base}", hint="load the base that it was trained on"
         )
-    _check_shapes(transformer, found, base)
+    _check_lora_shapes(transformer, found, base)
     config = None if found.config is None else dict(found.config)
     try:
         transformer.load_lora_adapter(dict(found.tensors), metadata=config, adapter_name=ADAPTER)
@@ -207,7 +207,7 @@ def load_lora(transformer: Any, path: Path, base: LoraBase) -> None:
         ) from error
 
 
-def _check_shapes(transformer: nn.Module, found: LoraFile, base: LoraBase) -> None:
+def _check_lora_shapes(transformer: nn.Module, found: LoraFile, base: LoraBase) -> None:
     """HPEditError if a layer is missing or of another width; diffusers would widen Flux's layers instead."""
     linear = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
     whose = str(found.base) if found.base else "another base"

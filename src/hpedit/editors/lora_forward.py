@@ -29,10 +29,10 @@ def patch_lora_forward(transformer: nn.Module, adapter: str) -> None:
         if isinstance(module, Linear) and adapter in module.lora_A:
             assert not module.lora_variant, "a plain LoRA"
             assert not module.fan_in_fan_out, "on a plain linear layer"
-            module.forward = partial(_forward, module, adapter)
+            module.forward = partial(_lora_forward, module, adapter)
 
 
-def _forward(layer: Any, adapter: str, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _lora_forward(layer: Any, adapter: str, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     base = layer.base_layer
     if layer.disable_adapters or layer.merged or adapter not in layer.active_adapters:
         result: Tensor = base(x, *args, **kwargs)

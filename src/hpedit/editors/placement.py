@@ -37,7 +37,7 @@ class Encoders:
     def send_away(self) -> None:
         """Move them to the CPU."""
         if not self._away and self._device.type != "cpu":
-            self._move(torch.device("cpu"))
+            self._move_encoders(torch.device("cpu"))
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
         self._away = True
@@ -45,10 +45,10 @@ class Encoders:
     def bring_back(self) -> None:
         """Move them back to the device."""
         if self._away and self._device.type != "cpu":
-            self._move(self._device)
+            self._move_encoders(self._device)
         self._away = False
 
-    def _move(self, device: torch.device) -> None:
+    def _move_encoders(self, device: torch.device) -> None:
         for part in self._parts:
             part.to(device)
 

@@ -45,7 +45,7 @@ def keep_batch(
     folder.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, Any] = {"iteration": iteration + 1, "error": error.message, "pairs": list(pairs)}
     if made is not None:
-        numbers |= _numbers(made)
+        numbers |= _edit_numbers(made)
         for number, batch in enumerate(made.batches):
             tensors = {"edits": batch.edits, "path": batch.trajectory, "log_prob": batch.log_prob, "clean": batch.x0}
             tensors |= {"levels": batch.levels, "start": batch.start} | ({} if batch.mu is None else {"mu": batch.mu})
@@ -58,7 +58,7 @@ def keep_batch(
     return folder
 
 
-def _numbers(made: Experience) -> dict[str, Any]:
+def _edit_numbers(made: Experience) -> dict[str, Any]:
     """Ids, scores and advantages by edit; NaN and infinity are written as text."""
     size = len(made.images) // max(1, len(made.cases))
     return {
@@ -68,8 +68,8 @@ def _numbers(made: Experience) -> dict[str, Any]:
                 "edit": f"edit_{number:05d}.png",
                 "case": made.cases[number // size].id,
                 "group": made.groups[number // size],
-                "scores": {name: _plain(score.value) for name, score in scores.items()},
-                "advantage": _plain(float(made.values[number])),
+                "scores": {name: _json_number(score.value) for name, score in scores.items()},
+                "advantage": _json_number(float(made.values[number])),
                 "active": bool(made.active[number]),
             }
             for number, scores in enumerate(made.scores)
@@ -77,7 +77,7 @@ def _numbers(made: Experience) -> dict[str, Any]:
     }
 
 
-def _plain(value: float | None) -> float | str | None:
+def _json_number(value: float | None) -> float | str | None:
     return value if value is None or math.isfinite(value) else str(value)
 
 

@@ -82,12 +82,12 @@ class Online:
         clock = _Clock()
         self.context.policy.zero_grad()
         with BackgroundScoring(self.rewards, overlap=self.recipe.rollout.overlap) as judging:
-            made = self.last = self._sample(iteration, judging, clock)
+            made = self.last = self._sample_groups(iteration, judging, clock)
             totals = self._first_pass(made, judging, iteration, clock)
             clock.seconds["judge"] = judging.seconds
-        everybody = self._everybody(made)
+        everybody = self._gather_groups(made)
         counts = self.processes.gather((len(made.replaced), made.forwards))
-        update = self._steps(made, totals, iteration)
+        update = self._optimizer_steps(made, totals, iteration)
         self.algorithm.after_iteration(iteration)
         clock.lap("train")
         return {
@@ -98,7 +98,7 @@ class Online:
             **{f"seconds_{name}": seconds for name, seconds in clock.seconds.items()},
         }
 
-    def _sample(self, iteration: int, judging: BackgroundScoring, clock: _Clock) -> Experience:
+    def _sample_groups(self, iteration: int, judging: BackgroundScoring, clock: _Clock) -> Experience:
         """Sample groups of edits and hand them to the judge; dynamic sampling replaces zero-variance groups."""
         made, settings = Experience(), self.recipe.rollout
         drawn, number = self.sampler.draw(settings.groups), 0
@@ -145,7 +145,7 @@ class Online:
     def _zero_variance(self, made: Experience, judging: BackgroundScoring) -> set[int]:
         """Numbers of the zero-variance groups among those that count, over all processes."""
         made.scores = judging.scores(range(len(made.images)))
-        own = self._by_group(made)
+        own = self._rewards_by_group(made)
         found = self._advantages(own, "group").zero_variance_groups if own else ()
         return {number for part in self.processes.gather([own[place][0] for place in found]) for number in part}
 
@@ -172,7 +172,7 @@ class Online:
         check_scorable(made.scores, iteration)
         return totals
 
-    def _steps(self, made: Experience, totals: MetricSums, iteration: int) -> dict[str, Any]:
+    def _optimizer_steps(self, made: Experience, totals: MetricSums, iteration: int) -> dict[str, Any]:
         """Take the step of the first pass, then the others of this iteration."""
         policy, steps, forwards, first = self.context.policy, 0, 0, None
         update: dict[str, Any] = {}
@@ -200,7 +200,7 @@ class Online:
 
     def _set_advantages(self, made: Experience) -> None:
         """Advantages by the deviation of the whole batch, over all processes."""
-        everybody = self._everybody(made)
+        everybody = self._gather_groups(made)
         found = self._advantages(everybody, "batch")
         size, place = self.recipe.rollout.group_size, {number: i for i, (number, *_) in enumerate(everybody)}
         for position in made.positions():
@@ -217,7 +217,7 @@ class Online:
             found = combined_advantages(columns, self.rewards.weights, [edit // size for edit in edits], std="group")
             made.values[edits], made.active[edits] = found.values, found.active
 
-    def _by_group(self, made: Experience) -> list[GroupRewards]:
+    def _rewards_by_group(self, made: Experience) -> list[GroupRewards]:
         """The groups of this process that count, without pictures."""
         size = self.recipe.rollout.group_size
         return [
@@ -226,26 +226,26 @@ class Online:
             for scores in [made.scores[p * size : (p + 1) * size]]
         ]
 
-    def _everybody(self, made: Experience) -> list[GroupRewards]:
+    def _gather_groups(self, made: Experience) -> list[GroupRewards]:
         """The groups of all processes that count, in the order of their numbers."""
-        return sorted(group for part in self.processes.gather(self._by_group(made)) for group in part)
+        return sorted(group for part in self.processes.gather(self._rewards_by_group(made)) for group in part)
 
     def _advantages(self, groups: Sequence[GroupRewards], std: str) -> Advantages:
         ids = [place for place, (_, _, values) in enumerate(groups) for _ in values]
-        return combined_advantages(self._columns(groups), self.rewards.weights, ids, std=std)
+        return combined_advantages(self._reward_columns(groups), self.rewards.weights, ids, std=std)
 
-    def _columns(self, groups: Sequence[GroupRewards]) -> dict[str, list[float | None]]:
+    def _reward_columns(self, groups: Sequence[GroupRewards]) -> dict[str, list[float | None]]:
         return {name: [r for _, rewards, _ in groups for r in rewards[name]] for name in self.rewards.weights}
 
     def _summary(self, groups: Sequence[GroupRewards]) -> dict[str, Any]:
         """Rewards, scores and advantages of the iteration's edits, over all processes."""
         found = self._advantages(groups, self.recipe.train.advantage_std)
         record: dict[str, Any] = {}
-        for name, column in self._columns(groups).items():
-            record |= _spread("reward" if name == MAIN else f"{name}_reward", column)
+        for name, column in self._reward_columns(groups).items():
+            record |= _mean_and_std("reward" if name == MAIN else f"{name}_reward", column)
         return {
             **record,
-            **_spread("score", [value for _, _, values in groups for value in values]),
+            **_mean_and_std("score", [value for _, _, values in groups for value in values]),
             "unscorable": found.unscorable,
             "groups_skipped": len(found.zero_variance_groups),
             "frac_zero_std": found.frac_zero_std,
@@ -266,7 +266,7 @@ class _Clock:
         self._last = now
 
 
-def _spread(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
+def _mean_and_std(name: str, values: Sequence[float | None]) -> dict[str, float | None]:
     known = np.array([value for value in values if value is not None])
     if not len(known):
         return {f"{name}_mean": None, f"{name}_std": None}

@@ -192,19 +192,19 @@ class _Wave:
     def run(self) -> Batch:
         """Sample, and keep what the update needs."""
         x = self._initial_noise()
-        kept, begin = self._storage(x), torch.zeros_like(self.start)
+        kept, begin = self._trajectory_storage(x), torch.zeros_like(self.start)
         if self.shared:
             x, begin = self._before_window(x, kept), self.start
         for k in range(self.settings.steps - int(begin.min())):
             rows = (begin + k < self.settings.steps).nonzero()[:, 0]
-            self._step(x, rows, begin[rows] + k, kept)
+            self._sampling_step(x, rows, begin[rows] + k, kept)
         plan = self.plan
         return Batch(
             self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, kept.trajectory,
             kept.log_prob, kept.mu, x, self.chunk,
         )  # fmt: skip
 
-    def _storage(self, x: Tensor) -> _Kept:
+    def _trajectory_storage(self, x: Tensor) -> _Kept:
         n, w, shape = len(self.edits), self.window, x.shape[1:]
         return _Kept(
             noise=torch.stack([self._window_noise(*key, shape=(w, *shape)) for key in self.keys]).to(x.device),
@@ -213,7 +213,7 @@ class _Wave:
             mu=x.new_empty((n, w, *shape)) if self.plan.keep_means else None,
         )
 
-    def _step(self, x: Tensor, rows: Tensor, step: Tensor, kept: _Kept) -> None:
+    def _sampling_step(self, x: Tensor, rows: Tensor, step: Tensor, kept: _Kept) -> None:
         """Move the rows `rows` (j,) of x, which are at the steps `step` (j,), by one step: stochastic in the window."""
         slot = step - self.start[rows]
         inside = ((slot >= 0) & (slot < self.window)).nonzero()[:, 0]
@@ -239,7 +239,7 @@ class _Wave:
         firsts = rows[self.member == 0]
         for step in range(int(self.start.max())):
             before = firsts[self.start[firsts] > step]
-            self._step(x, before, torch.full_like(before, step), kept)
+            self._sampling_step(x, before, torch.full_like(before, step), kept)
         return x[(rows - self.member).to(x.device)]
 
     def _velocity(self, x: Tensor, s: Tensor, rows: Tensor, *, filled: bool = False) -> Tensor:

@@ -157,7 +157,7 @@ class _Training:
             if self.inputs.encoders_leave:
                 self._encode_ahead(total - done)
             advance = stack.enter_context(stage("post-train", total, done=done)) if self.folder else None
-            while done < total and not self._early():
+            while done < total and not self._early_stop():
                 if self.inputs.encoders_leave:  # cases of dynamic sampling may have brought them back
                     self.editor.offload_encoders()
                 record = {"step": done + 1, **self._iterate(done)}
@@ -169,7 +169,7 @@ class _Training:
                     tracker.log(done + 1, record)
                     advance(1)
                 done += 1
-                self._finish(done)
+                self._finish_iteration(done)
             self._export(done)
 
     def _iterate(self, iteration: int) -> dict[str, Any]:
@@ -189,10 +189,10 @@ class _Training:
         stopping.commit()
         return record
 
-    def _finish(self, done: int) -> None:
+    def _finish_iteration(self, done: int) -> None:
         """Save a checkpoint when it is due, and stop if a signal asked for it."""
         signum, total = stopping.stop_signal(), self.recipe.train.iterations
-        if done % self.recipe.checkpoint.every == 0 or done == total or self._early():
+        if done % self.recipe.checkpoint.every == 0 or done == total or self._early_stop():
             check_equal_weights(self.processes, self.policy.parameters)
             self.checkpoints.save(done, self.policy, self.learner, self.sampler)
         stopping.release()
@@ -219,13 +219,13 @@ class _Training:
                 advance(1)
         self.processes.gather(None)
 
-    def _early(self) -> str | None:
+    def _early_stop(self) -> str | None:
         """Reason for early stopping; None while the run should go on."""
         return self.held_out.stop_reason if self.held_out else None
 
     def _export(self, done: int) -> None:
         """Write the LoRA of the averaged weights, which the editor then has, and the result."""
-        early = self._early()
+        early = self._early_stop()
         which = self.held_out.finish() if self.held_out else {}
         self.policy.take_average()
         if self.folder:

@@ -105,12 +105,12 @@ class HeldOutEvaluator:
         with self.policy.swapped(self.policy.average):
             evaluation = self._evaluate(done)
         self.table.evaluations.append(evaluation)
-        alarms = find_alarms(self.table, self._rewards(), MAIN) if self.processes.rank == 0 else []
+        alarms = find_alarms(self.table, self._mean_rewards(), MAIN) if self.processes.rank == 0 else []
         standing = self.processes.gather(len(alarms))[0]
         if self.processes.rank == 0:
             append_jsonl(self.path / FOLDER / EVALUATIONS, asdict(evaluation))
             self._keep_best(done)
-            self._raise(alarms)
+            self._raise_alarms(alarms)
         record = evaluation_metrics(self.table, evaluation)
         return record | {"alarms": float(standing), "seconds_evaluate": time.perf_counter() - began}
 
@@ -153,27 +153,27 @@ class HeldOutEvaluator:
         with torch.random.fork_rng([self.editor.device] if cuda else []):
             numbers = shard_by_rank(self.processes, range(len(self.cases)))
             cases = [self.cases[number] for number in numbers]
-            images = self._edits(cases)
-            scores = {name: _values(scorer, cases, images, done) for name, scorer in self.scorers.items()}
+            images = self._held_out_edits(cases)
+            scores = {name: _scored(scorer, cases, images, done) for name, scorer in self.scorers.items()}
         if self.with_oracle:
             scores[ORACLE] = [score_edit(case, image) for case, image in zip(cases, images, strict=True)]
         pixels = [
             measure(image) | {CLOSENESS: closeness(image, case.source)}
             for case, image in zip(cases, images, strict=True)
         ]
-        return _joined(done, len(self.cases), self.processes.gather((numbers, scores, _columns(pixels))))
+        return _merged(done, len(self.cases), self.processes.gather((numbers, scores, _columns(pixels))))
 
-    def _edits(self, cases: Sequence[Case]) -> list[Image.Image]:
+    def _held_out_edits(self, cases: Sequence[Case]) -> list[Image.Image]:
         seeds = [derive_seed(self.recipe.seed, "held out noise", case.id) for case in cases]
         steps = self.recipe.evaluate.steps or self.recipe.rollout.steps
         return edit_cases(self.editor, cases, seeds, steps, batch_size=self.recipe.train.micro_batch)
 
-    def _rewards(self) -> list[float]:
+    def _mean_rewards(self) -> list[float]:
         """Mean reward of each iteration whose record is written."""
         records = read_jsonl(self.path / METRICS)
         return [reward for record in records if (reward := record.get("reward_mean")) is not None]
 
-    def _raise(self, alarms: Sequence[Alarm]) -> None:
+    def _raise_alarms(self, alarms: Sequence[Alarm]) -> None:
         """Write all to alarms.jsonl, and warn of those that did not stand at the previous evaluation."""
         for alarm in alarms:
             append_jsonl(self.path / ALARMS, alarm.as_dict())
@@ -219,7 +219,7 @@ class HeldOutEvaluator:
         return self.path / BEST / f"step_{step:06d}.safetensors"
 
 
-def _values(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image], done: int) -> list[float | None]:
+def _scored(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image], done: int) -> list[float | None]:
     if not cases:
         return []
     stopping.progress("held-out judge")
@@ -231,7 +231,7 @@ def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
-def _joined(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapping[str, list[float]]]]) -> Evaluation:
+def _merged(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapping[str, list[float]]]]) -> Evaluation:
     """Merge the processes' parts, each (numbers of its cases, scores, measures), in the order of cases."""
     order = np.argsort([number for numbers, _, _ in parts for number in numbers]).tolist()
     assert len(order) == count, "every case once"

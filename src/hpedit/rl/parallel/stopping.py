@@ -131,7 +131,7 @@ def listening() -> Iterator[None]:
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: None) for number in heeded}
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    threading.Thread(target=_hear, args=(read,), name="signals", daemon=True).start()
+    threading.Thread(target=_hear_signals, args=(read,), name="signals", daemon=True).start()
     try:
         yield
     finally:
@@ -142,14 +142,14 @@ def listening() -> Iterator[None]:
         release()
 
 
-def _hear(read: int) -> None:
+def _hear_signals(read: int) -> None:
     with os.fdopen(read, "rb", buffering=0) as pipe:
         while byte := pipe.read(1):
             if byte[0] in SIGNALS:
-                _take(byte[0])
+                _take_signal(byte[0])
 
 
-def _take(signum: int) -> None:
+def _take_signal(signum: int) -> None:
     name = signal.Signals(signum).name
     if _state.signum is None:
         request_stop(signum)

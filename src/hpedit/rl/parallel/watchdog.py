@@ -74,7 +74,7 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         stopping.progress("loading")
-        me = {"host": socket.gethostname(), "pid": os.getpid(), "space": _pid_space()}
+        me = {"host": socket.gethostname(), "pid": os.getpid(), "space": _pid_namespace()}
         self._store.set(f"who/{self.rank}", json.dumps(me))
         self._thread.start()
         return self
@@ -97,11 +97,11 @@ class Watchdog:
     def report(self, error: BaseException) -> None:
         """Tell all processes that this one failed, unless another failed first and caused it."""
         if isinstance(error, RuntimeError):  # perhaps of a broken connection
-            self._look_for_the_cause()
+            self._find_cause()
         text = "".join(traceback.format_exception(error))
         try:
             with self._lock:
-                self._claim(f"rank {self.rank} failed: {error}", text)
+                self._claim_failure(f"rank {self.rank} failed: {error}", text)
         except dist.DistError as gone:
             text += f"The others could not be told: {gone}\n"
         self._ending.set()
@@ -113,14 +113,14 @@ class Watchdog:
         timer.daemon = True
         timer.start()
 
-    def _look_for_the_cause(self) -> None:
+    def _find_cause(self) -> None:
         """End if another process turns out, within a few seconds, to have failed or died."""
         end = time.monotonic() + LINGER
         try:
             while time.monotonic() < end:
                 with self._lock:
-                    if self._store.check(["failed"]) or any(_is_over(peer) for peer in self._peers.values()):
-                        self._look_around()
+                    if self._store.check(["failed"]) or any(_has_ended(peer) for peer in self._peers.values()):
+                        self._check_peers()
                 time.sleep(BEAT / 4)
         except dist.DistError as gone:
             stopping.print_stderr(f"[rank {self.rank}] the store has gone: {gone}")
@@ -129,21 +129,21 @@ class Watchdog:
         try:
             while not self._ending.wait(BEAT):
                 with self._lock:
-                    self._look()
+                    self._beat()
         except dist.DistError as error:
             if not self._ending.is_set():
                 self._end(f"[rank {self.rank}] the store has gone, and rank 0 or its launcher with it: {error}")
         except BaseException:
             self._end(f"[rank {self.rank}] {traceback.format_exc()}")
 
-    def _look(self) -> None:
+    def _beat(self) -> None:
         # faulthandler's C thread writes the stacks if this one gets no turn because somebody keeps Python's lock.
         faulthandler.dump_traceback_later(SILENCE, exit=False)
         self._beats += 1
         self._store.set(f"beat/{self.rank}", str(self._beats))
         self._pass_on_signals()
-        self._look_around()
-        self._look_inside()
+        self._check_peers()
+        self._check_stall()
 
     def _pass_on_signals(self) -> None:
         signum = stopping.stop_signal()
@@ -152,7 +152,7 @@ class Watchdog:
         elif self._store.check(["stop"]):
             stopping.request_stop(int(self._store.get("stop")))
 
-    def _look_around(self) -> None:
+    def _check_peers(self) -> None:
         """End if another process has failed, died or fallen silent."""
         now = time.monotonic()
         if now - self._last > 5 * BEAT:  # this process itself got no turn: the others' silence says nothing
@@ -162,41 +162,41 @@ class Watchdog:
         if self._store.check(["failed"]):
             self._end_with(json.loads(self._store.get("failed")))
         for other, peer in self._peers.items():
-            over = self._visit(other, peer, now)
+            over = self._check_heartbeat(other, peer, now)
             if (over or now - peer.heard > SILENCE) and not self._store.check([f"ended/{other}"]):
                 what = (
                     "exited without an error; probably killed (out of memory?)"
                     if over
                     else f"has sent no heartbeat for {SILENCE:.0f} s: frozen, or its machine or network is down"
                 )
-                self._claim(f"rank {other} ({peer.name}) {what}", "", of=other)
+                self._claim_failure(f"rank {other} ({peer.name}) {what}", "", of=other)
                 self._end_with(json.loads(self._store.get("failed")))
 
-    def _visit(self, other: int, peer: _Peer, now: float) -> bool:
+    def _check_heartbeat(self, other: int, peer: _Peer, now: float) -> bool:
         """Record the other's heartbeat; returns whether its process is known to have ended."""
         if peer.name == "not seen yet" and self._store.check([f"who/{other}"]):
             who = json.loads(self._store.get(f"who/{other}"))
-            peer.name, peer.pid = f"process {who['pid']} on {who['host']}", _watch(who)
+            peer.name, peer.pid = f"process {who['pid']} on {who['host']}", _open_pidfd(who)
         beat = self._store.get(f"beat/{other}") if self._store.check([f"beat/{other}"]) else b""
         if beat != peer.beat or not peer.heard:
             peer.beat, peer.heard = beat, now
-        return _is_over(peer)
+        return _has_ended(peer)
 
-    def _look_inside(self) -> None:
+    def _check_stall(self) -> None:
         """End if the main thread stalls."""
         seconds, where = stopping.silence()
         patience = self.stall_timeout * (LOADING if where == "loading" else 1)
         if seconds > patience:
-            self._claim(f"rank {self.rank} has stalled for {seconds:.0f} s, last seen at: {where}", _stacks())
+            self._claim_failure(f"rank {self.rank} has stalled for {seconds:.0f} s, last seen at: {where}", _stacks())
             self._end_with(json.loads(self._store.get("failed")))
 
-    def _claim(self, headline: str, text: str, of: int | None = None) -> None:
+    def _claim_failure(self, headline: str, text: str, of: int | None = None) -> None:
         """Record why all end, unless another process has already."""
         told = {"rank": self.rank if of is None else of, "headline": headline, "text": text}
         self._store.compare_set("failed", "", json.dumps(told))
-        self._note(told)
+        self._write_error_file(told)
 
-    def _note(self, told: dict[str, Any]) -> None:
+    def _write_error_file(self, told: dict[str, Any]) -> None:
         """Write it into the run's folder, if that exists and can be written."""
         if (self.folder / RECIPE).exists():
             try:
@@ -208,7 +208,7 @@ class Watchdog:
 
     def _end_with(self, told: dict[str, Any]) -> NoReturn:
         """Print it (with the traceback where it happened, and in rank 0, whose output people read), and end."""
-        self._note(told)
+        self._write_error_file(told)
         whole = self.rank in (0, told["rank"])
         text = f"\n{told['text']}" if whole and told["text"] else ""
         stopping.print_stderr(f"[rank {self.rank}] all end: {told['headline']}{text}")
@@ -240,9 +240,9 @@ def _tell_launcher(error: BaseException) -> None:
             get_error_handler().record_exception(error)
 
 
-def _watch(who: dict[str, Any]) -> int | None:
+def _open_pidfd(who: dict[str, Any]) -> int | None:
     """A pidfd that becomes readable when the process ends; None if it is on another machine."""
-    here = who["host"] == socket.gethostname() and who["space"] == _pid_space()
+    here = who["host"] == socket.gethostname() and who["space"] == _pid_namespace()
     if not here or not hasattr(os, "pidfd_open"):
         return None
     try:
@@ -251,11 +251,11 @@ def _watch(who: dict[str, Any]) -> int | None:
         return None
 
 
-def _is_over(peer: _Peer) -> bool:
+def _has_ended(peer: _Peer) -> bool:
     return peer.pid is not None and bool(select.select([peer.pid], [], [], 0)[0])
 
 
-def _pid_space() -> str:
+def _pid_namespace() -> str:
     """Identifies the kernel's pid namespace: containers of one name and machine have different ones."""
     try:
         return os.readlink("/proc/self/ns/pid")
