@@ -120,4 +120,4 @@ def test_every_algorithm_of_the_recipe_is_counted():
     assert set(forwards.ALGORITHMS) == {*ALGORITHMS, "offline_dpo"}
     for name, kind in ALGORITHMS.items():
         assert forwards.ALGORITHMS[name].stochastic == kind.stochastic
-        assert forwards.ALGORITHMS[name].keeps_means == kind.keep_mu
+        assert forwards.ALGORITHMS[name].keeps_means == kind.keep_means

@@ -54,20 +54,16 @@ class Adapter(Protocol):
 
     def __init__(self, pipeline: Any, areas: ImageAreas, guidance: float | None = None) -> None:
         """Take a pipeline; HPEditError if sizes or embedded guidance don't fit it."""
-        ...
 
     @property
     def embedded_guidance(self) -> float | None:
         """The guidance scale that a distilled transformer takes as input; None = it takes none."""
-        ...
 
     def output_size(self, image: Image.Image) -> tuple[int, int]:
         """(width, height) px of an edit of `image`."""
-        ...
 
     def encode(self, case: Case, *, negative: bool) -> Conditioning:
         """Encode one case, with the empty instruction too where `negative`."""
-        ...
 
     def forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
         """One forward of the transformer.
@@ -81,15 +77,12 @@ class Adapter(Protocol):
         Returns:
             (B, N + M, C), of which the first N are the velocity.
         """
-        ...
 
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
         """(B, N, C) float32: images of one size, encoded at the editor's output size."""
-        ...
 
     def decode(self, latents: Tensor, grid: Grid) -> list[Image.Image]:
         """RGB images of clean latents (B, N, C), lossless."""
-        ...
 
 
 def tokens_grid(pipeline: Any, size: tuple[int, int]) -> Grid:

@@ -160,40 +160,32 @@ class Editor(Protocol):
     @property
     def fingerprint(self) -> str:
         """Identifies weights, settings and the LoRA in use: edits of two fingerprints are never mixed."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where the latents live."""
-        ...
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the model's input; latents are float32 always."""
-        ...
 
     def encode(self, cases: Sequence[Case]) -> Conditioning:
         """Encode cases of one size; cached by content."""
-        ...
 
     def schedule(self, steps: int, conditioning: Conditioning) -> Tensor:
         """(steps + 1,) float32 on the CPU: noise levels from 1 to 0, the pipeline's noise schedule at this size."""
-        ...
 
     def initial_noise(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
         """(B, N, C) float32: the noise that the model's pipeline draws from each seed."""
-        ...
 
     def velocity(self, latents: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
         """(B, N, C) float32 at latents of the same shape and level s, () or (B,); the gradient flows to the LoRA.
 
         An editor with guidance returns the guided velocity.
         """
-        ...
 
     def decode(self, latents: Tensor, conditioning: Conditioning) -> list[Image.Image]:
         """Images of clean latents (B, N, C)."""
-        ...
 
 
 class LoRASettings(Protocol):
@@ -202,17 +194,14 @@ class LoRASettings(Protocol):
     @property
     def rank(self) -> int:
         """Width of the update."""
-        ...
 
     @property
     def alpha(self) -> float:
         """The update is scaled by alpha / rank."""
-        ...
 
     @property
     def targets(self) -> Sequence[str] | None:
         """Endings of the names of the linear layers to be adapted; None takes the model family's own."""
-        ...
 
 
 class TrainableEditor(Editor, Protocol):
@@ -220,32 +209,24 @@ class TrainableEditor(Editor, Protocol):
 
     def add_lora(self, settings: LoRASettings, seed: int) -> None:
         """Attach a new LoRA, which changes nothing yet, in place of any other."""
-        ...
 
     def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
         """All that is trained, by name."""
-        ...
 
     def set_checkpointing(self, on: bool) -> None:
         """Gradient checkpointing: recompute activations in the backward pass; gradients are the same."""
-        ...
 
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
         """(B, N, C) float32: clean latents of images of one size, at the editor's output size."""
-        ...
 
     def lora_disabled(self) -> AbstractContextManager[None]:
         """Switch the LoRA off within the block: the editor is its base, the reference of the KL."""
-        ...
 
     def save_lora(self, folder: Path, *, comfyui: bool = False) -> None:
         """Write the LoRA so that diffusers' load_lora_weights gives the same pixels."""
-        ...
 
     def load_lora(self, folder: Path) -> None:
         """Attach a LoRA from a folder, in place of any other."""
-        ...
 
     def offload_encoders(self) -> None:
         """Move the encoders to the CPU; they come back by themselves when a new case is encoded."""
-        ...

@@ -35,7 +35,6 @@ class Stateful(Protocol):
     @property
     def state(self) -> Mapping[str, Tensor]:
         """Tensors beside LoRA and optimizer, restored in place."""
-        ...
 
 
 class RunCheckpoints:

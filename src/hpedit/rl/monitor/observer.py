@@ -21,4 +21,3 @@ class Observer(Protocol):
             iteration: From 0.
             made: The edits of this process; None where the algorithm makes none.
         """
-        ...

@@ -37,11 +37,9 @@ class Sink(Protocol):
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Write the numbers of one step, so that they are there when this returns."""
-        ...
 
     def close(self) -> None:
         """Close it."""
-        ...
 
 
 Opener = Callable[[int], Sink]

@@ -27,20 +27,16 @@ class ProcessGroup(Protocol):
     @property
     def rank(self) -> int:
         """Number of this process, from 0; 0 alone writes to the run's folder."""
-        ...
 
     @property
     def size(self) -> int:
         """Processes in all."""
-        ...
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes; all must call with tensors of equal shapes."""
-        ...
 
     def gather(self, value: T) -> list[T]:
         """Everybody's value, by rank; JSON's data, so that tuples may come back as lists."""
-        ...
 
 
 class SingleProcess:
