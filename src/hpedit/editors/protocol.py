@@ -13,7 +13,7 @@ Axes: B edits, T text tokens, D text width, N target tokens, M source tokens, C 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,12 +41,13 @@ class EncodedPrompt:
     pooled: Tensor | None = None
     """(B, P) in the model's dtype, where the model takes a summary of the whole prompt too."""
     padded: bool = False
-    """Whether any prompt of the batch that this was selected from is padded. It is kept by `select`, so that a part of
-    a batch takes the same path through the attention as the whole, and gives the same numbers."""
+    """Whether any prompt of the batch that this was selected from is padded. `Conditioning.select` keeps it, so that a
+    part of a batch takes the same path through the attention as the whole, and gives the same numbers."""
 
-    def select(self, rows: Tensor) -> EncodedPrompt:
-        """The rows (n,), which may repeat; T stays."""
-        return replace(self, embeds=self.embeds[rows], mask=self.mask[rows], pooled=_each(self.pooled, rows))
+    def each(self, change: Callable[[Tensor], Tensor]) -> EncodedPrompt:
+        """Change every tensor; T stays."""
+        pooled = None if self.pooled is None else change(self.pooled)
+        return replace(self, embeds=change(self.embeds), mask=change(self.mask), pooled=pooled)
 
     @staticmethod
     def cat(parts: Sequence[EncodedPrompt]) -> EncodedPrompt:
@@ -62,11 +63,6 @@ class EncodedPrompt:
             torch.cat(pooled) if pooled else None,
             any(missing) or any(part.padded for part in parts),
         )
-
-    def to(self, device: torch.device | str) -> EncodedPrompt:
-        """The same on another device."""
-        pooled = None if self.pooled is None else self.pooled.to(device)
-        return replace(self, embeds=self.embeds.to(device), mask=self.mask.to(device), pooled=pooled)
 
     def to_tensors(self, prefix: str) -> dict[str, Tensor]:
         """As tensors for safetensors, under names that begin with `prefix`."""
@@ -84,10 +80,6 @@ class EncodedPrompt:
             tensors.get(f"{prefix}_pooled"),
             bool(tensors[f"{prefix}_padded"]),
         )
-
-
-def _each(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if tensor is None else tensor[rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +100,16 @@ class Conditioning:
     def select(self, index: Tensor | Sequence[int]) -> Conditioning:
         """The rows `index` (n,), which may repeat."""
         rows = torch.as_tensor(index, dtype=torch.long, device=self.source_latents.device)
-        negative = self.negative.select(rows) if self.negative else None
-        return Conditioning(self.prompt.select(rows), self.source_latents[rows], self.grids, negative)
+        return self.each(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device | str) -> Conditioning:
+        """The same on another device."""
+        return self.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        """Change every tensor of all edits."""
+        negative = self.negative.each(change) if self.negative else None
+        return Conditioning(self.prompt.each(change), change(self.source_latents), self.grids, negative)
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
@@ -128,11 +128,6 @@ class Conditioning:
             grids,
             EncodedPrompt.cat(negatives) if negatives else None,
         )
-
-    def to(self, device: torch.device | str) -> Conditioning:
-        """The same on another device."""
-        negative = self.negative.to(device) if self.negative else None
-        return Conditioning(self.prompt.to(device), self.source_latents.to(device), self.grids, negative)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """As tensors for safetensors; `from_tensors` gives the same back."""

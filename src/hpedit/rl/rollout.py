@@ -121,10 +121,10 @@ def collect(
     waves = max(1, chunk // settings.group_size)
     for bucket in group_by_size(conditionings):
         conditioning = Conditioning.cat([conditionings[position] for position in bucket])
-        plan = _Plan(editor, conditioning, settings, draws, chunk, stochastic, keep_means)
         for first in range(0, len(bucket), waves):
-            wave = _Wave(plan, list(range(first, min(first + waves, len(bucket)))), bucket)
-            batch = wave.run()
+            rows_of_groups = list(range(first, min(first + waves, len(bucket))))
+            wave = _Wave(editor, conditioning, settings, draws, rows_of_groups, bucket, stochastic=stochastic)
+            batch = wave.run(chunk, keep_means=keep_means)
             forwards += wave.forwards
             batches.append(batch)
             for rows in row_chunks(torch.arange(len(batch.edits)), chunk):
@@ -143,19 +143,6 @@ def window_start(settings: RolloutSection, seed: int, iteration: int, group: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What the waves of one bucket share."""
-
-    editor: Editor
-    conditioning: Conditioning
-    settings: RolloutSection
-    draws: RolloutSeed
-    chunk: int
-    stochastic: bool
-    keep_means: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Kept:
     """See `Batch`; `noise` (n, w, N, C) is what the stochastic steps are drawn with."""
 
@@ -168,14 +155,16 @@ class _Kept:
 class _Wave:
     """A few whole groups from noise to clean latents; it lives for one call of `run`."""
 
-    def __init__(self, plan: _Plan, rows: Sequence[int], bucket: Sequence[int]) -> None:
-        """`rows` of the plan's conditioning, which holds the cases at the positions `bucket`."""
-        settings, draws = plan.settings, plan.draws
+    def __init__(
+        self, editor: Editor, conditioning: Conditioning, settings: RolloutSection, draws: RolloutSeed,
+        rows: Sequence[int], bucket: Sequence[int], *, stochastic: bool,
+    ) -> None:  # fmt: skip
+        """`rows` of the conditioning, which holds the cases at the positions `bucket`."""
         size = settings.group_size
-        self.plan, self.settings = plan, settings
-        self.levels = plan.editor.schedule(settings.steps, plan.conditioning)
-        self.window = settings.window if plan.stochastic else 0
-        self.shared = settings.shared_noise and plan.stochastic
+        self.editor, self.conditioning, self.settings, self.draws = editor, conditioning, settings, draws
+        self.levels = editor.schedule(settings.steps, conditioning)
+        self.window = settings.window if stochastic else 0
+        self.shared = settings.shared_noise and stochastic
         self.member = torch.arange(size).repeat(len(rows))
         self.group = torch.tensor(rows).repeat_interleave(size)
         self.edits = torch.tensor([bucket[row] for row in rows]).repeat_interleave(size) * size + self.member
@@ -186,31 +175,30 @@ class _Wave:
             for number in numbers
         ]
         self.start = torch.tensor(starts).repeat_interleave(size)
-        self.chunk = min(plan.chunk, len(self.edits))
-        self.forwards = 0
+        self.chunk = self.forwards = 0
 
-    def run(self) -> Batch:
-        """Sample, and keep what the update needs."""
+    def run(self, chunk: int, *, keep_means: bool) -> Batch:
+        """Sample by forwards of at most `chunk` rows, and keep what the update needs."""
+        self.chunk = min(chunk, len(self.edits))
         x = self._initial_noise()
-        kept, begin = self._trajectory_storage(x), torch.zeros_like(self.start)
+        kept, begin = self._trajectory_storage(x, keep_means), torch.zeros_like(self.start)
         if self.shared:
             x, begin = self._before_window(x, kept), self.start
         for k in range(self.settings.steps - int(begin.min())):
             rows = (begin + k < self.settings.steps).nonzero()[:, 0]
             self._sampling_step(x, rows, begin[rows] + k, kept)
-        plan = self.plan
         return Batch(
-            self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, kept.trajectory,
+            self.edits, self.keys, self.group, self.conditioning, self.levels, self.start, kept.trajectory,
             kept.log_prob, kept.mu, x, self.chunk,
         )  # fmt: skip
 
-    def _trajectory_storage(self, x: Tensor) -> _Kept:
+    def _trajectory_storage(self, x: Tensor, keep_means: bool) -> _Kept:
         n, w, shape = len(self.edits), self.window, x.shape[1:]
         return _Kept(
             noise=torch.stack([self._window_noise(*key, shape=(w, *shape)) for key in self.keys]).to(x.device),
             trajectory=x.new_empty((n, w + 1, *shape)),
             log_prob=x.new_empty((n, w)),
-            mu=x.new_empty((n, w, *shape)) if self.plan.keep_means else None,
+            mu=x.new_empty((n, w, *shape)) if keep_means else None,
         )
 
     def _sampling_step(self, x: Tensor, rows: Tensor, step: Tensor, kept: _Kept) -> None:
@@ -248,20 +236,18 @@ class _Wave:
         for part in row_chunks(torch.arange(len(rows)), self.chunk):
             chunk = self.chunk if filled else len(part)
             group = self.group[rows[part]]
-            found.append(
-                velocity_of(self.plan.editor, self.plan.conditioning, x[part.to(x.device)], s[part], group, chunk)
-            )
+            found.append(velocity_of(self.editor, self.conditioning, x[part.to(x.device)], s[part], group, chunk))
             self.forwards += chunk
         return torch.cat(found)
 
     def _initial_noise(self) -> Tensor:
-        seed, iteration = self.plan.draws.seed, self.plan.draws.iteration
+        seed, iteration = self.draws.seed, self.draws.iteration
         seeds = [derive_seed(seed, "noise", iteration, group, 0 if self.shared else m) for group, m in self.keys]
-        return self.plan.editor.initial_noise(self.plan.conditioning, seeds)
+        return self.editor.initial_noise(self.conditioning, seeds)
 
     def _window_noise(self, group: int, member: int, shape: tuple[int, ...]) -> Tensor:
-        draws = self.plan.draws
-        return torch.randn(shape, generator=generator(draws.seed, "window noise", draws.iteration, group, member))
+        purpose = ("window noise", self.draws.iteration, group, member)
+        return torch.randn(shape, generator=generator(self.draws.seed, *purpose))
 
 
 def row_chunks(rows: Tensor, chunk: int) -> list[Tensor]:
