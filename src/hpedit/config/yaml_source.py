@@ -1,7 +1,7 @@
 """Parse YAML to plain data with the position of every key, so that an error can say `file:line`.
 
 Scalars follow YAML 1.2's core schema, which has fewer traps: `no`, `off` and `12:30` are texts, `010` is ten, and
-`1e-4` is a number. Refused, each by name: repeated keys, keys that are no text, aliases, tags of programs, tabs as
+`1e-4` is a number. Refused, each by name: repeated keys, non-text keys, aliases, program tags, tabs as
 indentation. Nothing is ever constructed but dicts, lists, texts, numbers, booleans and None.
 """
 

@@ -1,7 +1,7 @@
 """Convert LoRA tensors between diffusers' and ComfyUI's names and scaling.
 
 ComfyUI asks for `<name>.lora_A.weight`, `.lora_B.weight` and `.alpha` under each name that it knows for a layer
-(comfy/lora.py, model_lora_keys_unet) and multiplies by alpha / rank, by 1 where there is no alpha: a file of diffusers
+(comfy/lora.py, model_lora_keys_unet) and multiplies by alpha / rank, by 1 without an alpha: a file of diffusers
 is read there, but with the alpha of its metadata lost. Here alpha / rank is multiplied into B and alpha = rank is
 written, so that a reader that passes over alpha does the same; every layer has the same rank.
 

@@ -67,9 +67,9 @@ class DiffusersEditor:
         self._base = LoraBase(type(self.pipeline).__name__, weights_fingerprint(self.pipeline.transformer), hub)
         areas, dtype = adapter.areas, str(self.dtype).removeprefix("torch.")
         encoded = f"{weights}/{dtype}/{areas.resolution}.{areas.condition_area}.{areas.source_area}"
-        told = adapter.embedded_guidance
+        scale = adapter.embedded_guidance
         self._base_fingerprint = (
-            encoded + (f"/guidance{told:g}" if told is not None else "") + (f"/cfg{cfg:g}" if self._guided else "")
+            encoded + (f"/guidance{scale:g}" if scale is not None else "") + (f"/cfg{cfg:g}" if self._guided else "")
         )
         self._encoders = Encoders(self.pipeline, adapter.ENCODERS, self.device)
         self._cache = ConditioningCache(encoded + ("/negative" if self._guided else ""), cache, self.device)

@@ -37,7 +37,7 @@ def check_targets(transformer: nn.Module, targets: Sequence[str]) -> None:
         what = f"lora.targets match no linear layer: {', '.join(unmatched)}" if targets else "lora.targets is empty"
         meant = f"did you mean {', '.join(near)}? " if near else ""
         raise HPEditError(what, hint=f"{meant}linear layers of this model end in: {', '.join(kinds)}")
-    partial = [told for target, names in matched.items() for told in _left_out(transformer, target, names)]
+    partial = [reports for target, names in matched.items() for reports in _left_out(transformer, target, names)]
     if partial:
         raise HPEditError(
             f"lora.targets match in some blocks only: {'; '.join(partial)}",
@@ -50,7 +50,7 @@ def _left_out(transformer: nn.Module, target: str, names: Sequence[str]) -> list
 
     A kind is a list of blocks, such as Flux's transformer_blocks and single_transformer_blocks.
     """
-    told = []
+    reports = []
     for kind, blocks in transformer.named_children():
         if not isinstance(blocks, nn.ModuleList):
             continue
@@ -58,8 +58,8 @@ def _left_out(transformer: nn.Module, target: str, names: Sequence[str]) -> list
         missed = [number for number, _ in blocks.named_children() if number not in hit]
         if hit and missed:
             more = f" and {len(missed) - SHOWN} more" if len(missed) > SHOWN else ""
-            told.append(f"{target} misses {kind} {', '.join(missed[:SHOWN])}{more}")
-    return told
+            reports.append(f"{target} misses {kind} {', '.join(missed[:SHOWN])}{more}")
+    return reports
 
 
 def _ending(name: str) -> str:

@@ -127,10 +127,10 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
         metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)} if config is not None else {}
         atomic_write(out, save(dict(found.tensors), metadata))
         return
-    told = found.base.pipeline if found.base else _guess_pipeline(found)
-    if (pipeline or told) is None:
+    known = found.base.pipeline if found.base else _guess_pipeline(found)
+    if (pipeline or known) is None:
         raise HPEditError(f"{found.path} does not name its base model", hint="name the class of its pipeline")
-    atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or told)), {"format": "pt"}))
+    atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or known)), {"format": "pt"}))
 
 
 def _guess_pipeline(found: LoraFile) -> str | None:
@@ -159,9 +159,9 @@ def read_lora(path: Path) -> LoraFile:
     if unknown or not tensors:
         held = f"it holds {unknown[0]}" if unknown else "it is empty"
         raise HPEditError(f"{file} is not a LoRA of a transformer: {held}", hint="in the names of diffusers or ComfyUI")
-    told = dict(config) if isinstance(config, dict) else None
-    base = told.pop(BASE_KEY, None) if told else None
-    return LoraFile(file, tensors, told, LoraBase(**base) if base else None)
+    known = dict(config) if isinstance(config, dict) else None
+    base = known.pop(BASE_KEY, None) if known else None
+    return LoraFile(file, tensors, known, LoraBase(**base) if base else None)
 
 
 def _refuse_pickle(path: Path, file: Path) -> None:

@@ -62,14 +62,14 @@ class ImageAreas:
             HPEditError: an unsupported size.
         """
         path = folder / SETTINGS_NAME
-        told = read_json(path) if path.is_file() else {}
-        side = resolution or int(told.get("resolution", DEFAULT_RESOLUTION))
+        stored = read_json(path) if path.is_file() else {}
+        side = resolution or int(stored.get("resolution", DEFAULT_RESOLUTION))
         if source_area is None:
-            as_built = side == told.get("resolution") and "source_area" in told
-            source_area = int(told["source_area"]) if as_built else side * side
+            as_built = side == stored.get("resolution") and "source_area" in stored
+            source_area = int(stored["source_area"]) if as_built else side * side
         if condition_area is None:
             usual = source_area if usual_condition is None else usual_condition
-            condition_area = int(told.get("condition_area", usual))
+            condition_area = int(stored.get("condition_area", usual))
         areas = ImageAreas(side, condition_area, source_area)
         areas.check()
         return areas

@@ -1,7 +1,7 @@
 """Checkpoints of a run: everything that the next iteration depends on, and nothing else.
 
 LoRA, its average, the optimizer, the algorithm's own tensors (the old policy of DiffusionNFT), the sampler's cursor,
-the number of iterations done, and the global random generators, which are restored last, for loading may draw from
+the number of iterations done, and the global random generators, which are restored last, since loading may draw from
 them. Rank 0 alone touches the disk and broadcasts what it read. Sharding and the number of processes are not part of
 the state: a run may be resumed with another number of them, which is logged.
 """

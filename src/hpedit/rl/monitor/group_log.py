@@ -128,7 +128,7 @@ def _sources(case: Case) -> dict[str, Any]:
 
 def _scores_text(scores: Scores) -> str:
     rewards = rewards_of([scores]) if scores else {}
-    said = {
+    texts = {
         name: {
             "value": one.value,
             "std": one.std,
@@ -138,7 +138,7 @@ def _scores_text(scores: Scores) -> str:
         }
         for name, one in scores.items()
     }
-    return json.dumps(said, ensure_ascii=False, allow_nan=False)
+    return json.dumps(texts, ensure_ascii=False, allow_nan=False)
 
 
 def _with_pictures(row: Mapping[str, Any]) -> dict[str, Any]:

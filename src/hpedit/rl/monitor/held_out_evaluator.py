@@ -71,7 +71,7 @@ class HeldOutEvaluator:
         processes: ProcessGroup,
         start: int,
     ) -> None:
-        """Read what is there, or evaluate the base.
+        """Read earlier evaluations, or evaluate the base.
 
         Args:
             recipe: Its section `evaluate`.
@@ -80,7 +80,7 @@ class HeldOutEvaluator:
             editor: Carries the policy.
             cases: Held-out cases.
             scorers: The rewards by name, "scorer" first, and the second judge as "second".
-            processes: Processes among which cases are dealt; all come to the same figures, process 0 writes.
+            processes: Processes among which cases are dealt; all get the same figures, process 0 writes.
             start: Iterations done.
         """
         self.recipe, self.run, self.policy, self.editor = recipe, run, policy, editor

@@ -196,7 +196,7 @@ class _Channel:
     def _wait_after(self, error: Exception) -> bool:
         """Wait before another try; False at the end, after one last try."""
         if not self._failures:
-            logger.warning("%s fails, the run goes on without it: %s", self.name, error)
+            logger.warning("%s fails, the run continues without it: %s", self.name, error)
         with self._changed:
             if self._closing and self._failures:
                 return False

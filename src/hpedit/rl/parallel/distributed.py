@@ -90,17 +90,17 @@ class Distributed:
         stopping.progress("sum")
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's value, by rank; tuples come back as lists, for it travels as JSON.
+        """Everybody's value, by rank; tuples come back as lists, since it travels as JSON.
 
         Raises:
             StopAsked: one of the processes is to stop; it is raised in all of them, or in none.
         """
         while True:
-            told = self.exchange({"gather": value})
-            if all("gather" in one for one in told):
-                return [one["gather"] for one in told]
+            messages = self.exchange({"gather": value})
+            if all("gather" in one for one in messages):
+                return [one["gather"] for one in messages]
             assert self.serve is not None, "the processes do different things"
-            self.serve(told)
+            self.serve(messages)
 
     def exchange(self, value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Everybody's `value`, by rank, as soon as the last one has come here."""
@@ -108,16 +108,16 @@ class Distributed:
         keys = [f"{self._round}/{rank}" for rank in range(self.size)]
         self._store.set(keys[self.rank], json.dumps([stopping.stop_signal(), value]))
         self._await(keys)
-        told = [json.loads(raw) for raw in self._store.multi_get(keys)]
-        if self._round:  # whoever is here has read all of the round before
+        messages = [json.loads(raw) for raw in self._store.multi_get(keys)]
+        if self._round:  # all processes here have read the previous round
             self._store.delete_key(f"{self._round - 1}/{self.rank}")
         self._round += 1
         stopping.progress("exchange")
-        signals = [signum for signum, _ in told if signum is not None]
+        signals = [signum for signum, _ in messages if signum is not None]
         if signals and not stopping.committed():
             stopping.request_stop(signals[0])
             stopping.check()
-        return [one for _, one in told]
+        return [one for _, one in messages]
 
     def _await(self, keys: Sequence[str]) -> None:
         # Polls with growing pauses: the store's own wait writes a warning whenever its time is up.

@@ -33,7 +33,7 @@ from hpedit.rl.parallel import stopping
 from hpedit.rl.parallel.distributed import Distributed
 from hpedit.rl.parallel.processes import ProcessGroup
 
-Told = Sequence[Mapping[str, Any]]
+Messages = Sequence[Mapping[str, Any]]
 """What each process wants: {"pass": "forward"}, {"pass": "backward"} or {"gather": value}."""
 
 
@@ -119,9 +119,9 @@ class Lockstep:
     def backward(self, loss: Tensor) -> None:
         """loss.backward(), once no process wants a forward any more."""
         while True:
-            told = self.processes.exchange({"pass": "backward"})
-            waits = any("gather" in one for one in told)
-            forward = _any_forward(told)
+            messages = self.processes.exchange({"pass": "backward"})
+            waits = any("gather" in one for one in messages)
+            forward = _any_forward(messages)
             if forward or waits:
                 with torch.no_grad():
                     self._forward()
@@ -129,9 +129,9 @@ class Lockstep:
                 loss.backward()  # type: ignore[no-untyped-call]
                 return
 
-    def serve(self, told: Told) -> None:
+    def serve(self, messages: Messages) -> None:
         """Run a dummy pass while others compute."""
-        if _any_forward(told):
+        if _any_forward(messages):
             with torch.no_grad():
                 self._forward()
             return
@@ -155,5 +155,5 @@ class Lockstep:
             self.processes.exchange({"pass": "forward"})
 
 
-def _any_forward(told: Told) -> bool:
-    return any(one.get("pass") == "forward" for one in told)
+def _any_forward(messages: Messages) -> bool:
+    return any(one.get("pass") == "forward" for one in messages)

@@ -125,7 +125,7 @@ def listening() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A thread hears them through a pipe, for Python runs no handler while the main thread is inside a long C call.
+    # A thread hears them through a pipe, since Python runs no handler while the main thread is inside a long C call.
     read, write = os.pipe()
     os.set_blocking(write, False)
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]

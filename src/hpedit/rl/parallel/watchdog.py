@@ -8,8 +8,8 @@
 | it is frozen, or a C call keeps Python's lock | the others, by missing heartbeats | `SILENCE` |
 | its launcher dies, or the store's machine | itself | 1-2 s |
 
-torchrun ends a group after a crash or a kill too; the watchdog also does so without it, and names the cause. Whoever
-notices first writes it to the store and to `errors/rank_N.txt` of the run's folder, and all end. A thread ends the
+torchrun ends a group after a crash or a kill too; the watchdog also does so without it, and names the cause. The
+first to notice writes it to the store and to `errors/rank_N.txt` of the run's folder, and all end. A thread ends the
 process by `os._exit`, since the main thread may be inside a call that never returns.
 """
 
@@ -103,7 +103,7 @@ class Watchdog:
             with self._lock:
                 self._claim_failure(f"rank {self.rank} failed: {error}", text)
         except dist.DistError as gone:
-            text += f"The others could not be told: {gone}\n"
+            text += f"The others could not be informed: {gone}\n"
         self._ending.set()
         stopping.print_stderr(f"[rank {self.rank}] {text}")
         _tell_launcher(error)
@@ -192,26 +192,26 @@ class Watchdog:
 
     def _claim_failure(self, headline: str, text: str, of: int | None = None) -> None:
         """Record why all end, unless another process has already."""
-        told = {"rank": self.rank if of is None else of, "headline": headline, "text": text}
-        self._store.compare_set("failed", "", json.dumps(told))
-        self._write_error_file(told)
+        failure = {"rank": self.rank if of is None else of, "headline": headline, "text": text}
+        self._store.compare_set("failed", "", json.dumps(failure))
+        self._write_error_file(failure)
 
-    def _write_error_file(self, told: dict[str, Any]) -> None:
+    def _write_error_file(self, failure: dict[str, Any]) -> None:
         """Write it into the run's folder, if that exists and can be written."""
         if (self.folder / RECIPE).exists():
             try:
                 (self.folder / "errors").mkdir(exist_ok=True)
-                text = f"{told['headline']}\n{told['text']}"
-                atomic_write(self.folder / "errors" / f"rank_{told['rank']}.txt", text)
+                text = f"{failure['headline']}\n{failure['text']}"
+                atomic_write(self.folder / "errors" / f"rank_{failure['rank']}.txt", text)
             except OSError as error:
                 stopping.print_stderr(f"[rank {self.rank}] {self.folder / 'errors'} cannot be written: {error}")
 
-    def _end_with(self, told: dict[str, Any]) -> NoReturn:
+    def _end_with(self, failure: dict[str, Any]) -> NoReturn:
         """Print it (with the traceback where it happened, and in rank 0, whose output people read), and end."""
-        self._write_error_file(told)
-        whole = self.rank in (0, told["rank"])
-        text = f"\n{told['text']}" if whole and told["text"] else ""
-        stopping.print_stderr(f"[rank {self.rank}] all end: {told['headline']}{text}")
+        self._write_error_file(failure)
+        whole = self.rank in (0, failure["rank"])
+        text = f"\n{failure['text']}" if whole and failure["text"] else ""
+        stopping.print_stderr(f"[rank {self.rank}] all end: {failure['headline']}{text}")
         time.sleep(LINGER)
         os._exit(1)
 
