@@ -28,7 +28,7 @@ from hpedit.config.recipe import Recipe
 from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.placement import compile_blocks
-from hpedit.editors.protocol import Conditioning, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt
 from hpedit.editors.sizes import ImageAreas
 from hpedit.mini import architecture as mini
 from hpedit.mini.tokenizer import build_tokenizer
@@ -118,7 +118,7 @@ def build_editor(shape: Shape, device: torch.device, dtype: torch.dtype) -> Diff
         text = torch.stack([torch.randn(TEXT_TOKENS, shape.joint, generator=draw) for draw in draws])
         source = torch.stack([torch.randn(grid * grid, channels, generator=draw) for draw in draws])
         mask = torch.ones(len(cases), TEXT_TOKENS, dtype=torch.bool, device=device)
-        return Conditioning(Prompt(text.to(device, dtype), mask), source.to(device, dtype), ((grid, grid),) * 2)
+        return Conditioning(EncodedPrompt(text.to(device, dtype), mask), source.to(device, dtype), ((grid, grid),) * 2)
 
     editor.encode = encode  # type: ignore[method-assign]
     return editor

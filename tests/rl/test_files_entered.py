@@ -28,6 +28,5 @@ def test_one_training_iteration_enters_at_most_25_files(make_recipe):
     online = Online(context, cases, rewards, CaseSampler(len(cases), 0), SingleProcess())
     online.iterate(0)
     files = files_entered(lambda: online.iterate(1))
-    print("\n".join(files), len(files))
     assert online.last.active.any(), "an update was made"
     assert len(files) <= MOST, files
