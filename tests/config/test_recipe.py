@@ -200,6 +200,12 @@ def test_the_old_name_of_a_key_is_an_error_that_gives_the_new_one(recipe: Path) 
     assert line == "--set rollout.refill=2: rollout.refill: unknown key: it is called dynamic_sampling now"
 
 
+def test_a_run_folder_keeps_the_old_name_of_a_key_so_that_older_runs_can_be_resumed(recipe: Path) -> None:
+    loaded = load(recipe, HEAD, "rollout.dynamic_sampling=2")
+    assert list(loaded.shaping()["rollout"])[-1] == "refill"
+    assert loaded.shaping()["rollout"]["refill"] == 2
+
+
 @pytest.mark.parametrize("size", [1, 0, -3])
 def test_a_group_of_one_is_refused_with_the_reason(recipe: Path, size: int) -> None:
     [line] = mistakes(recipe, f"{HEAD}rollout: {{group_size: {size}}}")

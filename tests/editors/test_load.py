@@ -118,7 +118,7 @@ def test_what_is_no_model_is_one_clear_error(tmp_path, monkeypatch):
     with pytest.raises(HPEditError, match="cannot be loaded"):
         load_editor(str(tmp_path))
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    with pytest.raises(HPEditError, match="StableDiffusionPipeline, which is not known") as caught:
+    with pytest.raises(HPEditError, match="StableDiffusionPipeline, which is not supported") as caught:
         load_editor(str(tmp_path))
     assert "FluxKontextPipeline" in caught.value.hint
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -127,7 +127,7 @@ def test_what_is_no_model_is_one_clear_error(tmp_path, monkeypatch):
 
 
 def test_a_pipeline_in_memory_of_another_kind_is_refused():
-    with pytest.raises(HPEditError, match="is a dict, which is not known"):
+    with pytest.raises(HPEditError, match="is a dict, which is not supported"):
         wrap_pipeline({}, EDIT.areas)
 
 

@@ -169,7 +169,7 @@ def test_what_cannot_be_exported_is_one_clear_error(tmp_path):
         export_lora(tmp_path / "lora", tmp_path / "out.bin", "comfyui")
     with pytest.raises(HPEditError, match="unknown form"):
         export_lora(tmp_path / "lora", tmp_path / "out.safetensors", "kohya")
-    with pytest.raises(HPEditError, match="names for FluxPipeline are not known"):
+    with pytest.raises(HPEditError, match="layer names for FluxPipeline are unknown"):
         export_lora(tmp_path / "lora", tmp_path / "out.safetensors", "comfyui", "FluxPipeline")
     save_file(load_file(tmp_path / "lora" / WEIGHTS_NAME), tmp_path / "anonymous.safetensors")
     with pytest.raises(HPEditError, match="does not name its base model"):

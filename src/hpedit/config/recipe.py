@@ -374,7 +374,11 @@ class Recipe(Section):
 
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the result: only a recipe with equal ones may resume a run's folder."""
-        return {key: value for key, value in self.resolved().items() if key not in RESUMABLE_KEYS}
+        shaping = {key: value for key, value in self.resolved().items() if key not in RESUMABLE_KEYS}
+        # Run folders keep the old names of keys, so that runs of older versions can be resumed.
+        for old, new in RolloutSection.RENAMED.items():
+            shaping["rollout"][old] = shaping["rollout"].pop(new)
+        return shaping
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
