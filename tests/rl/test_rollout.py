@@ -111,7 +111,7 @@ def _for_each_row(wave, x, kept):
     rows = torch.arange(len(x))
     for step in range(int(wave.start.max())):
         before = rows[wave.start > step]
-        wave._step(x, before, torch.full_like(before, step), kept)
+        wave._sampling_step(x, before, torch.full_like(before, step), kept)
     return x
 
 
