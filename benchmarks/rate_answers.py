@@ -11,6 +11,7 @@ wait gains.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -27,11 +28,12 @@ from typing import Any
 
 from PIL import Image
 
-from hpedit.rate.run import prepare
-from hpedit.rate.server import bind, serve
-from hpedit.rate.sessions import RunSettings
+from hpedit.rate.batched_writer import BatchedWriter
+from hpedit.rate.launch import prepare_rating
+from hpedit.rate.server import RatingApp, open_listener, run_until_signal, uvicorn_server
+from hpedit.rate.sessions import RatingSettings
 from hpedit.ratings.store import RatingStore
-from hpedit.web.security import Policy
+from hpedit.web.security import NetworkPolicy
 
 BASELINE = Path(__file__).parent / "baselines" / "rate_answers.json"
 CLIENTS = 20
@@ -42,12 +44,15 @@ WAYS = {"full": ("FULL", CLIENTS), "off": ("OFF", CLIENTS), "alone": ("FULL", 1)
 
 def serve_child(folder: Path, synchronous: str) -> None:
     """The server's process: as `hpedit rate serve`, but with another setting of SQLite."""
-    settings = RunSettings("score", overlap=CLIENTS, retests=0, seed="0")
-    with RatingStore.hold(folder / "ratings.sqlite") as store, bind("127.0.0.1", 0) as listener:
+    settings = RatingSettings("score", overlap=CLIENTS, retests=0, seed="0")
+    with RatingStore.hold(folder / "ratings.sqlite") as store, open_listener("127.0.0.1", 0) as listener:
         store.connection.execute(f"PRAGMA synchronous = {synchronous}")
-        desk, shelf = prepare(store, folder, settings, practice=0)
-        port = listener.getsockname()[1]
-        serve(store, desk, shelf, Policy.make("127.0.0.1", port, None), listener, lambda: print(port, flush=True))
+        service, cache = prepare_rating(store, folder, settings, practice=0)
+        with contextlib.closing(BatchedWriter(store, service.reload)) as writer:
+            port = listener.getsockname()[1]
+            policy = NetworkPolicy.of_address("127.0.0.1", port, None)
+            server = uvicorn_server(RatingApp(service, writer, cache, policy, port).app())
+            run_until_signal(server, listener, lambda: print(port, flush=True))
 
 
 def make_edits(folder: Path) -> None:

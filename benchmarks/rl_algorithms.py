@@ -29,7 +29,7 @@ from hpedit.experiments.demo import STEPS
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.mini.control import BATCH, train_control
 from hpedit.mini.world import World
-from hpedit.ratings.files import read_responses
+from hpedit.ratings.import_export import read_responses
 from hpedit.records import Case
 from hpedit.report import charts
 from hpedit.report.charts import ForestRow, Interval, forest

@@ -13,7 +13,7 @@ from tests.rate.serving import make_edits, photo, serving
 from hpedit.bench.build import CASES, CHECKS, PROPOSED, Entry, Wanted, build_bench, choose
 from hpedit.bench.check import Verdict, read_checks, verdict_of
 from hpedit.errors import HPEditError
-from hpedit.ratings.store import MEND, Answer, RatingStore
+from hpedit.ratings.store import REWORDED, RatingStore, StoredAnswer
 from hpedit.records import Case
 from hpedit.store.csv_rows import read_rows
 from hpedit.store.tables import iter_cases, read_cases, write_cases
@@ -52,8 +52,8 @@ def make_cases(folder: Path, per_task: int = 4) -> Path:
     return folder / "cases.parquet"
 
 
-def answer(number: int, value: str, flags: tuple[str, ...] = ()) -> Answer:
-    return Answer(
+def answer(number: int, value: str, flags: tuple[str, ...] = ()) -> StoredAnswer:
+    return StoredAnswer(
         id=number, client_id=str(number), rater=f"r{number}", kind="check", phase="rate", edit_ids=("c",), case_id="c",
         task="color", value=value, flags=flags, ms=0, time="", late=False, superseded_by=None, expected=None,
     )  # fmt: skip
@@ -92,11 +92,11 @@ def test_majority_mends_and_ties() -> None:
     assert verdict("keep", "keep", "drop").decision == "kept"
     assert verdict("keep", "drop").decision == "undecided"
     assert not verdict("keep", "drop").stays
-    assert verdict("keep", "keep", MEND + "a").instruction == "make it red"
-    mended = verdict(MEND + "a", "keep", MEND + "b", MEND + "b")
+    assert verdict("keep", "keep", REWORDED + "a").instruction == "make it red"
+    mended = verdict(REWORDED + "a", "keep", REWORDED + "b", REWORDED + "b")
     assert (mended.decision, mended.instruction, mended.texts, mended.agreed) == ("mended", "b", ("a", "b"), False)
-    assert verdict(MEND + "a", "keep").instruction == "a", "who mends has seen what is wrong"
-    assert verdict(MEND + "a", MEND + "b", "keep").instruction == "a", "the earliest of equals"
+    assert verdict(REWORDED + "a", "keep").instruction == "a", "who mends has seen what is wrong"
+    assert verdict(REWORDED + "a", REWORDED + "b", "keep").instruction == "a", "the earliest of equals"
     assert verdict("keep", "keep").agreed
 
 
@@ -135,7 +135,7 @@ def test_checks_reach_the_benchmark(tmp_path: Path) -> None:
                 if case_id == dropped:
                     value, flags = "drop", ["vague"]
                 elif case_id == mended and name == "Ben":
-                    value = f"{MEND}=paint thing red"
+                    value = f"{REWORDED}=paint thing red"
                 elif case_id.startswith("removal") and name == "Ben":
                     value = "skip"
                 rater.answer(item, value, flags=flags)
@@ -193,13 +193,13 @@ def test_undo_of_a_check_leaves_the_case_unchecked(tmp_path: Path) -> None:
         rater = running.rater()
         item = rater.next()
         assert item is not None
-        rater.answer(item, MEND + "paint it")
+        rater.answer(item, REWORDED + "paint it")
         back = rater.ok(rater.undo())
-        assert back["item"]["previous"] == MEND + "paint it"
+        assert back["item"]["previous"] == REWORDED + "paint it"
         rater.answer(back["item"], "drop", str(uuid.uuid4()))
     with RatingStore.open(db) as store:
         assert [(one.value, one.superseded_by is None) for one in store.answers(include_superseded=True)] == [
-            (MEND + "paint it", False),
+            (REWORDED + "paint it", False),
             ("drop", True),
         ]
     assert [one.decision for one in read_checks(db).values()] == ["dropped"]

@@ -10,8 +10,8 @@ from tests.cases.build_world import Brightness, photographs, recipe
 from hpedit.cases.build import run_build
 from hpedit.cases.folder import CasesFolder, load_cases
 from hpedit.errors import HPEditError
-from hpedit.rate.items import count_edits, load_exhibits
-from hpedit.rate.pictures import PictureShelf
+from hpedit.rate.image_cache import ImageCache
+from hpedit.rate.items import count_edits, load_rated_images
 from hpedit.scorer.fitting import read_edited, read_pictures
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.run_folder import hash_path
@@ -48,13 +48,13 @@ def test_training_and_benchmark_take_the_kept(build: Path) -> None:
 
 @pytest.mark.slow
 def test_rating_and_fitting_take_all_that_were_edited(build: Path, tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path / "shelf")
-    exhibits = load_exhibits(build, shelf)
+    shelf = ImageCache(tmp_path / "shelf")
+    exhibits = load_rated_images(build, shelf)
     assert len(exhibits) == count_edits(build) == 32
     assert {exhibit.task for exhibit in exhibits} >= {"style", "removal"}
     # So does one file of edits within the build.
     (file,) = (build / "6-edits").glob("*.parquet")
-    assert len(load_exhibits(file, shelf)) == 32
+    assert len(load_rated_images(file, shelf)) == 32
     cases, edits = read_edited(CasesFolder(build), None)
     assert len(cases) == 16
     names = [edit.id for edit in edits]

@@ -20,13 +20,13 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from hpedit.rate.pictures import PictureShelf
-from hpedit.rate.run import prepare, prepare_check
-from hpedit.rate.server import RatingApp, bind, make_server
-from hpedit.rate.sessions import Desk, RunSettings
-from hpedit.rate.writer import Writer
+from hpedit.rate.batched_writer import BatchedWriter
+from hpedit.rate.image_cache import ImageCache
+from hpedit.rate.launch import prepare_case_check, prepare_rating
+from hpedit.rate.server import RatingApp, open_listener, uvicorn_server
+from hpedit.rate.sessions import RatingService, RatingSettings
 from hpedit.ratings.store import RatingStore
-from hpedit.web.security import Policy
+from hpedit.web.security import NetworkPolicy
 
 COLUMNS = ("edit_id", "case_id", "photo_id", "editor", "task", "instruction", "source_file", "edited_file")
 
@@ -113,8 +113,8 @@ class Rater:
 class Serving:
     """A running server in a thread of this process."""
 
-    def __init__(self, store: RatingStore, desk: Desk, shelf: PictureShelf, base: str) -> None:
-        self.store, self.desk, self.shelf, self.base = store, desk, shelf, base
+    def __init__(self, store: RatingStore, service: RatingService, cache: ImageCache, base: str) -> None:
+        self.store, self.service, self.cache, self.base = store, service, cache, base
         self.raters: list[Rater] = []
 
     def rater(self, name: str = "Anna", token: str | None = None, sign_in: bool = True) -> Rater:
@@ -127,19 +127,19 @@ def serving(
     edits: Path, db: Path, *, kind: str = "score", token: str | None = None, practice: int = 0,
     gold: Path | None = None, port: int = 0, cases: Path | None = None, names: tuple[str, ...] = (), **settings: Any,
 ) -> Iterator[Serving]:  # fmt: skip
-    run = RunSettings(kind, **{"retests": 0, "seed": "7", **settings})  # type: ignore[arg-type]
-    with RatingStore.hold(db) as store, bind("127.0.0.1", port) as listener:
+    run = RatingSettings(kind, **{"retests": 0, "seed": "7", **settings})  # type: ignore[arg-type]
+    with RatingStore.hold(db) as store, open_listener("127.0.0.1", port) as listener:
         if kind == "check":
-            desk, shelf = prepare_check(store, edits, run)
+            service, cache = prepare_case_check(store, edits, run)
         else:
-            desk, shelf = prepare(store, edits, run, gold=gold, practice=practice, cases=cases)
+            service, cache = prepare_rating(store, edits, run, gold=gold, practice=practice, cases=cases)
         port = listener.getsockname()[1]
-        writer = Writer(store, desk.reload)
-        policy = Policy.make("127.0.0.1", port, token, names)
-        server = make_server(RatingApp(desk, writer, shelf, policy, port).app())
+        writer = BatchedWriter(store, service.reload)
+        policy = NetworkPolicy.of_address("127.0.0.1", port, token, names)
+        server = uvicorn_server(RatingApp(service, writer, cache, policy, port).app())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        running = Serving(store, desk, shelf, f"http://127.0.0.1:{port}")
+        running = Serving(store, service, cache, f"http://127.0.0.1:{port}")
         try:
             yield running
         finally:

@@ -1,4 +1,4 @@
-"""Faults R: answers over real HTTP and real SQLite; nothing is lost, doubled, or stuck."""
+"""Answers over real HTTP and real SQLite: nothing is lost, doubled, or stuck."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import pytest
 from tests.rate.serving import Serving, error_of, make_edits, serving
 
 from hpedit.errors import HPEditError
-from hpedit.rate.requests import NewAnswer
-from hpedit.rate.run import prepare
-from hpedit.rate.sessions import RunSettings
-from hpedit.rate.writer import Writer
+from hpedit.rate.batched_writer import BatchedWriter
+from hpedit.rate.launch import prepare_rating
+from hpedit.rate.requests import AnswerBody
+from hpedit.rate.sessions import RatingSettings
 from hpedit.ratings.store import RatingStore, utc_now
 
 
@@ -102,8 +102,8 @@ def test_no_reply_comes_before_the_commit(app: Serving, monkeypatch: pytest.Monk
 
 def test_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> None:
     with RatingStore.hold(tmp_path / "r.sqlite") as store:
-        desk, _ = prepare(store, edits, RunSettings("score"), practice=0)
-        with closing(Writer(store, desk.reload)) as writer:
+        service, _ = prepare_rating(store, edits, RatingSettings("score"), practice=0)
+        with closing(BatchedWriter(store, service.reload)) as writer:
 
             def broken() -> None:
                 store.connection.execute("INSERT INTO meta VALUES ('half', 'done')")
@@ -112,13 +112,13 @@ def test_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> N
             def patient() -> None:
                 time.sleep(0.1)
 
-            writer.submit(lambda: desk.sign_in("Anna")).result()
-            item = writer.submit(lambda: desk.next(1)).result()["item"]
-            new = NewAnswer("11111111", item["assignment"], 3.0, (), 0, "")
+            writer.submit(lambda: service.sign_in("Anna")).result()
+            item = writer.submit(lambda: service.next(1)).result()["item"]
+            new = AnswerBody(client_id="11111111", assignment=item["assignment"], value=3.0)
             # While the first is at work the others come to wait, and share a transaction.
             first, answered, failed, last = (
                 writer.submit(operation)
-                for operation in (patient, lambda: desk.answer(1, new), broken, lambda: desk.sign_in("Berta"))
+                for operation in (patient, lambda: service.answer(1, new), broken, lambda: service.sign_in("Berta"))
             )
             with pytest.raises(ZeroDivisionError):
                 failed.result()
@@ -131,7 +131,7 @@ def test_a_bug_in_one_operation_fails_it_alone(edits: Path, tmp_path: Path) -> N
 
 
 def test_a_caller_that_gives_up_does_not_end_the_writer(tmp_path: Path) -> None:
-    with RatingStore.hold(tmp_path / "r.sqlite") as store, closing(Writer(store, lambda: None)) as writer:
+    with RatingStore.hold(tmp_path / "r.sqlite") as store, closing(BatchedWriter(store, lambda: None)) as writer:
         begun, go_on = threading.Event(), threading.Event()
 
         def patient() -> str:
@@ -200,7 +200,7 @@ def test_undo_of_the_last_answer_without_naming_it(app: Serving) -> None:
 def test_a_late_answer_counts_as_overlap(edits: Path, tmp_path: Path) -> None:
     now = [1000.0]
     with serving(edits, tmp_path / "r.sqlite", overlap=1, lease=60) as app:
-        app.desk.plan._clock = lambda: now[0]
+        app.service.plan._clock = lambda: now[0]
         anna, berta = app.rater("Anna"), app.rater("Berta")
         item = anna.next()
         assert item is not None
@@ -224,7 +224,7 @@ def test_whoever_returns_before_the_place_is_taken_keeps_it(edits: Path, tmp_pat
 def test_an_item_whose_holders_all_left_goes_to_the_next_rater(edits: Path, tmp_path: Path) -> None:
     now = [1000.0]
     with serving(edits, tmp_path / "r.sqlite", overlap=1, lease=60) as app:
-        app.desk.plan._clock = lambda: now[0]
+        app.service.plan._clock = lambda: now[0]
         for name in ("Anna", "Berta"):
             assert app.rater(name).next() is not None
             now[0] += 61
@@ -453,5 +453,5 @@ def test_signing_out_ends_the_session(app: Serving) -> None:
 
 @pytest.mark.slow
 def test_the_server_needs_no_torch() -> None:
-    code = "import sys, hpedit.rate.run, hpedit.store.tables; sys.exit('torch' in sys.modules)"
+    code = "import sys, hpedit.rate.launch, hpedit.store.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Checking cases: what an answer may be, once however often it is sent, and no rating by mistake."""
+"""Checks of cases: valid answers, stored once however often they are sent, never taken for ratings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.rate.serving import Serving, error_of, make_edits, photo, serving
 
 from hpedit.errors import HPEditError
 from hpedit.rate.requests import MAX_INSTRUCTION
-from hpedit.ratings.files import export_store
-from hpedit.ratings.store import MEND, RatingStore
+from hpedit.ratings.import_export import export_store
+from hpedit.ratings.store import REWORDED, RatingStore
 from hpedit.records import Case
 from hpedit.store.tables import write_cases
 
@@ -38,8 +38,8 @@ def test_item_is_a_source_with_its_references_and_no_edit(checks: Serving) -> No
 @pytest.mark.parametrize(
     "value",
     [
-        "good", "A", 3, "mend", MEND, MEND + "  ", MEND + "a\x07b", MEND + "x" * (MAX_INSTRUCTION + 1), "keep:x",
-        MEND + "make it \u202eder", MEND + "\u200b\u2060", MEND + "?!",
+        "good", "A", 3, "mend", REWORDED, REWORDED + "  ", REWORDED + "a\x07b", REWORDED + "x" * (MAX_INSTRUCTION + 1),
+        "keep:x", REWORDED + "make it \u202eder", REWORDED + "\u200b\u2060", REWORDED + "?!",
     ],
 )  # fmt: skip
 def test_what_no_button_gives_is_refused(checks: Serving, value: object) -> None:
@@ -50,35 +50,35 @@ def test_what_no_button_gives_is_refused(checks: Serving, value: object) -> None
     assert checks.store.answers() == []
 
 
-def test_mending_to_the_same_words_is_refused_with_a_hint(checks: Serving) -> None:
+def test_an_unchanged_instruction_is_refused_with_a_hint(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None
-    refused = rater.post_answer(item, f"{MEND}  {item['instruction']} ")
+    refused = rater.post_answer(item, f"{REWORDED}  {item['instruction']} ")
     assert refused.status_code == 422
-    assert "is the one that was there" in error_of(refused)
+    assert "the new instruction equals the old one" in error_of(refused)
 
 
-def test_mended_text_is_stored_once_in_one_spelling(checks: Serving) -> None:
+def test_a_changed_instruction_is_stored_once_in_one_spelling(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None
     # A combining accent, a line break and blanks: one spelling, one line.
-    sent = f"{MEND}  Paint the cafe\u0301\n red "
+    sent = f"{REWORDED}  Paint the cafe\u0301\n red "
     rater.answer(item, sent, "client-0001", flags=["vague"])
     assert rater.answer(item, sent, "client-0001", flags=["vague"])["duplicate"] is True
-    assert rater.answer(item, f"{MEND}Paint the caf\u00e9 red", "client-0002", flags=["vague"])["duplicate"] is True
+    assert rater.answer(item, f"{REWORDED}Paint the caf\u00e9 red", "client-0002", flags=["vague"])["duplicate"] is True
     assert rater.post_answer(item, "drop", "client-0003").status_code == 409
     stored = checks.store.answers()
-    assert [(one.value, one.flags) for one in stored] == [(f"{MEND}Paint the caf\u00e9 red", ("vague",))]
+    assert [(one.value, one.flags) for one in stored] == [(f"{REWORDED}Paint the caf\u00e9 red", ("vague",))]
 
 
-def test_markup_in_a_mended_instruction_is_kept_as_text(checks: Serving) -> None:
+def test_markup_in_a_changed_instruction_is_kept_as_text(checks: Serving) -> None:
     rater = checks.rater()
     item = rater.next()
     assert item is not None
-    rater.answer(item, MEND + "<script>alert(1)</script> {answer}")
-    assert checks.store.answers()[0].value == MEND + "<script>alert(1)</script> {answer}"
+    rater.answer(item, REWORDED + "<script>alert(1)</script> {answer}")
+    assert checks.store.answers()[0].value == REWORDED + "<script>alert(1)</script> {answer}"
 
 
 def test_a_case_is_given_to_as_many_people_as_asked(checks: Serving) -> None:

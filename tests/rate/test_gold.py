@@ -1,4 +1,4 @@
-"""Items whose answer is known: gold from a file, practice made of the photographs."""
+"""Items with a known answer: gold from a file, practice made of the photos."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 from tests.rate.serving import make_edits, serving
 
 from hpedit.errors import HPEditError
-from hpedit.rate.gold import split_gold, swapped
-from hpedit.rate.items import compare_items, load_exhibits, score_items
-from hpedit.rate.pictures import PictureShelf
-from hpedit.rate.practice import COUNT, is_right, practice_items
+from hpedit.rate.gold import split_gold, swap_sides
+from hpedit.rate.image_cache import ImageCache
+from hpedit.rate.items import compare_items, load_rated_images, score_items
+from hpedit.rate.practice import COUNT, practice_items
 from hpedit.ratings.agreement import agreement_of_file
+from hpedit.ratings.responses import matches_expected
 
 
 def gold_file(folder: Path, text: str) -> Path:
@@ -22,16 +23,18 @@ def gold_file(folder: Path, text: str) -> Path:
 
 
 def test_gold_items_leave_the_pool(edits: Path, tmp_path: Path) -> None:
-    exhibits = load_exhibits(edits, PictureShelf(tmp_path / "shelf"))
-    rest, gold = split_gold(score_items(exhibits), gold_file(tmp_path, "edit_id,expected\ne0-0,5\ne1-1,0\n"), "score")
+    rated_images = load_rated_images(edits, ImageCache(tmp_path / "cache"))
+    rest, gold = split_gold(
+        score_items(rated_images), gold_file(tmp_path, "edit_id,expected\ne0-0,5\ne1-1,0\n"), "score"
+    )
     assert [(item.id, item.phase, item.expected) for item in gold] == [("e0-0", "gold", 5), ("e1-1", "gold", 0)]
     assert len(rest) == 6
-    pairs = compare_items(exhibits)
+    pairs = compare_items(rated_images)
     known = "edit_id,other_edit_id,expected\ne0-1,e0-0,A\ne1-0,e1-1,tie\n"
     _, gold = split_gold(pairs, gold_file(tmp_path, known), "compare")
     # A is the edit named first, whichever the item has first.
     assert [(item.first.edit_id, item.expected) for item in gold] == [("e0-0", "B"), ("e1-0", "tie")]
-    assert (swapped("A"), swapped("tie"), swapped(3.0)) == ("B", "tie", 3.0)
+    assert (swap_sides("A"), swap_sides("tie"), swap_sides(3.0)) == ("B", "tie", 3.0)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_gold_items_leave_the_pool(edits: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_gold_is_refused(edits: Path, tmp_path: Path, rows: str, message: str) -> None:
-    items = score_items(load_exhibits(edits, PictureShelf(tmp_path / "shelf")))
+    items = score_items(load_rated_images(edits, ImageCache(tmp_path / "cache")))
     with pytest.raises(HPEditError, match=message):
         split_gold(items, gold_file(tmp_path, "edit_id,expected\n" + rows + "\n"), "score")
 
@@ -81,15 +84,15 @@ def test_what_is_gold_no_more_is_not_rated_twice(edits: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["score", "compare"])
 def test_practice_is_made_of_the_runs_photographs(tmp_path: Path, kind: str) -> None:
-    shelf = PictureShelf(tmp_path / "shelf")
-    exhibits = load_exhibits(make_edits(tmp_path / "edits", size=(48, 32)), shelf)
-    items = practice_items(exhibits, shelf, kind, 10)  # type: ignore[arg-type]
+    cache = ImageCache(tmp_path / "cache")
+    rated_images = load_rated_images(make_edits(tmp_path / "edits", size=(48, 32)), cache)
+    items = practice_items(rated_images, cache, kind, 10)  # type: ignore[arg-type]
     assert len(items) == COUNT == 10
     for item in items:
-        source = shelf.image(item.first.source)
+        source = cache.image(item.first.source)
         assert item.text
         assert item.phase == "practice"
-        assert all(edit.size == source.size == shelf.image(edit.picture).size for edit in item.edits)
+        assert all(edit.size == source.size == cache.image(edit.picture).size for edit in item.edits)
         assert all(edit.editor == "practice" for edit in item.edits)
     if kind == "score":
         assert [item.expected for item in items].count(0) == 4
@@ -102,15 +105,15 @@ def test_practice_is_made_of_the_runs_photographs(tmp_path: Path, kind: str) -> 
 
 
 def test_practice_on_a_single_photograph_and_none_at_all(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path / "shelf")
-    exhibits = load_exhibits(make_edits(tmp_path / "edits", cases=1, editors=1), shelf)
-    items = practice_items(exhibits, shelf, "score", 10)
-    assert shelf.image(items[7].first.picture).tobytes() != shelf.image(items[7].first.source).tobytes()
-    assert practice_items(exhibits, shelf, "score", 0) == []
+    cache = ImageCache(tmp_path / "cache")
+    rated_images = load_rated_images(make_edits(tmp_path / "edits", cases=1, editors=1), cache)
+    items = practice_items(rated_images, cache, "score", 10)
+    assert cache.image(items[7].first.picture).tobytes() != cache.image(items[7].first.source).tobytes()
+    assert practice_items(rated_images, cache, "score", 0) == []
 
 
 def test_an_answer_one_off_is_right() -> None:
-    assert is_right(4.0, 5.0)
-    assert not is_right(3.5, 5.0)
-    assert is_right("A", "A")
-    assert not is_right("tie", "A")
+    assert matches_expected(4.0, 5.0)
+    assert not matches_expected(3.5, 5.0)
+    assert matches_expected("A", "A")
+    assert not matches_expected("tie", "A")

@@ -1,4 +1,4 @@
-"""Faults S: who may talk to the server, over real sockets."""
+"""Web security of the rating server, over real sockets."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.rate.serving import Rater, Serving, error_of, make_edits, serving, wr
 
 from hpedit.errors import HPEditError
 from hpedit.web import security
-from hpedit.web.security import MAX_BODY, Policy
+from hpedit.web.security import MAX_BODY, NetworkPolicy
 
 TOKEN = "correct-horse-battery-staple"
 
 
 @pytest.fixture
 def guarded(edits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
-    """A server that asks for a token."""
+    """A server that needs a token."""
     monkeypatch.setattr("hpedit.rate.server.WRONG_TOKEN_SECONDS", 0.0)
     with serving(edits, tmp_path / "ratings.sqlite", token=TOKEN) as running:
         yield running
@@ -70,22 +70,22 @@ def own_headers(app: Serving, **changes: str | None) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "rate.example.org"])
 def test_other_addresses_need_a_token(host: str) -> None:
     with pytest.raises(HPEditError, match="needs a token"):
-        Policy.make(host, 8600, None)
+        NetworkPolicy.of_address(host, 8600, None)
     with pytest.raises(HPEditError, match="at least 16"):
-        Policy.make(host, 8600, "short")
-    assert Policy.make(host, 8600, TOKEN).token == TOKEN
+        NetworkPolicy.of_address(host, 8600, "short")
+    assert NetworkPolicy.of_address(host, 8600, TOKEN).token == TOKEN
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.1"])
 def test_loopback_needs_none(host: str) -> None:
-    assert Policy.make(host, 8600, None, ["localhost:9000", "[::1]:9000"]).token is None
+    assert NetworkPolicy.of_address(host, 8600, None, ["localhost:9000", "[::1]:9000"]).token is None
 
 
 @pytest.mark.parametrize("name", ["rate.example.org", "rate.example.org:8443", "192.168.1.5", "[fe80::1]:80"])
 def test_a_name_for_other_machines_needs_a_token(name: str) -> None:
     with pytest.raises(HPEditError, match="needs a token"):
-        Policy.make("127.0.0.1", 8600, None, ["localhost:9000", name])
-    assert Policy.make("127.0.0.1", 8600, TOKEN, [name]).token == TOKEN
+        NetworkPolicy.of_address("127.0.0.1", 8600, None, ["localhost:9000", name])
+    assert NetworkPolicy.of_address("127.0.0.1", 8600, TOKEN, [name]).token == TOKEN
 
 
 def test_only_the_servers_own_names_are_hosts(app: Serving) -> None:
@@ -107,9 +107,9 @@ def test_only_the_servers_own_names_are_hosts(app: Serving) -> None:
 
 
 def test_names_of_a_proxy_can_be_allowed() -> None:
-    hosts = Policy.make("0.0.0.0", 8600, TOKEN, ["Rate.Example.org"]).hosts
+    hosts = NetworkPolicy.of_address("0.0.0.0", 8600, TOKEN, ["Rate.Example.org"]).hosts
     assert {"rate.example.org", "localhost:8600", "127.0.0.1:8600"} <= hosts
-    assert "[::1]:8600" in Policy.make("::1", 8600, None).hosts
+    assert "[::1]:8600" in NetworkPolicy.of_address("::1", 8600, None).hosts
 
 
 def test_foreign_null_missing_and_double_origins_are_refused(app: Serving) -> None:
@@ -216,11 +216,11 @@ def test_pictures_and_items_need_the_session_of_their_rater(guarded: Serving) ->
     assert item is not None
     for address in (item["source"], *item["edits"]):
         assert anna.picture(address).status_code == 200
-        # What a browser keeps of Anna is not shown to whom signs in there after her.
+        # What a browser caches of Anna is not shown to the next rater who signs in there.
         assert anna.picture(address).headers["vary"] == "Cookie"
         assert "private" in anna.picture(address).headers["cache-control"]
         assert eve.picture(address).status_code == 401
-        # An address is one rater's own.
+        # An address belongs to one rater.
         assert berta.picture(address).status_code == 404
     eve.http.cookies.set("hpedit_rate_1", "forged")
     for method, path in (("GET", "/api/next"), ("POST", "/api/answer"), ("POST", "/api/undo"), ("GET", "/api/session")):
@@ -230,7 +230,7 @@ def test_pictures_and_items_need_the_session_of_their_rater(guarded: Serving) ->
 
 def test_no_path_of_a_request_reaches_a_file(app: Serving) -> None:
     anna = app.rater()
-    key = app.desk.plan.items["e0-0"].first.picture
+    key = app.service.plan.items["e0-0"].first.picture
     wild = (
         "../ratings.sqlite",
         "..%2fratings.sqlite",
@@ -261,7 +261,7 @@ def test_nothing_that_people_write_becomes_markup(tmp_path: Path) -> None:
         anna = app.rater(name=EVIL)
         responses = [anna.http.get("/api/next"), anna.http.get("/api/session"), anna.http.get("/" + "%3Cscript%3E")]
         item = responses[0].json()["item"]
-        # The text arrives whole, as JSON that no browser takes for a page.
+        # The text arrives unchanged, as JSON that no browser renders as a page.
         assert item["instruction"] == EVIL
         responses.append(anna.post_answer(item, "<img src=x>"))
         for response in responses:
@@ -387,7 +387,7 @@ def test_a_rater_cannot_read_what_others_answered(app: Serving) -> None:
         "/admin",
     ):
         assert eve.http.get(path).status_code in (404, 405), path
-    # Neither an assignment nor an answer of somebody else can be touched, or told from one that is not there.
+    # Another rater's assignments and answers cannot be changed, nor told from unknown ones.
     foreign, missing = eve.post_answer(item, 1), eve.post_answer({"assignment": "0" * 40}, 1)
     assert foreign.status_code == missing.status_code == 404
     assert foreign.text == missing.text

@@ -1,4 +1,4 @@
-"""Agreement among people: known values, undefined cases, careless raters, and real ratings."""
+"""Inter-rater agreement: known values, undefined cases, careless raters, and real ratings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from hpedit.cli import app
 from hpedit.errors import HPEditError
-from hpedit.ratings.agreement import agreement, agreement_of_file
-from hpedit.ratings.agreement_figures import alpha, alpha_statistic, any_pair_accuracy, score_figures
-from hpedit.ratings.agreement_text import WIDTH, render
+from hpedit.ratings.agreement import agreement_of_file, agreement_report
+from hpedit.ratings.agreement_figures import alpha_statistic, alpha_with_interval, any_pair_accuracy, score_figures
+from hpedit.ratings.agreement_text import WIDTH, agreement_as_text
 from hpedit.ratings.responses import VOTES, Response
 from hpedit.stats.bootstrap import FloatArray
 
@@ -51,7 +51,7 @@ def votes(table: dict[str, Callable[[int], str]], pairs: int = 40, **more: Any) 
 
 
 def first_is_best(pair: int) -> str:
-    """The choice of whoever finds edit a the better one, wherever it is shown."""
+    """The vote for edit a, on whichever side it is shown."""
     return "A" if pair % 2 else "B"
 
 
@@ -79,8 +79,8 @@ def test_alpha_is_that_of_the_published_example() -> None:
         ]
     )
     sources = [str(edit) for edit in range(12)]
-    assert alpha(reliability(observers.T), sources, "ordinal", 0).value == pytest.approx(0.815, abs=5e-4)
-    assert alpha(reliability(observers.T), sources, "nominal", 0).value == pytest.approx(0.743, abs=5e-4)
+    assert alpha_with_interval(reliability(observers.T), sources, "ordinal", 0).value == pytest.approx(0.815, abs=5e-4)
+    assert alpha_with_interval(reliability(observers.T), sources, "nominal", 0).value == pytest.approx(0.743, abs=5e-4)
 
 
 @pytest.mark.parametrize("level", ["ordinal", "nominal"])
@@ -127,14 +127,14 @@ def test_what_is_undefined_is_na_and_nothing_crashes(table: Any) -> None:
     ],
 )
 def test_every_small_set_of_answers_has_a_report_in_valid_json_and_text(responses: list[Response]) -> None:
-    report = agreement(responses)
+    report = agreement_report(responses)
     json.dumps(report, allow_nan=False)
-    assert "n/a" in render(report)
+    assert "n/a" in agreement_as_text(report)
 
 
 def test_no_answer_at_all_is_an_error() -> None:
     with pytest.raises(HPEditError, match="no answer counts"):
-        agreement([Response(("e",), "r", "skip"), Response(("e",), "r", 1.0, phase="practice")])
+        agreement_report([Response(("e",), "r", "skip"), Response(("e",), "r", 1.0, phase="practice")])
 
 
 def test_missing_cells_are_left_out_and_not_zero() -> None:
@@ -154,10 +154,10 @@ def test_pairs_of_any_edits_need_the_margin_and_give_a_tie_half() -> None:
 
 
 def test_raters_who_agree_and_one_who_scores_at_random_order_the_figures() -> None:
-    good = agreement(scores({"a": honest, "b": honest, "c": honest}, noise=0.3))["scores"]["score"]["all"]
-    poor = agreement(scores({"a": honest, "b": honest, "c": lambda q: (q * 5 + 3) % 6}, noise=0.3))["scores"]["score"][
-        "all"
-    ]
+    good = agreement_report(scores({"a": honest, "b": honest, "c": honest}, noise=0.3))["scores"]["score"]["all"]
+    poor = agreement_report(scores({"a": honest, "b": honest, "c": lambda q: (q * 5 + 3) % 6}, noise=0.3))["scores"][
+        "score"
+    ]["all"]
     for name in ("alpha", "rest_spearman", "rest_pearson", "pair_spearman", "rest_pairwise_any"):
         low, high = good[name]["ci95"]
         assert low <= good[name]["value"] <= high
@@ -176,7 +176,7 @@ def test_a_careless_scorer_is_flagged_and_left_out_of_the_second_figures(rule: s
     responses = scores({**people, "bad": CARELESS[rule]}, noise=0.3)
     if rule == "constant score":
         responses = [r for r in responses if r.rater != "bad"] + scores({"bad": CARELESS[rule]})
-    report = agreement(responses)["scores"]["score"]
+    report = agreement_report(responses)["scores"]["score"]
     assert flags(report) == {"bad": rule}
     assert (report["all"]["raters"], report["kept"]["raters"]) == (4, 3)
     assert report["all"]["ratings"] == 160
@@ -187,7 +187,7 @@ def test_answers_in_300_ms_and_missed_gold_are_flagged() -> None:
     responses = scores({"ann": honest, "ben": honest}, noise=0.3, ms=4000) + scores({"bot": honest}, ms=300)
     for rater, value in (("ann", 5.0), ("ben", 0.0), ("bot", 4.0)):
         responses += [Response((f"g{n}",), rater, value, phase="gold", expected=5.0, source_id="g") for n in range(4)]
-    report = agreement(responses)["scores"]["score"]
+    report = agreement_report(responses)["scores"]["score"]
     assert flags(report) == {"ben": "fails gold", "bot": "too fast"}
     assert [(row["gold"], row["gold_right"]) for row in report["by_rater"]] == [(4, 4), (4, 0), (4, 4)]
 
@@ -203,7 +203,7 @@ def test_answers_in_300_ms_and_missed_gold_are_flagged() -> None:
     ],
 )
 def test_a_careless_voter_is_flagged_and_left_out_of_the_second_figures(rule: str, own: Callable[[int], str]) -> None:
-    report = agreement(votes({"ann": first_is_best, "ben": first_is_best, "bad": own}))["votes"]
+    report = agreement_report(votes({"ann": first_is_best, "ben": first_is_best, "bad": own}))["votes"]
     assert flags(report) == {"bad": rule}
     assert (report["all"]["raters"], report["kept"]["raters"]) == (3, 2)
     assert report["kept"]["equal"]["value"] == 1.0 > report["all"]["equal"]["value"]
@@ -211,31 +211,31 @@ def test_a_careless_voter_is_flagged_and_left_out_of_the_second_figures(rule: st
 
 def test_nobody_is_flagged_for_a_short_visit_or_for_honest_ties() -> None:
     short = scores({"ann": lambda _: 3.0, "ben": honest}, edits=9, ms=300)
-    assert agreement(short)["scores"]["score"]["flagged"] == []
+    assert agreement_report(short)["scores"]["score"]["flagged"] == []
     all_bad = votes({"ann": lambda _: "both_bad", "ben": lambda _: "both_bad"})
-    assert agreement(all_bad)["votes"]["flagged"] == []
-    assert agreement(all_bad)["votes"]["kept"] is None
+    assert agreement_report(all_bad)["votes"]["flagged"] == []
+    assert agreement_report(all_bad)["votes"]["kept"] is None
 
 
 def test_votes_are_compared_whatever_the_sides_and_the_side_is_measured_as_shown() -> None:
     ann = [Response((f"{n}a", f"{n}b"), "ann", "A", source_id=str(n)) for n in range(20)]
     ben = [Response((f"{n}b", f"{n}a"), "ben", "B", source_id=str(n)) for n in range(20)]
-    report = agreement(ann + ben)["votes"]["all"]
+    report = agreement_report(ann + ben)["votes"]["all"]
     assert report["equal"]["value"] == report["equal_decided"]["value"] == 1.0
     assert report["left"]["value"] == 0.5
-    left = agreement(ann)["votes"]["all"]["left"]
+    left = agreement_report(ann)["votes"]["all"]["left"]
     assert left == {"value": 1.0, "ci95": [1.0, 1.0]}
 
 
 def test_a_retest_is_compared_with_the_first_answer_and_counts_only_there() -> None:
     first = scores({"ann": honest, "ben": honest}, edits=12)
     again = [Response(r.edits, "ann", 5.0, phase="retest", source_id=r.source_id) for r in first if r.rater == "ann"]
-    report = agreement(first + again)["scores"]["score"]["all"]
+    report = agreement_report(first + again)["scores"]["score"]["all"]
     assert (report["ratings"], report["retest"]["n"]) == (24, 12)
     assert report["retest"]["equal"]["value"] == pytest.approx(2 / 12)
     assert report["retest"]["distance"]["value"] == pytest.approx(2.5)
     once = [Response(("a", "b"), "ann", "A"), Response(("b", "a"), "ann", "B", phase="retest")]
-    assert agreement(once)["votes"]["all"]["retest"] == {"n": 1, "equal": {"value": 1.0, "ci95": [None, None]}}
+    assert agreement_report(once)["votes"]["all"]["retest"] == {"n": 1, "equal": {"value": 1.0, "ci95": [None, None]}}
 
 
 def test_the_apps_store_is_reported_without_practice_and_what_was_taken_back(tmp_path: Path) -> None:
@@ -265,13 +265,13 @@ def test_the_command_prints_eighty_columns_or_json_and_names_a_missing_axis(tmp_
     assert json.loads(result.output)["scores"]["score"]["kept"]["raters"] == 2
     with pytest.raises(HPEditError, match="no ratings on the axis quality") as caught:
         agreement_of_file(tmp_path / "t.csv", axes=["quality"])
-    assert caught.value.hint == "there are: score"
+    assert caught.value.hint == "axes: score"
 
 
 def test_all_votes_have_a_row() -> None:
-    report = agreement(votes({"ann": lambda pair: VOTES[pair % 4]}, pairs=8))
+    report = agreement_report(votes({"ann": lambda pair: VOTES[pair % 4]}, pairs=8))
     assert report["votes"]["all"]["votes"] == {"A": 2, "B": 2, "tie": 2, "both_bad": 2}
-    assert "2/2/2/2" in render(report)
+    assert "2/2/2/2" in agreement_as_text(report)
 
 
 # Of the whole split, as published with the data; the part here has 286 of its rated edits.

@@ -1,4 +1,4 @@
-"""Label Studio's JSON both ways: our answers come back equal, and what it exports itself is read."""
+"""Import and export of Label Studio JSON: our answers come back equal, and its own exports are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ratings.test_tables import SCORES, VOTE_RESPONSES
+from tests.ratings.test_response_tables import SCORES, VOTE_RESPONSES
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.label_studio import labeling_config, read_label_studio, write_label_studio

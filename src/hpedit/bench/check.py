@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.store import MEND, SKIP, Answer, RatingStore
+from hpedit.ratings.responses import SKIP
+from hpedit.ratings.store import REWORDED, RatingStore, StoredAnswer
 
 KEPT, MENDED, DROPPED, UNDECIDED = "kept", "mended", "dropped", "undecided"
 
@@ -65,7 +66,7 @@ def read_checks(db: Path | str) -> dict[str, Verdict]:
         if kind != "check":
             raise HPEditError(f"{db} holds {kind or 'no'} answers, not checks", hint="`hpedit bench check` makes one")
         shown = {item["case_id"]: str(item["instruction"]) for item in store.items()}
-        answers: dict[str, list[Answer]] = {}
+        answers: dict[str, list[StoredAnswer]] = {}
         for answer in store.answers():
             if answer.value != SKIP:
                 answers.setdefault(answer.case_id, []).append(answer)
@@ -74,9 +75,9 @@ def read_checks(db: Path | str) -> dict[str, Verdict]:
     return {case_id: verdict_of(case_id, shown[case_id], answers[case_id]) for case_id in sorted(answers)}
 
 
-def verdict_of(case_id: str, shown: str, answers: Sequence[Answer]) -> Verdict:
+def verdict_of(case_id: str, shown: str, answers: Sequence[StoredAnswer]) -> Verdict:
     """The verdict on one case from its answers, none of them a skip, in the order in which they were stored."""
-    mended = [str(answer.value).removeprefix(MEND) for answer in answers if str(answer.value).startswith(MEND)]
+    mended = [str(answer.value).removeprefix(REWORDED) for answer in answers if str(answer.value).startswith(REWORDED)]
     drop = sum(answer.value == "drop" for answer in answers)
     keep = len(answers) - len(mended) - drop
     return Verdict(

@@ -188,13 +188,13 @@ def bench_check(
     from functools import partial
 
     from hpedit.bench.build import PROPOSED
-    from hpedit.rate.run import Address, prepare_check, serve_run
-    from hpedit.rate.sessions import RunSettings
+    from hpedit.rate.launch import ListenAddress, prepare_case_check, serve_ratings
+    from hpedit.rate.sessions import RatingSettings
 
-    settings = RunSettings("check", overlap, lease, retests=0, seed=seed)
+    settings = RatingSettings("check", overlap, lease, retests=0, seed=seed)
     cases = folder / PROPOSED if folder.is_dir() else folder
-    make = partial(prepare_check, cases=cases, settings=settings)
-    serve_run(db, settings, Address(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
+    make = partial(prepare_case_check, cases=cases, settings=settings)
+    serve_ratings(db, ListenAddress(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
 
 
 @bench.command("ablate")

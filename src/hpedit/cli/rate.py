@@ -46,13 +46,13 @@ def rate_serve(
 
     Prints its address; each answer is on the disk before it is confirmed.
     """
-    from hpedit.rate.run import Address, prepare, serve_run
-    from hpedit.rate.sessions import RunSettings
+    from hpedit.rate.launch import ListenAddress, prepare_rating, serve_ratings
+    from hpedit.rate.sessions import RatingSettings
 
-    settings = RunSettings(mode, overlap, lease, retest, seed)
-    address = Address(host, port, token or None, tuple(allow_host or ()))
-    make = partial(prepare, edits=edits, settings=settings, cases=cases, gold=gold, practice=practice)
-    serve_run(db, settings, address, make, say=typer.echo)
+    settings = RatingSettings(mode, overlap, lease, retest, seed)
+    address = ListenAddress(host, port, token or None, tuple(allow_host or ()))
+    make = partial(prepare_rating, edits=edits, settings=settings, cases=cases, gold=gold, practice=practice)
+    serve_ratings(db, address, make, say=typer.echo)
 
 
 @rate.command("agreement")
@@ -73,10 +73,10 @@ def rate_agreement(
     Figures of all raters, and again without the flagged ones; nothing is deleted.
     """
     from hpedit.ratings.agreement import agreement_of_file
-    from hpedit.ratings.agreement_text import render
+    from hpedit.ratings.agreement_text import agreement_as_text
 
     report = agreement_of_file(ratings, edits, axis or (), margin, seed)
     if as_json:
         print_json(report)
     else:
-        typer.echo(render(report))
+        typer.echo(agreement_as_text(report))

@@ -47,7 +47,7 @@ def ratings_export(
 
     The export names its version; what was taken back since an earlier one is listed beside it.
     """
-    from hpedit.ratings.files import export_store, export_table
+    from hpedit.ratings.import_export import export_store, export_table
 
     if (db is None) == (table is None):
         raise HPEditError("give either --db or --table", hint="--db ratings.sqlite is the rating app's file")
@@ -81,7 +81,7 @@ def ratings_pairs(
     """Write pairs of a better and a worse edit, for offline DPO."""
     from hpedit.cases.pairs.decide import PairRules
     from hpedit.cases.pairs.table import build_pairs, case_tables, edit_tables, read_weights
-    from hpedit.ratings.files import read_responses
+    from hpedit.ratings.import_export import read_responses
 
     tables = [path for path in (db, scores, votes) if path is not None]
     if not tables or (db is not None and len(tables) > 1):

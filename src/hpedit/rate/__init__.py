@@ -1,4 +1,4 @@
-"""The rating app: people score edits, or choose between two, in a browser. No torch.
+"""The rating app: human raters score edits, compare two edits, or check cases in a browser. No torch.
 
-edits --items--> what is shown --assignment--> who sees what --server--> answers --store--> agreement and export.
+edits --items--> what is shown --assignment--> to whom --server--> answers --ratings.store--> agreement and export.
 """

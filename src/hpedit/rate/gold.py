@@ -1,4 +1,4 @@
-"""Gold items: edits whose score is known, shown among the others to see who rates with care."""
+"""Gold items for rater quality control: edits whose score is known, mixed in with the others."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpedit.errors import HPEditError
-from hpedit.rate.items import Item, pair_id
-from hpedit.ratings.store import CHOICES, Kind, Value
+from hpedit.rate.items import RatedItem, pair_id
+from hpedit.ratings.responses import SWAPPED_VOTE, VOTES
+from hpedit.ratings.store import RatingKind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
 from hpedit.store.csv_rows import Row, read_rows
 
-_SWAPPED = {"A": "B", "B": "A"}
+
+def swap_sides(value: Value) -> Value:
+    """The same answer to a comparison with its sides exchanged; a score is unchanged."""
+    return SWAPPED_VOTE.get(value, value) if isinstance(value, str) else value
 
 
-def swapped(value: Value) -> Value:
-    """The same answer to a comparison with its sides exchanged; a score is itself."""
-    return _SWAPPED.get(value, value) if isinstance(value, str) else value
-
-
-def split_gold(items: Sequence[Item], file: Path | str | None, kind: Kind) -> tuple[list[Item], list[Item]]:
-    """The items to be rated, and those of them that `file` makes gold.
+def split_gold(
+    items: Sequence[RatedItem], file: Path | None, kind: RatingKind
+) -> tuple[list[RatedItem], list[RatedItem]]:
+    """Split the items into those to rate and the gold items that `file` lists.
 
     Args:
-        items: Of the run, all of `kind`.
+        items: all of `kind`.
         file: CSV with edit_id and expected (0-5) for scores, or edit_id, other_edit_id and expected (A, B, tie,
-            both_bad; A is edit_id) for comparisons. None makes nothing gold.
+            both_bad; A is edit_id) for comparisons. None: no gold items.
 
     Raises:
-        HPEditError: The file is missing or wrong, names edits that are not there, or leaves nothing to rate.
+        HPEditError: the file is missing or invalid, names unknown edits, or leaves nothing to rate.
     """
     if file is None:
         return list(items), []
     columns = ("edit_id", "expected") if kind == "score" else ("edit_id", "other_edit_id", "expected")
     by_id = {item.id: item for item in items}
-    gold: dict[str, Item] = {}
-    for row in read_rows(Path(file), columns):
-        item = _gold_of(row, by_id, kind)
+    gold: dict[str, RatedItem] = {}
+    for row in read_rows(file, columns):
+        item = _gold_item(row, by_id, kind)
         if item.id in gold:
             raise HPEditError(f"{row.where}: {row.name('edit_id')} is gold twice")
         gold[item.id] = item
@@ -47,27 +48,24 @@ def split_gold(items: Sequence[Item], file: Path | str | None, kind: Kind) -> tu
     return rest, list(gold.values())
 
 
-def _gold_of(row: Row, by_id: dict[str, Item], kind: Kind) -> Item:
-    one = row.name("edit_id")
-    name = one if kind == "score" else pair_id(one, row.name("other_edit_id"))
+def _gold_item(row: Row, by_id: dict[str, RatedItem], kind: RatingKind) -> RatedItem:
+    edit = row.name("edit_id")
+    name = edit if kind == "score" else pair_id(edit, row.name("other_edit_id"))
     if name not in by_id:
         raise HPEditError(f"{row.where}: {name} is not among the items to rate", hint="give ids of the edits")
-    item = by_id[name]
-    value: Value = row.name("expected")
+    item, value = by_id[name], row.name("expected")
     if kind == "score":
-        value = _score(row)
-    elif value not in CHOICES:
-        raise HPEditError(f"{row.where}: expected is {value!r}", hint=f"one of {', '.join(CHOICES)}")
-    elif item.first.edit_id != one:
-        value = swapped(value)
-    return replace(item, phase="gold", expected=value)
+        return replace(item, phase="gold", expected=_gold_score(row))
+    if value not in VOTES:
+        raise HPEditError(f"{row.where}: expected is {value!r}", hint=f"one of {', '.join(VOTES)}")
+    return replace(item, phase="gold", expected=value if item.first.edit_id == edit else swap_sides(value))
 
 
-def _score(row: Row) -> float:
+def _gold_score(row: Row) -> float:
     try:
         value = float(row.name("expected"))
     except ValueError as error:
         raise HPEditError(f"{row.where}: expected is {row['expected']!r}, not a number") from error
     if not MIN_SCORE <= value <= MAX_SCORE:
-        raise HPEditError(f"{row.where}: expected is {value}", hint="a score lies in 0 to 5")
+        raise HPEditError(f"{row.where}: expected is {value}", hint="a score is a number from 0 to 5")
     return value

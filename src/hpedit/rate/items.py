@@ -1,7 +1,7 @@
-"""What is rated: edits with their cases, read from the layouts in which they come, and the items made of them.
+"""Items to rate, read from a folder or table of edits (or of cases to check): single edits, pairs of edits, cases.
 
-Everything is opened, decoded and checked when the server starts. A path that leaves its folder, a URL, a damaged or
-oversized picture is refused there with file and line; at request time no path is formed from what a client sends.
+Everything is opened, decoded and checked when the server starts: a path that leaves its folder, a URL, a damaged or
+oversized image is an error with file and line. During a request no path is formed from anything a client sends.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.sources.table import task_of
 from hpedit.errors import HPEditError
-from hpedit.rate.pictures import PictureShelf, fit, item_size
-from hpedit.ratings.store import Kind, Phase, Value
+from hpedit.rate.image_cache import ImageCache, fit_to_size, item_size
+from hpedit.ratings.store import RatingKind, RatingPhase, Value
 from hpedit.store.csv_rows import Row, read_rows
 from hpedit.store.images import load_image
 from hpedit.store.paths import inside
@@ -32,16 +31,17 @@ if TYPE_CHECKING:
     from hpedit.records import Case
 
 CSV_COLUMNS = ("edit_id", "instruction", "source_file", "edited_file")
-"""A table of edits has at least these; task or category, case_id, photo_id or source_id, and editor are also read."""
+"""Required in a CSV of edits; task or category, case_id, photo_id or source_id, and editor are also read."""
 
 Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
-    """One edit, ready to be shown, or a case without an edit; pictures are keys of the shelf."""
+class RatedImage:
+    """One edit ready to be shown, or a case without an edit; images are keys of the `ImageCache`."""
 
     edit_id: str
+    """Of a case without an edit, the case's id."""
     case_id: str
     source_id: str
     task: str | None
@@ -50,164 +50,150 @@ class Exhibit:
     """Never leaves the server."""
     source: str
     references: tuple[str, ...]
-    """Further source pictures of a case that has several."""
+    """Further source images of a case that has several."""
     picture: str
-    """The edit; "" where a case is checked before anything edits it."""
+    """The edit; "" for a case that is checked before any edit exists."""
     size: tuple[int, int]
     """Width and height of source and edit as shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One decision: an edit to score, two edits of one case to choose between, or a case to check."""
+class RatedItem:
+    """One decision of a rater: an edit to score, two edits of one case to compare, or a case to check."""
 
     id: str
-    kind: Kind
-    phase: Phase
+    kind: RatingKind
+    phase: RatingPhase
     """"practice", "gold" or "rate"."""
-    edits: tuple[Exhibit, ...]
-    """One, or two in a fixed order; the rater's sides are the assignment's business. The case itself for a check."""
+    edits: tuple[RatedImage, ...]
+    """One, or two in a fixed order (sides are drawn per rater, see `assignment`); for a check the case itself."""
     expected: Value | None = None
     """The known answer, for the edits in this order."""
     text: str = field(default="", compare=False)
     """Why that is the answer, for practice."""
 
     @property
-    def first(self) -> Exhibit:
+    def first(self) -> RatedImage:
         """The edit that stands for what both share: case, task, instruction, source."""
         return self.edits[0]
 
     @property
     def content(self) -> str:
-        """Hash of all that a rater sees: answers to other pictures under the same id must not mix."""
+        """Hash of all that a rater sees: answers about other images under the same id must not mix."""
         seen = [[edit.source, *edit.references, edit.picture, edit.instruction] for edit in self.edits]
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
     def description(self) -> str:
-        """What export needs to know of it, as JSON."""
-        return json.dumps(
-            {
-                "edit_ids": [edit.edit_id for edit in self.edits],
-                "case_id": self.first.case_id,
-                "source_id": self.first.source_id,
-                "task": self.first.task,
-                "instruction": self.first.instruction,
-                "editors": [edit.editor for edit in self.edits],
-            },
-            ensure_ascii=False,
-        )
+        """The item's metadata for export, as JSON."""
+        shared = {name: getattr(self.first, name) for name in ("case_id", "source_id", "task", "instruction")}
+        edit_ids, editors = [edit.edit_id for edit in self.edits], [edit.editor for edit in self.edits]
+        return json.dumps({"edit_ids": edit_ids, **shared, "editors": editors}, ensure_ascii=False)
 
 
-def load_exhibits(
-    edits: Path | str, shelf: PictureShelf, cases: Path | str | None = None, advance: Advance | None = None
-) -> list[Exhibit]:
-    """Read all edits and put their pictures on the shelf.
+def load_rated_images(
+    edits: Path | str, cache: ImageCache, cases: Path | str | None = None, advance: Advance | None = None
+) -> list[RatedImage]:
+    """Read all edits to rate and put their images into the cache.
 
     Args:
-        edits: A folder of a run (`hpedit cases build`, `hpedit bench`, cases.parquet with edits.parquet), a table of
-            edits (parquet), or a folder with a CSV table of edits (CSV_COLUMNS), or that table.
-        shelf: Where the pictures go; the caller seals it.
-        cases: Cases of the edits where `edits` does not hold them.
-        advance: Called with 1 for every edit read; None where nobody waits.
+        edits: a run's folder (`hpedit cases build`, `hpedit bench`, cases.parquet with edits.parquet), a table of
+            edits (parquet), or a CSV of edits (CSV_COLUMNS) or the folder that holds it.
+        cache: takes the images; the caller seals it.
+        cases: cases of the edits, if `edits` does not hold them.
+        advance: called with 1 for every edit read.
 
     Raises:
-        HPEditError: Nothing there that can be rated, or anything wrong with it.
+        HPEditError: there are no edits, or any of them is invalid.
     """
     path = Path(edits)
     table = _csv_table(path)
-    exhibits = []
-    for exhibit in _from_csv(table, shelf) if table else _from_parquet(path, cases, shelf):
-        exhibits.append(exhibit)
+    rated_images: dict[str, RatedImage] = {}
+    for rated in _images_from_csv(table, cache) if table else _images_from_parquet(path, cases, cache):
+        if rated.edit_id in rated_images:
+            raise HPEditError(f"{path}: edit {rated.edit_id} appears twice", hint="ids must be unique")
+        rated_images[rated.edit_id] = rated
         if advance is not None:
             advance(1)
-    if not exhibits:
+    if not rated_images:
         raise HPEditError(f"{path} holds no edits")
-    seen: set[str] = set()
-    for exhibit in exhibits:
-        if exhibit.edit_id in seen:
-            raise HPEditError(f"{path}: edit {exhibit.edit_id} appears twice", hint="ids must be unique")
-        seen.add(exhibit.edit_id)
-    return exhibits
+    return list(rated_images.values())
 
 
-def load_cases_to_check(cases: Path | str, shelf: PictureShelf, advance: Advance | None = None) -> list[Exhibit]:
-    """Read the cases of a table or folder and put their sources on the shelf; an exhibit's edit_id is the case's id.
+def load_cases_to_check(cases: Path | str, cache: ImageCache, advance: Advance | None = None) -> list[RatedImage]:
+    """Read the cases to check from a table or folder and put their sources into the cache.
 
     Raises:
-        HPEditError: No such file, no case in it, or a damaged picture.
+        HPEditError: no such file, no case in it, or a damaged image.
     """
-    exhibits = []
+    rated_images = []
     for case in CasesFolder(cases).kept():
-        shown = _shelve(case, shelf)
-        fields = {name: getattr(shown, name) for name in shown.__slots__}
-        exhibits.append(Exhibit(edit_id=case.id, case_id=case.id, editor="", picture="", **fields))
+        rated_images.append(_image_of_case(case, cache))
         if advance is not None:
             advance(1)
-    if not exhibits:
+    if not rated_images:
         raise HPEditError(f"{cases} holds no cases")
-    return exhibits
+    return rated_images
 
 
 def count_edits(edits: Path | str) -> int:
-    """About how many edits `load_exhibits` will find, for its progress; it says what is wrong, if anything is."""
+    """Approximate number of edits that `load_rated_images` will read, for its progress bar."""
     path = Path(edits)
     table = _csv_table(path)
     if table is not None:
         return max(0, table.read_bytes().count(b"\n") - 1)
-    tables = [path] if path.is_file() else _edit_tables(path)
-    return sum(len(_case_ids(table)) for table in tables)
-
-
-def score_items(exhibits: Iterable[Exhibit]) -> list[Item]:
-    """One item an edit."""
-    return [Item(exhibit.edit_id, "score", "rate", (exhibit,)) for exhibit in exhibits]
+    return sum(len(_case_ids(table)) for table in _edit_tables(path))
 
 
 def count_cases(cases: Path | str) -> int:
-    """How many `load_cases_to_check` will find, for its progress; HPEditError if that is no table."""
+    """Number of cases that `load_cases_to_check` will read, for its progress bar; HPEditError if it is not a table."""
     try:
         return int(pq.read_metadata(cases).num_rows)
     except (pa.ArrowInvalid, OSError) as error:
         raise HPEditError(
-            f"{cases} is not a table of cases: {error}", hint="`hpedit bench build` makes one to be checked"
+            f"{cases} is not a table of cases: {error}", hint="make one by `hpedit bench build`"
         ) from error
 
 
-def check_items(exhibits: Iterable[Exhibit]) -> list[Item]:
-    """One item a case, from `load_cases_to_check`."""
-    return [Item(exhibit.case_id, "check", "rate", (exhibit,)) for exhibit in exhibits]
+def score_items(rated_images: Iterable[RatedImage]) -> list[RatedItem]:
+    """One item per edit, to be scored."""
+    return [RatedItem(rated.edit_id, "score", "rate", (rated,)) for rated in rated_images]
 
 
-def compare_items(exhibits: Sequence[Exhibit]) -> list[Item]:
-    """One item for every two edits of a case that differ in a pixel at least.
+def check_items(rated_images: Iterable[RatedImage]) -> list[RatedItem]:
+    """One item per case, to be checked."""
+    return [RatedItem(rated.case_id, "check", "rate", (rated,)) for rated in rated_images]
+
+
+def compare_items(rated_images: Sequence[RatedImage]) -> list[RatedItem]:
+    """One item for every two edits of a case that differ in at least one pixel, to be compared.
 
     Raises:
-        HPEditError: No case has two such edits, or the edits of one case have not one source and one instruction.
+        HPEditError: no case has two such edits, or the edits of a case differ in source or instruction.
     """
-    groups: dict[str, list[Exhibit]] = {}
-    for exhibit in exhibits:
-        first = groups.setdefault(exhibit.case_id, [])
-        first.append(exhibit)
+    groups: dict[str, list[RatedImage]] = {}
+    for rated in rated_images:
+        group = groups.setdefault(rated.case_id, [])
+        group.append(rated)
         for what in ("source", "instruction"):
-            if getattr(exhibit, what) != getattr(first[0], what):
+            if getattr(rated, what) != getattr(group[0], what):
                 raise HPEditError(
-                    f"edits {first[0].edit_id} and {exhibit.edit_id} of case {exhibit.case_id} differ in {what}: "
+                    f"edits {group[0].edit_id} and {rated.edit_id} of case {rated.case_id} differ in {what}: "
                     "they can't be compared",
-                    hint="give each instruction on each photo a case_id of its own, or leave the column out",
+                    hint="give each instruction on each photo its own case_id, or leave the column out",
                 )
     pairs = [pair for group in groups.values() for pair in combinations(group, 2) if pair[0].picture != pair[1].picture]
     if not pairs:
         raise HPEditError("no case has two different edits to compare", hint="score them: --mode score")
-    return [Item(pair_id(*(edit.edit_id for edit in pair)), "compare", "rate", pair) for pair in pairs]
+    return [RatedItem(pair_id(*(edit.edit_id for edit in pair)), "compare", "rate", pair) for pair in pairs]
 
 
 def pair_id(one: str, other: str) -> str:
-    """The item of two edits, whichever is named first."""
+    """Id of the item that compares two edits, in either order."""
     return json.dumps(sorted((one, other)), ensure_ascii=False)
 
 
 def _csv_table(path: Path) -> Path | None:
-    """The table of a folder that has one (edits.csv, or the only one with the columns), or `path` if it is a table."""
+    """The CSV of edits that `path` is or holds (edits.csv, or the only one with the columns); None if there is none."""
     if not path.exists():
         raise HPEditError(f"{path} does not exist", hint="give a folder or a table of edits")
     if path.is_file():
@@ -228,95 +214,82 @@ def _has_columns(file: Path) -> bool:
     return set(CSV_COLUMNS) <= {name.strip().strip('"') for name in header}
 
 
-def _from_csv(table: Path, shelf: PictureShelf) -> Iterator[Exhibit]:
+def _images_from_csv(table: Path, cache: ImageCache) -> Iterator[RatedImage]:
     named: dict[tuple[str, str], str] = {}
     for row in read_rows(table, CSV_COLUMNS):
         edit_id, instruction, source_file = row.name("edit_id"), row.name("instruction"), row.name("source_file")
         source = load_image(inside(table.parent, source_file, row.where))
         size = item_size(source)
         edited = load_image(inside(table.parent, row.name("edited_file"), row.where))
-        # Edits of one photograph with one instruction are edits of one case, named after the first of them.
-        case_id = _cell(row, "case_id") or named.setdefault((source_file, instruction), edit_id)
-        task = _cell(row, "task", "category")
-        yield Exhibit(
+        task = _first_cell(row, "task", "category")
+        yield RatedImage(
             edit_id=edit_id,
-            case_id=case_id,
-            source_id=_cell(row, "source_id", "photo_id") or source_file,
+            # Edits of one photo with one instruction are edits of one case, named after the first of them.
+            case_id=_first_cell(row, "case_id") or named.setdefault((source_file, instruction), edit_id),
+            source_id=_first_cell(row, "source_id", "photo_id") or source_file,
             task=task_of(task, instruction) if task else None,
             instruction=instruction,
-            editor=_cell(row, "editor", "model"),
-            source=shelf.add(fit(source, size)),
+            editor=_first_cell(row, "editor", "model"),
+            source=cache.add(fit_to_size(source, size)),
             references=(),
-            picture=shelf.add(fit(edited, size)),
+            picture=cache.add(fit_to_size(edited, size)),
             size=size,
         )
 
 
-def _cell(row: Row, *columns: str) -> str:
-    """The first of these cells that is there and not empty."""
+def _first_cell(row: Row, *columns: str) -> str:
+    """The first of these cells that exists and is not empty, or ""."""
     return next((row.cells[name] for name in columns if row.cells.get(name)), "")
 
 
-def _from_parquet(path: Path, cases: Path | str | None, shelf: PictureShelf) -> Iterator[Exhibit]:
-    tables = [path] if path.is_file() else _edit_tables(path)
+def _images_from_parquet(path: Path, cases: Path | str | None, cache: ImageCache) -> Iterator[RatedImage]:
+    tables = _edit_tables(path)
     wanted = {name for table in tables for name in _case_ids(table)}
-    found: dict[str, _Shown] = {}
-    for case in _cases_of(path) if cases is None else CasesFolder(cases).candidates():
-        if case.id in wanted:
-            found[case.id] = _shelve(case, shelf)
+    candidates = _cases_of(path) if cases is None else CasesFolder(cases).candidates()
+    found = {case.id: _image_of_case(case, cache) for case in candidates if case.id in wanted}
     for table in tables:
         for edit in iter_edits(table):
             if edit.case_id not in found:
-                raise HPEditError(
-                    f"{table}: edit {edit.id} belongs to case {edit.case_id}, which is not among the cases"
-                )
-            case_ = found[edit.case_id]
-            yield Exhibit(
-                edit_id=edit.id,
-                case_id=edit.case_id,
-                editor=edit.editor,
-                picture=shelf.add(fit(edit.image, case_.size)),
-                **{name: getattr(case_, name) for name in case_.__slots__},
-            )
+                raise HPEditError(f"{table}: edit {edit.id} belongs to an unknown case, {edit.case_id}")
+            shown = found[edit.case_id]
+            picture = cache.add(fit_to_size(edit.image, shown.size))
+            yield replace(shown, edit_id=edit.id, editor=edit.editor, picture=picture)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """What an exhibit takes from its case."""
-
-    source_id: str
-    task: str | None
-    instruction: str
-    source: str
-    references: tuple[str, ...]
-    size: tuple[int, int]
-
-
-def _shelve(case: Case, shelf: PictureShelf) -> _Shown:
+def _image_of_case(case: Case, cache: ImageCache) -> RatedImage:
+    """A case without an edit; its source and references are put into the cache."""
     size = item_size(case.source)
-    references = tuple(shelf.add(_shrunk(image)) for image in case.sources[1:])
-    source = shelf.add(fit(case.source, size))
-    return _Shown(case.source_id, case.task or None, case.instruction, source, references, size)
+    references = tuple(cache.add(fit_to_size(image, item_size(image))) for image in case.sources[1:])
+    return RatedImage(
+        edit_id=case.id,
+        case_id=case.id,
+        source_id=case.source_id,
+        task=case.task or None,
+        instruction=case.instruction,
+        editor="",
+        source=cache.add(fit_to_size(case.source, size)),
+        references=references,
+        picture="",
+        size=size,
+    )
 
 
-def _shrunk(image: Image.Image) -> Image.Image:
-    return fit(image, item_size(image))
-
-
-def _edit_tables(folder: Path) -> list[Path]:
-    """The tables of edits of a run: in the folder itself, or one folder below it, one for each model."""
-    if CasesFolder(folder).built:
-        return CasesFolder(folder).edit_files()
-    tables = sorted([*folder.glob("edits.parquet"), *folder.glob("*/edits.parquet")])
+def _edit_tables(path: Path) -> list[Path]:
+    """The tables of edits of a run: `path` itself, in that folder, or one per model in folders below it."""
+    if path.is_file():
+        return [path]
+    if CasesFolder(path).built:
+        return CasesFolder(path).edit_files()
+    tables = sorted([*path.glob("edits.parquet"), *path.glob("*/edits.parquet")])
     if not tables:
         raise HPEditError(
-            f"{folder} holds no edits", hint="it needs edits.parquet, or a CSV with " + ", ".join(CSV_COLUMNS)
+            f"{path} holds no edits", hint=f"it needs edits.parquet, or a CSV with {', '.join(CSV_COLUMNS)}"
         )
     return tables
 
 
 def _cases_of(path: Path) -> Iterator[Case]:
-    """The cases that belong to the edits in `path`: of a build all that it edited, or cases.parquet there or above."""
+    """The cases of the edits in `path`: all that a build edited, or cases.parquet there or in the folder above."""
     folder = path if path.is_dir() else path.parent
     for place in (folder, folder.parent):
         if CasesFolder(place).built or (place / "cases.parquet").is_file():
@@ -325,7 +298,7 @@ def _cases_of(path: Path) -> Iterator[Case]:
 
 
 def _case_ids(table: Path) -> list[str]:
-    """The case of every edit of a table, without its pictures."""
+    """The case of every edit of a table, read without its images."""
     try:
         return [str(name) for name in pq.read_table(table, columns=["case_id"]).column("case_id").to_pylist()]
     except (pa.ArrowInvalid, KeyError, OSError) as error:

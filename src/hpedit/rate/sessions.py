@@ -1,7 +1,7 @@
-"""What the server does for a rater: sign in, give the next item, take an answer, take one back.
+"""The rating service: sign raters in, give them the next item, store answers, undo them.
 
-Every method that writes runs on the writer's thread, inside its transaction. Memory (the plan, the sessions) is
-rebuilt from the store at a start and after every transaction that failed.
+Every method that writes runs on the writer's thread, inside its transaction. The state in memory (assignments,
+sessions) is rebuilt from the store at start and after every failed transaction.
 """
 
 from __future__ import annotations
@@ -13,104 +13,117 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.rate.assignment import Choice, Holding, Plan
-from hpedit.rate.gold import swapped
-from hpedit.rate.items import Exhibit, Item
-from hpedit.rate.practice import is_right
-from hpedit.rate.requests import Conflict, Missing, NewAnswer, clean_name, clean_value
-from hpedit.ratings.store import Kind, RatingStore, Shown, Value, dump_value, load_value, shown_of, utc_now
+from hpedit.rate.assignment import AssignmentPlan, HeldAssignment, NextItem
+from hpedit.rate.gold import swap_sides
+from hpedit.rate.items import RatedItem
+from hpedit.rate.requests import AnswerBody, Conflict, Missing, clean_name, clean_value
+from hpedit.ratings.responses import matches_expected
+from hpedit.ratings.store import (
+    AssignmentRow,
+    RatingKind,
+    RatingStore,
+    Value,
+    assignment_from_row,
+    dump_value,
+    load_value,
+    utc_now,
+)
 from hpedit.tasks import TASK_BY_ID
 
 REMEMBERED = 512
-"""Pictures of a rater that can be asked for again without looking them up."""
+"""Images per rater whose addresses are kept in memory, without looking them up in the store."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunSettings:
-    """How a run is rated."""
+class RatingSettings:
+    """How a study is rated."""
 
-    kind: Kind
+    kind: RatingKind
     overlap: int = 3
-    """Raters an item."""
+    """Raters per item."""
     lease: float = 600.0
-    """Seconds for which an item is kept for a rater."""
+    """Seconds for which an item is reserved for a rater."""
     retests: int = 5
     """Items that a rater sees twice."""
     seed: str | None = None
     """Of order and sides; None keeps the store's, or draws one."""
 
 
-class Desk:
-    """One run of one store; see the module's text.
+class RatingService:
+    """One study over one store; see the module's text.
 
     Args:
-        store: Held for writing.
-        items: To be rated, without gold and practice.
+        store: held for writing.
+        items: to be rated, without gold and practice.
     """
 
     def __init__(
         self,
         store: RatingStore,
-        items: Sequence[Item],
-        settings: RunSettings,
-        gold: Sequence[Item] = (),
-        practice: Sequence[Item] = (),
+        items: Sequence[RatedItem],
+        settings: RatingSettings,
+        gold: Sequence[RatedItem] = (),
+        practice: Sequence[RatedItem] = (),
     ) -> None:
-        self._store, self._settings = store, settings
+        self.settings, self._store = settings, store
         self._items, self._gold, self._practice = items, gold, practice
         with store.transaction():
-            self._seed = self._agree_on_settings()
+            self._fix_settings()
             for item in (*items, *gold):
                 self._register(item)
-        secret = store.meta("secret")
-        assert secret is not None, "the store is made with one"
-        self._secret = bytes.fromhex(secret)
+        seed, secret = store.meta("seed"), store.meta("secret")
+        assert seed is not None, "fixed above"
+        assert secret is not None, "every store is created with one"
+        self._seed, self._secret = seed, bytes.fromhex(secret)
         self._pictures: dict[int, OrderedDict[str, str]] = {}
         self._pictures_lock = threading.Lock()
         self.reload()
 
-    def _agree_on_settings(self) -> str:
-        """Keep mode and seed for good: order and sides are to be reproduced from the store. Returns the seed."""
-        settings = self._settings
-        for key, asked in (("kind", settings.kind), ("seed", settings.seed)):
-            there = self._store.meta(key)
-            if there is None:
-                value = secrets.token_hex(8) if asked is None else asked
-                self._store.connection.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
-            elif asked not in (None, there):
-                raise HPEditError(
-                    f"{self._store.path} was made with {key} {there}, not {asked}", hint="choose another --db"
-                )
-        seed = self._store.meta("seed")
-        assert seed is not None
-        return seed
+    def _fix_settings(self) -> None:
+        """Store mode and seed for good, so that order and sides can be reproduced; HPEditError if they differ."""
+        for key, asked in (("kind", self.settings.kind), ("seed", self.settings.seed)):
+            stored = self._store.meta(key)
+            if stored is None:
+                self._query("INSERT INTO meta VALUES (?, ?)", key, secrets.token_hex(8) if asked is None else asked)
+            elif asked not in (None, stored):
+                message = f"{self._store.path} was made with {key} {stored}, not {asked}"
+                raise HPEditError(message, hint="choose another --db")
 
-    def _register(self, item: Item) -> None:
-        """Add an item to the store; HPEditError if other pictures stand there under its id."""
-        row = self._store.connection.execute("SELECT content FROM items WHERE id = ?", (item.id,)).fetchone()
-        if row is None:
-            values = (item.id, item.kind, item.content, item.description())
-            self._store.connection.execute("INSERT INTO items VALUES (?, ?, ?, ?)", values)
-        elif row["content"] != item.content:
+    def _register(self, item: RatedItem) -> None:
+        """Add an item to the store; HPEditError if its id is stored with other images or another instruction."""
+        content = self._value("SELECT content FROM items WHERE id = ?", item.id)
+        if content is None:
+            self._query("INSERT INTO items VALUES (?, ?, ?, ?)", item.id, item.kind, item.content, item.description())
+        elif content != item.content:
             raise HPEditError(
                 f"{item.id} has other pictures or another instruction than {self._store.path} was made with",
                 hint="rate other edits in another --db, or give them other ids",
             )
 
+    def _query(self, sql: str, *values: Any) -> Any:
+        return self._store.connection.execute(sql, values)
+
+    def _value(self, sql: str, *values: Any) -> Any:
+        """The first column of the first row, or None."""
+        row = self._query(sql, *values).fetchone()
+        return None if row is None else row[0]
+
+    def _change(self, column: str, value: object) -> Any:
+        return self._query(f"SELECT * FROM changes WHERE {column} = ?", value).fetchone()
+
     def reload(self) -> None:
-        """Build plan and sessions from the store."""
-        plan = Plan(
-            self._items, seed=self._seed, overlap=self._settings.overlap, lease=self._settings.lease,
-            gold=self._gold, practice=self._practice, retests=self._settings.retests,
+        """Rebuild assignments and sessions from the store."""
+        plan = AssignmentPlan(
+            self._items, seed=self._seed, overlap=self.settings.overlap, lease=self.settings.lease,
+            gold=self._gold, practice=self._practice, retests=self.settings.retests,
         )  # fmt: skip
-        query = self._store.connection.execute
-        for row in query("SELECT * FROM assignments ORDER BY id"):
-            plan.issued(shown_of(row))
-        for row in query(
+        for row in self._query("SELECT * FROM assignments ORDER BY id"):
+            plan.issued(assignment_from_row(row))
+        for row in self._query(
             "SELECT changes.id, opaque, value FROM changes JOIN assignments ON assignments.id = changes.assignment"
             " WHERE value IS NOT NULL AND changes.id NOT IN (SELECT supersedes FROM changes WHERE supersedes NOT NULL)"
             " ORDER BY changes.id"
@@ -119,70 +132,63 @@ class Desk:
             assert value is not None
             plan.answered(row["opaque"], row["id"], value)
         self.plan = plan
-        self.sessions: dict[str, int] = {row["digest"]: row["rater"] for row in query("SELECT * FROM sessions")}
-        self.names: dict[int, str] = {row["id"]: row["name"] for row in query("SELECT id, name FROM raters")}
+        self.sessions: dict[str, int] = {row["digest"]: row["rater"] for row in self._query("SELECT * FROM sessions")}
+        self.names: dict[int, str] = {row["id"]: row["name"] for row in self._query("SELECT id, name FROM raters")}
 
     @property
     def count(self) -> int:
-        """Items to be rated, gold included."""
+        """Number of items to rate, gold included."""
         return len(self._items) + len(self._gold)
-
-    @property
-    def kind(self) -> Kind:
-        """What raters do here."""
-        return self._settings.kind
 
     # Sessions
 
     def session(self, cookie: str) -> int | None:
-        """The rater of a cookie, or None. Any thread."""
+        """The rater whom a session cookie belongs to, or None. Any thread."""
         return self.sessions.get(_digest(cookie))
 
     def sign_in(self, name: str) -> tuple[str, dict[str, Any]]:
-        """A new cookie, and `who` of the rater of that name, whom it makes where there is none."""
+        """Start a session for the rater of that name, registering a new one; returns its cookie and `who`."""
         name = clean_name(name)
-        key, query = name.casefold(), self._store.connection.execute
-        row = query("SELECT id FROM raters WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            cursor = query("INSERT INTO raters (key, name, time) VALUES (?, ?, ?)", (key, name, utc_now()))
-            assert cursor.lastrowid is not None
-            rater = cursor.lastrowid
+        key = name.casefold()
+        rater = self._value("SELECT id FROM raters WHERE key = ?", key)
+        if rater is None:
+            added = self._query("INSERT INTO raters (key, name, time) VALUES (?, ?, ?)", key, name, utc_now())
+            rater = added.lastrowid
             self.names[rater] = name
-        else:
-            rater = int(row["id"])
         cookie = secrets.token_urlsafe(32)
-        query("INSERT INTO sessions VALUES (?, ?, ?)", (_digest(cookie), rater, utc_now()))
+        self._query("INSERT INTO sessions VALUES (?, ?, ?)", _digest(cookie), rater, utc_now())
         self.sessions[_digest(cookie)] = rater
         return cookie, self.who(rater)
 
     def sign_out(self, cookie: str) -> None:
         """End a session."""
-        self._store.connection.execute("DELETE FROM sessions WHERE digest = ?", (_digest(cookie),))
+        self._query("DELETE FROM sessions WHERE digest = ?", _digest(cookie))
         self.sessions.pop(_digest(cookie), None)
 
     def who(self, rater: int) -> dict[str, Any]:
-        """The rater's name, and how much practice is left."""
+        """The rater's name and remaining practice items."""
         progress = self.plan.progress(rater)
         return {"rater": self.names[rater], "practice_left": progress.practice_total - progress.practice_done}
 
     # Items
 
     def next(self, rater: int, ahead: int = 0) -> dict[str, Any]:
-        """What the rater sees now, and up to `ahead` items that come after it, leased too, as the page takes it."""
-        holdings: list[Holding] = []
-        while len(holdings) <= ahead and (found := self.plan.after(rater, len(holdings))) is not None:
-            holdings.append(self._issue(rater, found) if isinstance(found, Choice) else found)
+        """The rater's current item and up to `ahead` further ones, leased too, as JSON for the page."""
+        holdings: list[HeldAssignment] = []
+        while len(holdings) <= ahead and (found := self.plan.item_for(rater, len(holdings))) is not None:
+            holdings.append(self._assign(rater, found) if isinstance(found, NextItem) else found)
         if not holdings:
-            return {"done": True, "progress": self._progress(rater)}
-        now, *later = map(self._item, holdings)
+            return {"done": True, "progress": asdict(self.plan.progress(rater))}
+        now, *later = map(self._item_json, holdings)
         return {"item": now, "ahead": later}
 
-    def _issue(self, rater: int, choice: Choice) -> Holding:
-        """Record what is shown to whom, in which order."""
-        item, edits = choice.item, _in_order(choice.item, choice.swapped)
-        expected = swapped(item.expected) if choice.swapped and item.expected is not None else item.expected
+    def _assign(self, rater: int, choice: NextItem) -> HeldAssignment:
+        """Record which item is shown to which rater, in which order."""
+        item = choice.item
+        edits = item.edits[::-1] if choice.swapped else item.edits
+        expected = swap_sides(item.expected) if choice.swapped and item.expected is not None else item.expected
         row = {
-            "opaque": self._mac("assignment", rater, choice.phase, item.id),
+            "opaque": self._opaque_name("assignment", rater, choice.phase, item.id),
             "rater": rater,
             "item": item.id,
             "kind": item.kind,
@@ -193,43 +199,40 @@ class Desk:
             "expected": dump_value(expected),
             "time": utc_now(),
         }
-        names = ", ".join(row)
-        marks = ", ".join(f":{name}" for name in row)
-        cursor = self._store.connection.execute(f"INSERT INTO assignments ({names}) VALUES ({marks})", row)
-        return self.plan.issued(shown_of({**row, "id": cursor.lastrowid}))
+        marks = ", ".join("?" * len(row))
+        added = self._query(f"INSERT INTO assignments ({', '.join(row)}) VALUES ({marks})", *row.values())
+        return self.plan.issued(assignment_from_row({**row, "id": added.lastrowid}))
 
-    def _item(self, holding: Holding) -> dict[str, Any]:
+    def _item_json(self, holding: HeldAssignment) -> dict[str, Any]:
         shown = holding.shown
-        item = self.plan.items[shown.item]
-        task = TASK_BY_ID.get(item.first.task or "")
-        source, *edits = self._remember(shown)
-        references = len(item.first.references)
+        first = self.plan.items[shown.item].first
+        task = TASK_BY_ID.get(first.task or "")
+        source, *edits = self._picture_addresses(shown)
+        references = len(first.references)
         return {
             "assignment": shown.opaque,
             "kind": shown.kind,
+            # Gold items and retests must look like any other.
             "phase": "practice" if shown.phase == "practice" else "rate",
-            "task": task.name if task else item.first.task,
-            "instruction": item.first.instruction,
+            "task": task.name if task else first.task,
+            "instruction": first.instruction,
             "source": source,
             "references": edits[:references],
             "edits": edits[references:],
-            "width": item.first.size[0],
-            "height": item.first.size[1],
-            "lease_seconds": int(self._settings.lease),
-            "progress": self._progress(shown.rater),
+            "width": first.size[0],
+            "height": first.size[1],
+            "lease_seconds": int(self.settings.lease),
+            "progress": asdict(self.plan.progress(shown.rater)),
         }
 
-    def _progress(self, rater: int) -> dict[str, Any]:
-        return asdict(self.plan.progress(rater))
+    # Images
 
-    # Pictures
-
-    def _remember(self, shown: Shown) -> list[str]:
-        """Addresses of source, references and edits as shown, which the rater can ask for from now on."""
+    def _picture_addresses(self, shown: AssignmentRow) -> list[str]:
+        """Addresses of source, references and edits as shown; the rater can request them from now on."""
         item = self.plan.items[shown.item]
         edits = sorted(item.edits, key=lambda edit: shown.edit_ids.index(edit.edit_id))
         keys = [item.first.source, *item.first.references, *(edit.picture for edit in edits if edit.picture)]
-        names = [self._mac("picture", shown.opaque, slot) for slot in range(len(keys))]
+        names = [self._opaque_name("picture", shown.opaque, slot) for slot in range(len(keys))]
         with self._pictures_lock:
             known = self._pictures.setdefault(shown.rater, OrderedDict())
             for name, key in zip(names, keys, strict=True):
@@ -240,130 +243,107 @@ class Desk:
         return [f"/picture/{name}" for name in names]
 
     def known_picture(self, rater: int, name: str) -> str | None:
-        """The shelf's key of a picture that this rater was shown of late, or None. Any thread."""
+        """The cache key of an image that this rater was shown recently, or None. Any thread."""
         with self._pictures_lock:
             known = self._pictures.get(rater)
             return None if known is None else known.get(name)
 
     def find_picture(self, rater: int, name: str) -> str:
-        """The same for what was shown before the last start of the server; Missing for anything else."""
+        """Like `known_picture`, including items shown before the server's last start; raises Missing."""
         for holding in self.plan.rater(rater).open:
             if holding.shown.item in self.plan.items:
-                self._remember(holding.shown)
+                self._picture_addresses(holding.shown)
         key = self.known_picture(rater, name)
         if key is None:
-            raise Missing("there is no such picture", hint="ask for the next item")
+            raise Missing("no such picture", hint="ask for the next item")
         return key
 
     # Answers
 
-    def answer(self, rater: int, new: NewAnswer) -> dict[str, Any]:
-        """Store an answer, once, however often it is sent."""
+    def answer(self, rater: int, new: AnswerBody) -> dict[str, Any]:
+        """Store an answer once, however often it is sent; raises Missing, Invalid or Conflict."""
         holding = self.plan.holding(new.assignment)
         if holding is None or holding.shown.rater != rater:
-            raise Missing("there is no such assignment", hint="ask for the next item")
+            raise Missing("no such assignment", hint="ask for the next item")
         shown = holding.shown
         item = self.plan.items.get(shown.item)
-        new = replace(new, value=clean_value(new.value, shown.kind, item.first.instruction if item else ""))
-        duplicate = self._is_duplicate(rater, new, holding)
+        value = clean_value(new.value, shown.kind, item.first.instruction if item else "")
+        duplicate = self._is_duplicate(rater, new, value, holding)
         if not duplicate:
-            values = (
-                new.client_id, rater, shown.id, dump_value(new.value), json.dumps(new.flags), new.ms, new.client_time,
-                utc_now(), int(self.plan.late(holding)),
-            )  # fmt: skip
-            cursor = self._store.connection.execute(
+            added = self._query(
                 "INSERT INTO changes (client_id, rater, assignment, value, flags, ms, client_time, time, late)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                values,
-            )
-            assert cursor.lastrowid is not None
-            self.plan.answered(shown.opaque, cursor.lastrowid, new.value)
-        return {
-            "stored": True,
-            "duplicate": duplicate,
-            "progress": self._progress(rater),
-            "feedback": self._feedback(shown, new.value),
-        }
+                new.client_id, rater, shown.id, dump_value(value), json.dumps(new.flags), new.ms, new.client_time,
+                utc_now(), int(self.plan.late(holding)),
+            )  # fmt: skip
+            self.plan.answered(shown.opaque, added.lastrowid, value)
+        feedback = None
+        if shown.phase == "practice" and shown.expected is not None and item is not None:
+            right = matches_expected(value, shown.expected)
+            feedback = {"expected": shown.expected, "right": right, "text": item.text}
+        progress = asdict(self.plan.progress(rater))
+        return {"stored": True, "duplicate": duplicate, "progress": progress, "feedback": feedback}
 
-    def _is_duplicate(self, rater: int, new: NewAnswer, holding: Holding) -> bool:
-        """Whether this very answer is stored; Conflict if another one stands in its place."""
-        query = self._store.connection.execute
-        row = query("SELECT * FROM changes WHERE client_id = ?", (new.client_id,)).fetchone()
+    def _is_duplicate(self, rater: int, new: AnswerBody, value: Value, holding: HeldAssignment) -> bool:
+        """Whether this very answer is stored; raises Conflict if another one is."""
+        row = self._change("client_id", new.client_id)
         if row is not None:
             same = row["rater"] == rater and row["assignment"] == holding.shown.id
-            if not same or row["value"] != dump_value(new.value):
+            if not same or row["value"] != dump_value(value):
                 raise Conflict("this client_id belongs to another answer", hint="make a new one for each answer")
             return True
         if holding.change is None:
             return False
-        row = query("SELECT * FROM changes WHERE id = ?", (holding.change,)).fetchone()
-        if row["value"] == dump_value(new.value) and row["flags"] == json.dumps(new.flags):
+        row = self._change("id", holding.change)
+        if row["value"] == dump_value(value) and row["flags"] == json.dumps(new.flags):
             # A double click, or the same decision in two tabs.
             return True
-        raise Conflict("this item has another answer already", hint="undo that one to change it")
-
-    def _feedback(self, shown: Shown, value: Value) -> dict[str, Any] | None:
-        """What the rater learns: in practice alone."""
-        if shown.phase != "practice" or shown.expected is None or shown.item not in self.plan.items:
-            return None
-        text = self.plan.items[shown.item].text
-        return {"expected": shown.expected, "right": is_right(value, shown.expected), "text": text}
+        raise Conflict("this item already has another answer", hint="undo that one to change it")
 
     def undo(self, rater: int, client_id: str, answer: str | None) -> dict[str, Any]:
-        """Take an answer back by one more change, and show its item again; `answer` None means the last one."""
-        query = self._store.connection.execute
-        row = query("SELECT * FROM changes WHERE client_id = ?", (client_id,)).fetchone()
+        """Undo an answer (None: the rater's last one) by a further change, and show its item again."""
+        row = self._change("client_id", client_id)
         if row is None:
-            target = self._to_undo(rater, answer)
-            opaque = self._opaque(target["assignment"])
-            query(
+            target = self._answer_to_undo(rater, answer)
+            self._query(
                 "INSERT INTO changes (client_id, rater, assignment, supersedes, time) VALUES (?, ?, ?, ?, ?)",
-                (client_id, rater, target["assignment"], target["id"], utc_now()),
-            )
-            self.plan.undone(opaque)
+                client_id, rater, target["assignment"], target["id"], utc_now(),
+            )  # fmt: skip
+        elif row["rater"] != rater or row["supersedes"] is None:
+            raise Conflict("this client_id belongs to another change", hint="make a new one for each undo")
         else:
-            if row["rater"] != rater or row["supersedes"] is None:
-                raise Conflict("this client_id belongs to another change", hint="make a new one for each undo")
-            target = query("SELECT * FROM changes WHERE id = ?", (row["supersedes"],)).fetchone()
-            opaque = self._opaque(target["assignment"])
+            target = self._change("id", row["supersedes"])
+        opaque = self._value("SELECT opaque FROM assignments WHERE id = ?", target["assignment"])
+        if row is None:
+            self.plan.undone(opaque)
         holding = self.plan.holding(opaque)
         assert holding is not None
         if holding.shown.item not in self.plan.items:
             return {"stored": True, "item": None}
-        return {"stored": True, "item": {**self._item(holding), "previous": load_value(target["value"])}}
+        return {"stored": True, "item": {**self._item_json(holding), "previous": load_value(target["value"])}}
 
-    def _to_undo(self, rater: int, answer: str | None) -> Any:
-        """The row of the answer to take back."""
+    def _answer_to_undo(self, rater: int, answer: str | None) -> Any:
+        """The row of the answer to undo; raises Missing or Conflict."""
         answered = self.plan.rater(rater).answered
-        query = self._store.connection.execute
         if answer is None:
-            change = answered[-1].change if answered else None
-            row = query("SELECT * FROM changes WHERE id = ?", (change,)).fetchone()
+            row = self._change("id", answered[-1].change if answered else None)
         else:
-            row = query("SELECT * FROM changes WHERE client_id = ? AND value NOT NULL", (answer,)).fetchone()
+            row = self._query("SELECT * FROM changes WHERE client_id = ? AND value NOT NULL", answer).fetchone()
         if row is None or row["rater"] != rater:
-            raise Missing("there is no such answer", hint="ask for the next item")
+            raise Missing("no such answer", hint="ask for the next item")
         holding = next((holding for holding in answered if holding.change == row["id"]), None)
         if holding is None:
-            raise Conflict("this answer was taken back already", hint="ask for the next item")
+            raise Conflict("this answer has already been undone", hint="ask for the next item")
         if holding.shown.phase == "practice":
-            raise Conflict("practice cannot be taken back", hint="it does not count")
+            raise Conflict("practice cannot be undone", hint="it does not count")
         return row
 
-    def _opaque(self, assignment: int) -> str:
-        row = self._store.connection.execute("SELECT opaque FROM assignments WHERE id = ?", (assignment,)).fetchone()
-        return str(row["opaque"])
-
-    def _mac(self, *what: object) -> str:
-        """An opaque name that says nothing to whoever lacks the store's secret, and is the same at every start."""
+    def _opaque_name(self, *what: object) -> str:
+        """A name that reveals nothing without the store's secret and is the same at every start (HMAC)."""
         message = "\0".join(map(str, what)).encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:40]
 
 
-def _in_order(item: Item, exchanged: bool) -> tuple[Exhibit, ...]:
-    return item.edits[::-1] if exchanged else item.edits
-
-
 def _digest(cookie: str) -> str:
-    """What is kept of a cookie: who reads the store cannot use it."""
+    """The part of a cookie that is stored: a copy of the store does not let anybody sign in."""
     return hashlib.sha256(cookie.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,1 +1,1 @@
-"""People's answers as files: CSV, JSONL and Label Studio JSON, both ways, all through one `Response`."""
+"""Human ratings: the database, import and export, inter-rater agreement and rater quality control."""

@@ -1,9 +1,9 @@
-"""Label Studio's JSON, both ways (labelstud.io/guide/task_format; its full JSON export, not JSON-MIN).
+"""Import and export Label Studio's JSON (labelstud.io/guide/task_format; its full JSON export, not JSON-MIN).
 
-A task is an item, an annotation one person's answer, a cancelled annotation a skipped item. Label Studio takes an
-annotation's `completed_by` only from its own users, so on the way there the rater's name and all else that it has no
-place for travel in a hidden text control, `hpedit`, which it keeps; coming back without that, the annotator is the
-rater. The visible controls hold the answer itself, so what is changed in Label Studio is what is read.
+A task is an item, an annotation one rater's answer, a cancelled annotation a skipped item. Label Studio accepts only
+its own users as an annotation's `completed_by`, so the rater's name and the other fields it has no place for are
+exported in a hidden text control, `hpedit`, which it preserves; on import without that control the annotator is the
+rater. The visible controls hold the answer itself, so changes made in Label Studio are read back.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ from hpedit.store.csv_rows import is_number
 HIDDEN = "hpedit"
 FLAGS = ("unsafe", "impossible")
 _CARRIED = (
-    *("rater", "id", "phase", "task", "case_id", "source_id"),
-    *("ms", "time", "late", "expected", "superseded_by", "simulated"),
-)
+    "rater", "id", "phase", "task", "case_id", "source_id", "ms", "time", "late", "expected", "superseded_by",
+    "simulated",
+)  # fmt: skip
 _ITEM = ("task", "case_id", "source_id")
-_VOTE_WORDS: Mapping[str, str] = {
-    **{vote.lower(): vote for vote in VOTES},
-    "left": "A",
-    "right": "B",
-    "both bad": "both_bad",
-}
+_VOTE_WORDS = {vote.lower(): vote for vote in VOTES} | {"left": "A", "right": "B", "both bad": "both_bad"}
+
+Items = Mapping[str, Mapping[str, str]]
+"""By edit id: source_id, task, instruction, source and edit (addresses of images); as far as known."""
 
 
-def write_label_studio(responses: Sequence[Response], items: Mapping[str, Mapping[str, str]]) -> str:
-    """JSON text of tasks with annotations, for answers of one kind.
-
-    Args:
-        responses: the answers; those of one item become one task.
-        items: by edit id, what else a task's data says: instruction, source, edit (addresses of pictures).
-    """
+def write_label_studio(responses: Sequence[Response], items: Items) -> str:
+    """JSON text of tasks with annotations, one task per item, for ratings of one kind (all scores or all votes)."""
     tasks: dict[tuple[str, ...], list[Response]] = {}
     for response in responses:
         tasks.setdefault(response.edits, []).append(response)
-    return dump_json([_task(number, group, items) for number, group in enumerate(tasks.values(), start=1)])
+    return dump_json(
+        [
+            {
+                "id": number,
+                "data": _task_data(edits, group, items),
+                "annotations": [_annotation_json(r) for r in group],
+            }
+            for number, (edits, group) in enumerate(tasks.items(), start=1)
+        ]
+    )
 
 
-def labeling_config(responses: Sequence[Response], items: Mapping[str, Mapping[str, str]]) -> str:
+def labeling_config(responses: Sequence[Response], items: Items) -> str:
     """The XML to paste into the project's labeling interface before the tasks are imported.
 
-    Pictures are shown where every item has the addresses of its own.
+    Images are shown if every item has their addresses.
     """
     votes = bool(responses) and responses[0].kind == "compare"
-    data = [_data(response.edits, [response], items) for response in responses]
-    pictures = [
-        name for name in ("source", "edit", "edit_a", "edit_b") if data and all(f"{name}_picture" in d for d in data)
-    ]
-    shown = [f'  <Image name="{name}" value="${name}_picture"/>' for name in pictures]
-    controls = [_choices("vote", VOTES)] if votes else [_score_control(responses)]
+    data = [_task_data(response.edits, [response], items) for response in responses]
+    names = [n for n in ("source", "edit", "edit_a", "edit_b") if data and all(f"{n}_picture" in d for d in data)]
+    shown = [f'  <Image name="{name}" value="${name}_picture"/>' for name in names]
+    controls = [_choices_xml("vote", VOTES)] if votes else [_score_xml(responses)]
     axes = sorted({axis for response in responses for axis in response.axes})
     controls += [f"  <Number name={quoteattr(axis)} toName={quoteattr('text')}/>" for axis in axes]
     lines = ["<View>", '  <Text name="text" value="$text"/>', *shown, *controls]
-    lines += [_choices("flags", FLAGS, "multiple")]
+    lines += [_choices_xml("flags", FLAGS, "multiple")]
     lines += [f'  <View style="display:none"><TextArea name="{HIDDEN}" toName="text"/></View>', "</View>"]
     return "\n".join(lines) + "\n"
 
@@ -77,25 +77,19 @@ def read_label_studio(path: Path, control: str = "") -> list[Response]:
         control: name of the control that holds the answer; "" finds `score` or `vote`, or else the only one.
 
     Raises:
-        HPEditError: it is not such an export, or an answer is not one; with task and annotation.
+        HPEditError: it is not such an export, or an answer is invalid; with task and annotation.
     """
     tasks = read_json(path)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise HPEditError(f"{path} is not a list of tasks", hint="export from Label Studio as JSON")
     return [
-        response for number, task in enumerate(tasks, start=1) for response in _responses(path, number, task, control)
+        _parse_annotation(annotation, control)
+        for number, task in enumerate(tasks, start=1)
+        for annotation in _annotations(path, number, task)
     ]
 
 
-def _task(number: int, group: Sequence[Response], items: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    return {
-        "id": number,
-        "data": _data(group[0].edits, group, items),
-        "annotations": [_annotation(response) for response in group],
-    }
-
-
-def _data(edits: tuple[str, ...], group: Sequence[Response], items: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def _task_data(edits: tuple[str, ...], group: Sequence[Response], items: Items) -> dict[str, str]:
     names = ("edit_id",) if len(edits) == 1 else ("edit_a", "edit_b")
     data = dict(zip(names, edits, strict=True))
     for name in _ITEM:
@@ -111,14 +105,14 @@ def _data(edits: tuple[str, ...], group: Sequence[Response], items: Mapping[str,
     return data
 
 
-def _annotation(response: Response) -> dict[str, Any]:
+def _annotation_json(response: Response) -> dict[str, Any]:
     cancelled = response.value == SKIP
     results = [] if cancelled or response.value is None else [_answer_result(response)]
-    results += [_result(axis, "number", {"number": mark}) for axis, mark in sorted(response.axes.items())]
+    results += [_control_result(axis, "number", {"number": score}) for axis, score in sorted(response.axes.items())]
     if response.flags:
-        results.append(_result("flags", "choices", {"choices": list(response.flags)}))
+        results.append(_control_result("flags", "choices", {"choices": list(response.flags)}))
     carried = json.dumps({name: getattr(response, name) for name in _CARRIED}, ensure_ascii=False, sort_keys=True)
-    results.append(_result(HIDDEN, "textarea", {"text": [carried]}))
+    results.append(_control_result(HIDDEN, "textarea", {"text": [carried]}))
     annotation: dict[str, Any] = {"result": results, "was_cancelled": cancelled}
     if response.ms is not None:
         annotation["lead_time"] = response.ms / 1000
@@ -127,91 +121,87 @@ def _annotation(response: Response) -> dict[str, Any]:
 
 def _answer_result(response: Response) -> dict[str, Any]:
     if response.kind == "compare":
-        return _result("vote", "choices", {"choices": [response.value]})
+        return _control_result("vote", "choices", {"choices": [response.value]})
     if isinstance(response.value, float) and response.value.is_integer():
-        return _result("score", "choices", {"choices": [f"{response.value:g}"]})
-    return _result("score", "number", {"number": response.value})
+        return _control_result("score", "choices", {"choices": [f"{response.value:g}"]})
+    return _control_result("score", "number", {"number": response.value})
 
 
-def _result(name: str, kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
+def _control_result(name: str, kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": name, "from_name": name, "to_name": "text", "type": kind, "value": dict(value)}
 
 
-def _score_control(responses: Sequence[Response]) -> str:
+def _score_xml(responses: Sequence[Response]) -> str:
     scores = [response.value for response in responses if isinstance(response.value, int | float)]
     if all(float(score).is_integer() for score in scores):
-        return _choices("score", [str(score) for score in range(6)])
+        return _choices_xml("score", [str(score) for score in range(6)])
     return '  <Number name="score" toName="text" min="0" max="5"/>'
 
 
-def _choices(name: str, values: Sequence[str], choice: str = "single-radio") -> str:
+def _choices_xml(name: str, values: Sequence[str], choice: str = "single-radio") -> str:
     inner = "".join(f"<Choice value={quoteattr(value)}/>" for value in values)
     return f'  <Choices name="{name}" toName="text" choice="{choice}" showInline="true">{inner}</Choices>'
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """One annotation, and how messages name it."""
+class _SourceAnnotation:
+    """One annotation of a Label Studio export."""
 
     where: str
+    """Task and annotation, for messages."""
     edits: tuple[str, ...]
     data: Mapping[str, Any]
     annotation: Mapping[str, Any]
     position: int
 
 
-def _responses(path: Path, number: int, task: Mapping[str, Any], control: str) -> Iterator[Response]:
+def _annotations(path: Path, number: int, task: Mapping[str, Any]) -> Iterator[_SourceAnnotation]:
     name = f"{path}: task {task.get('id', number)}"
     data = task.get("data")
     annotations = task.get("annotations", task.get("completions"))
     if not isinstance(data, dict) or not isinstance(annotations, list):
-        raise HPEditError(
-            f"{name} has no data or no annotations", hint="export from Label Studio as JSON, not JSON-MIN"
-        )
+        raise HPEditError(f"{name} has no data or no annotations", hint="export it as JSON, not JSON-MIN")
     edits = (data["edit_a"], data["edit_b"]) if "edit_a" in data else (data.get("edit_id", task.get("id", number)),)
     for position, annotation in enumerate(annotations, start=1):
         where = f"{name}, annotation {position}"
         if not isinstance(annotation, dict):
-            raise HPEditError(f"{where}: a {type(annotation).__name__} where an object is expected")
-        yield _response(_Source(where, tuple(str(edit) for edit in edits), data, annotation, position), control)
+            raise HPEditError(f"{where}: expected an object, found a {type(annotation).__name__}")
+        yield _SourceAnnotation(where, tuple(str(edit) for edit in edits), data, annotation, position)
 
 
-def _response(source: _Source, control: str) -> Response:
+def _parse_annotation(source: _SourceAnnotation, control: str) -> Response:
     results = [item for item in source.annotation.get("result") or [] if isinstance(item, dict)]
-    answers = {str(item.get("from_name")): _value(source.where, item) for item in results}
-    hidden = answers.pop(HIDDEN, None)
-    carried = _carried(source, hidden)
-    flags = answers.pop("flags", [])
-    marks = {name: value for name, value in answers.items() if value is not None}
-    chosen = _chosen(source, marks, control, exact=bool(control) or hidden is not None)
-    value = _answer(source, marks.pop(chosen)) if chosen else None
-    if source.annotation.get("was_cancelled"):
-        value = SKIP
+    values = {str(item.get("from_name")): _result_value(source.where, item) for item in results}
+    hidden = values.pop(HIDDEN, None)
+    flags = values.pop("flags", [])
+    values = {name: value for name, value in values.items() if value is not None}
+    chosen = _answer_control(source, values, control, exact=bool(control) or hidden is not None)
+    value = _parse_answer(source, values.pop(chosen)) if chosen else None
     return Response(
         edits=source.edits,
-        value=value,
+        value=SKIP if source.annotation.get("was_cancelled") else value,
         flags=tuple(flags) if isinstance(flags, list) else (str(flags),),
-        axes={name: mark for name, value in marks.items() if (mark := _mark(value)) is not None},
+        axes={name: score for name, value in values.items() if (score := _as_number(value)) is not None},
         where=source.where,
-        **carried,
+        **_carried_fields(source, hidden),
     )
 
 
-def _value(where: str, item: Mapping[str, Any]) -> Any:
-    """What a result says: a text, a number, a list of choices, or None if nothing was chosen."""
+def _result_value(where: str, item: Mapping[str, Any]) -> Any:
+    """The value of a control's result: a text, a number, a list of choices, or None if nothing was chosen."""
     value = item.get("value")
     if not isinstance(value, dict):
         raise HPEditError(f"{where}: the result of {item.get('from_name')} has no value")
     content = next((value[key] for key in ("choices", "text", "rating", "number", "selected") if key in value), None)
     if isinstance(content, list) and item.get("from_name") != "flags":
         if len(content) > 1:
-            raise HPEditError(f"{where}: {item.get('from_name')} has {len(content)} answers where one is expected")
+            raise HPEditError(f"{where}: {item.get('from_name')} has {len(content)} answers, expected one")
         return content[0] if content else None
     return content
 
 
-def _carried(source: _Source, hidden: Any) -> dict[str, Any]:
-    """What is no answer: from the hidden control, or as Label Studio tells it."""
+def _carried_fields(source: _SourceAnnotation, hidden: Any) -> dict[str, Any]:
+    """A response's other fields: from the hidden control, or else from Label Studio's own."""
     if hidden is not None:
         try:
             carried = json.loads(hidden)
@@ -219,9 +209,12 @@ def _carried(source: _Source, hidden: Any) -> dict[str, Any]:
             raise HPEditError(f"{source.where}: the control {HIDDEN} was changed: {error}") from error
         if isinstance(carried, dict) and carried.get("rater"):
             return {name: carried[name] for name in _CARRIED if name in carried}
-    seconds = source.annotation.get("lead_time")
+    by, seconds = source.annotation.get("completed_by"), source.annotation.get("lead_time")
+    if isinstance(by, dict):
+        by = by.get("email") or by.get("id")
     return {
-        "rater": _annotator(source),
+        # Two annotations of one task are by two raters, even if the export does not name them.
+        "rater": str(by) if by is not None else f"unknown-{source.position}",
         "id": str(source.annotation.get("unique_id") or source.annotation.get("id") or ""),
         "time": str(source.annotation.get("created_at") or ""),
         "ms": round(seconds * 1000) if _is_finite(seconds) else None,
@@ -229,39 +222,31 @@ def _carried(source: _Source, hidden: Any) -> dict[str, Any]:
     }
 
 
-def _annotator(source: _Source) -> str:
-    by = source.annotation.get("completed_by")
-    if isinstance(by, dict):
-        by = by.get("email") or by.get("id")
-    # Two annotations of one task are by two people, also where the export does not say who.
-    return str(by) if by is not None else f"unknown-{source.position}"
+def _answer_control(source: _SourceAnnotation, values: Mapping[str, Any], control: str, *, exact: bool) -> str | None:
+    """Name of the control that holds the answer; None if it was left empty.
 
-
-def _chosen(source: _Source, marks: Mapping[str, Any], control: str, *, exact: bool) -> str | None:
-    """Name of the control that holds the answer; None where it was left empty.
-
-    Unless ``exact``, the only control that could hold one is taken where none has the usual name.
+    Unless ``exact``, an export without the usual name may use another one for the only control that can hold an answer.
     """
     usual = control or ("vote" if len(source.edits) == 2 else "score")
-    if usual in marks or exact:
-        return usual if usual in marks else None
-    answers = [name for name, value in marks.items() if _mark(value) is not None or str(value).lower() in _VOTE_WORDS]
-    return answers[0] if len(answers) == 1 else None
+    if usual in values or exact:
+        return usual if usual in values else None
+    names = [n for n, value in values.items() if _as_number(value) is not None or str(value).lower() in _VOTE_WORDS]
+    return names[0] if len(names) == 1 else None
 
 
-def _answer(source: _Source, value: Any) -> float | str:
+def _parse_answer(source: _SourceAnnotation, value: Any) -> float | str:
     if len(source.edits) == 2:
         vote = _VOTE_WORDS.get(str(value).strip().lower())
         if vote is None:
             raise HPEditError(f"{source.where}: vote is {value!r}", hint=f"a vote is one of {', '.join(VOTES)}")
         return vote
-    mark = _mark(value)
-    if mark is None:
+    score = _as_number(value)
+    if score is None:
         raise HPEditError(f"{source.where}: score is {value!r}, not a number")
-    return mark
+    return score
 
 
-def _mark(value: Any) -> float | None:
+def _as_number(value: Any) -> float | None:
     if isinstance(value, str):
         value = float(value) if is_number(value.strip()) else None
     return float(value) if _is_finite(value) else None

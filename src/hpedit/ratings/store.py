@@ -1,9 +1,9 @@
-"""The SQLite file of the ratings: what was shown to whom, and every answer, append-only.
+"""The ratings database (SQLite): what was shown to which rater, and every answer, append-only.
 
 `RatingStore.open` reads, also while a server writes (WAL). `RatingStore.hold` writes and takes the file's lock, so that
-a second server on one file refuses. Every change has a number that only grows (`change`); `answers(as_of=n)` gives the
-answers as they stood at number n, so an export can name the state that it holds, and an answer that is taken back
-later is superseded by a change with a higher number.
+a second server on the same file is refused. Every change has an increasing number (`change`); `answers(as_of=n)` gives
+the answers as they stood at number n, so an export can name its version, and an answer that is undone later is
+superseded by a change with a higher number.
 """
 
 from __future__ import annotations
@@ -18,32 +18,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Literal
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.schema import ANSWERS, SCHEMA, VERSION
+from hpedit.ratings.sqlite_schema import ANSWERS, SCHEMA, VERSION
 from hpedit.store.atomic import fsync_path
 
-Kind = Literal["score", "compare", "check"]
-Phase = Literal["practice", "gold", "rate", "retest"]
+RatingKind = Literal["score", "compare", "check"]
+RatingPhase = Literal["practice", "gold", "rate", "retest"]
 Value = float | str
-"""0 to 5, whole or half; one of CHOICES; or, of a check, one of CHECKS or MEND with the mended instruction."""
+"""0 to 5, whole or half; one of VOTES; of a check one of CHECKS, or REWORDED with the new instruction; or SKIP."""
 
-CHOICES = ("A", "B", "tie", "both_bad")
-"""Answers to a comparison; A is the edit shown first."""
 CHECKS = ("keep", "drop")
 """Answers to the check of a case."""
-MEND = "mend:"
-"""What an answer to a check begins with that puts another instruction in place; the rest is that instruction."""
-SKIP = "skip"
-"""The rater left the item out; it is recorded, and counts as no rating."""
+REWORDED = "mend:"
+"""Prefix of an answer to a check that replaces the instruction; the rest is the new instruction."""
 BUSY_MS = 10_000
-"""How long a writer waits for another program that locks the file, a backup say."""
+"""How long a writer waits for another program that locks the file, a backup for example."""
 
 
 class StoreFault(Exception):
-    """The disk did not take an answer: nothing of it is stored, and the client keeps and repeats it."""
+    """The disk did not take an answer: nothing of it is stored, and the client keeps it and sends it again."""
 
     def __init__(self, message: str, hint: str, *, full: bool = False) -> None:
         super().__init__(message)
@@ -51,26 +46,25 @@ class StoreFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of one rater, as agreement and export read it."""
+class StoredAnswer:
+    """One rater's answer as read from the database, for agreement and export."""
 
     id: int
     """The number of the change that stored it."""
     client_id: str
     rater: str
-    kind: Kind
-    phase: Phase
+    kind: RatingKind
+    phase: RatingPhase
     edit_ids: tuple[str, ...]
-    """One edit, or two in the order in which they were shown: A, B; of a check the id of the case."""
+    """One edit, or two in the order shown: A, B; for a check the case id."""
     case_id: str
     task: str | None
     value: Value
-    """0-5; or "A", "B", "tie", "both_bad"; or "keep", "drop", "mend:..."; or "skip"."""
     flags: tuple[str, ...]
     ms: int
     """Milliseconds that the rater took, as the browser measured them."""
     time: str
-    """When it was stored: ISO 8601, UTC. The order is that of `id`; clocks go backwards."""
+    """When it was stored: ISO 8601, UTC. Order answers by `id` instead: clocks can go backwards."""
     late: bool
     """It came after its lease had expired, and counts as overlap."""
     superseded_by: int | None
@@ -82,21 +76,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A row of the table of assignments: what a rater was given, and in which order."""
+class AssignmentRow:
+    """A row of the assignments table: what a rater was shown, and in which order."""
 
     id: int
     opaque: str
     rater: int
     item: str
-    kind: Kind
-    phase: Phase
+    kind: RatingKind
+    phase: RatingPhase
     edit_ids: tuple[str, ...]
     expected: Value | None
 
 
 class RatingStore:
-    """An open store; see the module's text. One thread uses it at a time."""
+    """An open ratings database; see the module's text. One thread uses it at a time."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: IO[bytes] | None) -> None:
         self.path = path
@@ -106,28 +100,28 @@ class RatingStore:
 
     @classmethod
     def open(cls, path: Path | str) -> RatingStore:
-        """Open for reading; HPEditError where there is no store of ratings."""
+        """Open for reading; HPEditError if it is not a ratings database."""
         path = Path(path)
         if not path.is_file():
-            raise HPEditError(f"{path} does not exist", hint="`hpedit rate serve EDITS --db` makes it")
-        with _clear_errors(path):
+            raise HPEditError(f"{path} does not exist", hint="`hpedit rate serve EDITS --db` creates it")
+        with _sqlite_errors(path):
             connection = _connect(f"{path.resolve().as_uri()}?mode=ro")
-            _check(connection, path)
+            _check_version(connection, path)
         return cls(path, connection, None)
 
     @classmethod
     def hold(cls, path: Path | str) -> RatingStore:
-        """Open for writing, making it where it is missing; HPEditError if another process holds it."""
-        # One file has one lock, whatever links lead to it.
+        """Open for writing, creating the file if needed; HPEditError if another process holds it."""
+        # Resolved: one file has one lock, whatever links lead to it.
         path = Path(path).resolve()
         lock = _take_lock(path)
         try:
-            with _clear_errors(path):
+            with _sqlite_errors(path):
                 connection = _connect(f"{path.as_uri()}?mode=rwc")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
-                _create(connection, path)
+                _create_tables(connection, path)
                 fsync_path(path.parent)
         except BaseException:
             lock.close()
@@ -135,7 +129,7 @@ class RatingStore:
         return cls(path, connection, lock)
 
     def close(self) -> None:
-        """Close the file and give up the lock."""
+        """Close the database and release the lock."""
         self.connection.close()
         if self._lock is not None:
             self._lock.close()
@@ -143,45 +137,43 @@ class RatingStore:
     def __enter__(self) -> RatingStore:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
     def change(self) -> int:
-        """The number of the last change; 0 in an empty store. It only grows."""
+        """The number of the last change, the version of the ratings; 0 in an empty store. It never decreases."""
         return int(self.connection.execute("SELECT coalesce(max(id), 0) FROM changes").fetchone()[0])
 
-    def answers(self, include_superseded: bool = False, as_of: int | None = None) -> list[Answer]:
-        """All answers in the order in which they were stored, practice among them.
+    def answers(self, include_superseded: bool = False, as_of: int | None = None) -> list[StoredAnswer]:
+        """All answers in the order in which they were stored, practice included.
 
         Args:
-            include_superseded: Also those that were taken back.
-            as_of: A change number: the answers as they stood then, instead of now.
+            include_superseded: also those that were undone.
+            as_of: a change number: the answers as they stood then instead of now.
         """
         asked = {"change": self.change if as_of is None else as_of, "all": include_superseded}
-        return [_answer_of(row) for row in self.connection.execute(ANSWERS, asked)]
+        return [_stored_answer(row) for row in self.connection.execute(ANSWERS, asked)]
 
     def raters(self) -> list[str]:
-        """The names of all raters, the oldest first."""
+        """The names of all raters, in the order of their first sign-in."""
         return [str(row["name"]) for row in self.connection.execute("SELECT name FROM raters ORDER BY id")]
 
     def meta(self, key: str) -> str | None:
-        """A setting of the store, or None."""
+        """A setting of the store (kind, seed, secret, version), or None."""
         row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row["value"])
 
     def items(self) -> list[dict[str, Any]]:
-        """What is rated here: id, kind, edit_ids, case_id, source_id, task, instruction, editors of each item."""
+        """All items to rate: id, kind, edit_ids, case_id, source_id, task, instruction, editors of each."""
         rows = self.connection.execute("SELECT id, kind, description FROM items ORDER BY id")
         return [{"id": row["id"], "kind": row["kind"], **json.loads(row["description"])} for row in rows]
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One fsynced transaction: all of the block or nothing. StoreFault where the disk refuses."""
+        """One fsynced transaction: all of the block or nothing. StoreFault if it cannot be written."""
         if not self.path.exists() or self.path.stat().st_ino != self._inode:
-            # SQLite would go on writing into a file that nobody can open any more.
+            # SQLite would go on writing into a file that cannot be opened any more.
             raise StoreFault(f"{self.path.name} was moved or deleted", "restart the server on the right file")
         try:
             self.connection.execute("BEGIN IMMEDIATE")
@@ -195,66 +187,53 @@ class RatingStore:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise _fault(error) from error
+            raise _store_fault(error) from error
 
 
 def utc_now() -> str:
-    """The time as ISO 8601 in UTC, whatever the zone and its summer time."""
+    """The current time as ISO 8601 in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def dump_value(value: Value | None) -> str | None:
-    """An answer as the store keeps it."""
+    """An answer's value as JSON, the form the store keeps."""
     return None if value is None else json.dumps(value, allow_nan=False)
 
 
 def load_value(text: str | None) -> Value | None:
-    """The answer back from what `dump_value` gave."""
+    """An answer's value from the JSON of `dump_value`."""
     if text is None:
         return None
     value: Value = json.loads(text)
     return value if isinstance(value, str) else float(value)
 
 
-def shown_of(row: Mapping[str, Any] | sqlite3.Row) -> Shown:
-    """A row of the table of assignments."""
-    return Shown(
-        id=row["id"],
-        opaque=row["opaque"],
-        rater=row["rater"],
-        item=row["item"],
-        kind=row["kind"],
-        phase=row["phase"],
-        edit_ids=tuple(json.loads(row["edit_ids"])),
-        expected=load_value(row["expected"]),
-    )
+def assignment_from_row(row: Mapping[str, Any] | sqlite3.Row) -> AssignmentRow:
+    """Parse a row of the assignments table."""
+    plain = {name: row[name] for name in ("id", "opaque", "rater", "item", "kind", "phase")}
+    return AssignmentRow(**plain, edit_ids=tuple(json.loads(row["edit_ids"])), expected=load_value(row["expected"]))
 
 
-def _answer_of(row: sqlite3.Row) -> Answer:
-    value = load_value(row["value"])
-    assert value is not None
-    plain = {name: row[name] for name in ("id", "client_id", "rater", "kind", "phase", "case_id", "task", "ms", "time")}
-    return Answer(
-        **plain,
-        edit_ids=tuple(json.loads(row["edit_ids"])),
-        value=value,
-        flags=tuple(json.loads(row["flags"])),
-        late=bool(row["late"]),
-        superseded_by=row["superseded_by"],
-        expected=load_value(row["expected"]),
-        item=row["item"],
-    )
+def _stored_answer(row: sqlite3.Row) -> StoredAnswer:
+    parsed: dict[str, Any] = {
+        "edit_ids": tuple(json.loads(row["edit_ids"])),
+        "value": load_value(row["value"]),
+        "flags": tuple(json.loads(row["flags"])),
+        "late": bool(row["late"]),
+        "expected": load_value(row["expected"]),
+    }
+    return StoredAnswer(**{**dict(row), **parsed})
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    # Transactions are begun by hand, and the writer's thread is not the one that opens the file.
+    # Autocommit, since `transaction` begins its own; and the writer's thread is not the one that opens the file.
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     connection.row_factory = sqlite3.Row
     return connection
 
 
 def _take_lock(path: Path) -> IO[bytes]:
-    """The lock of the store at `path`: a file beside it, since SQLite's own locks come and go with its transactions."""
+    """Lock the store by a file beside it, since SQLite's own locks last only for a transaction."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("ab")
@@ -270,62 +249,58 @@ def _take_lock(path: Path) -> IO[bytes]:
     return lock
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in an empty file; check those of any other."""
+def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the tables in an empty file; check the version of any other."""
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        _check(connection, path)
+        _check_version(connection, path)
         if not os.access(path, os.W_OK):
-            raise HPEditError(f"{path} is read-only", hint="give write permission, or choose another --db")
+            raise HPEditError(f"{path} is read-only", hint="grant write permission, or choose another --db")
         return
     connection.execute("BEGIN IMMEDIATE")
-    for statement in _statements(SCHEMA):
+    # Not executescript, which would end the transaction.
+    for statement in SCHEMA.split(";\n"):
         connection.execute(statement)
     settings = {"version": str(VERSION), "secret": secrets.token_hex(32), "created": utc_now()}
     connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
     connection.execute("COMMIT")
 
 
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, so that they can run in one transaction, which executescript would end."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """HPEditError unless the file is a store of this version."""
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise HPEditError unless the file is a ratings database of this version."""
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"meta", "changes", "assignments"} <= tables:
-        raise HPEditError(f"{path} is not a store of ratings", hint="choose another --db")
+        raise HPEditError(f"{path} is not a ratings database", hint="choose another --db")
     version = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
     if version is None or version[0] != str(VERSION):
-        raise HPEditError(f"{path} was made by another version of this program", hint="use that version to read it")
+        raise HPEditError(f"{path} was created by another version of hpedit", hint="use that version to read it")
 
 
 @contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors while a file is opened, as an HPEditError that names it."""
+def _sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors on opening a file into an HPEditError that names it."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         raise HPEditError(
-            f"{path} cannot be used as a store of ratings: {error}", hint="choose another --db, or restore a backup"
+            f"{path} cannot be used as a ratings database: {error}", hint="choose another --db, or restore a backup"
         ) from error
 
 
-def _fault(error: sqlite3.DatabaseError) -> StoreFault:
-    """What went wrong in words that help a rater, who keeps the answer in the browser meanwhile."""
+_HELD = ("another program holds the ratings database", "close it; the answer is sent again")
+_FAULTS = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_FULL: ("the server's disk is full", "free some space; the answer is sent again"),
+    sqlite3.SQLITE_READONLY: (
+        "the ratings database is read-only",
+        "give the server write permission; the answer is sent again",
+    ),
+}
+
+
+def _store_fault(error: sqlite3.DatabaseError) -> StoreFault:
+    """Explain a failed database write to the rater, whose browser keeps the answer meanwhile."""
     # The low byte is the primary code; the rest says where in SQLite it arose.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFault("the disk of the server is full", "free some space; the answer is sent again", full=True)
-    if code == sqlite3.SQLITE_READONLY:
-        return StoreFault(
-            "the store of ratings is read-only", "give the server write permission; then it is sent again"
-        )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreFault("another program holds the store of ratings", "close it; the answer is sent again")
-    return StoreFault(f"the answer could not be written ({error})", "see to the server's disk; it is sent again")
+    unknown = (f"the answer could not be written ({error})", "check the server's disk; the answer is sent again")
+    return StoreFault(*_FAULTS.get(code, unknown), full=code == sqlite3.SQLITE_FULL)

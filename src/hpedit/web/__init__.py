@@ -1,1 +1,1 @@
-"""What the rating app and the judge's server share."""
+"""Web security and connection handling shared by the rating server and the judge server."""

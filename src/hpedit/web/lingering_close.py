@@ -1,7 +1,7 @@
-"""Refuse a request whose body is not wanted, in such a way that its client learns of it.
+"""Refuse a request before its body is read, so that the client still receives the error (nginx's lingering_close).
 
-A connection that is closed on a client that still sends is reset, and the answer is lost with it. So after the answer
-what comes is read and thrown away, as nginx does by its lingering_close.
+Closing a connection while the client is sending resets it, and the answer is lost. So after the answer the rest of the
+body is read and discarded.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any
 from starlette.types import Message, Receive, Send
 
 LINGER_SECONDS = 30.0
-"""So long a client that was refused may go on sending before its connection is closed."""
+"""How long a refused client may go on sending before its connection is closed."""
 SILENT_SECONDS = 0.5
 SILENCES = 10
-"""So often in a row it may be silent for SILENT_SECONDS. A machine that stands still for a while, this server with it,
-is one silence, however long it was."""
+"""A client that is silent for SILENT_SECONDS so often in a row is disconnected. Counted, not summed: while the whole
+machine is suspended, this server with it, that is a single silence, however long."""
 
 
 class Incoming:
-    """The `receive` of a request, which remembers whether the body has ended."""
+    """A request's ASGI `receive` that remembers whether the body has ended."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.ended = False
-        """Whether the last of the body has come, or the client has gone."""
+        """Whether the body is complete, or the client has disconnected."""
 
     async def __call__(self) -> Message:
-        """What comes next."""
+        """The next message."""
         message = await self._receive()
         self.ended = not message.get("more_body", False)
         return message
@@ -38,12 +38,12 @@ class Incoming:
 async def refuse(
     incoming: Incoming, send: Send, status: int, answer: dict[str, Any], linger: float = LINGER_SECONDS
 ) -> None:
-    """Answer at once, let the client finish sending, and close its connection.
+    """Answer at once, let the client finish sending, then close its connection.
 
     Args:
-        incoming: The request, of which anything may have been read.
-        answer: Sent as JSON.
-        linger: Seconds that the client may go on sending at most.
+        incoming: the request; any part of it may have been read.
+        answer: sent as JSON.
+        linger: maximum seconds for which the client may go on sending.
     """
     body = json.dumps(answer).encode()
     headers = [
@@ -54,11 +54,11 @@ async def refuse(
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    await _throw_away(incoming, linger)
+    await _discard_body(incoming, linger)
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _throw_away(incoming: Incoming, linger: float) -> None:
+async def _discard_body(incoming: Incoming, linger: float) -> None:
     now = asyncio.get_running_loop().time
     end, silences = now() + linger, 0
     while not incoming.ended and silences < SILENCES and now() < end:

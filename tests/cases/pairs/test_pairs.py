@@ -14,8 +14,8 @@ from tests.shared_data import shared_data
 from hpedit.cases.pairs.circles import break_circles
 from hpedit.cases.pairs.decide import PairRules, decide_pairs
 from hpedit.errors import HPEditError
+from hpedit.ratings.response_tables import read_response_table
 from hpedit.ratings.responses import VOTES, Response
-from hpedit.ratings.tables import read_table
 from hpedit.scorer.tables.ratings_import import import_genai, import_imagenhub
 from hpedit.store.csv_rows import read_rows
 
@@ -194,7 +194,7 @@ def test_an_edit_is_not_compared_with_itself(tmp_path):
         vote("a", "a", "A")
     (tmp_path / "votes.csv").write_text("edit_a,edit_b,rater,vote\na,b,p,A\nc,c,p,A\n")
     with pytest.raises(HPEditError, match=r"votes\.csv:3: edit 'c' is compared with itself"):
-        read_table(tmp_path / "votes.csv")
+        read_response_table(tmp_path / "votes.csv")
 
 
 def test_edits_of_two_cases_are_not_compared():
@@ -265,7 +265,7 @@ def test_pairs_of_imagenhub(tmp_path):
     """784 edits by several models, three raters each: what a real study gives."""
     edits = published(import_imagenhub, "imagenhub_tie", "edits.csv", tmp_path)
     case_of = {edit: f"{row['source_id']}:{row['instruction']}" for edit, row in edits.items()}
-    found, report = decide_pairs(read_table(tmp_path / "ratings.csv"), case_of, {e: e for e in edits}, RULES)
+    found, report = decide_pairs(read_response_table(tmp_path / "ratings.csv"), case_of, {e: e for e in edits}, RULES)
     assert 400 < report["pairs"] == len(found) < 2000
     assert report["left_out"]["both bad"] > report["left_out"]["below the margin"] > 0
     assert all(one.margin >= 1.0 - 1e-9 and 0.0 < one.weight <= 1.0 for one in found)
@@ -275,5 +275,5 @@ def test_pairs_of_genai_bench(tmp_path):
     """506 pairs with one person's vote: 271 decided, the rest ties and both bad."""
     edits = published(import_genai, "genai_bench_edit", "votes.csv", tmp_path)
     case_of = {edit: edit.rsplit("-", 1)[0] for edit in edits}
-    found, report = decide_pairs(read_table(tmp_path / "votes.csv"), case_of, {e: e for e in edits}, RULES)
+    found, report = decide_pairs(read_response_table(tmp_path / "votes.csv"), case_of, {e: e for e in edits}, RULES)
     assert (len(found), report["left_out"]) == (271, {"both bad": 221, "tie": 14})

@@ -28,7 +28,7 @@ def checking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-def test_keys_keep_mend_and_drop_with_reasons(visit: Visit, checking: Server) -> None:
+def test_keys_keep_edit_and_drop_with_reasons(visit: Visit, checking: Server) -> None:
     rater = visit(checking).sign_in()
     rater.page.locator("#guide:not([hidden])").wait_for()
     assert "Is this a fair task" in rater.page.inner_text("#guide")
@@ -38,11 +38,11 @@ def test_keys_keep_mend_and_drop_with_reasons(visit: Visit, checking: Server) ->
     assert SCRIPT in shown
     rater.page.keyboard.press("v")
     rater.page.keyboard.press("m")
-    rater.page.locator("#mend:not([hidden])").wait_for()
-    assert rater.page.input_value("#mend-text") == shown, "no letter of the key that opened it"
+    rater.page.locator("#reword:not([hidden])").wait_for()
+    assert rater.page.input_value("#reword-text") == shown, "no letter of the key that opened it"
     rater.page.keyboard.press("Enter")
-    assert "as they were" in rater.page.inner_text("#mend-error")
-    rater.page.fill("#mend-text", "  Paint the thing\nblue k d ")
+    assert "is unchanged" in rater.page.inner_text("#reword-error")
+    rater.page.fill("#reword-text", "  Paint the thing\nblue k d ")
     rater.page.keyboard.press("Enter")
     rater.moved_on(before)
     rater.page.keyboard.press("t")
@@ -58,43 +58,43 @@ def test_keys_keep_mend_and_drop_with_reasons(visit: Visit, checking: Server) ->
 
 def test_typing_is_no_answer_and_escape_gives_the_words_back(visit: Visit, checking: Server) -> None:
     rater = visit(checking).begin()
-    rater.page.click(".choice[data-value='mend']")
-    rater.page.fill("#mend-text", "half a thought")
+    rater.page.click(".choice[data-value='reword']")
+    rater.page.fill("#reword-text", "half a thought")
     rater.page.keyboard.type(" kdszui?")
-    assert rater.page.input_value("#mend-text") == "half a thought kdszui?"
+    assert rater.page.input_value("#reword-text") == "half a thought kdszui?"
     rater.page.keyboard.press("Escape")
     assert rater.page.is_visible("#decide")
     assert rater.page.get_attribute("[data-flag=unsafe]", "aria-pressed") == "false"
     rater.page.keyboard.press("m")
-    assert rater.page.input_value("#mend-text") == "half a thought kdszui?", "what was typed is there again"
+    assert rater.page.input_value("#reword-text") == "half a thought kdszui?", "what was typed is there again"
     assert rater.stored(0) == []
 
 
-def test_undo_brings_the_mended_words_back(visit: Visit, checking: Server) -> None:
+def test_undo_brings_the_changed_words_back(visit: Visit, checking: Server) -> None:
     rater = visit(checking).begin()
     before = rater.shown()
     rater.page.keyboard.press("m")
-    rater.page.fill("#mend-text", "Paint it green")
-    rater.page.click("#mend .primary")
+    rater.page.fill("#reword-text", "Paint it green")
+    rater.page.click("#reword .primary")
     rater.moved_on(before).saved()
     second = rater.shown()
     rater.page.keyboard.press("z")
     rater.moved_on(second)
     assert rater.shown() == before
-    assert "previous" in str(rater.page.get_attribute(".choice[data-value='mend']", "class"))
+    assert "previous" in str(rater.page.get_attribute(".choice[data-value='reword']", "class"))
     rater.page.keyboard.press("m")
-    assert rater.page.input_value("#mend-text") == "Paint it green"
+    assert rater.page.input_value("#reword-text") == "Paint it green"
     rater.page.keyboard.press("Escape")
     rater.press("k")
     assert rater.stored(1) == ["keep"]
 
 
-def test_a_mended_text_waits_for_the_network(visit: Visit, checking: Server) -> None:
+def test_a_changed_instruction_waits_for_the_network(visit: Visit, checking: Server) -> None:
     rater = visit(checking).begin()
     before = rater.shown()
     rater.page.context.set_offline(True)
     rater.page.keyboard.press("m")
-    rater.page.fill("#mend-text", "Written without a network")
+    rater.page.fill("#reword-text", "Written without a network")
     rater.page.keyboard.press("Enter")
     rater.moved_on(before)
     rater.notice("No connection")
@@ -124,7 +124,7 @@ def test_all_is_inside_the_window(visit: Visit, checking: Server, device: dict[s
     rater = visit(checking, device).begin()
     for opened in (False, True):
         if opened:
-            rater.page.click(".choice[data-value='mend']")
+            rater.page.click(".choice[data-value='reword']")
         boxes = rater.page.evaluate(
             "[...document.querySelectorAll('#rate button, #rate textarea, #stage .frame')]"
             ".filter((one) => one.offsetParent !== null).map((one) => {"

@@ -121,7 +121,7 @@ def test_practice_gives_feedback_and_then_counts(visit: Visit, new_server: Calla
     assert rater.page.inner_text("#phase") == "Practice"
     rater.page.keyboard.press("0")
     rater.page.locator("#feedback").wait_for()
-    assert "we would say 5" in rater.page.inner_text("#feedback-verdict")
+    assert "the expected answer is 5" in rater.page.inner_text("#feedback-verdict")
     assert len(rater.page.inner_text("#feedback-text")) > 20
     assert "expected" in str(rater.page.get_attribute(".choice[data-value='5']", "class"))
     rater.page.keyboard.press("3")
@@ -131,7 +131,7 @@ def test_practice_gives_feedback_and_then_counts(visit: Visit, new_server: Calla
     rater.page.keyboard.press("0")
     rater.page.locator("#feedback.right").wait_for()
     rater.page.keyboard.press("Enter")
-    rater.page.get_by_role("heading", name="Practice is over").wait_for()
+    rater.page.get_by_role("heading", name="Practice complete").wait_for()
     rater.page.keyboard.press("Enter")
     rater.see()
     assert rater.page.inner_text("#phase") == ""

@@ -1,11 +1,11 @@
-// The HTTP API of `hpedit rate serve`, and the two ways in which a call can fail.
+// Client of the HTTP API of `hpedit rate serve`, and the two ways in which a call can fail.
 
 const TIMEOUT_MS = 20_000;
 
-/** No answer came: the network is off, the server is down, or it took too long. The request may have arrived. */
+/** No answer: the network is off, the server is down, or it took too long. The request may have arrived. */
 export class NoAnswer extends Error {}
 
-/** The server answered with an error, in its `own` words: `message` and `hint`; or else a proxy before it did. */
+/** An error answer with `message` and `hint`; `own` if it is the server's, not a proxy's in front of it. */
 export class Refused extends Error {
   constructor(status, message, hint, own) {
     super(message);
@@ -33,7 +33,7 @@ export async function call(method, path, body) {
   }
   const parsed = parse(reply);
   if (response.ok && parsed !== null) return parsed;
-  // A proxy in between answers in HTML; its page says less than the status.
+  // A proxy answers in HTML, which says less than the status.
   throw new Refused(response.status, parsed?.error || `the server answered ${response.status}`, parsed?.hint || "", Boolean(parsed?.error));
 }
 
@@ -46,7 +46,7 @@ function parse(text) {
   }
 }
 
-/** A random UUID (version 4). crypto.randomUUID is missing where the page comes over plain HTTP from another machine. */
+/** A random UUID (version 4). crypto.randomUUID is missing over plain HTTP from another machine. */
 export function uuid4() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));

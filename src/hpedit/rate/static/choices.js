@@ -1,4 +1,4 @@
-// The answers a rater can give, per kind of item: what is sent, what the button says, and its key.
+// The answers a rater can give, by kind of item: the value sent, the button's label, and its key.
 
 export const CHOICES = {
   score: [
@@ -17,23 +17,23 @@ export const CHOICES = {
   ],
   check: [
     { value: "keep", key: "k", label: "Keep", says: "" },
-    { value: "mend", key: "m", label: "Mend", says: "" },
+    { value: "reword", key: "m", label: "Edit", wide: " instruction", says: "" },
     { value: "drop", key: "d", label: "Drop", says: "" },
   ],
 };
 
-/** What an answer begins with that puts another instruction in place; the rest is that instruction. */
-export const MEND = "mend:";
+/** Prefix of an answer that replaces the instruction; the rest is the new instruction. */
+export const REWORDED = "mend:";
 
-/** The choice that an answer came by: every mended instruction by the one button. */
+/** The button that gives an answer: one button for all changed instructions. */
 export function buttonOf(value) {
-  return String(value).startsWith(MEND) ? "mend" : String(value);
+  return String(value).startsWith(REWORDED) ? "reword" : String(value);
 }
 
-/** How an answer is named in a sentence. */
+/** An answer as part of a sentence. */
 export function spoken(value) {
   const names = { A: "A is better", B: "B is better", tie: "a tie", both_bad: "both bad", skip: "skipped", keep: "kept", drop: "dropped" };
-  if (buttonOf(value) === "mend") return `mended to “${value.slice(MEND.length)}”`;
+  if (buttonOf(value) === "reword") return `changed to “${value.slice(REWORDED.length)}”`;
   return names[value] ?? String(value);
 }
 
@@ -68,13 +68,13 @@ function button(choice, kind, choose) {
   element.setAttribute("aria-label", choice.says ? `${choice.label}: ${choice.says}` : label.textContent);
   element.setAttribute("aria-keyshortcuts", choice.key.toUpperCase());
   element.addEventListener("click", (event) => {
-    // The second click of a double click would answer the item that has just come up.
+    // The second click of a double click would answer the item that has just appeared.
     if (event.detail <= 1) choose(choice.value);
   });
   return element;
 }
 
-/** The answer that a key stands for, or undefined. A digit counts by its place where the layout types it with Shift. */
+/** The answer of a key, or undefined. On layouts that type digits with Shift, a digit key counts by its position. */
 export function choiceOf(kind, event) {
   const typed = event.key.toLowerCase();
   const place = /^Digit([0-9])$/.exec(event.code)?.[1];

@@ -1,7 +1,7 @@
 // Which answers undo can take back: client_ids of acknowledged answers, newest last.
 //
-// In localStorage, since a reload and other tabs go on with it; read anew each time for the same reason. A browser may
-// refuse it (switched off, full): undo then means the rater's last answer, which the server knows.
+// In localStorage, shared with reloads and other tabs, and therefore read again each time. A browser may refuse it
+// (disabled, full): undo then means the rater's last answer, which the server knows.
 
 const DEPTH = 100;
 const key = (rater) => `hpedit-rate.history.${rater}`;
@@ -26,6 +26,6 @@ function write(rater, ids) {
   try {
     localStorage.setItem(key(rater), JSON.stringify(ids.slice(-DEPTH)));
   } catch {
-    // Said above.
+    // See above.
   }
 }

@@ -1,50 +1,50 @@
-// The field in which a checker puts another instruction in place of the one shown.
+// The field in which a rater edits the instruction of a case.
 
-import { MEND, buttonOf } from "./choices.js";
+import { REWORDED, buttonOf } from "./choices.js";
 import { $ } from "./screens.js";
 
 export class InstructionEditor {
   #shown = "";
   #typed = "";
-  /** The key that opened the field is still down: what it repeats is no text. */
+  /** Whether the key that opened the field is still down: its repetitions are not text. */
   #held = false;
 
-  /** @param {(text: string) => void} save gets the new instruction, on one line and other than the one shown */
+  /** @param {(text: string) => void} save gets the new instruction, on one line and different from the one shown */
   constructor(save) {
     this.save = save;
-    $("mend").addEventListener("submit", (event) => this.#submit(event));
-    $("mend-cancel").addEventListener("click", () => this.close());
-    $("mend-text").addEventListener("keydown", (event) => this.#pressed(event));
-    $("mend-text").addEventListener("keyup", () => (this.#held = false));
-    $("mend-text").addEventListener("input", () => ($("mend-error").hidden = true));
+    $("reword").addEventListener("submit", (event) => this.#submit(event));
+    $("reword-cancel").addEventListener("click", () => this.close());
+    $("reword-text").addEventListener("keydown", (event) => this.#pressed(event));
+    $("reword-text").addEventListener("keyup", () => (this.#held = false));
+    $("reword-text").addEventListener("input", () => ($("reword-error").hidden = true));
   }
 
-  /** Make ready for an item; one that comes back after an undo brings the words that it was mended to. */
+  /** Prepare for an item; after an undo the field holds the instruction that had been entered. */
   fill(item) {
     const before = item.previous ?? "";
     this.#shown = item.instruction;
-    this.#typed = buttonOf(before) === "mend" ? before.slice(MEND.length) : item.instruction;
+    this.#typed = buttonOf(before) === "reword" ? before.slice(REWORDED.length) : item.instruction;
     this.#show(false);
   }
 
   open() {
-    $("mend-text").value = this.#typed;
-    $("mend-error").hidden = true;
+    $("reword-text").value = this.#typed;
+    $("reword-error").hidden = true;
     this.#held = true;
     this.#show(true);
-    $("mend-text").focus();
-    $("mend-text").setSelectionRange(this.#typed.length, this.#typed.length);
+    $("reword-text").focus();
+    $("reword-text").setSelectionRange(this.#typed.length, this.#typed.length);
   }
 
-  /** Put the field away; what was typed is there again at the next opening. */
+  /** Close the field; what was typed is kept for the next time. */
   close() {
-    this.#typed = $("mend-text").value;
+    this.#typed = $("reword-text").value;
     this.#show(false);
     $("instruction").focus({ preventScroll: true });
   }
 
   #show(open) {
-    $("mend").hidden = !open;
+    $("reword").hidden = !open;
     $("decide").hidden = open;
   }
 
@@ -52,25 +52,25 @@ export class InstructionEditor {
     if (event.repeat && this.#held) event.preventDefault();
     else if (!event.repeat) this.#held = false;
     if (event.key === "Escape") this.close();
-    // A composition's Enter chooses a word. An instruction has one line.
+    // During IME composition Enter chooses a word. An instruction has one line.
     if (event.key !== "Enter" || event.isComposing) return;
     event.preventDefault();
-    if (!event.repeat) $("mend").requestSubmit();
+    if (!event.repeat) $("reword").requestSubmit();
   }
 
   #submit(event) {
     event.preventDefault();
-    const text = oneLine($("mend-text").value);
+    const text = oneLine($("reword-text").value);
     let error = "";
-    if (!/[\p{L}\p{N}]/u.test(text)) error = "Write what the editor shall do.";
-    else if (text === oneLine(this.#shown)) error = "These are the words as they were: change them, or cancel and keep.";
-    $("mend-error").textContent = error;
-    $("mend-error").hidden = !error;
+    if (!/[\p{L}\p{N}]/u.test(text)) error = "Write what the editor should do.";
+    else if (text === oneLine(this.#shown)) error = "The instruction is unchanged: edit it, or cancel and keep it.";
+    $("reword-error").textContent = error;
+    $("reword-error").hidden = !error;
     if (!error) this.save(text);
   }
 }
 
-/** As the server keeps it. */
+/** The text as the server normalises it. */
 function oneLine(text) {
   return text.normalize("NFC").split(/\s+/).filter(Boolean).join(" ");
 }

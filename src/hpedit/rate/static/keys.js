@@ -1,4 +1,4 @@
-// The keyboard, and buttons that act while they are held.
+// Keyboard shortcuts, and buttons that act while they are held.
 
 import { choiceOf } from "./choices.js";
 import { $, screen } from "./screens.js";
@@ -11,7 +11,7 @@ const HOLDS = { " ": "source", w: "swap" };
  * @param {object} actions kind(), decide(value), undo(), flag(name), next()
  */
 export function listen(viewer, actions) {
-  // Space presses a button only for somebody who walked there with Tab; for all others it flips.
+  // Space presses a button only after it was reached with Tab; otherwise it flips.
   let tabbed = false;
   document.addEventListener("pointerdown", () => (tabbed = false), true);
   document.addEventListener("keydown", (event) => {
@@ -32,7 +32,7 @@ export function listen(viewer, actions) {
 
   function pressed(event, onButton) {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    // A held Enter would press one button after the other.
+    // A held Enter would press one button after another.
     if (key === "Enter" && event.repeat) return event.preventDefault();
     if (event.target.closest("input, textarea, [contenteditable]")) return;
     if (event.altKey || ((event.ctrlKey || event.metaKey) && key !== "z")) return;
@@ -42,12 +42,12 @@ export function listen(viewer, actions) {
       event.preventDefault();
       if (!event.repeat) actions.undo();
     } else if (screen() === "rate" && !(onButton && key === " ")) {
-      if (look(key, event.repeat) || answer(key, event)) event.preventDefault();
+      if (changeView(key, event.repeat) || answer(key, event)) event.preventDefault();
     }
   }
 
-  /** Keys that change only what is seen; true if this was one. */
-  function look(key, repeat) {
+  /** Keys that change only the view; true if this was one. */
+  function changeView(key, repeat) {
     if (key in HOLDS && (key !== "w" || actions.kind() === "compare")) {
       if (!repeat) viewer.flip(HOLDS[key]);
     } else if (key === "+" || key === "=") viewer.zoomBy(1.25);
@@ -58,11 +58,11 @@ export function listen(viewer, actions) {
     return true;
   }
 
-  /** Keys that say something about the item; a key held down says it once. */
+  /** Keys that answer or flag the item, once per press. */
   function answer(key, event) {
     if (key === "Enter" && event.target.matches("button")) return false;
     const flags = [...document.querySelectorAll(`[data-flag][data-key="${CSS.escape(key)}"]`)];
-    // Those of other kinds of items are in the page too, and not seen.
+    // The page also holds the hidden flags of other kinds of items.
     const flag = flags.find((button) => button.offsetParent !== null);
     const value = key === "s" ? "skip" : choiceOf(actions.kind(), event);
     if (!flag && value === undefined && key !== "Enter") return false;

@@ -1,4 +1,4 @@
-// Bars below the header that say what is wrong and what to do; one a subject, newest words win.
+// Notice bars below the header: what is wrong and what to do; one per subject, the newest text wins.
 
 export class Notices {
   /** @param {HTMLElement} box */
@@ -21,7 +21,7 @@ export class Notices {
     words.append(strong, text ? ` ${text}` : "");
     bar.append(words, ...actions.map(([label, act]) => actionButton(label, act)));
     const old = this.find(subject);
-    // The same words again would only make a screen reader repeat them.
+    // Replacing it by the same text would make a screen reader repeat it.
     if (old && old.textContent === bar.textContent) return;
     if (old) old.replaceWith(bar);
     else this.box.append(bar);
@@ -46,25 +46,25 @@ function actionButton(label, act) {
   return button;
 }
 
-/** Hints of the server begin in lower case and end without a stop, as on the command line. */
+/** Join the server's errors and hints, which have no capital and no full stop, into sentences. */
 export function sentences(...texts) {
   const capital = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
   return texts.filter(Boolean).map(capital).join(" ");
 }
 
-/** What to say about answers that the server has not taken yet. */
+/** The notice about answers that the server has not stored yet. */
 export function unsentNotice(error, waiting) {
   const kept =
     waiting === 1
-      ? "Your answer is kept in this browser and sent again by itself."
-      : `Your ${waiting} answers are kept in this browser and sent again by themselves.`;
+      ? "Your answer is kept in this browser and sent again automatically."
+      : `Your ${waiting} answers are kept in this browser and sent again automatically.`;
   if (error.status === undefined) return { title: "No connection to the server.", text: kept };
   return { title: `Not stored yet: ${error.message}.`, text: sentences(error.hint, kept), tone: "bad" };
 }
 
-/** What to say about an answer that the server will not take however often it is sent; `said` names the answer. */
+/** The notice about an answer that the server refuses for good; `said` names the answer. */
 export function refusedNotice({ status, message, hint }, said) {
   const lost = `Not stored: ${said}.`;
-  if (status !== 409) return { title: `The server did not take an answer: ${message}.`, text: sentences(hint, lost) };
-  return { title: "This item was already answered.", text: `The first answer counts; change it by undo. ${lost}` };
+  if (status !== 409) return { title: `The server refused an answer: ${message}.`, text: sentences(hint, lost) };
+  return { title: "This item was already answered.", text: `The first answer counts; use Undo to change it. ${lost}` };
 }

@@ -1,15 +1,15 @@
-// Answers on their way: written to IndexedDB before they are sent, deleted only when the server has acknowledged them.
+// Outbox of answers: written to IndexedDB before they are sent, deleted only when the server has acknowledged them.
 //
-// An answer is sent again under the same client_id until a reply comes, so a lost reply makes no second one. Several
-// tabs may send the same entry; the server stores it once. What the server refuses for good (it was answered before,
-// the item is unknown) stays until the rater has seen it.
+// An answer is sent again under the same client_id until a reply comes, so a lost reply does not duplicate it. Several
+// tabs may send the same entry; the server stores it once. What the server refuses for good (answered before, unknown
+// item) stays until the rater has seen it.
 
 import { NoAnswer, Refused, call } from "./api.js";
 
 const DATABASE = "hpedit-rate";
 const STORE = "outbox";
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
-/** Statuses by which the server says that no repetition of the same request can succeed. */
+/** Statuses that mean that repeating the same request cannot succeed. */
 const FINAL = new Set([400, 404, 405, 409, 410, 413, 415, 422]);
 
 export class Outbox {
@@ -29,7 +29,7 @@ export class Outbox {
     this.events = events;
   }
 
-  /** Open the store; returns false where the browser has none, and answers then live in memory only. */
+  /** Open the database; returns false if the browser has none, and answers are then kept in memory only. */
   async open() {
     try {
       this.#database = await openDatabase();
@@ -40,31 +40,31 @@ export class Outbox {
     return this.#database !== null;
   }
 
-  /** Send for this rater from now on; null stops. Entries of others are kept, since the cookie names one rater. */
+  /** Send this rater's entries from now on; null stops. Other raters' entries are kept: the cookie names one rater. */
   async use(rater) {
     this.#rater = rater;
     await this.sync();
   }
 
-  /** Take over what other tabs left behind, and send. */
+  /** Read what other tabs left unsent, and send it. */
   async sync() {
-    // A browser may close its database while the page lives; what this tab knows is in memory all the same.
+    // A browser may close its database while the page is open; this tab still has its own entries in memory.
     await this.#reread().catch(() => {});
     this.events.changed();
     return this.flush();
   }
 
-  /** Entries of the rater that wait, oldest first. */
+  /** The rater's unsent entries, oldest first. */
   get waiting() {
     return this.#sorted().filter((entry) => entry.rater === this.#rater && !entry.refused);
   }
 
-  /** Entries of the rater that the server refused for good. */
+  /** The rater's entries that the server refused for good. */
   get refused() {
     return this.#sorted().filter((entry) => entry.rater === this.#rater && entry.refused);
   }
 
-  /** Names of other raters with answers waiting in this browser. */
+  /** Names of other raters with unsent answers in this browser. */
   get others() {
     return [...new Set(this.#sorted().filter((entry) => entry.rater !== this.#rater).map((entry) => entry.rater))];
   }
@@ -73,7 +73,7 @@ export class Outbox {
     return this.#sorted().some((entry) => entry.rater === this.#rater && entry.body.assignment === assignment);
   }
 
-  /** Keep an answer, then send it. Resolves when it is kept. */
+  /** Store an answer, then send it. Resolves when it is stored. */
   async add(body) {
     const entry = { client_id: body.client_id, rater: this.#rater, body, queued: Date.now(), refused: null };
     this.#memory.set(entry.client_id, entry);
@@ -88,12 +88,12 @@ export class Outbox {
     this.events.changed();
   }
 
-  /** Send all that waits, in order; one run at a time. Resolves to true when nothing waits any more. */
+  /** Send all unsent entries in order; one run at a time. Resolves to true when none is left. */
   flush() {
     clearTimeout(this.#timer);
     this.#flushing ??= this.#sendAll().finally(() => {
       this.#flushing = null;
-      // What was added while the last reply was on its way.
+      // Entries added while the last reply was arriving.
       if (this.waiting.length && !this.#failures) this.flush();
     });
     return this.#flushing;
@@ -109,7 +109,7 @@ export class Outbox {
         this.events.stored(entry, reply);
       } catch (error) {
         if (!(error instanceof NoAnswer || error instanceof Refused)) throw error;
-        // A proxy whose server is down says 404, too; the answer is kept until the server itself speaks.
+        // A proxy whose server is down may answer 404; the entry is kept until the server itself answers.
         if (!error.own || !FINAL.has(error.status)) {
           this.#later(error);
           return false;
@@ -132,7 +132,7 @@ export class Outbox {
   #later(error) {
     const delay = RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)];
     this.#failures += 1;
-    // Signing in again is what helps; it flushes.
+    // For a 401 the rater must sign in again, which flushes.
     if (error.status !== 401) this.#timer = setTimeout(() => this.flush(), delay);
     this.events.trouble(error);
     this.events.changed();
@@ -154,7 +154,7 @@ export class Outbox {
     try {
       await this.#request("readwrite", (store) => store.put(entry));
     } catch {
-      // The browser's own disk is full, say: the answer is still sent, but closing the page now would lose it.
+      // For example, the disk is full: the answer is still sent, but closing the page now would lose it.
       this.events.unkept();
     }
   }
@@ -162,13 +162,13 @@ export class Outbox {
   async #remove(clientId) {
     this.#memory.delete(clientId);
     this.#gone.add(clientId);
-    // What can't be deleted is sent once more at the next visit, and the server knows it then.
+    // What can't be deleted is sent again at the next visit, and the server recognises it.
     if (this.#database) await this.#request("readwrite", (store) => store.delete(clientId)).catch(() => {});
   }
 
   #request(mode, action) {
     return new Promise((resolve, reject) => {
-      // "strict": the promise is kept when the browser is killed, too.
+      // "strict": flushed to disk, so that the entry survives a kill of the browser.
       const transaction = this.#database.transaction(STORE, mode, { durability: "strict" });
       const request = action(transaction.objectStore(STORE));
       transaction.oncomplete = () => resolve(request.result);

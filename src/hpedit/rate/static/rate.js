@@ -1,11 +1,11 @@
-// The rating page: the way of an answer from the rater to the server and on to the next item.
+// The rating page: from the rater's answer to the server and on to the next item.
 //
-// The outbox keeps an answer before it sends it. The page goes on with an item that it already holds, or waits for the
-// acknowledgement and asks for the next one. One item takes one answer: `locked` falls with the first decision and
-// opens when the next item's pictures are on the screen.
+// The outbox stores an answer before it sends it. The page goes on with an item that it already holds, or waits for the
+// acknowledgement and requests the next one. One item takes one answer: the first decision sets `locked`, and the next
+// item clears it once its pictures are on the screen.
 
 import { NoAnswer, Refused, call, uuid4 } from "./api.js";
-import { MEND, fillChoices, spoken } from "./choices.js";
+import { REWORDED, fillChoices, spoken } from "./choices.js";
 import { forget, remember, undoable } from "./history.js";
 import { listen } from "./keys.js";
 import { InstructionEditor } from "./instruction_editor.js";
@@ -21,26 +21,26 @@ import { Viewer } from "./viewer.js";
 
 /** Items that are leased and loaded before they are needed. */
 const AHEAD = 2;
-/** Milliseconds after an item's appearance in which no decision counts: it was meant for the item before. */
+/** Milliseconds after an item appears in which decisions are ignored: they were meant for the previous item. */
 const GRACE_MS = 300;
 const RETRY_MS = 4_000;
 const SAVED_LATELY_MS = 60_000;
-/** Notices that mean nothing once another session begins. */
+/** Notices that are cleared when another session begins. */
 const OF_SESSION = ["trouble", "load", "others", "picture", "undo", "refused"];
 
 const notices = new Notices($("notices"));
 const viewer = new Viewer($("stage"), (zoom) => ($("zoom-value").textContent = `${Math.round(zoom * 10) / 10}×`));
 const outbox = new Outbox({ stored, refused, trouble, changed, unkept });
 const watch = new Stopwatch();
-const instructionEditor = new InstructionEditor((text) => decide(MEND + text));
+const instructionEditor = new InstructionEditor((text) => decide(REWORDED + text));
 const tabs = "BroadcastChannel" in self ? new BroadcastChannel("hpedit-rate") : null;
 
-// Coming and going
+// Signing in and out
 
 async function start() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token && $("token")) $("token").value = token;
-  // A link may carry the token behind #, which no server sees; it need not stay in the address bar.
+  // A link may carry the token after #, which is not sent to any server; remove it from the address bar.
   if (token) history.replaceState(null, "", location.pathname);
   if (!(await outbox.open())) unkept();
   await resume();
@@ -73,14 +73,14 @@ async function signIn(event) {
 async function enter(session, signedIn) {
   Object.assign(state, { rater: session.rater, item: null, upcoming: [], phase: null, progress: null, progressAt: -Infinity, signedIn });
   notices.clear(...OF_SESSION);
-  // What an earlier visit left behind goes first: the server then chooses the next item with it in view.
+  // Send what an earlier visit left unsent first, so that the server takes it into account for the next item.
   await outbox.use(session.rater);
   await advance();
 }
 
 async function signOut() {
   const waiting = outbox.waiting.length;
-  const question = `Not stored yet: ${waiting}. They stay in this browser until you sign in again. Sign out?`;
+  const question = `${waiting} unsent answer${waiting === 1 ? "" : "s"} will stay in this browser until you sign in again. Sign out?`;
   if (waiting && !confirm(question)) return;
   try {
     await call("DELETE", "/api/session");
@@ -105,12 +105,12 @@ function showSignIn(error = null) {
   fillSignIn(error);
   const others = outbox.others;
   if (!others.length) return;
-  notices.show("others", { title: "Answers wait in this browser.", text: `Sign in as ${others.join(" or ")} to send them.`, tone: "info" });
+  notices.show("others", { title: "There are unsent answers in this browser.", text: `Sign in as ${others.join(" or ")} to send them.`, tone: "info" });
 }
 
 // Items
 
-/** Go on to the next item: one that is held, or else the server's once all answers have arrived there. */
+/** Go on to the next item: one held already, or else the server's once all answers have arrived there. */
 async function advance() {
   if (state.advancing || state.rater === null) return;
   state.advancing = true;
@@ -144,12 +144,12 @@ async function refill() {
     return !settled && assignment !== state.item?.assignment;
   });
   for (const item of state.upcoming) for (const address of [item.source, ...item.edits]) new Image().src = address;
-  // With answers under way the server's count is behind; their acknowledgements bring a newer one.
+  // While answers are being sent the server's count is outdated; their acknowledgements bring a newer one.
   if (!outbox.waiting.length) setProgress(reply.progress ?? items[0]?.progress, asked);
   return Boolean(reply.done);
 }
 
-/** Show an item, after the guide or the end of practice where it is due. */
+/** Show an item; before the first one the guide, after practice a message. */
 function present(item) {
   const { practice_done, practice_total, done, total } = item.progress;
   state.item = item;
@@ -161,8 +161,8 @@ function present(item) {
     showScreen("guide", state.rater);
     $("guide-go").focus({ preventScroll: true });
   } else if (state.phase === "practice" && item.phase === "rate") {
-    const text = `From here on your answers count. There are ${total - done} items for you; stop whenever you like and come back later.`;
-    showMessage({ title: "Practice is over", text, button: "Start rating", act: () => place(item) });
+    const text = `From now on your answers count. There are ${total - done} items for you; you can stop at any time and continue later.`;
+    showMessage({ title: "Practice complete", text, button: "Start rating", act: () => place(item) });
   } else {
     place(item);
   }
@@ -203,7 +203,7 @@ function pictureFailed(item) {
     notices.clear("picture");
     send(item, "skip", 0);
   };
-  notices.show("picture", { title: "A picture could not be loaded.", text: "What is unseen can't be judged.", tone: "bad", actions: [["Try again", retry], ["Skip it", skip]] });
+  notices.show("picture", { title: "A picture could not be loaded.", text: "Try again, or skip this item.", tone: "bad", actions: [["Try again", retry], ["Skip it", skip]] });
 }
 
 function showMessage(message) {
@@ -232,7 +232,7 @@ function showProgress() {
 
 function decide(value) {
   if (screen() !== "rate" || state.locked || !state.item || watch.sinceStart() < GRACE_MS) return;
-  if (value === "mend") instructionEditor.open();
+  if (value === "reword") instructionEditor.open();
   else send(state.item, value, watch.seen());
 }
 
@@ -244,7 +244,7 @@ async function send(item, value, ms) {
   const flags = [...state.flags];
   await outbox.add({ client_id: uuid4(), assignment, value, flags, ms: Math.round(ms), client_time: new Date().toISOString() });
   tabs?.postMessage({ answered: assignment, rater: state.rater });
-  // In practice the reply says what was expected; it is read before the next item comes.
+  // In practice the reply holds the expected answer, which the rater reads before the next item.
   if (item.phase !== "practice" && state.item === item) await advance();
 }
 
@@ -282,19 +282,19 @@ async function undo() {
   if (state.undoing || state.advancing || !["rate", "message"].includes(screen())) return;
   state.undoing = true;
   try {
-    // An answer on its way has to arrive before it can be taken back.
+    // An answer being sent has to arrive before it can be undone.
     if ((await outbox.flush()) && canUndo()) await takeBack(undoable(state.rater).at(-1) ?? null);
   } finally {
     state.undoing = false;
   }
 }
 
-/** @param {string | null} answer its client_id; null, where this browser knows of none, means the rater's last one */
+/** @param {string | null} answer its client_id; null, if this browser knows of none, means the rater's last one */
 async function takeBack(answer) {
   const request = { client_id: uuid4(), answer };
   const current = state.item && !state.settled.has(state.item.assignment) ? [state.item] : [];
   try {
-    // After a lost reply once more: the same client_id takes nothing else back.
+    // Repeated once after a lost reply: the same client_id does not undo anything else.
     const attempt = () => call("POST", "/api/undo", request);
     const { item } = await attempt().catch((error) => (error instanceof NoAnswer ? attempt() : Promise.reject(error)));
     forget(state.rater, answer);
@@ -309,14 +309,14 @@ async function takeBack(answer) {
   } catch (error) {
     expected(error);
     const lost = error instanceof NoAnswer;
-    // Refused for good: the next undo means the answer before it.
+    // Refused for good: the next undo concerns the answer before it.
     if (error.status === 404 || error.status === 409) forget(state.rater, answer);
     const title = lost ? "No connection: the answer still counts." : `Could not undo: ${error.message}.`;
     notices.show("undo", { title, text: lost ? "Try again when the connection is back." : sentences(error.hint), seconds: 8 });
   }
 }
 
-// What is said about answers that have not arrived
+// Notices about answers that have not arrived
 
 function changed() {
   fillStatus(outbox.waiting.length, state.troubled, Date.now() - state.savedAt < SAVED_LATELY_MS);
@@ -334,16 +334,16 @@ function trouble(error) {
 }
 
 function sessionEnded() {
-  const kept = outbox.waiting.length ? " What you answered is kept and sent then." : "";
+  const kept = outbox.waiting.length ? " Your unsent answers are kept and sent then." : "";
   const text = `Sign in again with the same name.${kept}`;
   notices.show("trouble", { title: "Your session has ended.", text, actions: [["Sign in", leave]] });
 }
 
 function unkept() {
-  notices.show("unkept", { title: "This browser can't keep unsent answers.", text: "Its storage is full or switched off. Wait for “✓ Saved” before you close the page." });
+  notices.show("unkept", { title: "This browser can't store unsent answers.", text: "Its storage is full or disabled. Wait for “✓ Saved” before you close the page." });
 }
 
-/** Say that `what` did not work, and do it again: now by a button, or by itself. */
+/** Show that `what` failed, and retry it: by a button, or automatically. */
 function couldNot(what, error, redo) {
   expected(error);
   if (error.status === 401) return sessionEnded();
@@ -353,7 +353,7 @@ function couldNot(what, error, redo) {
     notices.clear("load");
     redo();
   };
-  notices.show("load", { title, text: sentences(error.hint, "It is tried again by itself."), actions: [["Try now", now]] });
+  notices.show("load", { title, text: sentences(error.hint, "Retrying automatically."), actions: [["Try now", now]] });
   again(redo);
 }
 
@@ -362,7 +362,7 @@ function again(redo) {
   state.retry = setTimeout(redo, RETRY_MS);
 }
 
-/** A failed call is expected; anything else is a fault of this page and must be seen. */
+/** A failed call is expected; anything else is a bug of this page and must be seen. */
 function expected(error) {
   if (!(error instanceof NoAnswer || error instanceof Refused)) throw error;
 }
@@ -380,7 +380,7 @@ async function fromAnotherTab({ data }) {
     state.locked = true;
     notices.show("elsewhere", { title: "Answered in another tab.", text: "Here is the next one.", tone: "info", seconds: 6 });
   }
-  // Its answer may still be under way: this tab then knows it, and helps to send it.
+  // Its answer may still be unsent: this tab then reads it and helps to send it.
   await outbox.sync();
   if (here && state.item?.assignment === data.answered) advance();
 }
@@ -394,6 +394,6 @@ for (const button of document.querySelectorAll("[data-flag]")) button.addEventLi
 tabs?.addEventListener("message", fromAnotherTab);
 addEventListener("online", () => outbox.sync());
 document.addEventListener("visibilitychange", () => document.hidden || outbox.sync());
-// Back into a page that the browser had kept as it was: its item may long be answered.
+// Back to a page from the browser's cache: its item may have been answered meanwhile.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 start();

@@ -1,11 +1,11 @@
-// What is on the screen: functions that put given values into the page, and know nothing of answers or the server.
+// Rendering: functions that put given values into the page, and know nothing of answers or the server.
 
 import { buttonOf, spoken } from "./choices.js";
 import { sentences } from "./notices.js";
 
 export const $ = (id) => document.getElementById(id);
 
-/** Characters from which an instruction is set smaller, so that it leaves the pictures their room. */
+/** Characters from which an instruction is set smaller, to leave room for the pictures. */
 const LONG = 120;
 const SCREENS = ["loading", "signin", "guide", "rate", "message"];
 
@@ -28,7 +28,7 @@ export function screen() {
   return document.body.dataset.screen;
 }
 
-/** @param {Error & {hint?: string} | null} error what the last attempt came to */
+/** @param {Error & {hint?: string} | null} error of the last attempt */
 export function fillSignIn(error) {
   $("signin-error").hidden = error === null;
   $("signin-error").textContent = error ? sentences(error.message, error.hint) : "";
@@ -43,7 +43,7 @@ export function fillGuide(kind, practice) {
   $("guide-go").textContent = practice ? `Start with ${practice} practice item${practice === 1 ? "" : "s"}` : start;
 }
 
-/** A page of few words. `button` and `act` may be missing: nothing is left to do then but to undo, if `undo`. */
+/** A short message; `button` and `act` are optional, `undo` offers to undo the last answer. */
 export function fillMessage({ title, text, button = "", act = null, undo = false }) {
   $("message-title").textContent = title;
   $("message-text").textContent = text;
@@ -53,7 +53,7 @@ export function fillMessage({ title, text, button = "", act = null, undo = false
   $("message-undo").hidden = !undo;
 }
 
-/** Words of an item; the pictures are the viewer's. */
+/** The texts of an item; its pictures are shown by the viewer. */
 export function fillItem(item) {
   document.body.dataset.kind = item.kind;
   $("phase").textContent = item.phase === "practice" ? "Practice" : "";
@@ -68,7 +68,7 @@ export function fillItem(item) {
   $("references").replaceChildren("With:", ...(item.references ?? []).map(reference));
 }
 
-/** Fade the foot of an instruction that goes on below it. */
+/** Fade the bottom of an instruction that continues below it. */
 function showMore() {
   const { scrollTop, clientHeight, scrollHeight } = $("instruction");
   $("instruction").classList.toggle("more", scrollTop + clientHeight < scrollHeight - 2);
@@ -77,7 +77,7 @@ function showMore() {
 $("instruction").addEventListener("scroll", showMore);
 addEventListener("resize", showMore);
 
-/** A further source picture, small; a click shows it large and the next one small again. */
+/** A further source picture, small; clicks toggle its size. */
 function reference(address, index) {
   const button = document.createElement("button");
   const image = new Image();
@@ -98,7 +98,7 @@ export function fillProgress(progress, practice) {
   $("count").textContent = `${practice ? "Practice " : ""}${done} of ${total}`;
 }
 
-/** How many answers wait, and whether the last one has arrived. */
+/** How many answers are unsent, and whether the last one has arrived. */
 export function fillStatus(waiting, troubled, savedLately) {
   const late = waiting > 1 || (waiting && troubled);
   const tone = late ? "waiting" : waiting ? "sending" : savedLately ? "saved" : "";
@@ -114,8 +114,8 @@ export function markChoice(value, className) {
 
 export function fillFeedback(value, { expected, right, text }) {
   markChoice(expected, "expected");
-  const given = value === "skip" ? "You skipped it" : `You said ${spoken(value)}`;
-  const ours = value === expected ? "." : `; we would say ${spoken(expected)}.`;
+  const given = value === "skip" ? "You skipped it" : `You answered ${spoken(value)}`;
+  const ours = value === expected ? "." : `; the expected answer is ${spoken(expected)}.`;
   $("feedback").classList.toggle("right", Boolean(right));
   $("feedback-verdict").textContent = `${right ? "✓ Right. " : ""}${given}${ours}`;
   $("feedback-text").textContent = text ?? "";

@@ -1,4 +1,4 @@
-// How long an item was looked at: time in which the page was hidden does not count.
+// How long an item was visible: time in which the page is hidden does not count.
 
 export class Stopwatch {
   #started = 0;

@@ -1,13 +1,13 @@
-// The pictures of one item: laid out as large as the stage allows, flipped in place, zoomed and moved together.
+// Viewer of one item's pictures: as large as the stage allows, flipped in place, zoomed and panned together.
 //
-// All pictures of an item have one size, so one view (a zoom and the point at the centre, in shares of the picture)
-// serves all frames. Positions in the DOM are set through the CSSOM, which a CSP without inline styles permits.
+// All pictures of an item have one size, so one view (zoom and centre, as fractions of the picture) serves all frames.
+// Positions are set through the CSSOM, which a CSP without inline styles permits.
 
 const MAX_ZOOM = 16;
 const GAP = 14;
-/** Milliseconds that a press lasts before it is a hold and no click or drag. */
+/** Milliseconds after which a press is a hold instead of a click or drag. */
 const HOLD_MS = 140;
-/** Pixels that a pointer may tremble within a hold. */
+/** Pixels that a pointer may move within a hold. */
 const SLACK = 6;
 
 export class Viewer {
@@ -59,7 +59,7 @@ export class Viewer {
     this.stage.replaceChildren();
   }
 
-  /** Put "source" in the place of every edit, "swap" A and B, or null: each its own. */
+  /** Show the "source" in place of every edit, "swap" A and B, or null: every picture in its own place. */
   flip(what) {
     this.#flip = what;
     this.#panels.forEach((panel, index) => this.#face(panel, this.#wanted(index, what)));
@@ -83,12 +83,12 @@ export class Viewer {
     this.#layout();
   }
 
-  /** Zoom by a factor about the centre of what is seen. */
+  /** Zoom by a factor about the centre of the view. */
   zoomBy(factor) {
     this.#zoomTo(this.#view.zoom * factor);
   }
 
-  /** Move by shares of what is seen. */
+  /** Pan by fractions of the view. */
   pan(right, down) {
     const frame = this.#frame();
     this.#view.x += (right * frame.width) / this.#drawn("width");
@@ -105,7 +105,7 @@ export class Viewer {
     return { width: Math.min(cell.width, this.#drawn("width")), height: Math.min(cell.height, this.#drawn("height")) };
   }
 
-  /** Zoom so that the point under the pointer stays there; frames may grow meanwhile. */
+  /** Zoom about the point under the pointer; frames may grow meanwhile. */
   #zoomTo(zoom, at = null, panel = null) {
     const before = at && panel ? this.#pointAt(at, panel) : null;
     this.#view.zoom = Math.min(MAX_ZOOM, Math.max(1, zoom));
@@ -117,7 +117,7 @@ export class Viewer {
     this.#layout();
   }
 
-  /** The picture's point, in shares, below a position of the page. */
+  /** The point of the picture, as fractions, under a position on the page. */
   #pointAt(at, panel) {
     const box = panel.frame.getBoundingClientRect();
     return {
@@ -140,7 +140,7 @@ export class Viewer {
     }
     const left = frame.width / 2 - this.#view.x * this.#drawn("width");
     const top = frame.height / 2 - this.#view.y * this.#drawn("height");
-    // From two screen pixels a picture pixel on, smoothing would hide what the rater looks for.
+    // At two or more screen pixels per picture pixel, smoothing would hide what the rater looks for.
     const blocks = this.#base * this.#view.zoom * devicePixelRatio >= 2;
     for (const [index, panel] of this.#panels.entries()) {
       panel.figure.classList.toggle("whole-row", columns === 2 && this.#panels.length === 3 && index === 0);
@@ -240,7 +240,7 @@ function panelsOf(item) {
     const frame = document.createElement("div");
     frame.className = "frame";
     caption.textContent = names[own];
-    // Every frame holds all pictures, so that a flip is a change of order and never a load.
+    // Every frame holds all pictures, so that a flip needs no loading.
     const images = addresses.map((address, which) => {
       const image = new Image();
       image.dataset.which = String(which);
@@ -256,7 +256,7 @@ function panelsOf(item) {
   });
 }
 
-/** Columns that show `count` pictures largest in a stage, the size of one cell, and the scale to fit it. */
+/** The number of columns that shows `count` pictures largest, the size of one cell, and the scale to fit it. */
 function arrange(count, size, { width, height }, caption) {
   let best = null;
   for (let columns = count; columns >= 1; columns -= 1) {
@@ -271,7 +271,7 @@ function arrange(count, size, { width, height }, caption) {
   return best;
 }
 
-/** A scale by which a small picture's pixels become equal squares of whole screen pixels. */
+/** Round a scale so that a small picture's pixels become squares of whole screen pixels. */
 function crisp(scale) {
   const device = scale * devicePixelRatio;
   return device >= 2 ? Math.floor(device) / devicePixelRatio : scale;

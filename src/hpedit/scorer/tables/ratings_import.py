@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.files import import_responses
+from hpedit.ratings.import_export import import_responses
 from hpedit.ratings.responses import NO_VOTE, VOTES
 from hpedit.scorer.tables.judges import RUBRICS, parse_answer
 from hpedit.store.atomic import atomic_write

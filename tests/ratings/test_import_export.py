@@ -1,4 +1,4 @@
-"""Exports of the app's store and of tables: versioned, reversible, and what a scorer is fitted on."""
+"""Import and export of ratings: versioned, reversible, and what a scorer is fitted on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.rate.answered_store import answer, undo
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.files import export_store, export_table, import_responses, read_responses
+from hpedit.ratings.import_export import export_store, export_table, import_responses, read_responses
 from hpedit.store.tables import read_ratings
 
 
@@ -107,7 +107,7 @@ def test_a_table_becomes_label_studio_tasks_with_its_axes_and_pictures(tmp_path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("edit_id,rater,score\ne1,r1,3\ne1,r1,4\n", r"t\.csv:3: e1 by r1 is there twice \(first: .*t\.csv:2\)"),
+        ("edit_id,rater,score\ne1,r1,3\ne1,r1,4\n", r"t\.csv:3: rater r1 scores edit e1 twice \(first: .*t\.csv:2\)"),
         ("edit_id,rater,score\ne1,r1,\n", "no answer that counts"),
         ("edit_id,rater,score\n", "no answer that counts"),
     ],
@@ -128,7 +128,7 @@ def test_an_empty_store_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_of_no_known_kind_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HPEditError, match=r"r\.xlsx is no file of ratings"):
+    with pytest.raises(HPEditError, match=r"r\.xlsx: unknown format of ratings"):
         read_responses(tmp_path / "r.xlsx")
     with pytest.raises(HPEditError, match=r"r\.sqlite does not exist"):
         read_responses(tmp_path / "r.sqlite")

@@ -1,4 +1,4 @@
-"""The store's tables. `changes` is append-only, which triggers see to: an undo is one more row, never a deletion."""
+"""SQL schema of the ratings database. Triggers keep `changes` append-only: an undo adds a row, never deletes one."""
 
 from __future__ import annotations
 
@@ -68,4 +68,4 @@ LEFT JOIN changes AS undo ON undo.supersedes = answer.id AND undo.id <= :change
 WHERE answer.value IS NOT NULL AND answer.id <= :change AND (:all OR undo.id IS NULL)
 ORDER BY answer.id
 """
-"""The answers as they stood at change number :change, with those taken back if :all."""
+"""The answers as they stood at change number :change, including undone ones if :all."""

@@ -1,4 +1,4 @@
-"""A picture tells nothing but what it shows."""
+"""The images that raters see do not reveal which editor made them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tests.rate.serving import Serving, make_edits, photo, serving, write_table
 
-from hpedit.rate.pictures import BUCKET, MAX_SIDE, PictureShelf, fit, item_size, pad_png
+from hpedit.rate.image_cache import BUCKET, MAX_SIDE, ImageCache, fit_to_size, item_size, pad_png
 from hpedit.store.images import png_bytes
 
 
@@ -27,36 +27,37 @@ def test_padding_keeps_every_pixel() -> None:
 
 
 def test_all_pictures_of_one_size_have_one_length(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path / "shelf")
+    cache = ImageCache(tmp_path / "cache")
     keys = [
-        shelf.add(image) for image in (Image.new("RGB", (64, 48)), photo(1, (64, 48)), photo(2, (64, 48), noise=80))
+        cache.add(image) for image in (Image.new("RGB", (64, 48)), photo(1, (64, 48)), photo(2, (64, 48), noise=80))
     ]
-    other = shelf.add(photo(1, (16, 16)))
-    shelf.seal()
-    lengths = {len(shelf.read(key)) for key in keys}
-    assert lengths == {shelf.length(keys[0])}
-    assert lengths.pop() % BUCKET == 0
-    assert shelf.length(other) < shelf.length(keys[0])
+    other = cache.add(photo(1, (16, 16)))
+    cache.seal()
+    lengths = {len(cache.read(key)) for key in keys}
+    assert len(lengths) == 1
+    length = lengths.pop()
+    assert length % BUCKET == 0
+    assert len(cache.read(other)) < length
 
 
 def test_a_later_start_encodes_only_what_is_new(tmp_path: Path) -> None:
     def fill(*images: Image.Image) -> dict[str, tuple[int, int]]:
-        shelf = PictureShelf(tmp_path / "shelf")
-        keys = [shelf.add(image) for image in images]
-        shelf.seal()
+        cache = ImageCache(tmp_path / "cache")
+        keys = [cache.add(image) for image in images]
+        cache.seal()
         for key, image in zip(keys, images, strict=True):
-            assert shelf.image(key).tobytes() == image.tobytes()
-        assert len({len(shelf.read(key)) for key in keys}) == 1
-        return {key: (path.stat().st_mtime_ns, path.stat().st_ino) for key in keys if (path := shelf._path(key))}
+            assert cache.image(key).tobytes() == image.tobytes()
+        assert len({len(cache.read(key)) for key in keys}) == 1
+        return {key: (path.stat().st_mtime_ns, path.stat().st_ino) for key in keys if (path := cache._path(key))}
 
     plain, noisy = Image.new("RGB", (64, 48), (1, 2, 3)), photo(2, (64, 48), noise=80)
     first = fill(plain)
     assert fill(plain) == first
-    # A longer picture of the same size: the short one is filled up again, from its bare bytes.
+    # A longer picture of the same size: the short one is padded again, from its bare bytes.
     both = fill(plain, noisy)
     assert fill(noisy, plain) == both
     # Half a file, or one with a flipped bit, is not trusted.
-    victim = tmp_path / "shelf" / f"{next(iter(both))}.png"
+    victim = tmp_path / "cache" / f"{next(iter(both))}.png"
     whole = victim.read_bytes()
     for damage in (whole[:-3], whole[:100] + b"\xff" + whole[101:], b""):
         victim.write_bytes(damage)
@@ -69,8 +70,8 @@ def test_sizes_follow_the_source() -> None:
     assert item_size(Image.new("RGB", (MAX_SIDE * 2, MAX_SIDE))) == (MAX_SIDE, MAX_SIDE // 2)
     assert item_size(Image.new("RGB", (MAX_SIDE * 9, 1))) == (MAX_SIDE, 1)
     # Rounded to a multiple of 16 by an editor: resampled, without a frame.
-    assert (128, 128, 128) not in fit(Image.new("RGB", (1024, 768), "red"), (1000, 750)).getdata()
-    framed = fit(Image.new("RGB", (400, 400), "red"), (800, 400))
+    assert (128, 128, 128) not in fit_to_size(Image.new("RGB", (1024, 768), "red"), (1000, 750)).getdata()
+    framed = fit_to_size(Image.new("RGB", (400, 400), "red"), (800, 400))
     assert framed.size == (800, 400)
     assert (framed.getpixel((10, 200)), framed.getpixel((400, 200))) == ((128, 128, 128), (255, 0, 0))
 

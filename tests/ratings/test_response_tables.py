@@ -1,4 +1,4 @@
-"""Tables of answers: what was written is read back equal, and what is broken is named with its line."""
+"""Tables of ratings: what was written is read back equal, and errors name file and line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpedit.errors import HPEditError
+from hpedit.ratings.response_tables import read_response_table, write_response_table
 from hpedit.ratings.responses import PHASES, VOTES, Response
-from hpedit.ratings.tables import read_table, write_table
 from hpedit.store.csv_rows import neutralise, restore
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -58,8 +58,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=50)
 def test_every_answer_comes_back_equal(form: str, folder: Path, responses: list[Response]) -> None:
     path = folder / f"table.{form}"
-    path.write_bytes(write_table(responses, form, everything=True).encode())
-    assert read_table(path) == responses
+    path.write_bytes(write_response_table(responses, form, everything=True).encode())
+    assert read_response_table(path) == responses
 
 
 @given(cell=TEXT)
@@ -99,7 +99,7 @@ def test_numbers_and_plain_text_are_left_alone(cell: str) -> None:
         ("t.jsonl", b'{"edit_id":"e","rater":"\xff","score":1}\n', r"t\.jsonl:1: not UTF-8"),
         ("t.jsonl", b'{"edit_id":"e","rater":"r","score":true}\n', r"t\.jsonl:1: score is True, not a number"),
         ("t.jsonl", b'{"edit_id":"e","rater":["r"],"score":1}\n', r"t\.jsonl:1: rater is \['r'\], not a text"),
-        ("t.jsonl", b"[1]\n", r"t\.jsonl:1: a list where an object is expected"),
+        ("t.jsonl", b"[1]\n", r"t\.jsonl:1: expected an object, found a list"),
         ("t.jsonl", b'{"edit_id":"e","rater":"r","score":NaN}\n', r"t\.jsonl:1: score is nan"),
         ("t.jsonl", b'{"edit_id":"e","rater":"r","score":1,"ms":NaN}\n', r"t\.jsonl:1: ms is nan, not a number"),
         ("t.csv", b"edit_id,rater,score,ms\ne,r,1,1e999\n", r"t\.csv:2: ms is '1e999', not a number"),
@@ -109,7 +109,7 @@ def test_numbers_and_plain_text_are_left_alone(cell: str) -> None:
 def test_a_broken_table_is_one_error_with_its_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(HPEditError, match=message):
-        read_table(tmp_path / name)
+        read_response_table(tmp_path / name)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
@@ -118,7 +118,7 @@ def test_byte_order_mark_blank_lines_and_a_missing_last_newline_are_taken(tmp_pa
     (tmp_path / "t.jsonl").write_bytes(b"\xef\xbb\xbf" + line + b"\n \n" + line.replace(b'"e"', b'"f"') + end)
     (tmp_path / "t.csv").write_bytes("\ufeffedit_id, rater, score\r\n\r\ne, r, 2\r\nf,r,2".encode() + end)
     for name in ("t.jsonl", "t.csv"):
-        assert [(r.edits, r.rater, r.value) for r in read_table(tmp_path / name)] == [
+        assert [(r.edits, r.rater, r.value) for r in read_response_table(tmp_path / name)] == [
             (("e",), "r", 2),
             (("f",), "r", 2),
         ]
@@ -126,6 +126,6 @@ def test_byte_order_mark_blank_lines_and_a_missing_last_newline_are_taken(tmp_pa
 
 def test_an_empty_score_is_not_a_rating_and_marks_are_read_by_axis(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("edit_id,rater,overall,note\ne1,r1,7,fine\ne2,r1,,\n")
-    first, second = read_table(tmp_path / "t.csv")
+    first, second = read_response_table(tmp_path / "t.csv")
     assert (first.value, first.axes, first.counts) == (None, {"overall": 7.0}, True)
     assert (second.value, second.axes, second.counts) == (None, {}, False)
