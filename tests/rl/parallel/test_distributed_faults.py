@@ -167,6 +167,7 @@ def test_when_the_launcher_is_killed_its_children_go_too(tmp_path):
         while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
             time.sleep(0.1)
         assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-        assert "because its launcher has" in (tmp_path / "stderr").read_text()
+        # The launcher keeps the store: that this is gone may be noticed first.
+        assert "its launcher" in (tmp_path / "stderr").read_text()
     finally:
         launcher.kill()
