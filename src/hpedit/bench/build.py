@@ -31,7 +31,7 @@ from hpedit.config.reading import read_recipe
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.csv_rows import neutralise
-from hpedit.store.tables import CASE_COLUMNS, read_table, write_table
+from hpedit.store.tables import CASE_COLUMNS, read_parquet_table, write_parquet_table
 from hpedit.tasks import TASK_IDS
 
 PROPOSED, CASES, CHECKS, RESULT = "proposed.parquet", "cases.parquet", "checks.csv", "build.json"
@@ -126,7 +126,7 @@ def read_index(tables: Sequence[Path]) -> Iterator[Entry]:
     """The cases of `tables` without pictures; HPEditError for an id that is there twice."""
     seen: set[str] = set()
     for table in tables:
-        for entry in read_table(table, _INDEX, lambda row: Entry(**{name: row[name] or "" for name in _INDEX})):
+        for entry in read_parquet_table(table, _INDEX, lambda row: Entry(**{name: row[name] or "" for name in _INDEX})):
             if entry.id in seen:
                 raise HPEditError(f"{table}: case {entry.id} appears twice", hint="ids must be unique")
             seen.add(entry.id)
@@ -175,11 +175,11 @@ def write_chosen(out: Path, tables: Sequence[Path], instructions: Mapping[str, s
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
         for table in tables:
-            for row in read_table(table, CASE_COLUMNS, dict):
+            for row in read_parquet_table(table, CASE_COLUMNS, dict):
                 if row["id"] in instructions:
                     yield row["id"], {**row, "instruction": instructions[row["id"]]}
 
-    write_table(out, CASE_COLUMNS, rows())
+    write_parquet_table(out, CASE_COLUMNS, rows())
 
 
 def _verdicts(checked: Path, proposed: Sequence[Entry]) -> dict[str, Verdict]:

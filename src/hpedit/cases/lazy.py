@@ -21,7 +21,7 @@ from hpedit.cases.folder import CasesFolder
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.atomic import atomic_write, read_json
-from hpedit.store.lazy import LazyRows, Place
+from hpedit.store.lazy_rows import LazyRows, Place
 from hpedit.store.tables import PARQUET_DAMAGE, SOURCES, iter_cases
 
 BATCH = 32

@@ -27,7 +27,7 @@ from hpedit.cases.instructions.written import Written
 from hpedit.cases.photos import Draft, Photo, Skipped
 from hpedit.records import Case
 from hpedit.store.atomic import replacing
-from hpedit.store.tables import CASE_COLUMNS, IMAGE, SOURCES, case_row, decode_cell, encode_cell, write_table
+from hpedit.store.tables import CASE_COLUMNS, IMAGE, SOURCES, case_row, decode_cell, encode_cell, write_parquet_table
 
 CHUNK = 64
 """Photographs, or candidates, in a file: what a kill may lose, and what one worker holds in memory."""
@@ -82,7 +82,7 @@ def write_photos(path: Path, items: Iterable[Photo | Case | Skipped], number: in
     """Write one chunk of source `number`; pictures are held as long as the chunk is written."""
     rows = (_photo_row(item, number) for item in items)
     # The same id twice is dropped, and said, by the next stage; here a row is known by its place.
-    write_table(path, PHOTOS, ((str(place), row) for place, row in enumerate(rows)))
+    write_parquet_table(path, PHOTOS, ((str(place), row) for place, row in enumerate(rows)))
 
 
 def _photo_row(item: Photo | Case | Skipped, number: int) -> Row:

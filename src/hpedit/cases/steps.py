@@ -22,7 +22,7 @@ from hpedit.cases.recipe import EditsSection, InstructionsSection, LabelsSection
 from hpedit.cases.sources import OpenedSource, open_source
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Score
-from hpedit.store.tables import iter_cases, iter_edits, write_edits, write_scores, write_table
+from hpedit.store.tables import iter_cases, iter_edits, write_edits, write_parquet_table, write_scores
 
 if TYPE_CHECKING:
     from hpedit.editors.protocol import Editor
@@ -198,7 +198,7 @@ class MakeCandidates:
 
         def work(number: int) -> Counts:
             rows = chosen.read_row_group(number).to_pylist()
-            write_table(self.file(number), parts.CANDIDATES, _candidates(rows, files, self.out))
+            write_parquet_table(self.file(number), parts.CANDIDATES, _candidates(rows, files, self.out))
             return {"items": len(rows)}
 
         return work

@@ -24,7 +24,7 @@ from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
-from hpedit.store.lazy import LazyRows
+from hpedit.store.lazy_rows import LazyRows
 from hpedit.store.run_folder import hash_path
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from hpedit.errors import HPEditError
 from hpedit.ratings.response_tables import read_response_table
 from hpedit.ratings.responses import VOTES, Response
 from hpedit.scorer.tables.ratings_import import import_genai, import_imagenhub
-from hpedit.store.csv_rows import read_rows
+from hpedit.store.csv_rows import read_csv_rows
 
 CASES = {name: "case" for name in "abcdef"} | {name: "other" for name in "xyz"}
 PICTURES = {name: name for name in CASES}
@@ -258,7 +258,7 @@ def test_rules_that_make_no_sense_are_refused(wrong):
 
 def published(importer, name: str, marker: str, out: Path):
     importer(shared_data(name, marker), out)
-    return {row["edit_id"]: row for row in read_rows(out / "edits.csv", ("edit_id", "source_id"))}
+    return {row["edit_id"]: row for row in read_csv_rows(out / "edits.csv", ("edit_id", "source_id"))}
 
 
 def test_pairs_of_imagenhub(tmp_path):

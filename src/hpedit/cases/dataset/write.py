@@ -27,7 +27,7 @@ from hpedit.cases.recipe import CasesRecipe
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.images import png_bytes
-from hpedit.store.tables import write_table
+from hpedit.store.tables import write_parquet_table
 
 DATA, PLOTS, SHEETS = "data", "plots", "sheets"
 """Folders of a dataset."""
@@ -114,7 +114,7 @@ def _write_shards(folder: Path, rows: Iterable[Mapping[str, Any]], total: int, s
 
     for number in range(shards):
         path = folder / f"train-{number:05d}-of-{shards:05d}.parquet"
-        write_table(path, DATASET, keyed(size))
+        write_parquet_table(path, DATASET, keyed(size))
         content.bytes += path.stat().st_size
     extra = sum(1 for _ in rest)
     if len(seen) + extra != total:

@@ -26,9 +26,9 @@ from hpedit.cases.pairs.decide import PairRules, Preference, decide_pairs
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import Response
 from hpedit.records import Case
-from hpedit.store.csv_rows import index_rows, is_number, read_rows
-from hpedit.store.lazy import LazyRows
-from hpedit.store.tables import IMAGE, decode_cell, read_table, write_table
+from hpedit.store.csv_rows import index_csv_rows, is_number, read_csv_rows
+from hpedit.store.lazy_rows import LazyRows
+from hpedit.store.tables import IMAGE, decode_cell, read_parquet_table, write_parquet_table
 from hpedit.tasks import TASK_IDS
 
 BATCH = 64
@@ -95,7 +95,7 @@ def build_pairs(
         preferences, report = decide_pairs(responses, case_of, spool.digests, rules)
         found = _cases(cases, {preference.case_id for preference in preferences}, spool)
         counts = Counter(found[preference.case_id]["task"] for preference in preferences)
-        write_table(out, _COLUMNS, ((_key(one), _row(one, found[one.case_id], spool)) for one in preferences))
+        write_parquet_table(out, _COLUMNS, ((_key(one), _row(one, found[one.case_id], spool)) for one in preferences))
     order = [*TASK_IDS, *sorted(set(counts) - set(TASK_IDS))]
     return report | {"tasks": {task: counts[task] for task in order if counts[task]}, "file": str(out)}
 
@@ -105,7 +105,7 @@ def read_pairs(path: Path | str, rows: range | None = None) -> Iterator[Preferen
 
     HPEditError for another file.
     """
-    yield from read_table(Path(path), _COLUMNS, _pair_of, rows)
+    yield from read_parquet_table(Path(path), _COLUMNS, _pair_of, rows)
 
 
 def lazy_pairs(path: Path | str) -> LazyRows[PreferencePair]:
@@ -120,7 +120,7 @@ def lazy_pairs(path: Path | str) -> LazyRows[PreferencePair]:
 def read_weights(path: Path) -> dict[str, float]:
     """Raters' weights from a CSV with the columns rater and weight; HPEditError with file and line of a bad one."""
     weights = {}
-    for (rater,), row in index_rows(read_rows(path, ("rater", "weight")), ("rater",)).items():
+    for (rater,), row in index_csv_rows(read_csv_rows(path, ("rater", "weight")), ("rater",)).items():
         if not is_number(row["weight"]) or float(row["weight"]) < 0.0:
             raise HPEditError(f"{row.where}: the weight of {rater} is {row['weight']!r}", hint="a number, 0 or more")
         weights[rater] = float(row["weight"])

@@ -16,7 +16,7 @@ from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.seeds import derive_seed
-from hpedit.store.lazy import LazyRows
+from hpedit.store.lazy_rows import LazyRows
 
 logger = logging.getLogger(__name__)
 

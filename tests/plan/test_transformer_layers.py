@@ -7,11 +7,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hpedit.editors.lora import add_lora, lora_parameters
 from hpedit.errors import HPEditError
-from hpedit.plan.architecture import FLUX, QWEN, Architecture, Tokens
-from hpedit.plan.folders import config_of, parameters_of
-from hpedit.plan.memory import lora_numbers
-from hpedit.plan.models import EDITORS
-from hpedit.plan.shape import shape_of_folder
+from hpedit.plan.editor_shape import editor_shape_of_folder
+from hpedit.plan.hub_models import EDITORS
+from hpedit.plan.memory import lora_parameter_count
+from hpedit.plan.model_folders import read_model_config, safetensors_parameters
+from hpedit.plan.transformer_layers import FLUX, QWEN, Architecture, Tokens
 from hpedit.store.shipped import editor_path
 
 TINY_FLUX = {
@@ -53,7 +53,7 @@ def test_every_known_transformer_has_the_layers_and_parameters_of_diffusers(name
 def test_a_pipelines_folder_is_counted_exactly(tiny_editor, tmp_path):
     pipeline = tiny_editor.pipeline
     pipeline.save_pretrained(tmp_path)
-    shape = shape_of_folder("tiny", tmp_path, {"resolution": 32})
+    shape = editor_shape_of_folder("tiny", tmp_path, {"resolution": 32})
     for counted, part in (
         (shape.architecture.parameters, pipeline.transformer),
         (shape.encoders, pipeline.text_encoder),
@@ -64,24 +64,24 @@ def test_a_pipelines_folder_is_counted_exactly(tiny_editor, tmp_path):
 
 def test_tokens_are_those_of_an_encoded_case(tiny_editor, make_case):
     encoded = tiny_editor.encode([make_case()])
-    tokens = shape_of_folder("mini", editor_path(), {"resolution": 32}).tokens()
+    tokens = editor_shape_of_folder("mini", editor_path(), {"resolution": 32}).tokens()
     height, width = encoded.grids[0]
     assert (tokens.target, tokens.source) == (height * width, encoded.source_latents.shape[1])
     assert abs(tokens.text - encoded.prompt.embeds.shape[1]) < 8
 
 
 def test_tokens_of_2509_at_512_px():
-    from hpedit.plan.shape import shape_of_hub
+    from hpedit.plan.editor_shape import editor_shape_of_hub
 
-    tokens = shape_of_hub("Qwen/Qwen-Image-Edit-2509", {"resolution": 512}).tokens(2)
+    tokens = editor_shape_of_hub("Qwen/Qwen-Image-Edit-2509", {"resolution": 512}).tokens(2)
     assert (tokens.target, tokens.source) == (1024, 2048)
     assert tokens.text == 2 * 196 + 48
-    assert shape_of_hub("black-forest-labs/FLUX.1-Kontext-dev", {"resolution": 512}).tokens().text == 512
+    assert editor_shape_of_hub("black-forest-labs/FLUX.1-Kontext-dev", {"resolution": 512}).tokens().text == 512
 
 
 @pytest.mark.parametrize("kind", [QWEN, FLUX])
 def test_flops_are_those_that_torch_counts(kind):
-    config = config_of(editor_path() / "transformer") if kind == QWEN else TINY_FLUX
+    config = read_model_config(editor_path() / "transformer") if kind == QWEN else TINY_FLUX
     model = getattr(diffusers, kind)(**{k: v for k, v in config.items() if not k.startswith("_")}).eval()
     tokens = Tokens(16, 16, 20)
     inputs = {
@@ -103,7 +103,7 @@ def test_flops_are_those_that_torch_counts(kind):
 
 
 def test_the_shipped_mini_is_known_whole():
-    shape = shape_of_folder("mini", editor_path(), {"resolution": 32})
+    shape = editor_shape_of_folder("mini", editor_path(), {"resolution": 32})
     assert shape.architecture.parameters == 2_486_688
     assert (shape.download, shape.most_sources, shape.token) == (0, 3, 8)
 
@@ -112,25 +112,34 @@ def test_targets_are_those_of_the_real_lora(tiny_editor, recipe):
     settings = recipe().lora
     add_lora(tiny_editor.pipeline.transformer, settings, 0, settings.targets)
     parameters = lora_parameters(tiny_editor.pipeline.transformer)
-    layers = Architecture(config_of(editor_path() / "transformer")).adapted(settings.targets)
+    layers = Architecture(read_model_config(editor_path() / "transformer")).adapted(settings.targets)
     assert 2 * len(layers) == len(parameters)
-    assert lora_numbers(layers, settings.rank) == sum(parameter.numel() for parameter in parameters.values())
+    assert lora_parameter_count(layers, settings.rank) == sum(parameter.numel() for parameter in parameters.values())
 
 
 def test_what_is_not_known_is_named(tmp_path):
-    with pytest.raises(HPEditError, match="SD3Transformer2DModel is not a transformer known here"):
+    with pytest.raises(HPEditError, match="SD3Transformer2DModel is not a supported transformer"):
         Architecture({"_class_name": "SD3Transformer2DModel"})
-    with pytest.raises(HPEditError, match="lacks or garbles 'num_layers'"):
+    with pytest.raises(HPEditError, match="missing or invalid entry: 'num_layers'"):
         Architecture({"_class_name": QWEN, "num_attention_heads": 2, "attention_head_dim": 8})
     with pytest.raises(HPEditError, match="holds no safetensors"):
-        parameters_of(tmp_path)
+        safetensors_parameters(tmp_path)
 
 
 def test_a_cut_weights_file_is_named(tmp_path):
     file = editor_path() / "transformer" / "diffusion_pytorch_model.safetensors"
     (tmp_path / "x.safetensors").write_bytes(file.read_bytes()[:-100])
     with pytest.raises(HPEditError, match="is cut short"):
-        parameters_of(tmp_path)
+        safetensors_parameters(tmp_path)
     (tmp_path / "x.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(HPEditError, match="not a whole safetensors file"):
-        parameters_of(tmp_path)
+        safetensors_parameters(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"null", b'{"a": 5}', b'{"a": {}}', b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0]}}']
+)
+def test_a_garbled_header_of_weights_is_an_error(tmp_path, header):
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(HPEditError, match=r"x\.safetensors is not a whole safetensors file"):
+        safetensors_parameters(tmp_path)

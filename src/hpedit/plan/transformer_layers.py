@@ -1,4 +1,4 @@
-"""The transformers of editors by their configuration: layers, parameters, FLOPs. No torch.
+"""Linear layers, parameters and FLOPs of an editor's transformer, computed from its config.json. No torch.
 
     architecture = Architecture(json.load(open("transformer/config.json")))
     architecture.parameters                  # 20,430,401,088 for Qwen-Image
@@ -18,19 +18,19 @@ from hpedit.errors import HPEditError
 
 Stream = Literal["image", "text", "joint", "once"]
 TIME = 256
-"""Channels of the sinusoids that embed the noise level."""
+"""Channels of the sinusoidal timestep embedding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Of one row of a forward."""
+    """Token counts of one row of a forward."""
 
     target: int
-    """Of the edit."""
+    """Tokens of the edit."""
     source: int
-    """Of all its sources."""
+    """Tokens of all its sources."""
     text: int
-    """Of the encoded instruction, and of the sources as the text encoder sees them."""
+    """Tokens of the encoded instruction, and of the sources as the text encoder sees them."""
 
     @property
     def image(self) -> int:
@@ -39,11 +39,11 @@ class Tokens:
 
     @property
     def all(self) -> int:
-        """What attends to each other."""
+        """Sequence length of the attention."""
         return self.image + self.text
 
     def of(self, stream: Stream) -> int:
-        """How many go through a layer of the stream; a layer of "once" sees the noise level alone."""
+        """How many tokens pass a layer of the stream; a "once" layer sees only the timestep embedding."""
         return {"image": self.image, "text": self.text, "joint": self.all, "once": 1}[stream]
 
 
@@ -63,29 +63,29 @@ class Linear:
 
 
 class Architecture:
-    """A transformer as its config.json describes it."""
+    """A transformer's layers, parameter count and FLOPs by its config.json."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        """HPEditError for a class that is not known here, or a config that lacks an entry."""
+        """HPEditError for an unsupported class, or a config with a missing or invalid entry."""
         self.config, self.kind = dict(config), str(config.get("_class_name"))
         if self.kind not in _LAYERS:
-            raise HPEditError(f"{self.kind} is not a transformer known here", hint=f"known: {', '.join(_LAYERS)}")
+            raise HPEditError(f"{self.kind} is not a supported transformer", hint=f"supported: {', '.join(_LAYERS)}")
         try:
             self.width = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
             self.double = int(config["num_layers"])
             self.single = int(config.get("num_single_layers", 0)) if self.kind == FLUX else 0
             self.linears: list[Linear] = list(_LAYERS[self.kind](self.config, self.width))
         except (KeyError, TypeError, ValueError) as error:
-            raise HPEditError(f"the transformer's config.json lacks or garbles {error}") from error
+            raise HPEditError(f"the transformer's config.json has a missing or invalid entry: {error}") from error
 
     @property
     def blocks(self) -> int:
-        """Of both kinds."""
+        """Number of double and single blocks."""
         return self.double + self.single
 
     @cached_property
     def parameters(self) -> int:
-        """All weights, exactly."""
+        """Exact number of parameters."""
         head, config = int(self.config["attention_head_dim"]), self.config
         norms = self.double * 4 * head + self.single * 2 * head
         if self.kind == QWEN:
@@ -94,81 +94,81 @@ class Architecture:
         return norms + sum(layer.parameters for layer in self.linears)
 
     def flops(self, tokens: Tokens) -> int:
-        """Of one forward of one row: 2 for each weight and token that passes it, 4 L^2 d a block for attention."""
+        """FLOPs of one forward of one row: 2 per weight and token, 4 L^2 d per block for attention."""
         linear = sum(2 * layer.inputs * layer.outputs * tokens.of(layer.stream) for layer in self.linears)
         return linear + self.blocks * 4 * tokens.all**2 * self.width
 
     def adapted(self, targets: Sequence[str]) -> list[Linear]:
-        """The layers that a LoRA with these targets sits on."""
-        return [layer for layer in self.linears if any(_ends(layer.name, target) for target in targets)]
+        """The layers that a LoRA with these targets adapts."""
+        return [layer for layer in self.linears if any(_matches_target(layer.name, target) for target in targets)]
 
     def unmatched(self, targets: Sequence[str]) -> list[str]:
-        """Targets that end no layer's name."""
-        return [target for target in targets if not any(_ends(layer.name, target) for layer in self.linears)]
+        """Targets that match no layer's name."""
+        return [target for target in targets if not any(_matches_target(layer.name, target) for layer in self.linears)]
 
     def endings(self) -> list[str]:
-        """What layers' names end in, each once."""
-        return sorted({_ending(layer.name) for layer in self.linears})
+        """Distinct endings of the layers' names."""
+        return sorted({_name_ending(layer.name) for layer in self.linears})
 
 
-def _ends(name: str, target: str) -> bool:
+def _matches_target(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
 
-def _ending(name: str) -> str:
+def _name_ending(name: str) -> str:
     parts = name.split(".")
     return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
-def _embedder(name: str, inputs: int, width: int) -> Iterator[Linear]:
+def _embedder_layers(name: str, inputs: int, width: int) -> Iterator[Linear]:
     yield Linear(f"{name}.linear_1", inputs, width, "once")
     yield Linear(f"{name}.linear_2", width, width, "once")
 
 
-def _attention(at: str, width: int) -> Iterator[Linear]:
+def _attention_layers(at: str, width: int) -> Iterator[Linear]:
     """Joint attention of a double block."""
     image, text = ("to_q", "to_k", "to_v", "to_out.0"), ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
     yield from (Linear(f"{at}.attn.{name}", width, width, "image") for name in image)
     yield from (Linear(f"{at}.attn.{name}", width, width, "text") for name in text)
 
 
-def _mlp(at: str, width: int, stream: Stream) -> Iterator[Linear]:
+def _mlp_layers(at: str, width: int, stream: Stream) -> Iterator[Linear]:
     yield Linear(f"{at}.net.0.proj", width, 4 * width, stream)
     yield Linear(f"{at}.net.2", 4 * width, width, stream)
 
 
-def _qwen(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
+def _qwen_layers(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
     """Layers of diffusers' QwenImageTransformer2DModel."""
-    yield from _embedder("time_text_embed.timestep_embedder", TIME, width)
+    yield from _embedder_layers("time_text_embed.timestep_embedder", TIME, width)
     yield Linear("img_in", config["in_channels"], width, "image")
     yield Linear("txt_in", config["joint_attention_dim"], width, "text")
     for number in range(config["num_layers"]):
         at = f"transformer_blocks.{number}"
         yield Linear(f"{at}.img_mod.1", width, 6 * width, "once")
-        yield from _attention(at, width)
-        yield from _mlp(f"{at}.img_mlp", width, "image")
+        yield from _attention_layers(at, width)
+        yield from _mlp_layers(f"{at}.img_mlp", width, "image")
         yield Linear(f"{at}.txt_mod.1", width, 6 * width, "once")
-        yield from _mlp(f"{at}.txt_mlp", width, "text")
+        yield from _mlp_layers(f"{at}.txt_mlp", width, "text")
     yield Linear("norm_out.linear", width, 2 * width, "once")
     outputs = config["patch_size"] ** 2 * (config["out_channels"] or config["in_channels"])
     yield Linear("proj_out", width, outputs, "image")
 
 
-def _flux(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
+def _flux_layers(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
     """Layers of diffusers' FluxTransformer2DModel."""
-    yield from _embedder("time_text_embed.timestep_embedder", TIME, width)
+    yield from _embedder_layers("time_text_embed.timestep_embedder", TIME, width)
     if config.get("guidance_embeds"):
-        yield from _embedder("time_text_embed.guidance_embedder", TIME, width)
-    yield from _embedder("time_text_embed.text_embedder", config["pooled_projection_dim"], width)
+        yield from _embedder_layers("time_text_embed.guidance_embedder", TIME, width)
+    yield from _embedder_layers("time_text_embed.text_embedder", config["pooled_projection_dim"], width)
     yield Linear("context_embedder", config["joint_attention_dim"], width, "text")
     yield Linear("x_embedder", config["in_channels"], width, "image")
     for number in range(config["num_layers"]):
         at = f"transformer_blocks.{number}"
         yield Linear(f"{at}.norm1.linear", width, 6 * width, "once")
         yield Linear(f"{at}.norm1_context.linear", width, 6 * width, "once")
-        yield from _attention(at, width)
-        yield from _mlp(f"{at}.ff", width, "image")
-        yield from _mlp(f"{at}.ff_context", width, "text")
+        yield from _attention_layers(at, width)
+        yield from _mlp_layers(f"{at}.ff", width, "image")
+        yield from _mlp_layers(f"{at}.ff_context", width, "text")
     for number in range(config["num_single_layers"]):
         at = f"single_transformer_blocks.{number}"
         yield Linear(f"{at}.norm.linear", width, 3 * width, "once")
@@ -182,4 +182,7 @@ def _flux(config: Mapping[str, Any], width: int) -> Iterator[Linear]:
 
 QWEN: Final = "QwenImageTransformer2DModel"
 FLUX: Final = "FluxTransformer2DModel"
-_LAYERS: Final[Mapping[str, Callable[[Mapping[str, Any], int], Iterator[Linear]]]] = {QWEN: _qwen, FLUX: _flux}
+_LAYERS: Final[Mapping[str, Callable[[Mapping[str, Any], int], Iterator[Linear]]]] = {
+    QWEN: _qwen_layers,
+    FLUX: _flux_layers,
+}

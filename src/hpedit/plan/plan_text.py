@@ -1,4 +1,4 @@
-"""A plan as text for a terminal of 80 columns."""
+"""Format a plan as text for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpedit.plan.disk import gb
+from hpedit.plan.disk import format_bytes
 from hpedit.plan.gpus import MIB
 from hpedit.plan.memory import GIB, PHASES
 
@@ -15,25 +15,25 @@ NAME = 46
 Cells = Mapping[str, Any]
 
 
-def render(plan: Cells) -> str:
-    """Everything but the errors, which belong on stderr."""
-    lines = list(_wrapped(_title(plan)))
+def render_plan(plan: Cells) -> str:
+    """The plan as text, without its errors, which go to stderr."""
+    lines = list(_wrapped(_title_text(plan)))
     if "editor" in plan:
-        lines += ["", *_memory(plan["memory"], plan["machine"]), "", *_disk(plan["disk"])]
-    lines += ["", *_forwards(plan["forwards"])]
+        lines += ["", *_memory_lines(plan["memory"], plan["machine"]), "", *_disk_lines(plan["disk"])]
+    lines += ["", *_forwards_lines(plan["forwards"])]
     if "editor" in plan:
-        lines += ["", *_time(plan["time"], plan["machine"])]
-    lines += _judge(plan["judge"])
+        lines += ["", *_time_lines(plan["time"], plan["machine"])]
+    lines += _judge_lines(plan["judge"])
     if plan["warnings"]:
         lines.append("")
     for warning in plan["warnings"]:
         hint = f" ({warning['hint']})" if warning["hint"] else ""
         lines += _wrapped(f"Note: {warning['message']}{hint}")
-    lines += ["", _verdict(plan)]
+    lines += ["", _error_count(plan)]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _title(plan: Cells) -> str:
+def _title_text(plan: Cells) -> str:
     machine = plan["machine"]
     place = f"{machine['gpus']} x {machine['name']}" if machine["accelerator"] else machine["name"]
     if "editor" not in plan:
@@ -47,7 +47,7 @@ def _title(plan: Cells) -> str:
     )
 
 
-def _memory(memory: Cells, machine: Cells) -> Iterator[str]:
+def _memory_lines(memory: Cells, machine: Cells) -> Iterator[str]:
     where = "a GPU" if machine["accelerator"] else "the process"
     unit, size = ("GiB", GIB) if memory["peak"] >= GIB else ("MiB", MIB)
     yield f"{f'Memory of {where}, {unit}':<{NAME}}" + "".join(f"{phase:>11}" for phase in PHASES)
@@ -55,7 +55,7 @@ def _memory(memory: Cells, machine: Cells) -> Iterator[str]:
         yield f"  {_cut(item['name'], NAME - 2):<{NAME - 2}}" + "".join(_cell(item[phase], size) for phase in PHASES)
     yield f"  {'in all':<{NAME - 2}}" + "".join(_cell(memory["totals"][phase], size) for phase in PHASES)
     if memory["available"] is None:
-        yield f"  peak {memory['peak'] / size:.1f} {unit}; what there is, is not known"
+        yield f"  peak {memory['peak'] / size:.1f} {unit}; the available memory is unknown"
         return
     verdict = "fits" if memory["fits"] else "DOES NOT FIT"
     share = memory["peak"] / memory["available"]
@@ -64,20 +64,20 @@ def _memory(memory: Cells, machine: Cells) -> Iterator[str]:
         yield from _wrapped(f"  would fit: {change}", "    ")
 
 
-def _disk(disk: Cells) -> Iterator[str]:
+def _disk_lines(disk: Cells) -> Iterator[str]:
     yield "Disk"
-    free = "" if disk["free_at_cache"] is None else f" of {gb(disk['free_at_cache'])} free"
+    free = "" if disk["free_at_cache"] is None else f" of {format_bytes(disk['free_at_cache'])} free"
     sizes = ", ".join(f"{one['name']} ({one['source']})" for one in disk["models"])
     if disk["models"]:
-        yield from _wrapped(f"  download {gb(disk['download'])}{free}: {sizes}", "    ")
+        yield from _wrapped(f"  download {format_bytes(disk['download'])}{free}: {sizes}", "    ")
     else:
         yield "  download nothing"
-    free = "" if disk["free_at_output"] is None else f" of {gb(disk['free_at_output'])} free"
-    parts = ", ".join(f"{name} {gb(disk[name])}" for name in ("conditioning", "checkpoints", "grids"))
-    yield from _wrapped(f"  output {gb(disk['output'])}{free}: {parts}", "    ")
+    free = "" if disk["free_at_output"] is None else f" of {format_bytes(disk['free_at_output'])} free"
+    parts = ", ".join(f"{name} {format_bytes(disk[name])}" for name in ("conditioning", "checkpoints", "grids"))
+    yield from _wrapped(f"  output {format_bytes(disk['output'])}{free}: {parts}", "    ")
 
 
-def _forwards(forwards: Cells) -> Iterator[str]:
+def _forwards_lines(forwards: Cells) -> Iterator[str]:
     unit, each = forwards["unit"], forwards["per_unit"]
     train = "recomputed" if forwards["recomputes"] else "not recomputed"
     yield f"Forwards of the transformer; a backward counts 2, activations are {train}"
@@ -85,38 +85,40 @@ def _forwards(forwards: Cells) -> Iterator[str]:
     split = ", ".join(f"{name} {each[key]:.3g}" for name, key in parts if each[key])
     yield from _wrapped(f"  each {unit}: {each['all']:.3g} ({split})", "    ")
     units = f"{forwards['units_per_iteration']} {unit}s"
-    yield f"  an iteration of {units}: {_range(forwards['per_iteration'], forwards['per_iteration_at_most'])}"
-    yield f"  {forwards['iterations']} iterations: {_range(forwards['per_run'], forwards['per_run_at_most'])}"
+    yield f"  an iteration of {units}: {_usual_and_most(forwards['per_iteration'], forwards['per_iteration_at_most'])}"
+    yield f"  {forwards['iterations']} iterations: {_usual_and_most(forwards['per_run'], forwards['per_run_at_most'])}"
 
 
-def _range(usual: float, most: float) -> str:
-    return f"{usual:,.0f}" if most == usual else f"{usual:,.0f}, with full dynamic sampling {most:,.0f}"
+def _usual_and_most(usual: float, most: float) -> str:
+    return f"{usual:,.0f}" if most == usual else f"{usual:,.0f}, with all replacements {most:,.0f}"
 
 
-def _time(time: Cells | None, machine: Cells) -> Iterator[str]:
+def _time_lines(time: Cells | None, machine: Cells) -> Iterator[str]:
     if time is None:
-        yield "Time: not known; --measure times a step here, --gpu NAME names a GPU"
+        yield "Time: unknown; --measure times a step here, --gpu NAME plans for a GPU"
         return
     yield from _wrapped(f"Time ({time['how']}; transformer alone)")
-    parts = f"{_span(time['rollout'])} rollout, {_span(time['train'])} training"
-    yield f"  an iteration: {_span(time['iteration'])} ({parts})"
-    longest = "" if time["run_at_most"] == time["run"] else f", with full dynamic sampling {_span(time['run_at_most'])}"
-    yield f"  the run: {_span(time['run'])}{longest}"
+    parts = f"{_duration(time['rollout'])} rollout, {_duration(time['train'])} training"
+    yield f"  an iteration: {_duration(time['iteration'])} ({parts})"
+    longest = (
+        "" if time["run_at_most"] == time["run"] else f", with full dynamic sampling {_duration(time['run_at_most'])}"
+    )
+    yield f"  the run: {_duration(time['run'])}{longest}"
     if machine["accelerator"]:
         yield f"  GPU-hours: {time['gpu_hours']:.1f}"
 
 
-def _judge(judge: Cells) -> Iterator[str]:
+def _judge_lines(judge: Cells) -> Iterator[str]:
     if not judge["edits_judged"]:
         return
     asked = judge["questions_per_edit"]
     calls = "" if asked is None else f", {asked:.1f} questions each"
-    yield from _wrapped(f"Judge: {_range(judge['edits_judged'], judge['edits_judged_at_most'])} edits{calls}")
+    yield from _wrapped(f"Judge: {_usual_and_most(judge['edits_judged'], judge['edits_judged_at_most'])} edits{calls}")
     for scorer in judge["scorers"]:
         yield from _wrapped(f"  {scorer['path']}: {', '.join(scorer['judges'])}", "    ")
 
 
-def _verdict(plan: Cells) -> str:
+def _error_count(plan: Cells) -> str:
     errors = len(plan["errors"])
     return "No errors." if not errors else f"{errors} error{'s' if errors > 1 else ''}: it would not run."
 
@@ -132,7 +134,7 @@ def _many(number: int) -> str:
     return f"{number:,}"
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

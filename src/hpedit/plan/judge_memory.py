@@ -1,6 +1,6 @@
-"""What a scorer's judges need, from the scorer's folder. No torch, nothing is loaded.
+"""Memory that a scorer's judges need, in process or on a server, from the scorer's folder. No torch.
 
-A judge runs in the trainer's process, where it shares the GPU, or behind a server, where it needs one of its own.
+A judge runs in the trainer's process, where it shares the GPU, or on a server, where it needs its own.
 """
 
 from __future__ import annotations
@@ -12,55 +12,55 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hpedit.errors import HPEditError
-from hpedit.plan.folders import config_of, parameters_of
-from hpedit.plan.models import JUDGES, SMALL_FILES, STORED, HubJudge
+from hpedit.plan.hub_models import JUDGES, SMALL_FILES, STORED, HubJudge
+from hpedit.plan.model_folders import read_model_config, safetensors_parameters
 from hpedit.store.atomic import read_json
 
 MOST_TOKENS: Final = 32_768
-"""Tokens of one forward of a judge in process: `MAX_TOKENS` of scorer.backends.transformers_judge."""
+"""Tokens of one forward of an in-process judge: `MAX_TOKENS` of judges.transformers_judge."""
 LIVE: Final = 8
-"""Hidden states of a token that exist at once in a forward without gradients, the MLP's wide ones included."""
+"""Hidden states per token alive at once in a forward without gradients, the MLP's wide ones included."""
 LOCAL: Final = ("127.0.0.1", "localhost", "::1", "0.0.0.0")
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeShape:
-    """A judge in process."""
+    """Memory of an in-process judge."""
 
     name: str
     weights: int
-    """bytes."""
+    """Bytes."""
     running: int
-    """bytes of keys, values and activations of its largest forward."""
+    """Bytes of keys, values and activations of its largest forward."""
     download: int
-    """bytes on the hub; 0 for a folder."""
+    """Bytes on the hub; 0 for a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeUse:
-    """One judge of a scorer."""
+    """One judge of a scorer, and how it is asked."""
 
     name: str
     revision: str | None
     urls: tuple[str, ...]
-    """Of its servers; none = in process."""
+    """URLs of its servers; none = in process."""
     questions: float
-    """Asked about each edit, the score included; the mean over tasks."""
+    """Questions per edit, the score included; the mean over tasks."""
 
     @property
     def here(self) -> bool:
-        """Whether a server of it is on this machine."""
+        """Whether one of its servers is on this machine."""
         return any((urlsplit(url).hostname or "") in LOCAL for url in self.urls)
 
     @property
     def model(self) -> str:
-        """Its name there, or in process."""
+        """The model's name on its server, or in process."""
         return self.name.partition("#")[2] if self.urls else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerUse:
-    """A scorer's folder, as far as a plan needs it."""
+    """A fitted scorer as a plan sees it: its judges and its verdict."""
 
     path: str
     judges: tuple[JudgeUse, ...]
@@ -69,20 +69,19 @@ class ScorerUse:
 
     @property
     def questions(self) -> float:
-        """Of all judges, an edit."""
+        """Questions to all judges per edit."""
         return sum(judge.questions for judge in self.judges)
 
 
-def read_scorer(path: str) -> ScorerUse:
-    """Read a scorer's folder; HPEditError if it is missing or damaged."""
+def read_scorer_judges(path: str) -> ScorerUse:
+    """Read a scorer's judges from its folder; HPEditError if it is missing or damaged."""
     folder = Path(path)
     if not folder.is_dir():
         raise HPEditError(f"the scorer {path} does not exist", hint="fit one: hpedit scorer fit --cases ...")
     for name in ("scorer.json", "calibration.json"):
         if not (folder / name).is_file():
-            raise HPEditError(
-                f"{path} is not a scorer with a judge: it has no {name}", hint="fit one: hpedit scorer fit --cases ..."
-            )
+            hint = "fit one: hpedit scorer fit --cases ..."
+            raise HPEditError(f"{path} is not a scorer with a judge: it has no {name}", hint)
     calibration, settings = read_json(folder / "calibration.json"), read_json(folder / "scorer.json")
     try:
         names = [str(part["judge"]) for part in calibration["parts"]]
@@ -90,7 +89,7 @@ def read_scorer(path: str) -> ScorerUse:
         blend = calibration["blend"]
         weights |= {names[place]: weight for place, weight in zip(blend["judges"], blend["weights"], strict=True)}
         uses = [
-            _use(part, settings["judges"][part["judge"]], calibration["tasks"])
+            _judge_use(part, settings["judges"][part["judge"]], calibration["tasks"])
             for part in calibration["parts"]
             if weights[part["judge"]]
         ]
@@ -99,7 +98,7 @@ def read_scorer(path: str) -> ScorerUse:
         raise HPEditError(f"the scorer {path} is damaged: {error!r}", hint="fit it again: hpedit scorer fit") from error
 
 
-def _use(part: Mapping[str, Any], settings: Mapping[str, Any], tasks: list[str]) -> JudgeUse:
+def _judge_use(part: Mapping[str, Any], settings: Mapping[str, Any], tasks: list[str]) -> JudgeUse:
     name = str(part["judge"])
     urls = tuple(name.partition("#")[0].split(",")) if name.startswith(("http://", "https://")) else ()
     kept = sum(len(own["names"]) for own in part["questions"].values())
@@ -107,31 +106,31 @@ def _use(part: Mapping[str, Any], settings: Mapping[str, Any], tasks: list[str])
 
 
 SERVED: Final = 1.2
-"""What a server takes for each byte of a judge's weights in bfloat16, at the least: room for a few questions."""
+"""Memory of a judge's server per byte of its bfloat16 weights, at least: leaves room for a few questions."""
 
 
-def served_bytes(use: JudgeUse) -> int:
-    """Least memory of a judge's server, bytes; 0 for a model that is not in the table."""
+def judge_server_bytes(use: JudgeUse) -> int:
+    """Minimum memory of a judge's server in bytes; 0 for a model that is not in the table."""
     known = JUDGES.get(use.model)
     return int(SERVED * STORED * known.parameters) if known else 0
 
 
-def shape_of_judge(model: str, *, accelerator: bool, folder: Path | None) -> JudgeShape | None:
-    """A judge in process; None where nothing is known of it.
+def judge_shape(model: str, *, accelerator: bool, folder: Path | None) -> JudgeShape | None:
+    """Memory of an in-process judge; None if its size is unknown.
 
     Args:
         model: "mini", a folder, or a hub id.
-        accelerator: Whether it runs on one: then in bfloat16.
-        folder: Of the model, where it is on this machine.
+        accelerator: Whether it runs on a GPU, then in bfloat16.
+        folder: The model's folder, if it is on this machine.
     """
     element = 2 if accelerator and model != "mini" else 4
     if folder is not None:
-        text = config_of(folder)
+        text = read_model_config(folder)
         text = text.get("text_config") or text
         heads, width = int(text["num_attention_heads"]), int(text["hidden_size"])
         head = int(text.get("head_dim") or width // heads)
         kv = int(text.get("num_key_value_heads") or heads)
-        known = HubJudge(parameters_of(folder), int(text["num_hidden_layers"]), kv, width, head)
+        known = HubJudge(safetensors_parameters(folder), int(text["num_hidden_layers"]), kv, width, head)
     elif model in JUDGES:
         known = JUDGES[model]
     else:
