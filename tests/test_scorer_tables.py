@@ -13,7 +13,7 @@ from tests.scorer.rated_tables import write_tables
 
 from hpedit.cli.scorer_tables import agreement_lines, curve_lines, interval, parse_numbers
 from hpedit.errors import HPEditError
-from hpedit.scorer.tables.tabular import fit
+from hpedit.scorer.tables.fit_tables import fit_tables
 
 
 def test_no_line_is_longer_than_80_columns() -> None:
@@ -64,7 +64,7 @@ def test_numbers_that_are_none_are_refused(text: str) -> None:
 
 @pytest.mark.slow
 def test_eval_prints_tables_json_page_and_curve(tmp_path: Path) -> None:
-    fit(*write_tables(tmp_path / "fitted", 0, 30), "good", tmp_path / "scorer")
+    fit_tables(*write_tables(tmp_path / "fitted", 0, 30), "good", tmp_path / "scorer")
     tables = write_tables(tmp_path / "all", 0, 60)
     arguments = [
         part

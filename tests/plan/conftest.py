@@ -107,7 +107,7 @@ def cases_file(tmp_path, make_case):
 @pytest.fixture
 def preference_pairs(tmp_path, make_picture):
     """A table of so many rated pairs, as `hpedit ratings pairs` writes it."""
-    from hpedit.cases.pairs.table import _COLUMNS
+    from hpedit.cases.pairs.pair_table import _COLUMNS
     from hpedit.store.tables import encode_cell, write_parquet_table
 
     def make(count):

@@ -216,16 +216,16 @@ def _counts(
     final: Sequence[Entry],
     verdicts: Mapping[str, Verdict],
 ) -> dict[str, int]:
-    """How many cases of a task there were, were proposed, had which fate, and are in the benchmark."""
+    """How many cases of a task there were, were proposed, had which decision, and are in the benchmark."""
     counts = {name: sum(entry.task == task for entry in some) for name, some in
               (("there", entries), ("proposed", proposed), ("chosen", final))}  # fmt: skip
     if not verdicts:
         return counts
-    fates = Counter(_fate(verdicts.get(entry.id)) for entry in proposed if entry.task == task)
-    return counts | {fate: fates[fate] for fate in (KEPT, MENDED, DROPPED, UNDECIDED, "unchecked")}
+    decisions = Counter(_decision(verdicts.get(entry.id)) for entry in proposed if entry.task == task)
+    return counts | {decision: decisions[decision] for decision in (KEPT, MENDED, DROPPED, UNDECIDED, "unchecked")}
 
 
-def _fate(verdict: Verdict | None) -> str:
+def _decision(verdict: Verdict | None) -> str:
     return verdict.decision if verdict else "unchecked"
 
 
@@ -266,7 +266,7 @@ def _checks_csv(proposed: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> s
         reasons = ";".join(verdict.reasons) if verdict else ""
         after = verdict.instruction if verdict and verdict.stays else ""
         texts = (neutralise(text) for text in (entry.instruction, after))
-        writer.writerow((neutralise(entry.id), entry.task, _fate(verdict), *votes, reasons, *texts))
+        writer.writerow((neutralise(entry.id), entry.task, _decision(verdict), *votes, reasons, *texts))
     return buffer.getvalue()
 
 

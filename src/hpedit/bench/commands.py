@@ -89,14 +89,14 @@ def _fitted(folder: Path) -> tuple[Scorer, tuple[str, ...], str]:
 
 def _second(spec: str) -> tuple[Scorer, tuple[str, ...], str]:
     """A fitted scorer where `spec` is the folder of one, else a judge at its word."""
-    from hpedit.judges.load import load_judge
+    from hpedit.judges.loading import load_judge
     from hpedit.scorer.hp_scorer import CALIBRATION
-    from hpedit.scorer.uncalibrated import PlainScorer
+    from hpedit.scorer.uncalibrated import UncalibratedScorer
 
     if (Path(spec) / CALIBRATION).is_file():
         return _fitted(Path(spec))
     judge = load_judge(spec)
-    return PlainScorer(judge), (judge.fingerprint,), ""
+    return UncalibratedScorer(judge), (judge.fingerprint,), ""
 
 
 def bench_editor(

@@ -70,8 +70,9 @@ def ratings_pairs(
     rater_weights: Annotated[Path | None, Option(help="CSV of rater, weight; 0 excludes a rater, default 1.")] = None,
 ) -> None:
     """Make preference pairs (better and worse edit) for offline DPO."""
-    from hpedit.cases.pairs.decide import PairRules
-    from hpedit.cases.pairs.table import build_pairs, case_tables, edit_tables, read_weights
+    from hpedit.cases.folder import CasesFolder
+    from hpedit.cases.pairs.pair_table import build_pairs, edit_tables, read_weights
+    from hpedit.cases.pairs.preferences import PairRules
     from hpedit.ratings.import_export import read_responses
 
     tables = [path for path in (db, scores, votes) if path is not None]
@@ -80,4 +81,4 @@ def ratings_pairs(
     weights = {} if rater_weights is None else read_weights(rater_weights)
     rules = PairRules(margin=margin, floor=floor, lead=lead, circles=circles, rater_weights=weights)
     responses = [response for table in tables for response in read_responses(table)]
-    print_json(build_pairs(responses, case_tables(cases), edit_tables(edits or cases), out, rules))
+    print_json(build_pairs(responses, CasesFolder(cases).case_files(), edit_tables(edits or cases), out, rules))

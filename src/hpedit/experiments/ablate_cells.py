@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpedit.bench.run import BenchFolder, run_bench
-from hpedit.cases.hardness import Fate, count_fates, decide, edit_chunk, score_chunk
+from hpedit.cases.hardness import FilterDecision, count_decisions, decide_hardness, edit_candidates, score_edits
 from hpedit.cases.recipe import FilterSection
 from hpedit.config.recipe import Recipe
 from hpedit.editors.load import load_editor
@@ -20,13 +20,13 @@ from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.experiments.demo import LEARNING_RATE, STEPS
 from hpedit.experiments.demo_scorer import prepare_scorer, rate_edits
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 from hpedit.mini.world import World
 from hpedit.records import Case
 from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.protocol import Scorer
-from hpedit.scorer.uncalibrated import PlainScorer
+from hpedit.scorer.uncalibrated import UncalibratedScorer
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
 
@@ -114,8 +114,8 @@ def _pool(job: Job) -> None:
     for start in range(0, len(cases), POOL_CHUNK):
         part, file = cases[start : start + POOL_CHUNK], folder / f"scores-{start:05d}.json"
         if not file.exists():
-            edits = edit_chunk(part, editor, job.size.edits_per_case, job.seed, STEPS, BATCH)
-            rows = score_chunk(part, edits, scorer, BATCH)
+            edits = edit_candidates(part, editor, job.size.edits_per_case, job.seed, STEPS, BATCH)
+            rows = score_edits(part, edits, scorer, BATCH)
             found = {case.id: [s.value for s in row] for case, row in zip(part, rows, strict=True)}
             atomic_write(file, dump_json(found))
         values |= read_json(file)
@@ -137,33 +137,33 @@ def choose(cases: Sequence[Case], values: Mapping[str, Sequence[float | None]], 
     Raises:
         HPEditError: the filter keeps nothing.
     """
-    fates = decide(values, FILTER)
+    decisions = decide_hardness(values, FILTER)
     chosen: dict[str, list[str]] = {"raw": [], "hard": []}
     for task in TASK_IDS:
         names = [case.id for case in cases if case.task == task]
-        kept = sorted((n for n in names if fates[n].kept), key=lambda n: (-(fates[n].std or 0.0), n))
+        kept = sorted((n for n in names if decisions[n].kept), key=lambda n: (-(decisions[n].std or 0.0), n))
         count = min(per_task, len(kept))
         chosen["raw"] += names[:count]
         chosen["hard"] += kept[:count]
     if not chosen["hard"]:
         raise HPEditError("no candidate is informative: there is nothing to train on", hint="take a larger pool")
     tasks = {case.id: case.task for case in cases}
-    solved = decide(values, FilterSection(by="drop-solved", scorer="calibrated"))
+    solved = decide_hardness(values, FilterSection(by="drop-solved", scorer="calibrated"))
     return {
         **chosen,
         "pool": len(cases),
-        "informative": count_fates(fates, tasks),
-        "drop_solved": count_fates(solved, tasks),
-        "described": {name: _described([fates[n] for n in chosen[name]]) for name in ("raw", "hard")}
-        | {"pool": _described(list(fates.values()))},
+        "informative": count_decisions(decisions, tasks),
+        "drop_solved": count_decisions(solved, tasks),
+        "described": {name: _described([decisions[n] for n in chosen[name]]) for name in ("raw", "hard")}
+        | {"pool": _described(list(decisions.values()))},
         "in_both": len(set(chosen["raw"]) & set(chosen["hard"])),
     }
 
 
-def _described(fates: Sequence[Fate]) -> dict[str, float]:
+def _described(decisions: Sequence[FilterDecision]) -> dict[str, float]:
     """Means of the cases' mean scores and of the deviations of their scores."""
-    means = [fate.mean for fate in fates if fate.mean is not None]
-    stds = [fate.std for fate in fates if fate.std is not None]
+    means = [decision.mean for decision in decisions if decision.mean is not None]
+    stds = [decision.std for decision in decisions if decision.std is not None]
     return {"mean": math.fsum(means) / len(means), "std": math.fsum(stds) / len(stds)}
 
 
@@ -176,7 +176,9 @@ def _cell(job: Job) -> None:
     choice = read_json(seed_folder(job.out, job.seed) / "pool" / CHOICE)
     by_id = {case.id: case for case in _candidates(job)}
     cases = [by_id[name] for name in choice[job.cases]]
-    scorer: Scorer = PlainScorer(load_judge("mini")) if job.scorer == "plain" else HPScorer.load(job.out / SCORER)
+    scorer: Scorer = (
+        UncalibratedScorer(load_judge("mini")) if job.scorer == "plain" else HPScorer.load(job.out / SCORER)
+    )
     result = train(_recipe(job), editor=editor, cases=cases, scorer=scorer)
     editor.load_lora(result.lora)
     _measure(job, editor)
@@ -214,5 +216,5 @@ def _measure(job: Job, editor: Editor) -> None:
 def _plain_scores(cases: Sequence[Case], folder: BenchFolder) -> dict[str, float | None]:
     """The plain scorer's value of each case's edit; None where it has none."""
     edits = {edit.case_id: edit for edit in folder.edits()}
-    scores = PlainScorer(load_judge("mini")).score(cases, [edits[case.id].image for case in cases])
+    scores = UncalibratedScorer(load_judge("mini")).score(cases, [edits[case.id].image for case in cases])
     return {case.id: score.value for case, score in zip(cases, scores, strict=True)}

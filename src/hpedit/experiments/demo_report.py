@@ -55,7 +55,7 @@ def demo_report(
 
     Args:
         summary: Of `hpedit.bench.summary.compare`.
-        agreement: Of `hpedit.scorer.evaluation.evaluation.agreement_report`; `points` are its (mean rating, score).
+        agreement: Of `human_agreement.agreement_report`; `points` are its (mean rating, score).
         cases: Held-out cases of the benchmark, whose pictures are shown.
         folders: "base", "post" and "control".
         metrics: Of the training, one record an iteration.

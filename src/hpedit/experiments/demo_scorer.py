@@ -15,12 +15,12 @@ from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.mini.raters import simulate_ratings
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.evaluation.evaluation import score_agreement
-from hpedit.scorer.evaluation.held_out import evaluate_table
+from hpedit.scorer.evaluation.human_agreement import score_agreement
+from hpedit.scorer.evaluation.measure_tables import evaluate_table
 from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, rated_pictures
 from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
-from hpedit.scorer.probes.files import probe_rated
 from hpedit.scorer.probes.gate import PROBE, admit_reward, read_probe
+from hpedit.scorer.probes.run_probe import probe_rated
 from hpedit.store.tables import read_ratings, write_ratings
 
 HELD_OUT = 3

@@ -75,7 +75,7 @@ def _count_pairs(recipe: Recipe, findings: Findings) -> tuple[int | None, int]:
     assert recipe.dpo.pairs is not None
     if not Path(recipe.dpo.pairs).is_file():
         raise HPEditError(f"the pairs {recipe.dpo.pairs} do not exist", "run hpedit ratings pairs, or set dpo.pairs")
-    from hpedit.cases.pairs.table import read_pairs
+    from hpedit.cases.pairs.pair_table import read_pairs
 
     found = list(islice(read_pairs(Path(recipe.dpo.pairs)), max(recipe.rollout.groups, MOST_READ // 16)))
     _check_enough(len(found), "pairs", recipe, findings)

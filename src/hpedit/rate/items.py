@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.sources.table import task_of
+from hpedit.cases.sources.instruction_table import task_of
 from hpedit.errors import HPEditError
 from hpedit.rate.image_cache import ImageCache, fit_to_size, item_size
 from hpedit.ratings.store import RatingKind, RatingPhase, Value

@@ -33,7 +33,7 @@ class Agreement:
 
     title: str
     report: Mapping[str, Any]
-    """As `hpedit.scorer.evaluation.evaluation.agreement_report` returns it."""
+    """As `hpedit.scorer.evaluation.human_agreement.agreement_report` returns it."""
     points: Sequence[tuple[float, float]] = ()
     """(mean human rating, score), both 0-5, one an edit."""
     simulated: bool = False

@@ -30,7 +30,7 @@ def reliability_plot(reliability: Cells, *, title: str, small: bool = False) -> 
     """Mean rating over mean score by bin, with intervals; the identity; below it where the scores and ratings lie.
 
     Args:
-        reliability: as `hpedit.scorer.evaluation.reliability.reliability` returns it.
+        reliability: as `hpedit.scorer.evaluation.reliability.reliability_report` returns it.
         title: for screen readers.
         small: for a row of many: without names of the axes.
     """

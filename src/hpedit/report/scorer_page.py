@@ -32,7 +32,7 @@ def write_scorer_page(
     Args:
         out: a name that ends in .html, or a folder, which gets scorer.html.
         report: as `agreement_report` or `held_out.evaluate_tables` of `hpedit.scorer.evaluation` returns it.
-        curve: as `hpedit.scorer.evaluation.curve.learning_curve` returns it.
+        curve: as `hpedit.scorer.evaluation.learning_curve.learning_curve` returns it.
         title: heading.
         command: the command that reproduces it.
         simulated: whether the raters were simulated; then the page says so.

@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from hpedit.bench.run import cases_fingerprint
-from hpedit.cases.folder import CasesFolder
-from hpedit.cases.lazy import lazy_cases
-from hpedit.cases.pairs.table import PreferencePair, lazy_pairs
+from hpedit.cases.folder import CasesFolder, lazy_cases
+from hpedit.cases.pairs.pair_table import PreferencePair, lazy_pairs
 from hpedit.config.recipe import Recipe
 from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.shared_data import shared_data
 
-from hpedit.cases.pairs.circles import break_circles
-from hpedit.cases.pairs.decide import PairRules, decide_pairs
+from hpedit.cases.pairs.cycles import break_cycles
+from hpedit.cases.pairs.preferences import PairRules, decide_pairs
 from hpedit.errors import HPEditError
 from hpedit.ratings.response_tables import read_response_table
 from hpedit.ratings.responses import VOTES, Response
@@ -127,10 +127,10 @@ EDGES = st.dictionaries(
 @settings(max_examples=60, deadline=None)
 def test_no_circle_is_left_and_the_order_of_preferences_has_no_effect(table, weakest, seed):
     edges = {(edge if forward else edge[::-1]): float(w) for edge, (forward, w) in table.items()}
-    left, circles = break_circles(edges, weakest=weakest)
+    left, circles = break_cycles(edges, weakest=weakest)
     shuffled = list(edges.items())
     random.Random(seed).shuffle(shuffled)
-    assert break_circles(dict(shuffled), weakest=weakest) == (left, circles)
+    assert break_cycles(dict(shuffled), weakest=weakest) == (left, circles)
     for circle in circles:
         assert circle[0] == circle[-1]
         assert set(itertools.pairwise(circle)) <= set(edges)
@@ -198,7 +198,7 @@ def test_an_edit_is_not_compared_with_itself(tmp_path):
 
 
 def test_edits_of_two_cases_are_not_compared():
-    with pytest.raises(HPEditError, match="edits a and x are of the cases case and other"):
+    with pytest.raises(HPEditError, match="edits a and x belong to the cases case and other"):
         pairs(vote("a", "x", "A"))
 
 
