@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hpedit.cli import app
 from hpedit.errors import HPEditError
-from hpedit.experiments.seed_runs import aggregate, render
+from hpedit.experiments.seed_runs import aggregate_seeds, seed_gains_text
 from hpedit.rl.monitor.evaluations import BASE, EVALUATIONS, FOLDER, Evaluation, HeldOutTable
 
 
@@ -29,7 +29,7 @@ def seed(tmp_path):
 
 
 def test_gains_over_base_and_control_with_each_seeds_own(seed):
-    result = aggregate([seed("s0", 0.5, 0.1), seed("s1", 0.6, 0.2), seed("s2", 0.7, 0.0)])
+    result = aggregate_seeds([seed("s0", 0.5, 0.1), seed("s1", 0.6, 0.2), seed("s2", 0.7, 0.0)])
     found = {(row["instrument"], row["of"], row["over"]): row for row in result["rows"]}
     assert {name for name, _, _ in found} == {"oracle", "scorer", "second"}
     gain, control = found["oracle", "post", "base"], found["oracle", "control", "base"]
@@ -40,11 +40,11 @@ def test_gains_over_base_and_control_with_each_seeds_own(seed):
     assert control["mean"] == pytest.approx(0.1)
     assert found["oracle", "post", "control"]["mean"] == pytest.approx(0.5)
     assert result["notes"] == []
-    assert "post - control" in render(result)
+    assert "post - control" in seed_gains_text(result)
 
 
 def test_what_is_missing_for_a_claim_is_said(seed):
-    result = aggregate([seed("s0", 0.5), seed("s1", 0.4)])
+    result = aggregate_seeds([seed("s0", 0.5), seed("s1", 0.4)])
     assert any("a claim needs at least 3" in note for note in result["notes"])
     assert any("no control" in note for note in result["notes"])
     assert all(row["over"] == "base" for row in result["rows"])
@@ -53,7 +53,7 @@ def test_what_is_missing_for_a_claim_is_said(seed):
 def test_the_same_model_twice_is_refused(seed):
     folder = seed("s0", 0.5)
     with pytest.raises(HPEditError, match="hold the same model"):
-        aggregate([folder, folder])
+        aggregate_seeds([folder, folder])
 
 
 def test_training_runs_count_by_their_last_look(tmp_path):
@@ -64,12 +64,8 @@ def test_training_runs_count_by_their_last_look(tmp_path):
         base = Evaluation(0, {"scorer": [2.0] * 8, "oracle": [2.0] * 7 + [None]}, {})
         (folder / BASE).write_text(json.dumps(HeldOutTable(cases, {}, base).base_json()))
         gains = {5: 3 * gain, 10: gain}
-        evaluations = [
-            Evaluation(step, {name: [2.0 + one] * 8 for name in base.scores}, {}) for step, one in gains.items()
-        ]
-        (folder / EVALUATIONS).write_text(
-            "".join(json.dumps(dataclasses.asdict(evaluation)) + "\n" for evaluation in evaluations)
-        )
+        looks = [Evaluation(step, {name: [2.0 + one] * 8 for name in base.scores}, {}) for step, one in gains.items()]
+        (folder / EVALUATIONS).write_text("".join(json.dumps(dataclasses.asdict(look)) + "\n" for look in looks))
     result = CliRunner().invoke(app, ["bench", "seeds", *(str(tmp_path / f"run{i}") for i in range(3)), "--json"])
     assert result.exit_code == 0, result.output
     found = {row["instrument"]: row for row in json.loads(result.stdout)["rows"]}
@@ -79,5 +75,5 @@ def test_training_runs_count_by_their_last_look(tmp_path):
 
 
 def test_a_folder_that_is_no_seed_is_refused(tmp_path):
-    with pytest.raises(HPEditError, match="holds no benchmark"):
-        aggregate([tmp_path])
+    with pytest.raises(HPEditError, match="is neither a benchmark"):
+        aggregate_seeds([tmp_path])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from hpedit.bench.run import cases_fingerprint
+from hpedit.bench.benchmark_run import cases_fingerprint
 from hpedit.cases.folder import CasesFolder, lazy_cases
 from hpedit.cases.pairs.pair_table import PreferencePair, lazy_pairs
 from hpedit.config.recipe import Recipe

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpedit.bench.alarms import measure
+from hpedit.bench.pixel_measures import measure_pixels
 from hpedit.records import Case, Edit
 from hpedit.scorer.probes import degenerate
 from hpedit.scorer.probes.kinds import INJECTION, KIND_BY_ID, KINDS, Subject, degenerate_version
@@ -60,13 +60,13 @@ def test_every_spoiled_version_can_be_seen_at_every_scale(kind) -> None:
 @pytest.mark.parametrize("side", [64, 512])
 def test_each_does_what_its_name_says(side: int) -> None:
     picture = photo(side, side)
-    plain = measure(picture)
-    assert measure(degenerate.blurred(picture))["sharpness"] < plain["sharpness"] / 1.5
-    assert measure(degenerate.upscaled(picture))["sharpness"] < plain["sharpness"] / 1.5
-    assert measure(degenerate.with_halos(picture))["sharpness"] > 1.2 * plain["sharpness"]
-    assert measure(degenerate.noisy(picture, np.random.default_rng(0)))["sharpness"] > 1.2 * plain["sharpness"]
-    assert measure(degenerate.oversaturated(picture))["saturation"] > 1.2 * plain["saturation"]
-    assert measure(degenerate.with_grid(picture))["grid_energy"] > 2 * plain["grid_energy"]
+    plain = measure_pixels(picture)
+    assert measure_pixels(degenerate.blurred(picture))["sharpness"] < plain["sharpness"] / 1.5
+    assert measure_pixels(degenerate.upscaled(picture))["sharpness"] < plain["sharpness"] / 1.5
+    assert measure_pixels(degenerate.with_halos(picture))["sharpness"] > 1.2 * plain["sharpness"]
+    assert measure_pixels(degenerate.noisy(picture, np.random.default_rng(0)))["sharpness"] > 1.2 * plain["sharpness"]
+    assert measure_pixels(degenerate.oversaturated(picture))["saturation"] > 1.2 * plain["saturation"]
+    assert measure_pixels(degenerate.with_grid(picture))["grid_energy"] > 2 * plain["grid_energy"]
     assert np.asarray(degenerate.black_picture(picture)).max() == 0
     assert np.asarray(degenerate.flat_colour(picture)).std(axis=(0, 1)).max() == 0
 

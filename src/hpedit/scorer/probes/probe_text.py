@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpedit.stats.intervals import UNDEFINED, Interval, interval_text
 from hpedit.tasks import TASK_IDS
 
 _COLUMN = {task: task[:5] for task in TASK_IDS} | {"relighting": "light", "background": "backg"}
@@ -26,10 +27,10 @@ def probe_lines(probe: Row) -> Iterator[str]:
 def _by_kind(probe: Row) -> Iterator[str]:
     yield f"{'kind':26}{'n':>5} {'not below, % (95 %)':>22} {'mean drop (95 %)':>25}"
     for row in probe["kinds"].values():
-        drop = _interval(row["drop"], 1, "{:.2f}")
-        yield f"{row['words']:26}{row['n']:>5} {_interval(row['share'], 100, '{:.0f}'):>22} {drop:>25}"
+        drop = interval_text(row["drop"])
+        yield f"{row['words']:26}{row['n']:>5} {_percent(row['share']):>22} {drop:>25}"
     overall = probe["overall"]
-    yield f"{'all':26}{overall['n']:>5} {_interval(overall['share'], 100, '{:.1f}'):>22}"
+    yield f"{'all':26}{overall['n']:>5} {_percent(overall['share'], 1):>22}"
 
 
 def _by_task(probe: Row) -> Iterator[str]:
@@ -58,7 +59,7 @@ def _order_swap(swap: Row) -> Iterator[str]:
     if swap["within"] is None:
         yield "order swap: n/a, no pair of edits is told apart"
         return
-    flip, apart = _interval(swap["flip_rate"], 100, "{:.0f}"), _interval(swap["difference"], 1, "{:.2f}")
+    flip, apart = _percent(swap["flip_rate"]), interval_text(swap["difference"])
     yield f"edit shown first: {flip} % of {swap['pairs']} pairs of {swap['pairs_of']} flip,"
     yield f"  scores differ by {apart} points"
     if not swap["within"]:
@@ -74,10 +75,7 @@ def _verdict(probe: Row) -> Iterator[str]:
         yield from textwrap.wrap(reason, 80, initial_indent="  ", subsequent_indent="    ")
 
 
-def _interval(estimate: Row, scale: float, form: str) -> str:
-    """A value with its interval, n/a where undefined."""
-    if estimate["value"] is None:
-        return "n/a"
-    low, high = estimate["ci95"]
-    value = form.format(scale * estimate["value"])
-    return value if low is None else f"{value} ({form.format(scale * low)} to {form.format(scale * high)})"
+def _percent(estimate: Row, digits: int = 0) -> str:
+    """A share in per cent with its interval."""
+    interval = Interval.read(estimate)
+    return UNDEFINED if interval is None else interval.scaled(100).text(digits=digits)

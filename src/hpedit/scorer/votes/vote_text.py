@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any
 
-from hpedit.ratings.agreement_text import WIDTH, estimate_text
+from hpedit.ratings.agreement_text import WIDTH
 from hpedit.ratings.responses import VOTES
+from hpedit.stats.intervals import interval_text
 
 
 def render_votes(report: Mapping[str, Any]) -> str:
@@ -19,19 +20,19 @@ def render_votes(report: Mapping[str, Any]) -> str:
         "intervals: 95 %, resampling sources",
         "",
         _row("", "combined", "best single, chosen"),
-        _row("4-way accuracy", estimate_text(report["accuracy"]), estimate_text(single["accuracy"])),
+        _row("4-way accuracy", interval_text(report["accuracy"]), interval_text(single["accuracy"])),
     ]
     for name, label in parts:
         own = report["by_answer"][name]
-        lines.append(_row(f"{label} ({own['n']})", estimate_text(own), estimate_text(single["by_answer"][name])))
+        lines.append(_row(f"{label} ({own['n']})", interval_text(own), interval_text(single["by_answer"][name])))
     lines += [
         _row(
             f"better edit found ({report['direction']['n']})",
-            estimate_text(report["direction"]),
-            estimate_text(single["direction"]),
+            interval_text(report["direction"]),
+            interval_text(single["direction"]),
         ),
-        f"more than the best single chosen in the folds: {estimate_text(single['gain'])} on {single['votes']} pairs",
-        f"more than the best in hindsight ({best['judge']}): {estimate_text(best['gain'])} on {best['votes']} pairs",
+        f"more than the best single chosen in the folds: {interval_text(single['gain'])} on {single['votes']} pairs",
+        f"more than the best in hindsight ({best['judge']}): {interval_text(best['gain'])} on {best['votes']} pairs",
         "",
         f"{'people, then predicted':24}" + "".join(f"{vote:>10}" for vote in VOTES),
         *(f"{given:>24}" + "".join(f"{row[vote]:>10}" for vote in VOTES) for given, row in report["confusion"].items()),
@@ -49,7 +50,7 @@ def render_votes(report: Mapping[str, Any]) -> str:
 
 def _judge(name: str, judge: Mapping[str, Any]) -> list[str]:
     there = judge["combined"]["value"]
-    line = f"{name[:25]:26}{judge['votes']:>6}{estimate_text(judge['accuracy']):>22}"
+    line = f"{name[:25]:26}{judge['votes']:>6}{interval_text(judge['accuracy']):>22}"
     line += f"{'n/a' if there is None else f'{there:.2f}':>15}{judge['weight']:>10.2f}"
     note = f"no signal: {judge['reason']}" if judge["reason"] else ""
     shown = judge["first_shown"]

@@ -1,9 +1,8 @@
-"""Edit and score every case of a benchmark with one model: `run_bench`, or score edits made elsewhere: `run_given`.
+"""Edit and score every case of a benchmark with one model: `run_bench`, or score edits made elsewhere: `run_external`.
 
 The seed of an edit follows from the benchmark's seed and the case alone, so two models, and two runs of one, edit from
-the same noise. Nothing done is done again: edits are kept by batch in parts/, measures and scores line by line, and a
-run that was killed at any moment continues with the same command to the same result. A scorer that is added later
-scores, and nothing else.
+the same noise. Finished work is never repeated: edits are kept by batch in parts/, measures and scores line by line,
+and a run killed at any moment resumes with the same command to the same result. A scorer added later only scores.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
-from hpedit.bench.alarms import CLOSENESS, closeness, measure
-from hpedit.bench.folder import (
+from hpedit.bench.bench_folder import (
     EDITS,
     PARTS,
     ROWS,
@@ -30,7 +28,8 @@ from hpedit.bench.folder import (
     Instrument,
     scores_file,
     stage_totals,
-)
+)  # fmt: skip
+from hpedit.bench.pixel_measures import CLOSENESS, closeness, measure_pixels
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.progress import stage
@@ -44,42 +43,29 @@ from hpedit.store.tables import iter_edits, write_edits
 if TYPE_CHECKING:
     from hpedit.editors.protocol import Editor
 
-__all__ = [
-    "EDITS", "PARTS", "ROWS", "STAGE", "BenchFolder", "BenchRow", "Instrument",
-    "cases_fingerprint", "run_bench", "run_given",
-]  # fmt: skip
-
 T = TypeVar("T")
 Instruments = Sequence[tuple[Instrument, Scorer]]
 
 
 def run_bench(
-    editor: Editor,
-    cases: Sequence[Case],
-    scorer: Scorer | None,
-    out: Path | str,
-    *,
-    seed: int = 0,
-    steps: int,
-    label: str,
-    batch: int = 16,
-    instruments: Instruments = (),
-) -> BenchFolder:
-    """Edit and score all `cases`, or continue to, or return what is already there.
+    editor: Editor, cases: Sequence[Case], scorer: Scorer | None, out: Path | str, *, seed: int = 0, steps: int,
+    label: str, batch: int = 16, instruments: Instruments = (),
+) -> BenchFolder:  # fmt: skip
+    """Edit and score all `cases`, resuming what is already there.
 
     Args:
         editor: The model, with its LoRA if it has one.
         cases: Held-out cases. Those with an exact target are also scored by the oracle.
-        scorer: HP-Scorer, or None to leave its column out; `instruments` may hold it instead, with its name.
+        scorer: HP-Scorer, or None; `instruments` may hold it instead, with its name.
         out: The folder; one for each model.
-        seed: Of the benchmark; models that are to be compared share it.
+        seed: Of the benchmark; models to be compared share it.
         steps: ODE steps of an edit.
         label: The model's name in tables: "base", "post", "control".
         batch: Cases edited or scored at a time; part of the recipe, since it may change the last bits of a float.
         instruments: Further scorers, with what they are.
 
     Raises:
-        HPEditError: No cases, repeated case ids, or a folder that was made otherwise.
+        HPEditError: No cases, repeated case ids, or a folder made with other settings.
     """
     check_cases(cases)
     recipe = {"label": label, "seed": seed, "steps": steps, "batch": batch, "editor": editor.fingerprint}
@@ -90,36 +76,23 @@ def run_bench(
     return BenchFolder.open(out)
 
 
-def run_given(
-    edits: Iterable[Edit],
-    cases: Sequence[Case],
-    out: Path | str,
-    *,
-    label: str,
-    fingerprint: str,
-    missing: Mapping[str, str] | None = None,
-    edit_ids: str = "{label}:{case}",
-    notes: Mapping[str, Any] | None = None,
-    batch: int = 16,
-    instruments: Instruments = (),
-) -> BenchFolder:
-    """Score edits that were made elsewhere, as `run_bench` scores its own.
+def run_external(
+    edits: Iterable[Edit], cases: Sequence[Case], out: Path | str, *, label: str, fingerprint: str,
+    missing: Mapping[str, str] | None = None, edit_ids: str = "{label}:{case}", notes: Mapping[str, Any] | None = None,
+    batch: int = 16, instruments: Instruments = (),
+) -> BenchFolder:  # fmt: skip
+    """Score edits that were made elsewhere, as `run_bench` scores its own; see there for the other arguments.
 
     Args:
         edits: One a case, for every case that is not among `missing`; read once.
-        cases: Held-out cases.
-        out: The folder; one for each model.
-        label: The model's name in tables.
-        fingerprint: Names the content of the edits; another is another benchmark.
+        fingerprint: Names the content of the edits; another one is another benchmark.
         missing: Case id -> why it has no edit. A comparison leaves these cases out for every model.
-        edit_ids: How the edits are called; other names are another benchmark, since ratings go by them.
+        edit_ids: How the edits are called; other names are another benchmark, since ratings refer to them.
         notes: What else was found, kept in result.json.
-        batch: Edits scored at a time.
-        instruments: Scorers, with what they are.
 
     Raises:
         HPEditError: No cases, an edit of none of the cases or a second one of a case, a case without edit that is not
-            among `missing`, or a folder that was made otherwise.
+            among `missing`, or a folder made with other settings.
     """
     check_cases(cases)
     missing = dict(missing or {})
@@ -146,7 +119,7 @@ def cases_fingerprint(cases: Sequence[Case]) -> str:
 
 
 def check_cases(cases: Sequence[Case]) -> None:
-    """HPEditError where there are no cases, or two with one id."""
+    """HPEditError if there are no cases, or two with one id."""
     if not cases:
         raise HPEditError("the benchmark has no cases", hint="build some with `hpedit cases build`")
     ids = [case.id for case in cases]
@@ -223,15 +196,9 @@ def _edits(
 
 
 def _measure_all(
-    run: RunFolder,
-    cases: Sequence[Case],
-    instruments: Instruments,
-    *,
-    label: str,
-    batch: int,
-    missing: Mapping[str, str] | None = None,
-    notes: Mapping[str, Any] | None = None,
-) -> None:
+    run: RunFolder, cases: Sequence[Case], instruments: Instruments, *, label: str, batch: int,
+    missing: Mapping[str, str] | None = None, notes: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Oracle, measures of the pixels and scores of every edit that has none, then result.json."""
     by_id = {case.id: case for case in cases}
     if not run.done:
@@ -268,16 +235,12 @@ def _add_rows(run: RunFolder, cases: Mapping[str, Case], missing: Mapping[str, s
 def _row(case: Case, edit: Edit) -> BenchRow:
     exact = case.oracle is not None
     return BenchRow(
-        case_id=case.id,
-        edit_id=edit.id,
-        task=case.task,
-        source_id=case.source_id,
-        seed=edit.seed,
+        case.id, edit.id, case.task, case.source_id, edit.seed,
         oracle=score_edit(case, edit.image) if exact else None,
         copy_oracle=score_edit(case, case.source) if exact else None,
-        alarms=measure(edit.image) | {CLOSENESS: closeness(edit.image, case.source)},
-        source_alarms=measure(case.source) | {CLOSENESS: 1.0},
-    )
+        alarms=measure_pixels(edit.image) | {CLOSENESS: closeness(edit.image, case.source)},
+        source_alarms=measure_pixels(case.source) | {CLOSENESS: 1.0},
+    )  # fmt: skip
 
 
 def _score_all(

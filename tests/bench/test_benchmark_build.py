@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.rate.serving import make_edits, photo, serving
 
-from hpedit.bench.build import CASES, CHECKS, PROPOSED, Entry, Wanted, build_bench, choose
-from hpedit.bench.check import Verdict, read_checks, verdict_of
+from hpedit.bench.benchmark_build import CASES, CHECKS, PROPOSED, BenchmarkSize, CaseEntry, build_bench, choose_balanced
+from hpedit.bench.case_checks import CheckedCase, checked_case, read_checks
 from hpedit.errors import HPEditError
 from hpedit.ratings.store import REWORDED, RatingStore, StoredAnswer
 from hpedit.records import Case
@@ -19,11 +19,11 @@ from hpedit.store.csv_rows import read_csv_rows
 from hpedit.store.tables import iter_cases, read_cases, write_cases
 
 
-def entries(count: int, tasks: int = 2, categories: int = 5, photos: int = 40) -> list[Entry]:
+def entries(count: int, tasks: int = 2, categories: int = 5, photos: int = 40) -> list[CaseEntry]:
     """Tasks and categories of very different frequency."""
     rng = random.Random(0)
     return [
-        Entry(
+        CaseEntry(
             id=f"c{number}",
             task=f"task{min(rng.randrange(tasks * 3), tasks - 1)}",
             category=f"cat{min(int(rng.expovariate(0.7)), categories - 1)}",
@@ -59,13 +59,13 @@ def answer(number: int, value: str, flags: tuple[str, ...] = ()) -> StoredAnswer
     )  # fmt: skip
 
 
-def verdict(*values: str) -> Verdict:
-    return verdict_of("c", "make it red", [answer(number, value) for number, value in enumerate(values)])
+def verdict(*values: str) -> CheckedCase:
+    return checked_case("c", "make it red", [answer(number, value) for number, value in enumerate(values)])
 
 
 def test_choice_is_even_over_categories_and_a_rare_one_gives_all_it_has() -> None:
     pool = entries(600)
-    chosen = choose(pool, 50, seed=0)
+    chosen = choose_balanced(pool, 50, seed=0)
     for task in ("task0", "task1"):
         there = Counter(entry.category for entry in pool if entry.task == task)
         got = Counter(entry.category for entry in chosen if entry.task == task)
@@ -76,15 +76,15 @@ def test_choice_is_even_over_categories_and_a_rare_one_gives_all_it_has() -> Non
 
 
 def test_choice_spreads_over_photographs_before_it_repeats_one() -> None:
-    pool = [Entry(f"c{n}", "color", "cat", f"p{n % 10}", "x") for n in range(100)]
-    assert len({entry.source_id for entry in choose(pool, 10, seed=3)}) == 10
+    pool = [CaseEntry(f"c{n}", "color", "cat", f"p{n % 10}", "x") for n in range(100)]
+    assert len({entry.source_id for entry in choose_balanced(pool, 10, seed=3)}) == 10
 
 
 def test_choice_does_not_depend_on_the_order_of_input_but_on_the_seed() -> None:
     pool = entries(300)
     shuffled = random.Random(1).sample(pool, len(pool))
-    assert choose(pool, 20, 0) == choose(shuffled, 20, 0)
-    assert choose(pool, 20, 0) != choose(pool, 20, 1)
+    assert choose_balanced(pool, 20, 0) == choose_balanced(shuffled, 20, 0)
+    assert choose_balanced(pool, 20, 0) != choose_balanced(pool, 20, 1)
 
 
 def test_majority_mends_and_ties() -> None:
@@ -102,26 +102,26 @@ def test_majority_mends_and_ties() -> None:
 
 def test_build_is_unchecked_first_and_the_same_twice(tmp_path: Path) -> None:
     source = make_cases(tmp_path / "in")
-    result = build_bench(source, tmp_path / "out", Wanted(per_task=2, spare=0.5))
+    result = build_bench(source, tmp_path / "out", BenchmarkSize(per_task=2, spare=0.5))
     assert (result["proposed"], result["cases"], result["checked"]) == (6, 4, None)
     first = {name: (tmp_path / "out" / name).read_bytes() for name in (PROPOSED, CASES, "build.json")}
-    build_bench(source, tmp_path / "out", Wanted(per_task=2, spare=0.5))
+    build_bench(source, tmp_path / "out", BenchmarkSize(per_task=2, spare=0.5))
     assert first == {name: (tmp_path / "out" / name).read_bytes() for name in first}
     for case in iter_cases(tmp_path / "out" / CASES):
         original = next(one for one in iter_cases(source) if one.id == case.id)
         assert case.source.tobytes() == original.source.tobytes()
         assert (case.instruction, case.source_id) == (original.instruction, original.source_id)
     with pytest.raises(HPEditError, match="per_task was 2, is now 3"):
-        build_bench(source, tmp_path / "out", Wanted(per_task=3, spare=0.5))
+        build_bench(source, tmp_path / "out", BenchmarkSize(per_task=3, spare=0.5))
     make_cases(tmp_path / "in", per_task=5)
-    with pytest.raises(HPEditError, match="source has other cases"):
-        build_bench(source, tmp_path / "out", Wanted(per_task=2, spare=0.5))
+    with pytest.raises(HPEditError, match="cases have changed"):
+        build_bench(source, tmp_path / "out", BenchmarkSize(per_task=2, spare=0.5))
 
 
 def test_checks_reach_the_benchmark(tmp_path: Path) -> None:
     """Real server, real store: a dropped case is replaced by a spare one, mended words are the case's from then on."""
     source, out, db = make_cases(tmp_path / "in"), tmp_path / "out", tmp_path / "check.sqlite"
-    wanted = Wanted(per_task=2, spare=0.5)
+    wanted = BenchmarkSize(per_task=2, spare=0.5)
     build_bench(source, out, wanted)
     unchecked = {case.id for case in read_cases(out / CASES)}
     dropped, mended = sorted(name for name in unchecked if name.startswith("color"))
@@ -159,7 +159,7 @@ def test_checks_reach_the_benchmark(tmp_path: Path) -> None:
 
 def test_store_of_other_cases_or_of_ratings_is_refused(tmp_path: Path) -> None:
     source, db = make_cases(tmp_path / "in"), tmp_path / "check.sqlite"
-    build_bench(source, tmp_path / "out", Wanted(per_task=2, spare=0.0))
+    build_bench(source, tmp_path / "out", BenchmarkSize(per_task=2, spare=0.0))
     with serving(source, db, kind="check") as running:
         rater = running.rater()
         with pytest.raises(HPEditError, match="holds no check yet"):
@@ -167,7 +167,7 @@ def test_store_of_other_cases_or_of_ratings_is_refused(tmp_path: Path) -> None:
         while (item := rater.next()) is not None:
             rater.answer(item, "keep")
     with pytest.raises(HPEditError, match="not proposed here"):
-        build_bench(source, tmp_path / "out", Wanted(per_task=2, spare=0.0), db)
+        build_bench(source, tmp_path / "out", BenchmarkSize(per_task=2, spare=0.0), db)
     with serving(make_edits(tmp_path / "edits"), tmp_path / "ratings.sqlite"):
         pass
     with pytest.raises(HPEditError, match="holds score answers, not checks"):
@@ -176,14 +176,14 @@ def test_store_of_other_cases_or_of_ratings_is_refused(tmp_path: Path) -> None:
 
 def test_dropping_every_case_is_an_error_and_keeps_the_old_table(tmp_path: Path) -> None:
     source, out, db = make_cases(tmp_path / "in", 1), tmp_path / "out", tmp_path / "check.sqlite"
-    build_bench(source, out, Wanted(1))
+    build_bench(source, out, BenchmarkSize(1))
     before = (out / CASES).read_bytes()
     with serving(out / PROPOSED, db, kind="check") as running:
         rater = running.rater()
         while (item := rater.next()) is not None:
             rater.answer(item, "drop")
-    with pytest.raises(HPEditError, match="leave no case"):
-        build_bench(source, out, Wanted(1), db)
+    with pytest.raises(HPEditError, match="no case remains"):
+        build_bench(source, out, BenchmarkSize(1), db)
     assert (out / CASES).read_bytes() == before
 
 
@@ -207,10 +207,10 @@ def test_undo_of_a_check_leaves_the_case_unchecked(tmp_path: Path) -> None:
 
 def test_a_table_without_cases_and_a_missing_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match="does not exist"):
-        build_bench(tmp_path / "no", tmp_path / "out", Wanted())
+        build_bench(tmp_path / "no", tmp_path / "out", BenchmarkSize())
     write_cases(tmp_path / "empty.parquet", [])
     with pytest.raises(HPEditError, match="holds no cases"):
-        build_bench(tmp_path / "empty.parquet", tmp_path / "out", Wanted())
+        build_bench(tmp_path / "empty.parquet", tmp_path / "out", BenchmarkSize())
     assert not (tmp_path / "out").exists()
 
 
@@ -218,7 +218,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     source = make_cases(tmp_path / "source")
     before = source.read_bytes()
     with pytest.raises(HPEditError, match=r"is not empty: it has cases\.parquet"):
-        build_bench(source, source.parent, Wanted(1))
+        build_bench(source, source.parent, BenchmarkSize(1))
     with pytest.raises(HPEditError, match="is a file, not a folder"):
-        build_bench(source, source, Wanted(1))
+        build_bench(source, source, BenchmarkSize(1))
     assert source.read_bytes() == before

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from hpedit.bench.alarms import MEASURES
-from hpedit.bench.folder import ROWS, SCORES, STAGE, BenchFolder, BenchRow, Instrument, scores_file
-from hpedit.bench.summary import compare
+from hpedit.bench.before_after import before_after_summary
+from hpedit.bench.bench_folder import ROWS, SCORES, STAGE, BenchFolder, BenchRow, Instrument, scores_file
+from hpedit.bench.pixel_measures import MEASURES
 from hpedit.errors import HPEditError
-from hpedit.report.data import ReportData
-from hpedit.report.page import render
+from hpedit.report.report_data import ReportData
+from hpedit.report.report_page import render_report
 from hpedit.store.run_folder import RunFolder
 from hpedit.tasks import TASK_IDS
 
@@ -67,7 +67,7 @@ def three(tmp_path):
 
 
 def test_the_summary_holds_the_planted_gains(three):
-    summary = compare(three)
+    summary = before_after_summary(three)
     for name in ("oracle", "scorer"):
         block = summary[name]
         assert block["gain"]["mean"] == pytest.approx(0.5)
@@ -87,14 +87,14 @@ def test_the_summary_holds_the_planted_gains(three):
 
 
 def test_every_figure_of_an_instrument_is_from_the_same_cases(three):
-    summary = compare(three)
+    summary = before_after_summary(three)
     assert summary["unscorable"] == {"base": 0, "post": 2, "control": 1}
     assert summary["scorer"]["n"] == 77, "a case unscorable for one model is left out for all, and never 0"
     assert summary["oracle"]["n"] == 80
 
 
 def test_the_grid_alarm_fires_and_the_others_are_quiet(three):
-    alarms = compare(three)["alarms"]
+    alarms = before_after_summary(three)["alarms"]
     assert alarms["grid_energy"]["alarm"]
     assert "away from the sources" in alarms["grid_energy"]["meaning"]
     assert not alarms["sharpness"]["alarm"]
@@ -106,7 +106,7 @@ def test_a_move_toward_the_sources_is_no_alarm(tmp_path):
         dataclasses.replace(row, alarms={name: 0.5 * level for name, level in row.alarms.items()})
         for row in rows("base", 40, 0.0)
     ]
-    summary = compare(
+    summary = before_after_summary(
         {"base": folder(tmp_path / "a", "base", blurred), "post": folder(tmp_path / "b", "post", rows("post", 40, 0.0))}
     )
     assert not summary["alarms"]["sharpness"]["alarm"]
@@ -118,15 +118,15 @@ def test_without_control_oracle_or_scorer(tmp_path):
         name: folder(tmp_path / name, name, rows(name, 16, shift, exact=False))
         for name, shift in (("base", 0.0), ("post", 0.3))
     }
-    summary = compare({**real, "control": None})
+    summary = before_after_summary({**real, "control": None})
     assert summary["oracle"] is None
     assert summary["control"] is None
     assert summary["scorer"]["gain"]["mean"] == pytest.approx(0.3)
     nothing = rows("x", 16, 0.0, exact=False, unscorable=range(16))
-    empty = compare({name: folder(tmp_path / f"{name}2", name, nothing) for name in ("base", "post")})
+    empty = before_after_summary({name: folder(tmp_path / f"{name}2", name, nothing) for name in ("base", "post")})
     assert empty["oracle"] is None
     assert empty["scorer"] is None
-    render(ReportData(summary=empty))
+    render_report(ReportData(summary=empty))
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -134,17 +134,18 @@ def test_one_photo_allows_no_interval(tmp_path, count):
     pair = {
         name: folder(tmp_path / name, name, rows(name, count, shift)) for name, shift in (("base", 0.0), ("post", 0.3))
     }
-    summary = compare(pair)
+    summary = before_after_summary(pair)
     assert summary["oracle"]["gain"]["mean"] == pytest.approx(0.3)
     assert summary["oracle"]["gain"]["ci95"] == [None, None]
-    assert "no interval" in render(ReportData(summary=summary))
+    assert "no interval" in render_report(ReportData(summary=summary))
 
 
 def test_rows_are_paired_by_case_not_by_order(tmp_path, three):
     table = rows("post", 80, 0.5)
     shuffled = [table[index] for index in np.random.default_rng(0).permutation(80)]
     post = folder(tmp_path / "shuffled", "post", shuffled)
-    assert compare({"base": three["base"], "post": post})["oracle"]["gain"]["ci95"] == pytest.approx([0.5, 0.5])
+    found = before_after_summary({"base": three["base"], "post": post})
+    assert found["oracle"]["gain"]["ci95"] == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -153,15 +154,15 @@ def test_rows_are_paired_by_case_not_by_order(tmp_path, three):
 def test_folders_made_otherwise_are_refused(tmp_path, three, changes, word):
     other = folder(tmp_path / "other", "post", rows("post", 80, 0.5), **changes)
     with pytest.raises(HPEditError, match=word):
-        compare({"base": three["base"], "post": other})
+        before_after_summary({"base": three["base"], "post": other})
 
 
 def test_other_cases_or_a_missing_model_are_refused(tmp_path, three):
     fewer = folder(tmp_path / "fewer", "post", rows("post", 79, 0.5))
-    with pytest.raises(HPEditError, match="different cases: 1 of them"):
-        compare({"base": three["base"], "post": fewer})
+    with pytest.raises(HPEditError, match="different cases: 1 are in only one"):
+        before_after_summary({"base": three["base"], "post": fewer})
     with pytest.raises(HPEditError, match="no benchmark of the post model"):
-        compare({"base": three["base"], "post": None})
+        before_after_summary({"base": three["base"], "post": None})
 
 
 def test_only_a_finished_benchmark_opens(tmp_path):

@@ -1,4 +1,4 @@
-"""One sentence a model: what scorer, second judge, oracle and people together allow to be said."""
+"""The verdict on a model in one sentence, from scorer, second judge, oracle and people together."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpedit.stats.intervals import Interval
+
 RATERS = ("People", "Simulated raters")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One sentence with its tone: "good", "bad" or "warn"."""
+    """One sentence with its tone: "good", "bad", "warn" or "plain"."""
 
     text: str
-    tone: str
+    tone: str = "plain"
 
     def as_dict(self) -> dict[str, str]:
         """As JSON has it."""
@@ -22,19 +24,16 @@ class Verdict:
 
 
 def gain_sign(block: Mapping[str, Any] | None, label: str) -> int | None:
-    """+1 or -1 where the whole interval of a model's gain lies on one side of 0, else 0; None if it has no interval."""
-    model = (block or {}).get("models", {}).get(label) or {}
-    low, high = (model.get("gain") or {}).get("ci95") or (None, None)
-    if low is None or high is None:
-        return None
-    return 1 if low > 0 else -1 if high < 0 else 0
+    """+1 or -1 if the whole interval of a model's gain lies on one side of 0, else 0; None without an interval."""
+    gain = Interval.read(block, "models", label, "gain")
+    return gain.sign if gain is not None and gain.known else None
 
 
-def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
-    """What all instruments say of `label` against the reference.
+def model_verdict(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
+    """The verdict of all instruments on model `label` against the reference.
 
-    An instrument counts as independent if it can't have been the reward: the oracle, people, a second judge. A scorer's
-    own word is never enough for a good verdict, and one without signal on people's ratings is not asked.
+    An instrument is independent if it can't have been the reward: the oracle, people, a second judge. A scorer alone is
+    never enough for a good verdict, and one without signal on people's ratings is ignored.
     """
     silent = [str(one["title"]) for one in instruments if one.get("doubt")]
     instruments = [one for one in instruments if not one.get("doubt")]
@@ -53,7 +52,8 @@ def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
         return _better(up, [name for name in others if signs[name] == 0], scorer)
     if scorer == 1:
         return Verdict(
-            f"HP-Scorer rose but {_all(others)} did not follow: the editor may have learnt to please the scorer.", "bad"
+            f"HP-Scorer rose but {_all(others)} did not follow: perhaps the editor learned to please the scorer.",
+            "bad",
         )
     if down:
         return Verdict(
@@ -63,12 +63,12 @@ def verdict_of(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
 
 
 def _better(up: Sequence[str], flat: Sequence[str], scorer: int | None) -> Verdict:
-    """A gain that someone independent sees; who does not see it is named."""
+    """A gain seen by an independent instrument; those that do not see it are named."""
     tails = {1: ", and HP-Scorer agrees", 0: ", though HP-Scorer sees no clear change", -1: "; HP-Scorer disagrees"}
     text = f"Better edits: {_all(up)} {_see(up)} it{'' if scorer is None else tails[scorer]}"
     if flat:
         text += f"; {_all(flat)} {_see(flat)} no clear change"
-    # What people do not see is no gain to rely on, whoever else does.
+    # A gain that people do not see is not reliable, whatever the other instruments say.
     doubtful = scorer == -1 or bool(set(flat) & set(RATERS))
     return Verdict(f"{text}.", "warn" if doubtful else "good")
 

@@ -1,4 +1,4 @@
-"""What the readers of published benchmarks share.
+"""Read published benchmarks (GEdit-Bench, ImgEdit-Bench): cases, edits and score tables; shared by their modules.
 
 benchmark = BENCHMARKS["gedit"]
 write_benchmark(benchmark, data, out, "en", edits)    # cases.parquet, and the edits named by case id
@@ -19,7 +19,8 @@ import numpy as np
 
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.stats.bootstrap import Estimate, FloatArray, Statistic, bootstrap_by_source
+from hpedit.stats.bootstrap import FloatArray, Statistic, bootstrap_by_source
+from hpedit.stats.intervals import interval_text
 from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.tables import write_cases
 
@@ -27,8 +28,8 @@ EDITS, CASES, NOTE = "edits", "cases.parquet", "published.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A published case as ours, or what it is where it belongs to none of the eight tasks."""
+class PublishedCase:
+    """A published case as ours, or only its kind if it belongs to none of the eight tasks."""
 
     kind: str
     """Its kind in the benchmark's own words."""
@@ -39,7 +40,7 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ScoreColumn:
     """One figure that a benchmark's table gives for a group, and over all groups."""
 
     name: str
@@ -58,27 +59,20 @@ class ScoreTable:
     model: str
     part: str
     """Which part of the benchmark: a language, a subset."""
-    columns: tuple[Column, ...]
+    columns: tuple[ScoreColumn, ...]
     counts: Mapping[str, int]
     """Scored cases of each group."""
     unscorable: int
-    """Cases whose score is not there or can't be one: left out, never 0."""
+    """Cases whose score is missing or invalid: left out, never 0."""
     notes: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As JSON has it."""
         columns = {
-            column.name: {"overall": column.overall, "ci95": column.ci95, "groups": dict(column.groups)}
-            for column in self.columns
+            one.name: {"overall": one.overall, "ci95": one.ci95, "groups": dict(one.groups)} for one in self.columns
         }
-        return {
-            "model": self.model,
-            "part": self.part,
-            "columns": columns,
-            "counts": dict(self.counts),
-            "unscorable": self.unscorable,
-            "notes": list(self.notes),
-        }
+        head = {"model": self.model, "part": self.part, "columns": columns, "counts": dict(self.counts)}
+        return head | {"unscorable": self.unscorable, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +80,14 @@ class Benchmark:
     """One published benchmark."""
 
     title: str
-    read: Callable[[Path, str], Iterator[Read]]
-    """Its cases from where they lie, in one language."""
+    read: Callable[[Path, str], Iterator[PublishedCase]]
+    """Reads its cases from the path of its data, in one language."""
     scores: Callable[[Sequence[Path], Path | None, str], list[ScoreTable]]
-    """Tables from files of its judge; the second is the benchmark's own description where the rule needs it."""
+    """Tables from files of its judge; the second path is the benchmark's own description if the rule needs it."""
 
 
 def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, edits: Path | None) -> dict[str, Any]:
-    """Write the benchmark as cases and, if a folder of results is given, its images under the cases' ids.
+    """Convert a published benchmark: write its cases and, if results are given, their images under the cases' ids.
 
     Args:
         data: The benchmark as published.
@@ -105,7 +99,7 @@ def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, 
         The content of published.json: cases by task, what was left out by its kind, and edits found and missing.
 
     Raises:
-        HPEditError: Nothing there, damaged pictures, or no case of the eight tasks.
+        HPEditError: No data, damaged pictures, or no case of the eight tasks.
     """
     out.mkdir(parents=True, exist_ok=True)
     kept: Counter[str] = Counter()
@@ -139,14 +133,14 @@ def write_benchmark(benchmark: Benchmark, data: Path, out: Path, language: str, 
 
 
 def check_key(key: str, where: Path) -> str:
-    """A case's key, which names files here; HPEditError for one that would lead out of their folder."""
+    """A case's key, which names files; HPEditError for one that would lead out of their folder."""
     if not re.fullmatch(r"[A-Za-z0-9._-]+", key):
         raise HPEditError(f"{where}: key {key!r} can't name a file", hint="is it the benchmark as published?")
     return key
 
 
 def _copy(edit: Path, folder: Path, case_id: str) -> bool:
-    """Copy an image under the case's id; False where there is none, and then none of another model's is left."""
+    """Copy an image under the case's id; False if there is none, and then an earlier model's copy is removed."""
     copy = folder / f"{case_id}{edit.suffix.lower()}"
     if not edit.is_file():
         copy.unlink(missing_ok=True)
@@ -156,26 +150,28 @@ def _copy(edit: Path, folder: Path, case_id: str) -> bool:
     return True
 
 
-def column(name: str, groups: Sequence[str], rows: Sequence[tuple[str, str, float]], digits: int = 3) -> Column:
-    """A column of a table from (group, source, score) rows.
+def score_column(
+    name: str, groups: Sequence[str], rows: Sequence[tuple[str, str, float]], digits: int = 3
+) -> ScoreColumn:
+    """A column of a published benchmark's score table from (group, source, score) rows.
 
     Args:
         groups: All groups of the benchmark, in its order; one without a row leaves `overall` undefined.
         digits: Decimals kept, as the benchmark prints them.
     """
-    means = {group: _mean([score for name_, _, score in rows if name_ == group]) for group in groups}
-    number = {group: index for index, group in enumerate(groups)}
-    if any(mean is None for mean in means.values()):
-        return Column(name, {group: _round(mean, digits) for group, mean in means.items()}, None, None)
-    values = np.array([(score, number[group]) for group, _, score in rows], dtype=np.float64)
+    scores = {group: [score for name_, _, score in rows if name_ == group] for group in groups}
+    means = {group: round(sum(found) / len(found), digits) if found else None for group, found in scores.items()}
+    if None in means.values():
+        return ScoreColumn(name, means, None, None)
+    values = np.array([(score, groups.index(group)) for group, _, score in rows], dtype=np.float64)
     estimate = bootstrap_by_source(values, [source for _, source, _ in rows], _mean_of_groups(len(groups)))
-    rounded = {group: _round(mean, digits) for group, mean in means.items()}
-    return Column(name, rounded, _round(estimate.value, digits), _interval(estimate, digits))
+    bounds = None if math.isnan(estimate.low) else (round(estimate.low, digits), round(estimate.high, digits))
+    return ScoreColumn(name, means, round(estimate.value, digits), bounds)
 
 
 def case_mean_note(rows: Sequence[tuple[str, str, float]]) -> str:
-    """The mean over all cases whatever their group, which some toolkits print instead of the mean of groups."""
-    return f"over all cases, whatever their group: {sum(score for *_, score in rows) / len(rows):.2f}"
+    """The mean over all cases, which some toolkits print instead of the mean of group means."""
+    return f"mean over all cases: {sum(score for *_, score in rows) / len(rows):.2f}"
 
 
 def _mean_of_groups(count: int) -> Statistic:
@@ -192,31 +188,17 @@ def _mean_of_groups(count: int) -> Statistic:
     return statistic
 
 
-def _interval(estimate: Estimate, digits: int) -> tuple[float, float] | None:
-    if math.isnan(estimate.low):
-        return None
-    return round(estimate.low, digits), round(estimate.high, digits)
-
-
-def _mean(scores: Sequence[float]) -> float | None:
-    return sum(scores) / len(scores) if scores else None
-
-
-def _round(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
-
-
-def render(tables: Sequence[ScoreTable]) -> str:
+def score_tables_text(tables: Sequence[ScoreTable]) -> str:
     """The tables as Markdown that also reads in a terminal."""
-    return "\n\n".join(_render(table) for table in tables)
+    return "\n\n".join(map(_score_table_text, tables))
 
 
-def _render(table: ScoreTable) -> str:
+def _score_table_text(table: ScoreTable) -> str:
     header = ["", "n", *(column.name for column in table.columns)]
     groups = list(table.columns[0].groups)
-    rows = [[group, str(table.counts.get(group, 0)), *(_text(column.groups[group]) for column in table.columns)]
-            for group in groups]  # fmt: skip
-    overall = [f"{_text(column.overall)}{_bounds(column)}" for column in table.columns]
+    means = {group: [interval_text({"value": column.groups[group]}) for column in table.columns] for group in groups}
+    rows = [[group, str(table.counts.get(group, 0)), *cells] for group, cells in means.items()]
+    overall = [interval_text({"value": column.overall, "ci95": column.ci95}) for column in table.columns]
     rows.append(["overall", str(sum(table.counts.values())), *overall])
     widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
 
@@ -229,11 +211,3 @@ def _render(table: ScoreTable) -> str:
     notes = [f"unscorable: {table.unscorable}"] if table.unscorable else []
     lines = [f"{table.model}, {table.part}", "", line(header), rule, *map(line, rows)]
     return "\n".join([*lines, *(f"\n{note}" for note in (*notes, *table.notes))])
-
-
-def _text(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"
-
-
-def _bounds(column: Column) -> str:
-    return f" [{column.ci95[0]:.2f}, {column.ci95[1]:.2f}]" if column.ci95 else ""

@@ -1,7 +1,7 @@
-"""A second look that no scorer takes: cheap measures of the pixels alone.
+"""Pixel measures of an edit, without a scorer: sharpness, saturation, token-grid energy, closeness to the source.
 
-None of these measures says how good an edit is; they say whether edits drift away from what photographs look like, or
-do nothing at all: see `drift`.
+None says how good an edit is; they say whether edits drift away from natural photographs, or change nothing: see
+`drift`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Array = NDArray[np.float64]
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 """Rec. 709 weights."""
 SMALL_SIDE = 256
-"""px; below it grids are looked for at 8 px, the token pitch of a small editor, else at 16 px, Qwen-Image's."""
+"""px; smaller pictures are checked for a grid of 8 px (the tokens of a small editor), others of 16 (Qwen-Image's)."""
 FLAT = 1e-3
-"""Mean step between neighbours (of 1) under which a picture counts as flat and its grid as absent."""
+"""Mean step between neighbours (of 1) below which a picture counts as flat and has no grid."""
 
 
 def sharpness(pixels: Array) -> float:
@@ -29,14 +29,14 @@ def sharpness(pixels: Array) -> float:
     return float(laplacian.std())
 
 
-def saturation(pixels: Array) -> float:
+def colour_saturation(pixels: Array) -> float:
     """Mean of (max - min) / max over the channels, as in HSV; black pixels have 0. Pixels (H, W, 3) in [0, 1]."""
     high, low = pixels.max(axis=-1), pixels.min(axis=-1)
     return float(np.divide(high - low, high, out=np.zeros_like(high), where=high > 0).mean())
 
 
 def grid_energy(pixels: Array) -> float:
-    """How unevenly the steps between neighbours fall on the phases of the token grid; 0 where no phase stands out.
+    """How unevenly the steps between neighbours fall on the phases of the token grid; 0 if no phase stands out.
 
     The mean absolute difference of luma across each column (row) boundary is averaged by the boundary's position modulo
     the pitch; the result is the deviation of these averages over their mean, the larger of the two directions.
@@ -56,18 +56,18 @@ def _phase_contrast(steps: Array, pitch: int) -> float:
 
 MEASURES: dict[str, Callable[[Array], float]] = {
     "sharpness": sharpness,
-    "saturation": saturation,
+    "saturation": colour_saturation,
     "grid_energy": grid_energy,
 }
 CLOSENESS = "closeness"
 UNTOUCHED = 1 / 255
-"""Mean step from the source, of the pixel range, up to which an edit counts as no edit at all."""
-ALARMS = (*MEASURES, CLOSENESS)
+"""Mean difference to the source, of the pixel range, up to which an edit counts as unchanged."""
+PIXEL_MEASURES = (*MEASURES, CLOSENESS)
 """Names of all measures of an edit, in the order of tables."""
 
 
 def closeness(edit: Image.Image, source: Image.Image) -> float:
-    """1 less the mean absolute difference to the source, over pixels and channels in [0, 1]; 1 = nothing was done.
+    """1 minus the mean absolute difference to the source, over pixels and channels in [0, 1]; 1 = unchanged.
 
     The source is scaled to the size of the edit.
     """
@@ -76,7 +76,7 @@ def closeness(edit: Image.Image, source: Image.Image) -> float:
     return float(1 - np.abs(pair[0] - pair[1]).mean())
 
 
-def measure(image: Image.Image) -> dict[str, float]:
-    """All measures of one picture, by name."""
+def measure_pixels(image: Image.Image) -> dict[str, float]:
+    """All pixel measures of one picture, by name."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
     return {name: function(pixels) for name, function in MEASURES.items()}

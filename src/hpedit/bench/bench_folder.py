@@ -1,4 +1,4 @@
-"""The folder of one model's benchmark: its edits, what was measured of their pixels, and the scores of each instrument.
+"""The folder of one model's benchmark results: its edits, measures of their pixels, and the scores of each instrument.
 
     recipe.json     what was asked: label, editor, seed, steps
     edits.parquet   the edited images
@@ -31,11 +31,11 @@ Role = Literal["scorer", "second"]
 
 @dataclass(frozen=True, slots=True)
 class BenchRow:
-    """What was measured on one case."""
+    """The measures and scores of one benchmark case."""
 
     case_id: str
     edit_id: str
-    """Empty where there is no edit."""
+    """Empty without an edit."""
     task: str
     source_id: str
     seed: int
@@ -49,11 +49,11 @@ class BenchRow:
     copy_oracle: float | None = None
     """What the untouched source gets from the oracle."""
     alarms: Mapping[str, float] = field(default_factory=dict)
-    """`hpedit.bench.alarms` of the edit; empty where there is none."""
+    """`hpedit.bench.pixel_measures` of the edit; empty without an edit."""
     source_alarms: Mapping[str, float] = field(default_factory=dict)
     """The same of the source."""
     missing: str | None = None
-    """Why there is no edit of this case; None where there is one."""
+    """Why there is no edit of this case; None if there is one."""
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it, without scores: they have files of their own."""
@@ -65,19 +65,19 @@ class BenchRow:
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """What gave a file of scores."""
+    """A scorer or judge that gave a file of scores."""
 
     fingerprint: str
     role: Role
-    """"scorer": the one that is (or could be) a reward; "second": a judge that took no part in training."""
+    """"scorer": it is, or could be, a reward; "second": a judge that took no part in training."""
     name: str
     """As the user named it: a scorer's folder, a judge."""
     same_judge: bool = False
-    """A second judge that is among the scorer's own, and so no independent look; it was asked for by name."""
+    """A second judge that is one of the scorer's own and so not independent; the user asked for it."""
     judges: tuple[str, ...] = ()
     """Fingerprints of the judges that answer."""
     doubt: str = ""
-    """Why a fitted scorer has no signal on people's ratings; empty where it has, and for a judge at its word."""
+    """Why a fitted scorer has no signal on people's ratings; empty if it has, and for an uncalibrated judge."""
 
     @property
     def stem(self) -> str:
@@ -116,12 +116,12 @@ class BenchFolder:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Time spent on each stage, over all sittings."""
+        """Seconds spent on each stage, over all runs of the command."""
         return {stage: total["seconds"] for stage, total in stage_totals(self.path).items()}
 
     @property
     def speeds(self) -> dict[str, float]:
-        """Cases a second of each stage that took measurable time."""
+        """Cases per second of each stage that took measurable time."""
         totals = stage_totals(self.path)
         return {stage: one["count"] / one["seconds"] for stage, one in totals.items() if one["seconds"] > 0}
 
@@ -161,12 +161,12 @@ def _instrument(file: Path) -> Instrument:
 
 
 def scores_file(path: Path, instrument: Instrument) -> Path:
-    """Where the scores of an instrument stand in a benchmark's folder."""
+    """Path of an instrument's scores in a benchmark's folder."""
     return path / SCORES / f"{instrument.stem}.jsonl"
 
 
 def refuse_foreign(out: Path, *marks: str) -> None:
-    """HPEditError if `out` is a file, or a folder with things in it but none of the files `marks` that make it ours."""
+    """HPEditError if `out` is a file, or a non-empty folder without any of the files `marks` that make it ours."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -177,7 +177,7 @@ def refuse_foreign(out: Path, *marks: str) -> None:
 
 
 def stage_totals(path: Path) -> dict[str, dict[str, float]]:
-    """Stage -> {"count", "seconds"}, summed over all sittings."""
+    """Stage -> {"count", "seconds"}, summed over all runs of the command."""
     totals: dict[str, dict[str, float]] = {}
     for record in read_jsonl(path / METRICS):
         total = totals.setdefault(record["stage"], {"count": 0, "seconds": 0.0})

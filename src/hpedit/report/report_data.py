@@ -1,4 +1,4 @@
-"""What a report is made of. Everything that may be absent is optional, and the page then says "not measured"."""
+"""The data of the demo's report. Absent parts are optional; the page then says "not measured"."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far scores agree with raters on ratings the calibration never saw."""
+    """Agreement of scores with raters on ratings that the calibration never saw."""
 
     title: str
     report: Mapping[str, Any]
@@ -51,14 +51,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """All a report can show. An absent part is None or empty, never a stand-in value."""
+    """All that a report can show. An absent part is None or empty, never a placeholder."""
 
     title: str = "HP-Edit report"
     subtitle: str = ""
     created: str = ""
     """Time of the run as text; left to the caller so that equal inputs give equal bytes."""
     summary: Mapping[str, Any] | None = None
-    """As `hpedit.bench.summary.compare` returns it."""
+    """As `hpedit.bench.before_after.before_after_summary` returns it."""
     pictures: Sequence[Picture] = ()
     metrics: Sequence[Mapping[str, Any]] = ()
     """Records of the training run's metrics.jsonl, in order."""
@@ -67,7 +67,7 @@ class ReportData:
     seconds: Mapping[str, float] | None = None
     """Seconds per stage, in place of the summary's: a benchmark's own times are part of a longer run's."""
     command: str | None = None
-    """The command that reproduces the report."""
+    """Command that reproduces the report."""
     control_note: str = ""
     """What the control arm was, e.g. its number of supervised steps."""
     versions: Mapping[str, str] = field(default_factory=dict)

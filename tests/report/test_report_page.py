@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from tests.report import sample
 
-from hpedit.report.data import Agreement, Picture, Provenance, ReportData
-from hpedit.report.page import render, twin, write_report
-from hpedit.report.selection import PER_GROUP, RANDOM_COUNT, data_uri, select
+from hpedit.report.picture_selection import PER_GROUP, RANDOM_COUNT, data_uri, select_pictures
+from hpedit.report.report_data import Agreement, Picture, Provenance, ReportData
+from hpedit.report.report_page import render_report, report_twin, write_report
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 
@@ -54,7 +54,7 @@ def full():
 
 
 def test_the_page_has_every_part_in_order(full):
-    page = render(full)
+    page = render_report(full)
     sections = ["gain", "control", "tasks", "alarms", "training", "pictures", "agreement", "provenance", "reproduce"]
     places = [page.index(f'<section id="{name}">') for name in sections]
     assert places == sorted(places)
@@ -67,7 +67,7 @@ def test_the_page_has_every_part_in_order(full):
 
 
 def test_offline_nothing_is_fetched_and_nothing_runs(full):
-    page = Page(render(full))
+    page = Page(render_report(full))
     assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
     for tag, name, value in page.attributes:
         assert not name.startswith("on"), (tag, name)
@@ -89,7 +89,7 @@ def test_0_items_every_section_says_not_measured(tmp_path):
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ReportData)])
 def test_any_one_part_may_be_absent(full, name):
     small = dataclasses.replace(full, pictures=full.pictures[:2])
-    page = render(dataclasses.replace(small, **{name: getattr(ReportData(), name)}))
+    page = render_report(dataclasses.replace(small, **{name: getattr(ReportData(), name)}))
     Page(page)
     assert page.rstrip().endswith("</html>")
 
@@ -98,14 +98,14 @@ def test_any_one_part_may_be_absent(full, name):
 def test_any_part_of_the_summary_may_be_absent_or_null(key):
     whole = sample.summary()
     for summary in (whole | {key: None}, {name: value for name, value in whole.items() if name != key}):
-        page = render(ReportData(summary=summary))
+        page = render_report(ReportData(summary=summary))
         Page(page)
         assert page.rstrip().endswith("</html>")
 
 
 def test_1_item():
     data = ReportData(summary=sample.summary(1), pictures=sample.pictures(1), metrics=sample.metrics(1))
-    page = render(data)
+    page = render_report(data)
     assert page.count('<article class="case">') == 1
 
 
@@ -113,7 +113,9 @@ def test_bounds_that_are_none_are_shown_as_no_interval():
     block = sample.block(2.0, 0.3, 0.1, 1)
     for key in ("base", "post", "gain", "copy"):
         block[key]["ci95"] = [None, None]
-    text = Page(render(ReportData(summary={"oracle": block, "scorer": None, "tasks": {"odd": {"oracle": block}}}))).text
+    text = Page(
+        render_report(ReportData(summary={"oracle": block, "scorer": None, "tasks": {"odd": {"oracle": block}}}))
+    ).text
     assert "no interval" in text
     assert "None" not in text
 
@@ -178,7 +180,7 @@ def test_a_page_of_the_benchmark_is_below_5_megabytes(tmp_path, count, size):
 
 
 def test_small_pictures_are_lossless_and_enlarged_with_hard_edges(full):
-    page = render(ReportData(pictures=full.pictures[:1]))
+    page = render_report(ReportData(pictures=full.pictures[:1]))
     assert page.count('class="pixelated"') == 4
     assert page.count("data:image/png;base64,") == 4
     large = dataclasses.replace(full.pictures[0], source=Image.new("RGB", (900, 600), "red"))
@@ -192,7 +194,7 @@ def test_worst_cases_come_first():
         return Picture(name, "color", name, blank, blank, blank, oracle=(before, after))
 
     pictures = [case("up", 1, 4), case("lost", 4, 2.5), case("ruined", 5, 0.5), case("low", 1, 1), case("same", 3, 3)]
-    groups = {group.title: [picture.case_id for picture in group.pictures] for group in select(pictures)}
+    groups = {title: [one.case_id for one in found] for title, found in select_pictures(pictures).items()}
     assert list(groups) == ["Largest losses", "Lowest results", "Largest gains", "Random sample"]
     assert groups["Largest losses"] == ["ruined", "lost"]
     assert groups["Lowest results"] == ["low"]
@@ -201,11 +203,12 @@ def test_worst_cases_come_first():
 
 
 def test_no_case_is_shown_twice_and_the_sample_does_not_depend_on_order(full):
-    groups = select(full.pictures)
-    shown = [picture.case_id for group in groups for picture in group.pictures]
+    groups = select_pictures(full.pictures)
+    shown = [picture.case_id for found in groups.values() for picture in found]
     assert len(shown) == len(set(shown)) == 3 * PER_GROUP + RANDOM_COUNT
-    again = select(list(reversed(full.pictures)))
-    assert [picture.case_id for picture in again[-1].pictures] == [picture.case_id for picture in groups[-1].pictures]
+    again = select_pictures(list(reversed(full.pictures)))
+    sample, same = groups["Random sample"], again["Random sample"]
+    assert [picture.case_id for picture in same] == [picture.case_id for picture in sample]
 
 
 def test_pictures_without_an_oracle_are_ordered_by_the_scorer_and_unscorable_ones_are_named():
@@ -214,22 +217,22 @@ def test_pictures_without_an_oracle_are_ordered_by_the_scorer_and_unscorable_one
         dataclasses.replace(first, oracle=None, target=None, scorer=(3.0, 1.0)),
         dataclasses.replace(second, oracle=None, scorer=(3.0, None)),
     ]
-    assert [group.title for group in select(pictures)] == ["Largest losses", "Random sample"]
-    text = Page(render(ReportData(pictures=pictures))).text
+    assert list(select_pictures(pictures)) == ["Largest losses", "Random sample"]
+    text = Page(render_report(ReportData(pictures=pictures))).text
     assert "unscorable" in text
     assert "HP-Scorer's" in text
 
 
 def test_the_twin_says_what_the_page_says(full):
-    told = twin(full)
-    assert told["verdict"]["text"] in Page(render(full)).text
+    told = report_twin(full)
+    assert told["verdict"]["text"] in Page(render_report(full)).text
     assert len(told["pictures"]) == 160
     assert told["summary"]["oracle"]["gain"]["mean"] == pytest.approx(0.41)
     assert told["summary"]["seconds"] == full.seconds
 
 
 def test_times_are_the_callers_or_else_the_benchmarks(full):
-    assert Page(render(full)).text.count("3 min 50 s") == 1, "the sum counts no stage twice"
+    assert Page(render_report(full)).text.count("3 min 50 s") == 1, "the sum counts no stage twice"
     assert dataclasses.replace(full, seconds=None).stage_seconds() == {"bench": 41.2}
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hpedit.report.verdict import control_sentence, estimate, gain_sentence, headline
+from hpedit.report.gain_wording import control_sentence, gain_sentence, headline
+from hpedit.stats.intervals import Interval
 
 
 def summary(oracle, scorer):
@@ -34,14 +35,14 @@ def test_the_headline_trusts_the_oracle_before_the_scorer(oracle, scorer, words,
 
 
 def test_no_interval_no_claim():
-    gain = estimate({"gain": {"mean": 0.4, "ci95": [None, None]}}, "gain")
+    gain = Interval.read({"gain": {"mean": 0.4, "ci95": [None, None]}}, "gain")
     assert "shows nothing" in gain_sentence(gain).text
     assert headline({"oracle": {"gain": {"mean": 0.4, "ci95": [None, None]}}}).tone == "warn"
 
 
 @pytest.mark.parametrize("node", [None, {}, {"mean": None}, {"mean": float("nan")}, {"mean": True}, 3.0])
 def test_what_is_no_estimate_is_none(node):
-    assert estimate({"gain": node}, "gain") is None
+    assert Interval.read({"gain": node}, "gain") is None
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench import figures
+from hpedit.bench import figure_text as figures
+from hpedit.stats.intervals import GAIN, Interval, number_text
 from hpedit.store.atomic import atomic_write, dump_json
-from hpedit.store.csv_rows import neutralise
+from hpedit.store.csv_rows import csv_text
 
 Result = Mapping[str, Any]
 
@@ -25,25 +24,24 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
-"""What a name must not do: <, > and | are other letters in TeX's own fonts, [ and * after a row's end are an option."""
+"""Escapes: <, > and | are other letters in TeX's default fonts; [ and * after a row's end would be read as options."""
 
 
-def write_tables(out: Path, result: Result) -> None:
+def write_comparison_tables(out: Path, result: Result) -> None:
     """Write the four files into the folder `out`, each atomically; equal results give equal bytes."""
     atomic_write(out / TABLE, dump_json(result))
-    atomic_write(out / "compare.md", markdown(result))
-    atomic_write(out / "compare.csv", comma_separated(result))
-    atomic_write(out / "compare.tex", latex(result))
+    atomic_write(out / "compare.md", comparison_markdown(result))
+    atomic_write(out / "compare.csv", comparison_csv(result))
+    atomic_write(out / "compare.tex", comparison_latex(result))
 
 
-def markdown(result: Result) -> str:
-    """Verdicts and notes, a table an instrument overall and by task, alarms, and how to read it."""
+def comparison_markdown(result: Result) -> str:
+    """A comparison as Markdown: verdicts, notes, tables overall and by task, alarms, and a legend."""
     labels = [model["label"] for model in result["models"]]
     reference = result["reference"]
     lines = [f"# {' and '.join(_md(label) for label in labels)}", "", f"{figures.size_line(result)}.", ""]
-    lines += [
-        f"- **{_md(label)}** against {_md(reference)}: {_md(v['text'])}" for label, v in result["verdicts"].items()
-    ]
+    said = result["verdicts"].items()
+    lines += [f"- **{_md(label)}** against {_md(reference)}: {_md(verdict['text'])}" for label, verdict in said]
     lines += [f"- {_md(note)}." for note in result["notes"]]
     for one in result["instruments"]:
         cases = figures.counted(one["overall"]["n"], "case")
@@ -65,7 +63,7 @@ def _reading(result: Result) -> str:
 
 
 def _md(text: object) -> str:
-    """Text that stays in its cell and is no markup."""
+    """Text escaped for a Markdown table cell."""
     escaped = str(text).replace("\\", "\\\\").replace("\n", " ").replace("\r", " ")
     for character in "|*_`<>[]":
         escaped = escaped.replace(character, f"\\{character}")
@@ -80,13 +78,14 @@ def _md_overall(block: Result, labels: Sequence[str]) -> list[str]:
     for label in labels:
         model = block["models"].get(label) or {}
         cells = [
-            _md(label), figures.mean(model), figures.bounds(model), figures.gain(model),
-            figures.bounds(model.get("gain"), sign=True), figures.p_value(model.get("p")),
-            figures.tally(model, " / "), figures.share(model.get("low_share")), figures.share(model.get("high_share")),
+            _md(label), figures.mean_text(model), figures.bounds_text(model), figures.gain_text(model),
+            figures.bounds_text(model.get("gain"), style=GAIN), figures.p_value_text(model.get("p")),
+            figures.win_tie_loss_text(model, " / "),
+            figures.share_text(model.get("low_share")), figures.share_text(model.get("high_share")),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cell.replace('<.', chr(92) + '<.') for cell in cells)} |")
     if "copy" in block:
-        source = [figures.mean(block["copy"]), figures.bounds(block["copy"])]
+        source = [figures.mean_text(block["copy"]), figures.bounds_text(block["copy"])]
         lines.append(f"| *untouched source* | {' | '.join(source)} | | | | | | |")
     return lines
 
@@ -101,12 +100,9 @@ def _md_tasks(one: Result, labels: Sequence[str], reference: str) -> list[str]:
 
 
 def _task_cell(model: Result | None, is_reference: bool) -> str:
-    text = figures.mean(model)
-    if is_reference or figures.gain(model) == figures.NONE:
-        return text
-    interval = figures.bounds((model or {}).get("gain"), ", ", sign=True)
-    star = "\\*" if figures.star(model) else ""
-    return f"{text} ({figures.gain(model)}{star}{'' if interval == figures.NONE else f', [{interval}]'})"
+    gain = None if is_reference else Interval.read(model, "gain")
+    star = "\\*" if figures.holm_star(model) else ""
+    return figures.mean_text(model) + (f" ({gain.text(GAIN)}{star})" if gain else "")
 
 
 def _md_alarms(result: Result, labels: Sequence[str]) -> list[str]:
@@ -121,22 +117,19 @@ def _md_alarms(result: Result, labels: Sequence[str]) -> list[str]:
             flag = f" **alarm**: {model['meaning']}" if model.get("alarm") else ""
             cells.append(f"{model['mean']:.3f}{flag}")
         lines.append(f"| {_md(name.replace('_', ' '))} | {' | '.join(cells)} |")
-    shares = " | ".join(figures.share(result["untouched"][label]) for label in labels)
+    shares = " | ".join(figures.share_text(result["untouched"][label]) for label in labels)
     return [*lines, f"| edits that change nothing | | {shares} |"]
 
 
-def comma_separated(result: Result) -> str:
-    """One row for each instrument, task ("all" for the whole) and model; an empty cell is not known."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+def comparison_csv(result: Result) -> str:
+    """A comparison as CSV: a row per instrument, task ("all" for the whole) and model; empty cells are unknown."""
+    rows: list[list[str]] = []
     for one in result["instruments"]:
         for task, block in {"all": one["overall"], **one["tasks"]}.items():
             for label, model in block["models"].items():
-                names = (neutralise(text) for text in (one["title"], task, label))
-                row = (one["key"], *names, *_csv_figures(block, model))
-                writer.writerow(["" if cell is None else cell for cell in row])
-    return buffer.getvalue()
+                cells = (one["key"], one["title"], task, label, *_csv_figures(block, model))
+                rows.append(["" if cell is None else str(cell) for cell in cells])
+    return csv_text(CSV_COLUMNS, rows)
 
 
 def _csv_figures(block: Result, model: Result) -> Iterator[Any]:
@@ -150,8 +143,8 @@ def _csv_figures(block: Result, model: Result) -> Iterator[Any]:
     yield from (model["low_share"], model["high_share"])
 
 
-def latex(result: Result) -> str:
-    """A table an instrument, models as rows and tasks as columns, with booktabs (\\usepackage{booktabs,graphicx})."""
+def comparison_latex(result: Result) -> str:
+    """A comparison as LaTeX tables, one per instrument: models as rows, tasks as columns (booktabs, graphicx)."""
     tables = [_latex_table(one, result) for one in result["instruments"]]
     return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(tables)
 
@@ -185,17 +178,16 @@ def _latex_row(one: Result, label: str, is_reference: bool, tasks: Sequence[str]
     cells = [_tex(label)]
     for task in tasks:
         model = one["tasks"][task]["models"].get(label)
-        change = "" if is_reference or figures.gain(model) == figures.NONE else f" (${figures.gain(model)}$)"
-        cells.append(figures.mean(model) + change + ("$^*$" if figures.star(model) else ""))
+        gain = None if is_reference else Interval.read(model, "gain")
+        change = f" (${number_text(gain.value, GAIN)}$)" if gain else ""
+        cells.append(figures.mean_text(model) + change + ("$^*$" if figures.holm_star(model) else ""))
     model = one["overall"]["models"].get(label) or {}
-    whole = figures.mean(model)
-    if not is_reference and figures.gain(model) != figures.NONE:
-        interval = figures.bounds(model.get("gain"), ", ", sign=True)
-        whole += f" (${figures.gain(model)}${'' if interval == figures.NONE else f' [${interval}$]'})"
-    shares = [figures.share(model.get(key)).replace("%", r"\,\%") for key in ("low_share", "high_share")]
+    gain = None if is_reference else Interval.read(model, "gain")
+    whole = figures.mean_text(model) + (f" (${gain.text(GAIN)}$)" if gain else "")
+    shares = [figures.share_text(model.get(key)).replace("%", r"\,\%") for key in ("low_share", "high_share")]
     return " & ".join([*cells, whole, *shares]) + r" \\"
 
 
 def _tex(text: object) -> str:
-    """Text that a cell or caption shows as it is."""
+    """Text escaped for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in " ".join(str(text).split()))

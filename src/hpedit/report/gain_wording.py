@@ -1,44 +1,26 @@
-"""Plain words for the figures: what the intervals allow to be said, and no more."""
+"""Gains in words: what their intervals support, and no more."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from hpedit.report.charts import Interval, interval_text
+from hpedit.bench.model_verdict import Verdict
+from hpedit.stats.intervals import PAGE_GAIN, Interval, number_text
 
 NOT_MEASURED = "not measured"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One sentence with its tone: "good", "bad", "warn" or "plain"."""
-
-    text: str
-    tone: str = "plain"
+def gain_bounds(gain: Interval, digits: int = 2) -> str:
+    """The interval of a gain, `+0.31 to +0.53`, or words if there is none."""
+    return gain.bounds(PAGE_GAIN, digits, " to ") or "no interval"
 
 
-def estimate(block: Mapping[str, Any] | None, *keys: str) -> Interval | None:
-    """The estimate at `keys` of a block, whether its value is called "mean" or "value"; None if absent or NaN."""
-    node: Any = block
-    for key in keys:
-        node = node.get(key) if isinstance(node, Mapping) else None
-    if not isinstance(node, Mapping):
-        return None
-    value = number(node.get("mean", node.get("value")))
-    if value is None:
-        return None
-    low, high = node.get("ci95") or (None, None)
-    return Interval(value, number(low), number(high))
-
-
-def number(value: Any) -> float | None:
-    """`value` as a finite float, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+def gain_view(gain: Interval | None) -> dict[str, Any]:
+    """A gain for a template: signed figure, interval, and sign (0 if unclear); empty texts if there is none."""
+    if gain is None:
+        return {"gain": "", "bounds": "", "sign": 0}
+    return {"gain": number_text(gain.value, PAGE_GAIN), "bounds": gain_bounds(gain), "sign": gain.sign}
 
 
 def gain_sentence(gain: Interval | None) -> Verdict:
@@ -55,8 +37,8 @@ def gain_sentence(gain: Interval | None) -> Verdict:
 
 
 def headline(summary: Mapping[str, Any] | None) -> Verdict:
-    """The one sentence at the top: do edits get better, by the scorer and by the judge outside training."""
-    oracle, scorer = (estimate(summary, name, "gain") for name in ("oracle", "scorer"))
+    """The headline: whether edits get better, by the scorer and by the oracle, which took no part in training."""
+    oracle, scorer = (Interval.read(summary, name, "gain") for name in ("oracle", "scorer"))
     if oracle is None and scorer is None:
         return Verdict("The benchmark was not measured, so nothing can be said about the gain.", "warn")
     if oracle is None:
@@ -68,7 +50,7 @@ def headline(summary: Mapping[str, Any] | None) -> Verdict:
         )
     if scorer and scorer.sign > 0:
         return Verdict(
-            "HP-Scorer rose but the oracle did not follow: the editor has learnt to please the scorer.", "bad"
+            "HP-Scorer rose but the oracle did not follow: the editor has learned to please the scorer.", "bad"
         )
     if oracle.sign < 0:
         return Verdict("Post-training made the edits worse by the oracle.", "bad")
@@ -84,10 +66,10 @@ def _by_scorer_alone(scorer: Interval | None) -> Verdict:
 
 def control_sentence(block: Mapping[str, Any] | None) -> Verdict:
     """Whether post-training beats as many more supervised steps, by one instrument's summary block."""
-    gain, ahead = estimate(block, "control", "gain"), estimate(block, "control", "post_minus_control")
+    gain, ahead = Interval.read(block, "control", "gain"), Interval.read(block, "control", "post_minus_control")
     if gain is None or ahead is None:
         return Verdict(NOT_MEASURED)
-    text = interval_text(ahead)
+    text = ahead.text(PAGE_GAIN)
     if ahead.sign > 0:
         return Verdict(f"post-training is {text} ahead of it: the gain is more than unfinished training", "good")
     if ahead.sign < 0:

@@ -1,30 +1,31 @@
-"""What the benchmark says of a post-training run: base, post-trained and control model, as the demo's report shows it.
+"""The benchmark summary of a post-training run: base, post-trained and control model, as summary.json has it.
 
-A special case of `hpedit.bench.comparison`, with the names that summary.json has.
+A special case of `hpedit.bench.comparison`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.bench.comparison import compare_models
-from hpedit.bench.folder import BenchFolder
 from hpedit.errors import HPEditError
 
 INSTRUMENTS = ("oracle", "scorer")
 ARMS = ("base", "post", "control")
 
 
-def compare(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[str, Any]:
-    """The summary of `{"base": ..., "post": ..., "control": ... or None}`.
+def before_after_summary(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[str, Any]:
+    """The benchmark summary of `{"base": ..., "post": ..., "control": ... or None}`.
 
     Returns:
         "oracle" and "scorer" (None if not measured), each with base, post, gain as {"mean", "ci95"}, low_share,
-        win_tie_loss, n, and, where there is one, control with its own gain and post_minus_control; the oracle also has
+        win_tie_loss, n, and, if there is one, control with its own gain and post_minus_control; the oracle also has
         copy, the untouched source.
         "tasks": the same per task. Further n, sources, unscorable, low_share, win_tie_loss, control, alarms, seconds.
-        A bound that too few photos allow is None.
+        Bounds that too few photos allow are None.
 
     Raises:
         HPEditError: base or post is missing, or the folders differ in cases, seed, steps or scorer.
@@ -33,7 +34,7 @@ def compare(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[st
     missing = [name for name in ("base", "post") if name not in present]
     if missing:
         raise HPEditError(f"no benchmark of the {' and the '.join(missing)} model", hint="run it on the same cases")
-    named = {name: _as(name, folder) for name, folder in present.items() if folder is not None}
+    named = {name: replace(folder, label=name) for name, folder in present.items() if folder is not None}
     # Control before post-trained, so that their difference is what post-training is ahead by.
     found = compare_models([named[name] for name in ("base", "control", "post") if name in named], seed=seed)
     tables = {one["key"]: one for one in found["instruments"]}
@@ -53,11 +54,6 @@ def compare(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[st
         "alarms": {name: _alarm(one) for name, one in found["alarms"].items()},
         "seconds": {f"bench, {name}": sum(folder.seconds.values()) for name, folder in named.items()},
     }
-
-
-def _as(name: str, folder: BenchFolder) -> BenchFolder:
-    """The folder under the name of its arm, whatever its label was."""
-    return BenchFolder(folder.path, name, folder.settings, folder.cases, folder.result)
 
 
 def _estimate(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,12 +77,6 @@ def _block(block: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _alarm(measure: Mapping[str, Any]) -> dict[str, Any]:
-    post = measure["models"]["post"]
-    return {
-        "source": measure["source"],
-        "base": _estimate(measure["models"]["base"]),
-        "post": _estimate(post),
-        "gain": post["gain"],
-        "alarm": post["alarm"],
-        "meaning": post["meaning"],
-    }
+    base, post = (measure["models"][name] for name in ("base", "post"))
+    found = {"source": measure["source"], "base": _estimate(base), "post": _estimate(post)}
+    return found | {name: post[name] for name in ("gain", "alarm", "meaning")}

@@ -1,15 +1,14 @@
-"""What people said of a benchmark's cases in the rating app (`hpedit bench check`), made into one verdict a case.
+"""Checks of a benchmark's cases by people in the rating app (`hpedit bench check`), aggregated by majority per case.
 
-A checker keeps a case, mends its instruction, or drops it; who skipped it said nothing. A case stays if more checkers
-want it (as it is, or mended) than drop it. Its instruction is mended if at least as many mend it as keep it, to what
-most of them wrote, the earliest where several wrote differently. Where as many want it as drop it nothing is decided:
-it stays out, and is listed.
+A checker keeps a case, rewrites its instruction, or drops it; a skip does not count. A case stays if more checkers keep
+or rewrite it than drop it. Its instruction is rewritten if at least as many rewrite it as keep it, to the most frequent
+text, the earliest on a tie. If keeping and dropping tie, the case is undecided: it is left out, and listed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +20,23 @@ KEPT, MENDED, DROPPED, UNDECIDED = "kept", "mended", "dropped", "undecided"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of one case."""
+class CheckedCase:
+    """The aggregated checks of one case."""
 
     case_id: str
     decision: str
     """KEPT, MENDED, DROPPED or UNDECIDED."""
     shown: str
-    """The instruction that the checkers saw."""
+    """The instruction shown to the checkers."""
     instruction: str
-    """The one that the case has from now on; the same unless it is MENDED."""
+    """The instruction from now on; the same unless MENDED."""
     keep: int
     mend: int
     drop: int
     reasons: Mapping[str, int]
-    """Flags given by all its checkers, with how many gave each."""
+    """Flags of its checkers, with counts."""
     texts: tuple[str, ...]
-    """Every different mended instruction, the earliest first."""
+    """The distinct rewritten instructions, the earliest first."""
 
     @property
     def stays(self) -> bool:
@@ -46,17 +45,17 @@ class Verdict:
 
     @property
     def checkers(self) -> int:
-        """People who decided, skips not counted."""
+        """Number of people who decided, without skips."""
         return self.keep + self.mend + self.drop
 
     @property
     def agreed(self) -> bool:
-        """Whether all said the same, mended words included."""
+        """Whether all checkers agree, rewritten texts included."""
         return max(self.keep, self.mend, self.drop) == self.checkers and len(self.texts) <= 1
 
 
-def read_checks(db: Path | str) -> dict[str, Verdict]:
-    """The verdict on every case that at least one person decided on, by case id.
+def read_checks(db: Path | str) -> dict[str, CheckedCase]:
+    """The aggregated checks of every case that at least one person decided on, by case id.
 
     Raises:
         HPEditError: No store, a store of ratings instead of checks, or nothing in it yet.
@@ -72,25 +71,20 @@ def read_checks(db: Path | str) -> dict[str, Verdict]:
                 answers.setdefault(answer.case_id, []).append(answer)
     if not answers:
         raise HPEditError(f"{db} holds no check yet", hint="`hpedit bench check` serves the page")
-    return {case_id: verdict_of(case_id, shown[case_id], answers[case_id]) for case_id in sorted(answers)}
+    return {case_id: checked_case(case_id, shown[case_id], answers[case_id]) for case_id in sorted(answers)}
 
 
-def verdict_of(case_id: str, shown: str, answers: Sequence[StoredAnswer]) -> Verdict:
-    """The verdict on one case from its answers, none of them a skip, in the order in which they were stored."""
+def checked_case(case_id: str, shown: str, answers: Sequence[StoredAnswer]) -> CheckedCase:
+    """Aggregate the answers on one case, in the order in which they were stored, without skips."""
     mended = [str(answer.value).removeprefix(REWORDED) for answer in answers if str(answer.value).startswith(REWORDED)]
     drop = sum(answer.value == "drop" for answer in answers)
     keep = len(answers) - len(mended) - drop
-    return Verdict(
-        case_id=case_id,
-        decision=_decision(keep, len(mended), drop),
-        shown=shown,
-        instruction=_most_common(mended) if _decision(keep, len(mended), drop) == MENDED else shown,
-        keep=keep,
-        mend=len(mended),
-        drop=drop,
-        reasons=dict(sorted(Counter(flag for answer in answers for flag in answer.flags).items())),
-        texts=tuple(dict.fromkeys(mended)),
-    )
+    decision = _decision(keep, len(mended), drop)
+    # Counter keeps the order of arrival, so the earliest of equally frequent texts comes first.
+    instruction = Counter(mended).most_common(1)[0][0] if decision == MENDED else shown
+    reasons = dict(sorted(Counter(flag for answer in answers for flag in answer.flags).items()))
+    texts = tuple(dict.fromkeys(mended))
+    return CheckedCase(case_id, decision, shown, instruction, keep, len(mended), drop, reasons, texts)
 
 
 def _decision(keep: int, mend: int, drop: int) -> str:
@@ -98,10 +92,5 @@ def _decision(keep: int, mend: int, drop: int) -> str:
         return UNDECIDED
     if keep + mend < drop:
         return DROPPED
-    # Somebody who mends has seen what is wrong; a tie goes to them.
+    # Whoever rewrites has seen what is wrong, so they win a tie.
     return MENDED if mend and mend >= keep else KEPT
-
-
-def _most_common(texts: Iterable[str]) -> str:
-    """The text that occurs most often; of several, the one that came first (Counter keeps the order of arrival)."""
-    return Counter(texts).most_common(1)[0][0]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 from tests.report.sample import crops
 
-from hpedit.bench.alarms import MEASURES, measure
+from hpedit.bench.pixel_measures import MEASURES, measure_pixels
 
 
 def with_grid(image, pitch, strength=24):
@@ -16,7 +16,7 @@ def with_grid(image, pitch, strength=24):
 
 
 def mean_of(name, images):
-    return float(np.mean([measure(image)[name] for image in images]))
+    return float(np.mean([measure_pixels(image)[name] for image in images]))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_glare_raises_saturation_and_grey_has_none(photos):
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5), (9, 300)])
 @pytest.mark.parametrize("colour", ["black", "white", "red"])
 def test_flat_and_tiny_pictures_have_finite_measures(size, colour):
-    values = measure(Image.new("RGB", size, colour))
+    values = measure_pixels(Image.new("RGB", size, colour))
     assert set(values) == set(MEASURES)
     assert values["sharpness"] == pytest.approx(0, abs=1e-12)
     assert values["grid_energy"] == 0

@@ -6,18 +6,19 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpedit.bench import figures
+from hpedit.bench import figure_text as figures
+from hpedit.stats.intervals import GAIN
 
 WIDTH = 80
 NAME = 12
 """Columns of a model's name."""
 TASK = 22
 AT_ONCE = 4
-"""Models whose figures by task fit beside one another."""
+"""Number of models that fit side by side in the tables by task."""
 
 
-def render(result: Mapping[str, Any]) -> str:
-    """All figures; the models of a wide comparison stand below one another in the tables by task."""
+def comparison_text(result: Mapping[str, Any]) -> str:
+    """All figures as text; a wide comparison by task is split into several tables."""
     labels = [model["label"] for model in result["models"]]
     lines = [figures.size_line(result) + (f"; reference: {result['reference']}" if len(labels) > 1 else "")]
     for label, verdict in result["verdicts"].items():
@@ -59,21 +60,23 @@ def _overall(block: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     lines = [head + f" {'<=2':>4} {'>=4.5':>5}"]
     for label in labels:
         model = block["models"].get(label)
-        line = f"{_cut(label, NAME):<{NAME}} {figures.mean(model):>5} {figures.bounds(model, '-'):^9}"
+        line = f"{_cut(label, NAME):<{NAME}} {figures.mean_text(model):>5} {figures.bounds_text(model, '-'):^9}"
         if many:
             change = (model or {}).get("gain")
-            line += f" {figures.gain(model):>6} {figures.bounds(change, ', ', sign=True):^13}"
-            line += f" {figures.p_value((model or {}).get('p')):>5} {figures.tally(model):>11}"
+            line += f" {figures.gain_text(model):>6} {figures.bounds_text(change, ', ', GAIN):^13}"
+            line += f" {figures.p_value_text((model or {}).get('p')):>5} {figures.win_tie_loss_text(model):>11}"
             line = line.replace(f" {figures.NONE:>6} {figures.NONE:^13} {figures.NONE:>5} {figures.NONE:>11}", " " * 39)
         low, high = ((model or {}).get(key) for key in ("low_share", "high_share"))
-        lines.append(line + f" {figures.share(low):>4} {figures.share(high):>5}")
+        lines.append(line + f" {figures.share_text(low):>4} {figures.share_text(high):>5}")
     if "copy" in block:
-        lines.append(f"{'source':<{NAME}} {figures.mean(block['copy']):>5} {figures.bounds(block['copy'], '-'):^9}")
+        lines.append(
+            f"{'source':<{NAME}} {figures.mean_text(block['copy']):>5} {figures.bounds_text(block['copy'], '-'):^9}"
+        )
     return lines
 
 
 def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> list[str]:
-    """Means by task, the others with their gain; a star where it holds after the correction."""
+    """Means by task, with the gain of other models; a star if it is significant after the correction."""
     others = [label for label in labels if label != reference]
     lines: list[str] = []
     for start in range(0, max(1, len(others)), AT_ONCE - 1):
@@ -83,10 +86,12 @@ def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> l
         for task, block in one["tasks"].items():
             models = block["models"]
             line = f"{_cut(figures.task_title(task), TASK):<{TASK}} {block['n']:>4}"
-            line += f" {figures.mean(models.get(reference)):>7}"
+            line += f" {figures.mean_text(models.get(reference)):>7}"
             for label in shown:
                 model = models.get(label)
-                line += f"  {figures.mean(model):>5} {figures.gain(model):>6}{figures.star(model) or ' '}"
+                line += (
+                    f"  {figures.mean_text(model):>5} {figures.gain_text(model):>6}{figures.holm_star(model) or ' '}"
+                )
             lines.append(line)
     if others:
         lines.append(f"* p < {figures.SIGNIFICANT:g} after Holm's correction over the tasks")
@@ -94,7 +99,7 @@ def _by_task(one: Mapping[str, Any], labels: Sequence[str], reference: str) -> l
 
 
 def _alarms(result: Mapping[str, Any]) -> list[str]:
-    """What the measures of the pixels say, those that are quiet in one line."""
+    """Alarms of the pixel measures, and one line for those without an alarm."""
     loud: list[str] = []
     quiet: list[str] = []
     for name, measure in result["alarms"].items():
@@ -108,16 +113,13 @@ def _alarms(result: Mapping[str, Any]) -> list[str]:
     lines = ["", *(row for line in loud for row in _wrapped(f"ALARM {line}"))]
     copied = {label: share for label, share in result["untouched"].items() if share}
     if copied:
-        lines += _wrapped(
-            "Edits that leave the picture as it was: " + ", ".join(f"{s:.0%} of {k}" for k, s in copied.items())
-        )
+        shares = ", ".join(f"{share:.0%} of {label}" for label, share in copied.items())
+        lines += _wrapped(f"Edits that leave the picture unchanged: {shares}")
     if quiet:
         lines.append(f"{len(quiet)} of {len(loud) + len(quiet)} measures of the pixels raise no alarm")
     return lines
 
 
 def _speeds(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [
-        row for model in models if (line := figures.speed_line(model)) for row in _wrapped(f"{model['label']}: {line}")
-    ]
-    return ["", "Cases a second:", *(f"  {line}" for line in lines)] if lines else []
+    said = [f"{model['label']}: {line}" for model in models if (line := figures.speed_line(model))]
+    return ["", "Cases per second:", *(f"  {row}" for line in said for row in _wrapped(line))] if said else []

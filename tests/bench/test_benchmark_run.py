@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from tests.conftest import picture
 
-from hpedit.bench import run as bench
-from hpedit.bench.folder import BenchFolder, Instrument
-from hpedit.bench.run import run_bench
+from hpedit.bench import benchmark_run as bench
+from hpedit.bench.bench_folder import BenchFolder, Instrument
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case, OracleKey, Score
-from hpedit.report.collect import collect_pictures
+from hpedit.report.picture_selection import collect_pictures
 from hpedit.seeds import edit_seed
 
 ROOT = Path(__file__).parents[2]
@@ -164,8 +164,8 @@ def test_interrupted_at_every_write_it_continues_to_the_same_bytes(
 CHILD = f"""
 import sys
 sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT)!r}]
-from tests.bench.test_run import small_cases
-from hpedit.bench.run import run_bench
+from tests.bench.test_benchmark_run import small_cases
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.sizes import ImageAreas
 from hpedit.mini.architecture import build_pipeline

@@ -15,10 +15,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hpedit.report import views
-from hpedit.report.data import Agreement, Picture, ReportData
-from hpedit.report.selection import select
-from hpedit.report.verdict import NOT_MEASURED, headline
+from hpedit.bench import figure_text
+from hpedit.report import report_views as views
+from hpedit.report.gain_wording import NOT_MEASURED, headline
+from hpedit.report.picture_selection import select_pictures
+from hpedit.report.report_data import Agreement, Picture, ReportData
+from hpedit.report.svg import page_safe
+from hpedit.report.training_curves import metric_charts
 from hpedit.store.atomic import atomic_write
 
 HERE = Path(__file__).parent
@@ -36,67 +39,74 @@ def write_report(out: Path, data: ReportData) -> Path:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / SUMMARY_NAME, json_text(_summary(data)))
-    atomic_write(out / JSON_NAME, json_text(twin(data)))
+    atomic_write(out / JSON_NAME, json_text(report_twin(data)))
     path = out / HTML_NAME
-    atomic_write(path, render(data).encode("utf-8", "replace"))
+    atomic_write(path, render_report(data).encode("utf-8", "replace"))
     return path
 
 
-def render(data: ReportData) -> str:
-    """The page as text."""
-    return environment().get_template("page.html.jinja").render(style=style(), absent=NOT_MEASURED, **_context(data))
+def render_report(data: ReportData) -> str:
+    """The demo's report as HTML."""
+    template = page_environment().get_template("page.html.jinja")
+    return template.render(style=page_style(), absent=NOT_MEASURED, **_context(data))
 
 
-def environment() -> Environment:
-    """What fills the templates of this folder in; every text is escaped."""
-    # StrictUndefined: a name the template expects and no view gives is a bug to be seen, not an empty cell.
-    return Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+def page_environment() -> Environment:
+    """The Jinja environment of this folder's templates; every text is escaped."""
+    # StrictUndefined: a missing value is a bug that must fail, not an empty cell.
+    found = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, finalize=_finalized, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters |= {"score": views.score_text, "share": views.share_text, "clock": views.duration_text}
+    found.globals["figures"] = figure_text
+    return found
 
 
-def style() -> Markup:
+def _finalized(value: Any) -> Any:
+    """What a template prints, without characters that HTML forbids; the charts' SVG is already so."""
+    return page_safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def page_style() -> Markup:
     """The style sheet of all pages."""
     return Markup((HERE / "style.css").read_text(encoding="utf-8"))
 
 
 def _context(data: ReportData) -> dict[str, Any]:
     summary = data.summary
+    curves, zero = metric_charts(data.metrics, skip=["Loss", "Unscorable", "Seconds by phase"])
     return {
-        "title": views.plain(data.title),
-        "subtitle": views.plain(data.subtitle),
-        "created": views.plain(data.created),
-        "notes": [views.plain(note) for note in data.notes],
+        "title": data.title,
+        "subtitle": data.subtitle,
+        "created": data.created,
+        "notes": data.notes,
         "headline": headline(summary),
         "cards": views.headline_cards(summary),
         "forest": views.gain_forest(summary),
         "size": {key: (summary or {}).get(key) for key in ("n", "sources", "unscorable")},
         "control": views.control_view(summary),
-        "control_note": views.plain(data.control_note),
+        "control_note": data.control_note,
         "references": views.reference_rows(summary),
-        "tables": views.task_tables(summary),
+        "tables": views.gain_task_tables(summary),
         "distributions": views.distributions(data.pictures),
-        "alarms": views.alarm_rows(summary),
-        "curves": views.curves(data.metrics),
-        "groups": views.picture_groups(data.pictures),
+        "alarms": views.pixel_alarm_rows(summary),
+        "curves": curves,
+        "zero": zero,
+        "groups": views.report_picture_groups(data.pictures),
         "picture_count": len(data.pictures),
         "agreements": [views.agreement_view(agreement) for agreement in data.agreements],
         "provenance": data.provenance,
         "simulated_raters": any(agreement.simulated for agreement in data.agreements),
         "times": views.stage_times(data),
-        "command": views.plain(data.command) if data.command else None,
-        "versions": _texts(data.versions),
-        "fingerprints": _texts(data.fingerprints),
+        "command": data.command,
+        "facts": {**data.versions, **data.fingerprints},
         "twins": (JSON_NAME, SUMMARY_NAME),
     }
 
 
-def _texts(pairs: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(views.plain(name), views.plain(value)) for name, value in pairs.items()]
-
-
-def twin(data: ReportData) -> dict[str, Any]:
-    """Everything the page says, for machines; pictures by case id and scores, without their pixels."""
+def report_twin(data: ReportData) -> dict[str, Any]:
+    """The page's content as JSON; pictures by case id and scores, without their pixels."""
     verdict = headline(data.summary)
     return {
         "title": data.title,
@@ -107,7 +117,7 @@ def twin(data: ReportData) -> dict[str, Any]:
         "control_note": data.control_note,
         "metrics": list(data.metrics),
         "pictures": [_picture(picture) for picture in data.pictures],
-        "shown": {group.title: [picture.case_id for picture in group.pictures] for group in select(data.pictures)},
+        "shown": {title: [one.case_id for one in found] for title, found in select_pictures(data.pictures).items()},
         "agreements": [_agreement(agreement) for agreement in data.agreements],
         "provenance": [{"what": p.what, "simulated": p.simulated, "detail": p.detail} for p in data.provenance],
         "command": data.command,
@@ -132,7 +142,7 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
 
 
 def json_text(value: Any) -> bytes:
-    """JSON in UTF-8; what JSON cannot say (NaN, infinity, lone surrogates) becomes null or is escaped."""
+    """ASCII JSON; NaN and infinity become null, lone surrogates are escaped."""
     text = json.dumps(_finite(value), indent=1, ensure_ascii=True, allow_nan=False)
     return (text + "\n").encode("ascii")
 
