@@ -48,3 +48,20 @@ def test_scorers_by_any_name(tmp_path: Path) -> None:
     with pytest.raises(HPEditError):
         api.load_scorer(tmp_path / "nothing")
     assert api.load_scorer(darkness).fingerprint == api.load_scorer(darkness).fingerprint
+
+
+def test_a_recipe_can_name_a_reward_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its dotted path, from the working directory; a changed function is another reward, which a run notices."""
+    monkeypatch.chdir(tmp_path)
+    module = tmp_path / "my_rewards_of_a_recipe.py"
+    module.write_text("def red(source, edit, instruction):\n    return edit.resize((1, 1)).getpixel((0, 0))[0] / 51\n")
+    write_cases(tmp_path / "cases.parquet", make_cases(embedded_tiles("train"), 1, 0, "train"))
+    (tmp_path / "recipe.yaml").write_text(
+        "output: run\ncases: cases.parquet\nscorer: my_rewards_of_a_recipe.red\n"
+        "rollout: {steps: 4, window: 1, window_start: [0, 1], groups: 2, group_size: 3}\n"
+        "train: {iterations: 1}\nevaluate: {every: 0}\n"
+    )
+    (record,) = api.train("recipe.yaml")
+    assert 0 < record["score_mean"] < 5
+    with pytest.raises(HPEditError, match="scorer"):
+        api.train("recipe.yaml", reward=darkness)

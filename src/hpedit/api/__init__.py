@@ -38,7 +38,7 @@ from hpedit.scorer.custom_reward import FunctionScorer, RewardFunction, is_custo
 from hpedit.scorer.protocol import Scorer
 
 if TYPE_CHECKING:
-    from hpedit.editors.editor import DiffusersEditor
+    from hpedit.editors.diffusers_editor import DiffusersEditor
     from hpedit.editors.protocol import Editor
     from hpedit.scorer.hp_scorer import HPScorer
 

@@ -229,7 +229,7 @@ class RewardSection(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
     """What metrics call it."""
     scorer: Text
-    """A fitted HP-Scorer's folder."""
+    """As the recipe's `scorer`."""
     weight: Positive = 1.0
     """Each reward is divided by its own deviation before the sum, so that one with a small spread counts too."""
 
@@ -305,7 +305,7 @@ class Recipe(Section):
     cases: Text
     """Training cases: a parquet file, or a folder that `hpedit cases build` wrote."""
     scorer: Text
-    """A fitted HP-Scorer: the folder that `hpedit scorer fit` or the demo wrote."""
+    """The reward: a fitted HP-Scorer's folder, a function of your own by its dotted path, or an HTTP service."""
     scorer_force: bool = False
     """Train even with a scorer that failed `hpedit scorer probe`."""
     rewards: tuple[RewardSection, ...] = ()

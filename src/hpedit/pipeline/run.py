@@ -36,7 +36,7 @@ from hpedit.store.tables import read_cases, write_cases
 
 if TYPE_CHECKING:
     from hpedit.bench.bench_folder import BenchFolder
-    from hpedit.editors.editor import DiffusersEditor
+    from hpedit.editors.diffusers_editor import DiffusersEditor
     from hpedit.pipeline.scorer import Compared
     from hpedit.scorer.hp_scorer import HPScorer
 

@@ -13,6 +13,7 @@ from hpedit.errors import HPEditError
 from hpedit.plan.disk import nearest_folder
 from hpedit.plan.findings import Findings
 from hpedit.plan.judge_memory import ScorerUse, read_scorer_judges
+from hpedit.scorer.custom_reward import is_custom
 from hpedit.scorer.probes.gate import PROBE, read_probe
 from hpedit.store.run_folder import check_folder
 
@@ -38,7 +39,8 @@ def read_recipe_inputs(recipe: Recipe, findings: Findings) -> RecipeInputs:
         count, sources = _count_pairs(recipe, findings) if recipe.offline else _count_cases(recipe, findings)
     scorers = []
     if not recipe.offline:
-        for path in (recipe.scorer, *(reward.scorer for reward in recipe.rewards)):
+        specs = (recipe.scorer, *(reward.scorer for reward in recipe.rewards))
+        for path in (spec for spec in specs if not is_custom(spec)):
             with findings.collecting():
                 scorers.append(_check_scorer(path, recipe, findings))
     return RecipeInputs(count, sources, tuple(scorers))

@@ -20,6 +20,7 @@ from hpedit.rl.monitor.evaluations import SECOND
 from hpedit.rl.monitor.held_out_cases import HeldOutSplit, split_cases
 from hpedit.rl.parallel.processes import ProcessGroup, SingleProcess
 from hpedit.rl.rewards import MAIN, Rewards
+from hpedit.scorer.custom_reward import is_custom, load_custom
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
@@ -81,8 +82,8 @@ class RunInputs:
         else:
             given = None if self._cases is None else _cases_hash(self._cases)
             found["cases"] = given or CasesFolder(recipe.cases).fingerprint()
-            found[MAIN] = scorer or hash_path(recipe.scorer, PROBE_FILES)
-            found |= {reward.name: hash_path(reward.scorer, PROBE_FILES) for reward in recipe.rewards}
+            found[MAIN] = scorer or _reward_hash(recipe.scorer)
+            found |= {reward.name: _reward_hash(reward.scorer) for reward in recipe.rewards}
         return found | self._evaluation_hashes(scorer)
 
     def _evaluation_hashes(self, scorer: str | None) -> dict[str, str]:
@@ -91,7 +92,7 @@ class RunInputs:
         if not settings.every:
             return {}
         if self.recipe.offline and (self._held_out is not None or settings.cases):
-            found[MAIN] = scorer or hash_path(self.recipe.scorer, PROBE_FILES)
+            found[MAIN] = scorer or _reward_hash(self.recipe.scorer)
         if self._held_out is not None:
             found["held-out cases"] = cases_fingerprint(self._held_out)
         elif settings.cases:
@@ -201,8 +202,17 @@ def _load_base(recipe: Recipe) -> TrainableEditor:
     )  # fmt: skip
 
 
+def _reward_hash(spec: str) -> str:
+    return load_custom(spec).fingerprint if is_custom(spec) else hash_path(spec, PROBE_FILES)
+
+
 def load_reward(path: str, force: bool) -> Scorer:
-    """Load a fitted scorer as a reward; HPEditError if it has no signal or failed its probe, unless forced."""
+    """Load a reward: a fitted scorer's folder, a dotted path or an HTTP service (see `custom_reward`).
+
+    HPEditError if a fitted scorer has no signal or failed its probe, unless forced.
+    """
+    if is_custom(path):
+        return load_custom(path)
     fitted = _load_fitted("scorer", path, force)
     admit_reward(path, fitted.fingerprint, force=force)
     return fitted
