@@ -25,7 +25,7 @@ from hpedit.cases.pairs.pair_table import build_pairs
 from hpedit.cases.pairs.preferences import PairRules
 from hpedit.config.recipe import Recipe
 from hpedit.editors.load import load_editor
-from hpedit.experiments.demo import STEPS
+from hpedit.experiments.ablate_cells import STEPS
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.mini.control import BATCH, train_control
 from hpedit.mini.world import World

@@ -24,7 +24,7 @@ from hpedit.bench.before_after import before_after_summary
 from hpedit.bench.benchmark_run import run_bench
 from hpedit.cases.folder import CasesFolder
 from hpedit.editors.load import load_editor
-from hpedit.experiments.demo import STEPS
+from hpedit.experiments.ablate_cells import STEPS
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.scorer.hp_scorer import HPScorer

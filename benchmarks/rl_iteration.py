@@ -262,12 +262,14 @@ def table(result: dict[str, Any]) -> str:
 
 def ready_scorer(folder: Path) -> HPScorer:
     """The scorer in `folder`; a small one is fitted if there is none."""
-    from hpedit.experiments.demo_scorer import prepare_scorer, rate_edits
+    from hpedit.experiments.ablate_cells import DEMO
+    from hpedit.pipeline.ratings import rate_by_simulation
+    from hpedit.pipeline.scorer import prepare_scorer
 
     if not (folder / "scorer.json").is_file():
         cases = make_cases(embedded_tiles("calibration"), 24, 0, "calibration")
-        rated = rate_edits(folder.parent / f"{folder.name}-ratings", load_editor("mini"), cases, 0, 8)
-        return prepare_scorer(folder, rated, 0)
+        rated = rate_by_simulation(folder.parent / f"{folder.name}-rated", load_editor("mini"), cases, 0, 8)
+        return prepare_scorer(folder, rated, DEMO.judge, DEMO.scorer, seed=0)
     return HPScorer.load(folder)
 
 

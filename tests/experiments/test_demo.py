@@ -77,7 +77,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_result(
 ) -> None:
     out = tmp_path / "run"
     marks = (
-        "ratings/second/rows.jsonl",
+        "base_edits/second/rows.jsonl",
         "scorer/scorer.json",
         "cases/6-edits/000000.parquet",
         "train/metrics.jsonl",

@@ -19,10 +19,11 @@ from hpedit.config.recipe import Recipe
 from hpedit.editors.load import load_editor
 from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
-from hpedit.experiments.demo import LEARNING_RATE, STEPS
-from hpedit.experiments.demo_scorer import prepare_scorer, rate_edits
+from hpedit.experiments.demo import demo_run_recipe
 from hpedit.judges.loading import load_judge
 from hpedit.mini.world import World
+from hpedit.pipeline.ratings import rate_by_simulation
+from hpedit.pipeline.scorer import prepare_scorer
 from hpedit.records import Case
 from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
@@ -32,6 +33,8 @@ from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
 
 BATCH = 48
+DEMO = demo_run_recipe(Path("unused"))
+STEPS, LEARNING_RATE = DEMO.rollout.steps, DEMO.train.learning_rate
 POOL_CHUNK = 60
 """Cases of the pool that are edited and scored between writes."""
 FILTER = FilterSection(by="informative", scorer="calibrated")
@@ -96,8 +99,8 @@ def run_job(job: AblationJob) -> None:
 def _calibrate(job: AblationJob) -> None:
     """The one calibrated scorer of all seeds: reward of two cells, filter, and an instrument."""
     cases = job.world.cases("calibration", job.size.rated_per_task, job.seed)
-    rated = rate_edits(job.out / "ratings", load_editor("mini"), cases, job.seed, STEPS)
-    prepare_scorer(job.folder, rated, job.seed)
+    rated = rate_by_simulation(job.out, load_editor("mini"), cases, job.seed, STEPS)
+    prepare_scorer(job.folder, rated, DEMO.judge, DEMO.scorer, seed=job.seed)
 
 
 def _candidates(job: AblationJob) -> list[Case]:

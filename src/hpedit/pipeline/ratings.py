@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hpedit.bench.benchmark_run import run_bench
+from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.pipeline.recipe import RatingsSection
 from hpedit.progress import note
@@ -17,9 +19,12 @@ from hpedit.store.atomic import replacing
 from hpedit.store.tables import iter_edits, read_cases, read_ratings, write_cases, write_edits, write_ratings
 
 FOLDER = "ratings"
+EDITED = "base_edits"
 FILE = "ratings.csv"
 STORE = "ratings.sqlite"
 CASES, EDITS = "cases.parquet", "edits.parquet"
+TURNS = ("first", "second", *(f"turn_{number}" for number in range(3, 17)))
+"""Folders, and prefixes of the ids, of the edits of a rated case."""
 Say = Callable[[str, int, int], None]
 """(what, done, total): how far the ratings are."""
 
@@ -41,6 +46,26 @@ class RatedEdits:
         """The edits of the fit, or those it must not see."""
         flags = self.held_out(every)
         return [edit for edit, out in zip(self.edits, flags, strict=True) if out == held_out]
+
+
+def edit_for_rating(
+    folder: Path, editor: Editor, cases: Sequence[Case], *, seed: int, steps: int, per_case: int = 2, batch: int = 48
+) -> list[Edit]:
+    """`per_case` edits of each case, each turn from noise of its own, or what of that `folder` has already."""
+    edits: list[Edit] = []
+    for number, turn in enumerate(TURNS[:per_case]):
+        made = run_bench(editor, cases, None, folder / turn, seed=seed + number, steps=steps, label=turn, batch=batch)
+        edits += made.edits()
+    return edits
+
+
+def rate_by_simulation(out: Path, editor: Editor, cases: Sequence[Case], seed: int, steps: int) -> RatedEdits:
+    """Two edits of each case of a mini world with simulated raters' scores, or what of that `out` has already."""
+    folder = out / FOLDER
+    write_rated(folder, cases, edit_for_rating(out / EDITED, editor, cases, seed=seed, steps=steps))
+    if not (folder / FILE).is_file():
+        _simulated(folder, seed)
+    return read_rated(folder)
 
 
 def write_rated(folder: Path, cases: Sequence[Case], edits: Sequence[Edit]) -> None:

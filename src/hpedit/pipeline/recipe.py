@@ -38,6 +38,8 @@ from hpedit.config.recipe import (
 )
 from hpedit.tasks import TASK_IDS
 
+DEMO = Path(__file__).parent / "demo.yaml"
+"""The packaged recipe of `hpedit demo`."""
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 

@@ -29,7 +29,7 @@ from hpedit.pipeline.recipe import MAY_CHANGE, RunRecipe
 from hpedit.pipeline.splits import BENCH, FOLDER, RATED, TRAIN, Wanted, counts_of, read_splits
 from hpedit.pipeline.state import RunState, StageState
 from hpedit.progress import listening, tell
-from hpedit.records import Case, Edit
+from hpedit.records import Case
 from hpedit.store.atomic import read_json
 from hpedit.store.run_folder import RunFolder
 from hpedit.store.tables import read_cases, write_cases
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from hpedit.pipeline.scorer import Compared
     from hpedit.scorer.hp_scorer import HPScorer
 
-TURNS = ("first", "second", *(f"turn_{number}" for number in range(3, 17)))
-"""Folders, and prefixes of the ids, of the edits of a rated case."""
 ARMS = ("base", "post", "control")
 
 
@@ -171,23 +169,18 @@ class _Run:
 
     def _edits(self) -> None:
         """The base's edits of the rated cases, each turn with noise of its own."""
-        from hpedit.bench.benchmark_run import run_bench
-
         folder = self.out / ratings.FOLDER
         if self.recipe.ratings.run is not None:
             ratings.take_from_run(folder, Path(self.recipe.ratings.run))
             self.note.note = f"those of {self.recipe.ratings.run}"
             return
         settings, cases = self.recipe.cases.edits, self._split(RATED)
-        edits: list[Edit] = []
         if not (folder / ratings.EDITS).is_file():
-            for number, turn in enumerate(TURNS[: settings.per_rated]):
-                made = run_bench(
-                    self.editor, cases, None, self.out / "base_edits" / turn, seed=self.seed + number,
-                    steps=self.recipe.edit_steps, label=turn, batch=settings.batch,
-                )  # fmt: skip
-                edits += made.edits()
-            ratings.write_rated(folder, cases, edits)
+            made = ratings.edit_for_rating(
+                self.out / ratings.EDITED, self.editor, cases, seed=self.seed, steps=self.recipe.edit_steps,
+                per_case=settings.per_rated, batch=settings.batch,
+            )  # fmt: skip
+            ratings.write_rated(folder, cases, made)
         self.note.note = f"{len(cases) * settings.per_rated} edits of {len(cases)} cases"
 
     def _ratings(self) -> None:
@@ -197,7 +190,9 @@ class _Run:
         """Fit and probe the scorer, and compare it with the raters."""
         from hpedit.pipeline.scorer import prepare_scorer
 
-        self.__dict__["scorer"] = prepare_scorer(self.out / "scorer", self.rated, self.recipe)
+        self.__dict__["scorer"] = prepare_scorer(
+            self.out / "scorer", self.rated, self.recipe.judge, self.recipe.scorer, seed=self.seed
+        )
         pearson = self._compared().report["pearson"]
         self.note.note = f"Pearson with raters {pearson['value']:.2f} on photographs that the fit never saw"
 

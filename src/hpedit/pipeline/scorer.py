@@ -11,7 +11,7 @@ import numpy as np
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.pipeline.ratings import RatedEdits
-from hpedit.pipeline.recipe import RunRecipe
+from hpedit.pipeline.recipe import ScorerSection
 from hpedit.scorer.evaluation.human_agreement import score_agreement
 from hpedit.scorer.evaluation.measure_tables import evaluate_table
 from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, rated_pictures
@@ -36,7 +36,7 @@ class Compared:
     """(mean rating, score) of each edit."""
 
 
-def prepare_scorer(folder: Path, rated: RatedEdits, recipe: RunRecipe) -> HPScorer:
+def prepare_scorer(folder: Path, rated: RatedEdits, judge: str, section: ScorerSection, *, seed: int) -> HPScorer:
     """Fit and probe the scorer in `folder`, unless that was done.
 
     Raises:
@@ -45,8 +45,7 @@ def prepare_scorer(folder: Path, rated: RatedEdits, recipe: RunRecipe) -> HPScor
     by_id = {case.id: case for case in rated.cases}
     if not (folder / SETTINGS).exists():
         pictures = rated_pictures(by_id, rated.part(held_out=False, every=HELD_OUT), rated.ratings)
-        judges = load_judges([recipe.judge], recipe.scorer.revision)
-        fit_judged(pictures, judges, folder, revision=recipe.scorer.revision)
+        fit_judged(pictures, load_judges([judge], section.revision), folder, revision=section.revision)
     scorer = HPScorer.load(folder)
     if scorer.calibration.verdict != "ok":
         raise HPEditError(
@@ -55,8 +54,8 @@ def prepare_scorer(folder: Path, rated: RatedEdits, recipe: RunRecipe) -> HPScor
         )
     if not (folder / PROBE).exists():
         held_out = rated.part(held_out=True, every=HELD_OUT)
-        probe_rated(scorer, by_id, held_out, rated.ratings, folder, limit=recipe.scorer.probed, seed=recipe.seed)
-    admit_reward(folder, scorer.fingerprint, force=recipe.scorer.force)
+        probe_rated(scorer, by_id, held_out, rated.ratings, folder, limit=section.probed, seed=seed)
+    admit_reward(folder, scorer.fingerprint, force=section.force)
     return scorer
 
 
