@@ -21,8 +21,8 @@ import torch
 from hpedit.bench.folder import BenchFolder
 from hpedit.bench.run import run_bench
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.pairs.decide import PairRules
-from hpedit.cases.pairs.table import build_pairs
+from hpedit.cases.pairs.pair_table import build_pairs
+from hpedit.cases.pairs.preferences import PairRules
 from hpedit.config.recipe import Recipe
 from hpedit.editors.load import load_editor
 from hpedit.experiments.demo import STEPS

@@ -112,7 +112,7 @@ def test_a_dry_run_prints_a_recipe_that_reads_back(tmp_path: Path) -> None:
 def test_resume_with_nothing_to_resume_is_an_error(tmp_path: Path) -> None:
     done = hpedit("train", MINI, "--set", f"output={tmp_path / 'new'}", "--resume")
     assert done.returncode == 2
-    assert "holds no run to continue" in done.stderr
+    assert "has no run to resume" in done.stderr
     assert not (tmp_path / "new").exists()
 
 

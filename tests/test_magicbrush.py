@@ -19,7 +19,7 @@ from tests.shared_data import shared_data
 from typer.testing import CliRunner
 
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.pairs.table import read_pairs
+from hpedit.cases.pairs.pair_table import read_pairs
 from hpedit.cli import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "magicbrush.md"

@@ -43,7 +43,7 @@ def test_every_measure_ties_and_trust_are_printed() -> None:
 
 def test_figures_that_flatter_are_said_first() -> None:
     first = next(iter(agreement_lines(make_report(seen="included", seen_edits=3, seen_sources=1))))
-    assert first.startswith("THESE FIGURES FLATTER")
+    assert first.startswith("INFLATED FIGURES")
 
 
 def test_what_is_undefined_reads_na() -> None:

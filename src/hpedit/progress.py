@@ -1,6 +1,6 @@
-"""Progress on stderr: a bar with an ETA on a terminal, an occasional plain line elsewhere (logs, CI, pipes).
+"""Progress on stderr: a progress bar with ETA on a terminal, an occasional plain line elsewhere (logs, CI, pipes).
 
-stdout carries data alone. rich is imported when a bar is first drawn, so that `hpedit --help` does not pay for it.
+stdout is for data only. rich is imported when a bar is first drawn, so that `hpedit --help` stays fast.
 """
 
 from __future__ import annotations
@@ -11,54 +11,41 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PLAIN_EVERY_SECONDS = 15.0
-"""How often a stage speaks where no bar can be drawn: often enough to see that it lives, rare enough for a log."""
+"""Seconds between two lines where no bar can be drawn: often enough to see progress, rare enough for a log."""
 
 Advance = Callable[[int], None]
 
 
 @contextmanager
 def stage(name: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """Show how far a stage is; its block calls `advance(n)` whenever n units are done.
+    """Show the progress of a stage; its block calls `advance(n)` whenever n units are done.
 
     Args:
-        name: What is being done, as a person would say it.
-        total: Units in all, 0 if nothing is to be done.
-        done: Units that an earlier, interrupted run already did; the ETA leaves them out.
+        name: Description of the stage.
+        total: Total units; may be 0.
+        done: Units already done by an earlier, interrupted run; not counted in the ETA.
     """
-    shown = _bar(name, total, done) if sys.stderr.isatty() else _plain(name, total, done)
+    shown = _rich_bar(name, total, done) if sys.stderr.isatty() else _plain_lines(name, total, done)
     with shown as advance:
         yield advance
 
 
 @contextmanager
-def _bar(name: str, total: int, done: int) -> Iterator[Advance]:
-    # rich honours NO_COLOR and the terminal's width by itself.
+def _rich_bar(name: str, total: int, done: int) -> Iterator[Advance]:
+    # rich honours NO_COLOR and the terminal's width.
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        # Stages move in unequal batches; a long window keeps the estimate from jumping.
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=120.0) as progress:
-        task = progress.add_task(name, total=total, completed=done)
-        yield lambda count: progress.advance(task, count)
+    units = (progress.TextColumn("{task.description:<28}"), progress.BarColumn(), progress.MofNCompleteColumn())
+    times = (progress.TimeElapsedColumn(), progress.TextColumn("ETA"), progress.TimeRemainingColumn())
+    # Batches take unequal time; a long window keeps the estimate from jumping.
+    with progress.Progress(*units, *times, console=Console(stderr=True), speed_estimate_period=120.0) as bar:
+        task = bar.add_task(name, total=total, completed=done)
+        yield lambda count: bar.advance(task, count)
 
 
 @contextmanager
-def _plain(name: str, total: int, done: int) -> Iterator[Advance]:
+def _plain_lines(name: str, total: int, done: int) -> Iterator[Advance]:
     began = spoke = time.monotonic()
     now_done = done
 
@@ -69,16 +56,16 @@ def _plain(name: str, total: int, done: int) -> Iterator[Advance]:
         if now - spoke >= PLAIN_EVERY_SECONDS:
             spoke = now
             rate = (now_done - done) / (now - began)
-            eta = f", ETA {_clock((total - now_done) / rate)}" if rate > 0 and now_done < total else ""
-            _say(f"{name}: {now_done}/{total}, {_clock(now - began)}{eta}")
+            eta = f", ETA {_format_clock((total - now_done) / rate)}" if rate > 0 and now_done < total else ""
+            _write_stderr_line(f"{name}: {now_done}/{total}, {_format_clock(now - began)}{eta}")
 
-    _say(f"{name}: 0/{total}" if not done else f"{name}: continues at {done}/{total}")
+    _write_stderr_line(f"{name}: 0/{total}" if not done else f"{name}: continues at {done}/{total}")
     yield advance
-    _say(f"{name}: {now_done}/{total} done in {_clock(time.monotonic() - began)}")
+    _write_stderr_line(f"{name}: {now_done}/{total} done in {_format_clock(time.monotonic() - began)}")
 
 
-def _say(line: str) -> None:
-    """One line to stderr; a closed stderr must not stop a run."""
+def _write_stderr_line(line: str) -> None:
+    """Write a line to stderr; a closed stderr must not stop a run."""
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
@@ -86,7 +73,7 @@ def _say(line: str) -> None:
         return
 
 
-def _clock(seconds: float) -> str:
+def _format_clock(seconds: float) -> str:
     """Seconds as m:ss or h:mm:ss."""
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
@@ -95,13 +82,13 @@ def _clock(seconds: float) -> str:
 
 
 def note(line: str) -> None:
-    """One line to stderr that a person should read, such as what was left out."""
+    """Write a note to stderr, such as what was left out."""
     sys.stderr.write(f"note: {line}\n")
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Within it diffusers and transformers draw no progress bars and log errors alone; afterwards all is as before."""
+    """Context without progress bars and warnings of diffusers and transformers; restores their log levels."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

@@ -1,6 +1,6 @@
-"""What flows between the stages: Case -> Edit -> Rating / Score. No torch.
+"""The records that stages exchange: Case -> Edit -> Rating / Score. No torch.
 
-All images are PIL images in mode RGB (a mask is mode "L"). A record checks itself when it is made, so that a bad
+All images are PIL images in mode RGB (a mask is mode "L"). Records are validated when they are created, so that a bad
 value is found where it arises and not three stages later.
 """
 
@@ -16,9 +16,9 @@ from PIL import Image
 from hpedit.errors import HPEditError
 
 MIN_SCORE = 0.0
-"""The human scale's foot: the edit does not follow the instruction."""
+"""Lowest human score: the edit does not follow the instruction."""
 MAX_SCORE = 5.0
-"""The human scale's head: follows it fully and looks real."""
+"""Highest human score: follows it fully and looks real."""
 MAX_SOURCES = 3
 """Qwen-Image-Edit-2509 takes one to three source images."""
 
@@ -35,15 +35,15 @@ def _require_name(value: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OracleKey:
-    """The exact answer of a mini-world case; real photographs have none."""
+    """Ground truth of a mini-world case; real photographs have none."""
 
     target: Image.Image
-    """RGB, the size of the source: the one right edit."""
+    """RGB, the size of the source: the only correct edit."""
     region: Image.Image
     """Mode "L", the size of the source: 255 where the edit must change pixels, 0 where it must not."""
 
     def __post_init__(self) -> None:
-        """Refuse wrong modes and sizes that differ (HPEditError)."""
+        """HPEditError for wrong modes or different sizes."""
         _require_mode(self.target, "RGB", "oracle target")
         _require_mode(self.region, "L", "oracle region")
         if self.target.size != self.region.size:
@@ -52,7 +52,7 @@ class OracleKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """One thing to be edited: source image(s), an instruction, and the task that it belongs to. It holds no edit."""
+    """An editing case: source image(s), an instruction, and its task. It holds no edit."""
 
     id: str
     task: str
@@ -61,15 +61,15 @@ class Case:
     sources: tuple[Image.Image, ...]
     """1 to 3 RGB images; the first is the one that is edited."""
     source_id: str
-    """The photo crop: the unit of splits and of the bootstrap, since two cases of one crop are not independent."""
+    """Id of the photo crop: the unit of splits and of the bootstrap, as cases of one crop are not independent."""
     category: str = ""
-    """The object's category, for balance; empty where there is none."""
+    """Category of the object, for balancing; may be empty."""
     origin: str = ""
     licence: str = ""
     oracle: OracleKey | None = None
 
     def __post_init__(self) -> None:
-        """Refuse empty names, no or too many sources, other modes than RGB, an oracle of another size (HPEditError)."""
+        """HPEditError for empty names, no or too many sources, modes other than RGB, an oracle of another size."""
         _require_name(self.id, "case id")
         _require_name(self.instruction, f"instruction of case {self.id}")
         _require_name(self.source_id, f"source_id of case {self.id}")
@@ -87,9 +87,9 @@ class Case:
 
     @property
     def group_key(self) -> str:
-        """SHA-256 (hex) of source pixels and instruction: edits are compared within it.
+        """SHA-256 (hex) of source pixels and instruction: edits are compared within this group.
 
-        Two photos with the same words are two groups; merging them gives every edit a wrong baseline.
+        Two photos with the same instruction are two groups; merging them would give every edit a wrong baseline.
         """
         digest = hashlib.sha256()
         for image in self.sources:
@@ -101,7 +101,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edit:
-    """One edited image, with what made it."""
+    """An edited image, with the editor and seed that made it."""
 
     id: str
     case_id: str
@@ -112,7 +112,7 @@ class Edit:
     """RGB."""
 
     def __post_init__(self) -> None:
-        """Refuse empty names and other modes than RGB (HPEditError)."""
+        """HPEditError for empty names and modes other than RGB."""
         _require_name(self.id, "edit id")
         _require_name(self.case_id, f"case id of edit {self.id}")
         _require_mode(self.image, "RGB", f"the image of edit {self.id}")
@@ -128,24 +128,22 @@ class Rating:
     """0 to 5, whole or half."""
     flags: tuple[str, ...] = ()
     time: str = ""
-    """ISO 8601 with zone; empty where unknown."""
+    """ISO 8601 with time zone; empty if unknown."""
     simulated: bool = False
-    """True where no person gave it; must be labelled wherever it appears."""
+    """True if not given by a person; must be labelled wherever it appears."""
 
     def __post_init__(self) -> None:
-        """Refuse a score that no rater can give (HPEditError)."""
+        """HPEditError for a score that no rater can give."""
         _require_name(self.edit_id, "edit id of a rating")
         _require_name(self.rater, f"rater of edit {self.edit_id}")
         if not MIN_SCORE <= self.score <= MAX_SCORE or not float(self.score * 2).is_integer():
-            raise HPEditError(
-                f"rating of edit {self.edit_id} by {self.rater} is {self.score}",
-                hint="a rating is a whole or half number from 0 to 5",
-            )
+            hint = "a rating is a whole or half number from 0 to 5"
+            raise HPEditError(f"rating of edit {self.edit_id} by {self.rater} is {self.score}", hint)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One scorer's value of one edit. Scores of two fingerprints are never mixed."""
+    """A scorer's score of one edit. Scores of different fingerprints are never mixed."""
 
     edit_id: str
     scorer: str
@@ -155,17 +153,17 @@ class Score:
     std: float | None = None
     """The scorer's own standard deviation, same unit."""
     reason: str | None = None
-    """Why it is unscorable; None where there is a value."""
+    """Why it is unscorable; None if there is a value."""
     raw: Mapping[str, float] = field(default_factory=dict)
     """The judge's answers before calibration, by question."""
 
     def __post_init__(self) -> None:
-        """Refuse NaN, values off the scale, and None without a reason (HPEditError)."""
+        """HPEditError for NaN, values off the scale, and None without a reason."""
         _require_name(self.edit_id, "edit id of a score")
         if self.value is None:
             if not self.reason:
                 raise HPEditError(f"score of edit {self.edit_id} has neither a value nor a reason")
         elif not MIN_SCORE <= self.value <= MAX_SCORE:
-            raise HPEditError(f"score of edit {self.edit_id} is {self.value}", hint="a score lies in 0 to 5")
+            raise HPEditError(f"score of edit {self.edit_id} is {self.value}", hint="a score is from 0 to 5")
         if self.std is not None and not (math.isfinite(self.std) and self.std >= 0.0):
             raise HPEditError(f"standard deviation of the score of edit {self.edit_id} is {self.std}")

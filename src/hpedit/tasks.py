@@ -1,4 +1,4 @@
-"""The eight editing tasks of HP-Edit (arXiv 2604.19406): what each must change and what it must keep."""
+"""The eight editing tasks of HP-Edit (arXiv 2604.19406): what an edit must change and what it must keep."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One editing task.
-
-    Args:
-        id: short name used in files and tables.
-        name: title for people.
-        definition: what the instruction asks for.
-        must_change: what a full-score edit has to change; goes into the judge's prompt.
-        must_stay: what a full-score edit has to keep; goes into the judge's prompt.
-    """
+    """An editing task. `must_change` and `must_stay` go into the judge's prompt."""
 
     id: str
+    """Short name in files and tables."""
     name: str
     definition: str
+    """What the instruction asks for."""
     must_change: str
     must_stay: str
 

@@ -22,7 +22,7 @@ from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Rating
 from hpedit.store.atomic import read_jsonl
-from hpedit.store.tables import read_cases, read_edits, write_cases, write_ratings
+from hpedit.store.tables import iter_edits, read_cases, write_cases, write_ratings
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def test_run_score_compare_report(given: SimpleNamespace, tmp_path: Path) -> Non
     assert [one["key"] for one in alone["instruments"]] == ["oracle"]
     scored = json.loads(run(*score, "--scorer", str(given.scorer), "--json"))
     assert [one["key"] for one in scored["instruments"]] == ["oracle", "scorer"]
-    ids = [edit.id for path in (base, copies) for edit in read_edits(path / EDITS)]
+    ids = [edit.id for path in (base, copies) for edit in iter_edits(path / EDITS)]
     write_ratings(
         tmp_path / "ratings.csv", [Rating(name, "ann", 2.0 if name.startswith("base") else 1.0) for name in ids]
     )

@@ -15,7 +15,7 @@ from hpedit.bench.check import Verdict, read_checks, verdict_of
 from hpedit.errors import HPEditError
 from hpedit.ratings.store import REWORDED, RatingStore, StoredAnswer
 from hpedit.records import Case
-from hpedit.store.csv_rows import read_rows
+from hpedit.store.csv_rows import read_csv_rows
 from hpedit.store.tables import iter_cases, read_cases, write_cases
 
 
@@ -150,7 +150,7 @@ def test_checks_reach_the_benchmark(tmp_path: Path) -> None:
     assert result["checked"]["reasons"] == {"vague": 2}
     assert result["checked"]["agreement"] == pytest.approx(2 / 3, abs=1e-4)
     assert [one["case_id"] for one in result["checked"]["disagreements"]] == [mended]
-    rows = {row["case_id"]: row for row in read_rows(out / CHECKS, ("case_id", "decision", "instruction"))}
+    rows = {row["case_id"]: row for row in read_csv_rows(out / CHECKS, ("case_id", "decision", "instruction"))}
     assert rows[mended]["instruction"] == "=paint thing red"
     assert "'=paint" in (out / CHECKS).read_text(), "no spreadsheet runs it"
     with pytest.raises(HPEditError, match="would undo it"):

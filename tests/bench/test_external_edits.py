@@ -62,7 +62,7 @@ def test_what_is_scored_is_not_scored_again(edits, cases, tmp_path):
 def test_other_images_under_the_same_names_are_another_benchmark(edits, cases, tmp_path):
     run(edits, cases, tmp_path / "out")
     picture(seed=77).save(edits / "set_0_a.png")
-    with pytest.raises(HPEditError, match=r"made otherwise: recipe\.editor"):
+    with pytest.raises(HPEditError, match=r"other inputs: recipe\.editor"):
         run(edits, cases, tmp_path / "out")
 
 
@@ -71,7 +71,7 @@ def test_other_names_of_the_edits_are_another_benchmark(edits, cases, tmp_path):
     write_cases(tmp_path / "cases.parquet", cases)
     options = (edits, tmp_path / "cases.parquet", tmp_path / "out", Judging())
     bench_given(*options)
-    with pytest.raises(HPEditError, match=r"made otherwise: recipe\.edit_ids was .*, is now .\{case\}") as caught:
+    with pytest.raises(HPEditError, match=r"other inputs: recipe\.edit_ids was .*, is now .\{case\}") as caught:
         bench_given(*options, edit_ids="{case}")
     assert "another output folder" in str(caught.value.hint)
     with pytest.raises(HPEditError, match="all edits the same"):

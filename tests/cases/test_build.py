@@ -19,10 +19,10 @@ from PIL import Image
 from tests.cases.build_world import Brightness, contents, photograph, photographs, recipe
 
 from hpedit.cases.build import run_build
-from hpedit.cases.decisions import case_id
+from hpedit.cases.build_stages import full_model_path
+from hpedit.cases.decisions import make_case_id
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.instructions import templates
-from hpedit.cases.plan import placed
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources.ready import case_files
 from hpedit.cases.summary import NO_ROOM, OTHER_WORDING
@@ -107,7 +107,7 @@ def test_changed_photographs_are_noticed(tmp_path: Path) -> None:
     wanted = recipe(tmp_path / "out", [{"folder": str(photos)}])
     run_build(wanted)
     photograph(99).save(photos / "00" / "0001.png")
-    with pytest.raises(HPEditError, match=r"stale: 1-photos \(sources\[0\] has other content\) and after it 2-unique"):
+    with pytest.raises(HPEditError, match=r"stale: 1-photos \(sources\[0\] has changed\) and after it 2-unique"):
         run_build(wanted)
     run_build(wanted, update=True)
     with pytest.raises(HPEditError, match=r"duplicates\.near was 6, is 3"):
@@ -118,7 +118,7 @@ def test_other_words_of_another_version_are_noticed(tmp_path: Path, monkeypatch:
     wanted = recipe(tmp_path / "out", [{"folder": str(photographs(tmp_path / "photos", 3))}])
     run_build(wanted)
     monkeypatch.setattr(templates, "STYLES", (*templates.STYLES, "a woodcut"))
-    with pytest.raises(HPEditError, match=r"stale: 4-drafts \(instructions\.words has other content\)"):
+    with pytest.raises(HPEditError, match=r"stale: 4-drafts \(instructions\.words has changed\)"):
         run_build(wanted)
 
 
@@ -187,10 +187,10 @@ def test_duplicates_bring_all_photographs_of_their_source_id_into_one_unit(tmp_p
 
 
 def test_ids_can_name_files_and_stay_apart() -> None:
-    assert re.fullmatch("0_a_b.jpg-style-[0-9a-f]{8}", case_id("0/a b.jpg", "f00d", "style", "x", ""))
-    assert case_id("0/a", "f00d", "style", "x", "my case/1") == "my_case_1"
-    assert case_id("0/a", "f00d", "style", "x", "../../etc") == "_.._etc"
-    long = [case_id("0/" + "p" * 400 + end, "f00d", "style", "x", "") for end in "ab"]
+    assert re.fullmatch("0_a_b.jpg-style-[0-9a-f]{8}", make_case_id("0/a b.jpg", "f00d", "style", "x", ""))
+    assert make_case_id("0/a", "f00d", "style", "x", "my case/1") == "my_case_1"
+    assert make_case_id("0/a", "f00d", "style", "x", "../../etc") == "_.._etc"
+    long = [make_case_id("0/" + "p" * 400 + end, "f00d", "style", "x", "") for end in "ab"]
     assert max(map(len, long)) <= 150
     assert len(set(long)) == 2
 
@@ -250,9 +250,9 @@ def test_other_photographs_under_the_same_names_are_other_cases(tmp_path: Path) 
 def test_folders_of_models_are_found_from_where_workers_stand(tmp_path: Path) -> None:
     (tmp_path / "models" / "clip").mkdir(parents=True)
     (tmp_path / "mini").mkdir()
-    assert placed("models/clip", tmp_path) == str(tmp_path / "models" / "clip")
+    assert full_model_path("models/clip", tmp_path) == str(tmp_path / "models" / "clip")
     for name in ("mini", "openai/clip-vit-large-patch14", "http://127.0.0.1:8000/v1#models/clip"):
-        assert placed(name, tmp_path) == name
+        assert full_model_path(name, tmp_path) == name
 
 
 def test_what_a_kill_left_half_written_is_cleared(tmp_path: Path) -> None:
@@ -296,9 +296,7 @@ def test_the_hard_are_kept_and_all_are_there_to_rate(tmp_path: Path, tiny_editor
     edits = contents(tmp_path / "out" / "6-edits")
     other = Brightness()
     other.fingerprint = "another"
-    with pytest.raises(
-        HPEditError, match=r"stale: 6-scores \(filter\.scorer has other content\) and after it 7-filter"
-    ):
+    with pytest.raises(HPEditError, match=r"stale: 6-scores \(filter\.scorer has changed\) and after it 7-filter"):
         run_build(wanted, editor=tiny_editor, scorer=other)
     run_build(wanted, editor=tiny_editor, scorer=other, update=True)
     assert contents(tmp_path / "out" / "6-edits") == edits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import random
 import time
 import tracemalloc
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from tests.shared_data import shared_data
 
-from hpedit.cases.duplicates import NO_HASH, Duplicate, find_duplicates, fingerprints, perceptual_hash, pixel_sha
+from hpedit.cases.duplicates import NO_HASH, Duplicate, find_duplicates, image_fingerprints, perceptual_hash, pixel_sha
 from hpedit.errors import HPEditError
 from hpedit.mini.photos import embedded_tiles
 
@@ -54,7 +53,7 @@ ALIKE = {
 @pytest.mark.parametrize("name", ALIKE)
 def test_changed_copies_are_near_duplicates(name: str) -> None:
     for number in (0, 40, 90):
-        one, other = fingerprints(photo(number)), fingerprints(ALIKE[name](photo(number)))
+        one, other = image_fingerprints(photo(number)), image_fingerprints(ALIKE[name](photo(number)))
         assert one[0] != other[0]
         assert bits(one[1], other[1]) <= NEAR
         found = find_duplicates(["b", "a"], [one[0], other[0]], [one[1], other[1]], NEAR)
@@ -70,7 +69,7 @@ def test_the_hash_is_that_of_imagehash() -> None:
 
 
 def test_other_photographs_are_not_alike() -> None:
-    prints = [fingerprints(photo(number)) for number in range(0, 200, 5)]
+    prints = [image_fingerprints(photo(number)) for number in range(0, 200, 5)]
     ids = [f"{number:03d}" for number in range(len(prints))]
     assert not find_duplicates(ids, [sha for sha, _ in prints], [hashed for _, hashed in prints], NEAR)
 
@@ -85,7 +84,7 @@ def structureless() -> list[Image.Image]:
 
 
 def test_pictures_without_structure_are_not_each_others_duplicates() -> None:
-    prints = [fingerprints(image) for image in structureless()]
+    prints = [image_fingerprints(image) for image in structureless()]
     assert {hashed for _, hashed in prints} == {NO_HASH}
     ids = [f"{number:03d}" for number in range(len(prints))]
     assert not find_duplicates(ids, [sha for sha, _ in prints], [NO_HASH] * len(ids), 16)
@@ -171,7 +170,7 @@ def test_the_order_of_the_input_does_not_matter(rows: list[tuple[str, int]], nea
 
 
 @pytest.mark.parametrize("near", [1, 6, 16])
-def test_blocks_do_not_show(near: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_duplicates_are_as_defined_pair_by_pair(near: int) -> None:
     rng = np.random.default_rng(near)
     middles = rng.integers(1, 2**63, 30, dtype=np.uint64)
     flips = (np.uint64(1) << rng.integers(0, 64, (300, 8), dtype=np.uint64)).tolist()
@@ -179,10 +178,7 @@ def test_blocks_do_not_show(near: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"{number:03d}" for number in range(300)]
     expected = by_the_book(ids, ids, hashes, near)
     assert expected
-    for block, pairs in itertools.product((1, 7, 1024), (1, 50, 1 << 20)):
-        monkeypatch.setattr("hpedit.cases.duplicates._BLOCK", block)
-        monkeypatch.setattr("hpedit.cases.duplicates._PAIRS_AT_ONCE", pairs)
-        assert find_duplicates(ids, ids, hashes, near) == expected
+    assert find_duplicates(ids, ids, hashes, near) == expected
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ from tests.cases.build_world import Brightness, contents, photographs, recipe
 
 from hpedit.cases import steps
 from hpedit.cases.build import run_build
-from hpedit.cases.engine import engine_of
+from hpedit.cases.engine import load_engine
 from hpedit.cases.engine.protocol import Counts
-from hpedit.cases.photos import Chunk
+from hpedit.cases.source_items import Chunk
 from hpedit.errors import HPEditError
 
 
@@ -59,17 +59,17 @@ class Dies(steps.ReadPhotos):
 
 
 def test_the_local_engine_loads_nothing_for_no_chunks() -> None:
-    assert list(engine_of("local", None).map(Refuses(True), [])) == []
+    assert list(load_engine("local", None).map(Refuses(True), [])) == []
     with pytest.raises(HPEditError, match="no such model"):
-        list(engine_of("local", None).map(Refuses(True), [0]))
+        list(load_engine("local", None).map(Refuses(True), [0]))
 
 
 def test_unknown_engines_and_useless_workers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(HPEditError, match="no engine 'dask'"):
-        engine_of("dask", None)
-    with pytest.raises(HPEditError, match="in this process alone"):
-        engine_of("local", 4)
-    with pytest.raises(HPEditError, match="of no use to ray"):
+    with pytest.raises(HPEditError, match="unknown engine 'dask'"):
+        load_engine("dask", None)
+    with pytest.raises(HPEditError, match="has a single process"):
+        load_engine("local", 4)
+    with pytest.raises(HPEditError, match="ray cannot use"):
         run_build(recipe(tmp_path / "out", [{"mini": "train"}]), engine="ray", scorer=Brightness())
 
 
@@ -77,7 +77,7 @@ def test_unknown_engines_and_useless_workers_are_refused(tmp_path: Path) -> None
 def cluster() -> Iterator[Any]:
     """Ray on this machine with two CPUs, so two workers; classes of this file travel by value."""
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-    engine = engine_of("ray", 2)
+    engine = load_engine("ray", 2)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield engine
     ray.shutdown()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hpedit.cases.build import run_build
-from hpedit.cases.duplicates import fingerprints
+from hpedit.cases.duplicates import image_fingerprints
 from hpedit.cases.exclusion import Exclusion
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.recipe import CasesRecipe, DuplicatesSection, InstructionsSection, SourceSection
@@ -38,7 +38,7 @@ def bench(tmp_path: Path) -> Path:
 
 def test_the_same_id(bench: Path) -> None:
     excluded = Exclusion.of([bench])
-    other = fingerprints(photo(60))
+    other = image_fingerprints(photo(60))
     assert "id c1 of case c1 of bench" in str(excluded.reason("c1", "", *other))
     assert "id p2 of case c2 of bench" in str(excluded.reason("x", "p2", *other))
     assert excluded.reason("x", "", *other) is None
@@ -47,25 +47,27 @@ def test_the_same_id(bench: Path) -> None:
 def test_the_same_pixels(bench: Path) -> None:
     excluded = Exclusion.of([bench / "cases.parquet"])
     for number, name in ((0, "c0"), (20, "c1"), (30, "c1")):
-        assert f"the pixels of case {name} of" in str(excluded.reason("x", "y", *fingerprints(photo(number))))
-    assert "the pixels of case c2" in str(excluded.reason("x", "y", *fingerprints(Image.new("RGB", (50, 50), "red"))))
+        assert f"the pixels of case {name} of" in str(excluded.reason("x", "y", *image_fingerprints(photo(number))))
+    assert "the pixels of case c2" in str(
+        excluded.reason("x", "y", *image_fingerprints(Image.new("RGB", (50, 50), "red")))
+    )
 
 
 def test_near_duplicate_of_the_bench(bench: Path) -> None:
     excluded = Exclusion.of([bench])
-    sha, hashed = fingerprints(photo(30, 90))
+    sha, hashed = image_fingerprints(photo(30, 90))
     assert "looks like case c1 of bench" in str(excluded.reason("x", "y", sha, hashed))
     assert Exclusion.of([bench], near=0).reason("x", "y", sha, hashed) is None
     # What has no structure looks like nothing.
-    assert excluded.reason("x", "y", *fingerprints(Image.new("RGB", (60, 60), "blue"))) is None
+    assert excluded.reason("x", "y", *image_fingerprints(Image.new("RGB", (60, 60), "blue"))) is None
 
 
 def test_several_benches_and_none(bench: Path, tmp_path: Path) -> None:
     write_cases(tmp_path / "more.parquet", [Case("d0", "removal", "remove it", (photo(70),), "q0")])
     excluded = pickle.loads(pickle.dumps(Exclusion.of([bench, tmp_path / "more.parquet"])))
-    assert "case d0 of more.parquet" in str(excluded.reason("x", "y", *fingerprints(photo(70))))
-    assert "case c0 of bench" in str(excluded.reason("x", "y", *fingerprints(photo(0))))
-    assert Exclusion.of([]).reason("c0", "p0", *fingerprints(photo(0))) is None
+    assert "case d0 of more.parquet" in str(excluded.reason("x", "y", *image_fingerprints(photo(70))))
+    assert "case c0 of bench" in str(excluded.reason("x", "y", *image_fingerprints(photo(0))))
+    assert Exclusion.of([]).reason("c0", "p0", *image_fingerprints(photo(0))) is None
     with pytest.raises(HPEditError, match="holds no cases"):
         Exclusion.of([tmp_path / "gone"])
 

@@ -88,7 +88,7 @@ def test_a_table_and_a_folder_with_one_are_read_as_they_are(tmp_path: Path, make
         assert [case.id for case in CasesFolder(path).kept()] == ["a", "b"]
         assert [case.id for case in CasesFolder(path).candidates()] == ["a", "b"]
         assert CasesFolder(path).fingerprint() == hash_path(path)
-    with pytest.raises(HPEditError, match="holds no edits"):
+    with pytest.raises(HPEditError, match="no edits"):
         CasesFolder(tmp_path).edits().__next__()
     with pytest.raises(HPEditError, match="does not exist"):
         CasesFolder(tmp_path / "no")

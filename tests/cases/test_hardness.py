@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpedit.cases.hardness import DROPPED, KEPT, MEANING, Fate, count_fates, decide, edit_chunk, score_chunk
+from hpedit.cases.hardness import (
+    DROPPED,
+    KEPT,
+    MEANING,
+    FilterDecision,
+    count_decisions,
+    decide_hardness,
+    edit_candidates,
+    score_edits,
+)
 from hpedit.cases.recipe import FilterSection
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
@@ -42,14 +51,14 @@ class Brightness:
 
 
 def reason(scores: list[float | None], section: FilterSection) -> str:
-    fate = decide({"case": scores}, section)["case"]
-    assert fate.kept == (fate.reason in KEPT)
-    return fate.reason
+    decision = decide_hardness({"case": scores}, section)["case"]
+    assert decision.kept == (decision.reason in KEPT)
+    return decision.reason
 
 
 def test_each_case_gets_k_edits_by_seeds_of_its_own(tiny_editor, make_case) -> None:  # type: ignore[no-untyped-def]
     cases = [make_case("a"), make_case("b", sizes=((64, 32),)), make_case("c", seed=3)]
-    edits = edit_chunk(cases, tiny_editor, k=3, seed=5, steps=2, batch=4)
+    edits = edit_candidates(cases, tiny_editor, k=3, seed=5, steps=2, batch=4)
     assert [[edit.id for edit in row] for row in edits] == [[f"base{i}:{name}" for i in range(3)] for name in "abc"]
     assert [edit.seed for edit in edits[1]] == [edit_seed("b", 5 + i) for i in range(3)]
     assert {edit.editor for row in edits for edit in row} == {f"{tiny_editor.fingerprint}/2 steps"}
@@ -62,9 +71,9 @@ def test_each_case_gets_k_edits_by_seeds_of_its_own(tiny_editor, make_case) -> N
 
 def test_scores_come_in_the_shape_of_the_edits(tiny_editor, make_case) -> None:  # type: ignore[no-untyped-def]
     cases = [make_case("a"), make_case("b", seed=1)]
-    edits = edit_chunk(cases, tiny_editor, k=3, seed=0, steps=2, batch=8)
+    edits = edit_candidates(cases, tiny_editor, k=3, seed=0, steps=2, batch=8)
     scorer = Brightness()
-    scores = score_chunk(cases, edits, scorer, batch=4)
+    scores = score_edits(cases, edits, scorer, batch=4)
     assert [[score.edit_id for score in row] for row in scores] == [[edit.id for edit in row] for row in edits]
     assert [row[1].value for row in scores] == [None, None]
     assert scorer.batches == [4, 2]
@@ -75,9 +84,9 @@ def test_a_scorer_that_loses_a_score_is_refused(tiny_editor, make_case) -> None:
         def score(self, *given):  # type: ignore[no-untyped-def]
             return super().score(*given)[:-1]
 
-    edits = edit_chunk([make_case("a")], tiny_editor, k=2, seed=0, steps=2, batch=8)
+    edits = edit_candidates([make_case("a")], tiny_editor, k=2, seed=0, steps=2, batch=8)
     with pytest.raises(HPEditError, match="1 scores for 2 edits"):
-        score_chunk([make_case("a")], edits, Loses(), batch=8)
+        score_edits([make_case("a")], edits, Loses(), batch=8)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +130,9 @@ def test_informative_keeps_spread_or_a_mean_between_bounds(scores: list[float | 
 
 
 def test_without_a_filter_all_are_kept_and_the_figures_told() -> None:
-    assert decide({"a": [], "b": [1.0, 3.0, None]}, FilterSection()) == {
-        "a": Fate(True, "unfiltered"),
-        "b": Fate(True, "unfiltered", 2.0, 1.0, 1),
+    assert decide_hardness({"a": [], "b": [1.0, 3.0, None]}, FilterSection()) == {
+        "a": FilterDecision(True, "unfiltered"),
+        "b": FilterDecision(True, "unfiltered", 2.0, 1.0, 1),
     }
 
 
@@ -131,13 +140,13 @@ def test_without_a_filter_all_are_kept_and_the_figures_told() -> None:
 def test_a_fate_does_not_depend_on_the_order_of_scores(scores: list[float | None], shuffler) -> None:  # type: ignore[no-untyped-def]
     other = list(scores)
     shuffler.shuffle(other)
-    assert decide({"x": scores}, INFORMATIVE) == decide({"x": other}, INFORMATIVE)
+    assert decide_hardness({"x": scores}, INFORMATIVE) == decide_hardness({"x": other}, INFORMATIVE)
 
 
 def test_counts_per_task_add_up() -> None:
     values: dict[str, list[float | None]] = {"a": [5.0], "b": [1.0], "c": [5.0], "d": [None]}
     tasks = {"a": "style", "b": "addition", "c": "style", "d": "style"}
-    counts = count_fates(decide(values, SOLVED_OUT), tasks)
+    counts = count_decisions(decide_hardness(values, SOLVED_OUT), tasks)
     assert counts == {"addition": {"hard": 1}, "style": {"solved": 2, "unscorable": 1}}
     assert list(counts) == ["addition", "style"]
 

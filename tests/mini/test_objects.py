@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from hpedit.cases.photos import Skipped
 from hpedit.cases.recipe import SourceSection
+from hpedit.cases.source_items import Skipped
 from hpedit.cases.sources import open_source
 from hpedit.errors import HPEditError
 from hpedit.mini.drawing import OBJECT

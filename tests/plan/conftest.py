@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from hpedit.config.recipe import load_recipe
 
@@ -27,10 +28,26 @@ def hermetic(tmp_path, monkeypatch):
     """No hub, an empty cache, and no nvidia-smi."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "WORLD_SIZE", "ACCELERATE_USE_FSDP"):
         monkeypatch.delenv(name, raising=False)
+    # Child processes read the environment; in this one huggingface_hub read it when it was imported.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     path = [folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "nvidia-smi").exists()]
     monkeypatch.setenv("PATH", ":".join(path))
+
+
+@pytest.fixture
+def online(monkeypatch):
+    """Ask this hub, for once."""
+
+    def ask(endpoint):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+
+    return ask
 
 
 @pytest.fixture
@@ -90,8 +107,8 @@ def cases_file(tmp_path, make_case):
 @pytest.fixture
 def preference_pairs(tmp_path, make_picture):
     """A table of so many rated pairs, as `hpedit ratings pairs` writes it."""
-    from hpedit.cases.pairs.table import _COLUMNS
-    from hpedit.store.tables import encode_cell, write_table
+    from hpedit.cases.pairs.pair_table import _COLUMNS
+    from hpedit.store.tables import encode_cell, write_parquet_table
 
     def make(count):
         empty = dict.fromkeys(_COLUMNS)
@@ -103,7 +120,7 @@ def preference_pairs(tmp_path, make_picture):
             pictures = {"source": one, "chosen": two, "rejected": three}
             rest = {"source_id": f"photo-{number}", "weight": 1.0, "basis": "votes", "raters": 3, "simulated": True}
             rows.append((named["case_id"], empty | texts | named | pictures | rest))
-        write_table(tmp_path / "pairs.parquet", _COLUMNS, rows)
+        write_parquet_table(tmp_path / "pairs.parquet", _COLUMNS, rows)
         return tmp_path / "pairs.parquet"
 
     return make

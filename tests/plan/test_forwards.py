@@ -31,11 +31,11 @@ def make(output="run", rollout=None, train=None, **sections):
 
 def test_all_steps_with_guidance_cost_92():
     recipe = make(rollout={"window": 9, "window_start": (0, 0), "cfg": 4.0})
-    assert forwards.of_edit(recipe, recomputes=True).all == 92
+    assert forwards.forwards_per_edit(recipe, recomputes=True).all == 92
 
 
 def test_a_window_of_2_without_guidance_costs_18():
-    found = forwards.of_edit(make(), recomputes=True)
+    found = forwards.forwards_per_edit(make(), recomputes=True)
     assert (found.rollout, found.train, found.all) == (10, 8, 18)
 
 
@@ -45,29 +45,29 @@ def test_edit_r1s_nft_costs_36():
         train={"algorithm": "nft", "kl": 1e-4, "micro_batch": 12},
         nft=NFTSection(levels=5),
     )
-    found = forwards.of_edit(recipe, recomputes=True)
+    found = forwards.forwards_per_edit(recipe, recomputes=True)
     assert (found.rollout, found.old, found.reference, found.train) == (6, 5, 5, 20)
     assert found.all == 36
 
 
 def test_a_shared_prefix_costs_15_2():
     recipe = make(rollout={"window_start": (3, 3), "shared_noise": True})
-    assert forwards.of_edit(recipe, recomputes=True).all == pytest.approx(3 / 16 + 7 + 8)
-    assert round(forwards.of_edit(recipe, recomputes=True).all, 1) == 15.2
+    assert forwards.forwards_per_edit(recipe, recomputes=True).all == pytest.approx(3 / 16 + 7 + 8)
+    assert round(forwards.forwards_per_edit(recipe, recomputes=True).all, 1) == 15.2
 
 
 def test_processes_share_the_work_and_refills_bound_the_rollout():
     recipe = make(rollout={"refill": 2, "groups": 6})
-    one = forwards.of_iteration(recipe, recomputes=True)
-    assert forwards.of_iteration(recipe, recomputes=True, processes=4) == one
-    most = forwards.at_most(recipe, recomputes=True)
+    one = forwards.iteration_forwards(recipe, recomputes=True)
+    assert forwards.iteration_forwards(recipe, recomputes=True, processes=4) == one
+    most = one.with_refills(2)
     assert most.rollout == 3 * one.rollout
     assert most.train == one.train
 
 
 def test_a_micro_batch_that_does_not_divide_a_group_costs_more():
-    even = forwards.of_iteration(make(), recomputes=True)
-    odd = forwards.of_iteration(make(train={"micro_batch": 15}), recomputes=True)
+    even = forwards.iteration_forwards(make(), recomputes=True)
+    odd = forwards.iteration_forwards(make(train={"micro_batch": 15}), recomputes=True)
     assert odd.all > even.all
 
 
@@ -97,7 +97,7 @@ def test_a_real_run_counts_the_same(name, tmp_path, tiny_editor, training_cases)
     )
     (record,) = train(recipe, editor=tiny_editor, cases=training_cases, scorer=RednessScorer()).metrics
     assert record["groups_skipped"] == 0, "the count is of groups with signal"
-    assert forwards.of_iteration(recipe, recomputes=False).all == record["forwards"]
+    assert forwards.iteration_forwards(recipe, recomputes=False).all == record["forwards"]
 
 
 def test_a_real_run_from_pairs_counts_the_same(tmp_path, tiny_editor, preference_pairs):
@@ -110,8 +110,8 @@ def test_a_real_run_from_pairs_counts_the_same(tmp_path, tiny_editor, preference
         dpo=DPOSection(pairs=str(preference_pairs(3))),
     )
     (record,) = train(recipe, editor=tiny_editor).metrics
-    assert forwards.of_iteration(recipe, recomputes=False).all == record["forwards"]
-    assert forwards.units(recipe) == 2
+    assert forwards.iteration_forwards(recipe, recomputes=False).all == record["forwards"]
+    assert forwards.units_per_iteration(recipe) == 2
 
 
 def test_every_algorithm_of_the_recipe_is_counted():

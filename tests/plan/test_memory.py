@@ -3,16 +3,16 @@
 import diffusers
 import pytest
 import torch
-from tests.plan.test_architecture import TINY_FLUX
+from tests.plan.test_transformer_layers import TINY_FLUX
 
 from hpedit.config.recipe import LoraSection
 from hpedit.editors.lora import add_lora
 from hpedit.plan import activations
-from hpedit.plan.architecture import QWEN, Architecture, Tokens
-from hpedit.plan.judges import shape_of_judge
+from hpedit.plan.editor_shape import editor_shape_of_folder, editor_shape_of_hub
+from hpedit.plan.judge_memory import judge_shape
 from hpedit.plan.layout import Layout
-from hpedit.plan.memory import account
-from hpedit.plan.shape import shape_of_folder, shape_of_hub
+from hpedit.plan.memory import account_memory
+from hpedit.plan.transformer_layers import QWEN, Architecture, Tokens
 from hpedit.rl.parallel.processes import Alone
 from hpedit.rl.policy import Policy
 from hpedit.store.shipped import editor_path
@@ -35,8 +35,8 @@ def test_base_lora_gradient_and_optimizer_of_the_mini_are_exact(tiny_editor, rec
     for parameter in policy.parameters.values():
         parameter.grad = torch.ones_like(parameter)
     policy.step(1, 0.0, Alone())
-    shape = shape_of_folder("tiny", tmp_path / "model", {"resolution": 32})
-    memory = account(settings, shape, shape.tokens(), CPU, None, None)
+    shape = editor_shape_of_folder("tiny", tmp_path / "model", {"resolution": 32})
+    memory = account_memory(settings, shape, shape.tokens(), CPU, None, None)
     assert memory.bytes_of("base, float32") == base
     assert memory.bytes_of("text encoders") == size(tiny_editor.pipeline.text_encoder.parameters())
     assert memory.bytes_of("VAE") == size(tiny_editor.pipeline.vae.parameters())
@@ -77,15 +77,15 @@ def test_activations_of_a_training_forward_are_within_15_percent(kind, dtype):
         "encoder_hidden_states": torch.randn(rows, 20, 96, dtype=dtype),
         "timestep": torch.full((rows,), 0.5, dtype=dtype),
     }
-    reckoned = rows * activations.saved(architecture, tokens, lora.targets, lora.rank, dtype.itemsize)
+    reckoned = rows * activations.saved_activations(architecture, tokens, lora.targets, lora.rank, dtype.itemsize)
     assert 0.85 < reckoned / kept_by_torch(model, inputs) < 1.15
 
 
 def test_checkpointing_keeps_a_small_part(recipe):
-    shape = shape_of_hub(HUB, {"resolution": 512})
+    shape = editor_shape_of_hub(HUB, {"resolution": 512})
     lora, tokens = recipe().lora, shape.tokens()
     whole, part = (
-        activations.trained(shape.architecture, tokens, lora.targets, lora.rank, 2, recomputes=recomputes)
+        activations.training_activations(shape.architecture, tokens, lora.targets, lora.rank, 2, recomputes=recomputes)
         for recomputes in (False, True)
     )
     assert part < whole / 10
@@ -93,8 +93,8 @@ def test_checkpointing_keeps_a_small_part(recipe):
 
 def test_phases_hold_what_belongs_to_them(recipe):
     settings = recipe("qwen_image_edit_2509_nft_8x80gb")
-    shape = shape_of_hub(HUB, settings.resolved()["editor"])
-    memory = account(settings, shape, shape.tokens(), GPU, None, None)
+    shape = editor_shape_of_hub(HUB, settings.resolved()["editor"])
+    memory = account_memory(settings, shape, shape.tokens(), GPU, None, None)
     items = {item.name: item for item in memory.items}
     assert items["text encoders"].encode == 2 * 8_292_166_656
     assert items["text encoders"].train == 0, "they have left"
@@ -105,7 +105,7 @@ def test_phases_hold_what_belongs_to_them(recipe):
 
 
 def test_what_makes_the_base_smaller():
-    architecture = shape_of_hub(HUB, {"resolution": 512}).architecture
+    architecture = editor_shape_of_hub(HUB, {"resolution": 512}).architecture
     whole = GPU.base_bytes(architecture)
     assert whole == 2 * 20_430_401_088
     block = 2 * whole // 60
@@ -118,9 +118,9 @@ def test_what_makes_the_base_smaller():
 def test_a_judge_in_process_by_table_and_by_folder():
     from hpedit.store.shipped import judge_path
 
-    known = shape_of_judge("Qwen/Qwen3-VL-8B-Instruct", accelerator=True, folder=None)
+    known = judge_shape("Qwen/Qwen3-VL-8B-Instruct", accelerator=True, folder=None)
     assert known.weights == 2 * 8_767_123_696
     assert known.running > 32_768 * 2 * 36 * 8 * 128 * 2
-    mini = shape_of_judge("mini", accelerator=True, folder=judge_path())
+    mini = judge_shape("mini", accelerator=True, folder=judge_path())
     assert mini.weights == pytest.approx(2 * (judge_path() / "model.safetensors").stat().st_size, rel=0.02)
-    assert shape_of_judge("somebody/else", accelerator=True, folder=None) is None
+    assert judge_shape("somebody/else", accelerator=True, folder=None) is None

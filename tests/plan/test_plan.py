@@ -9,10 +9,10 @@ import pytest
 from tests.plan.conftest import RECIPES
 
 from hpedit.errors import HPEditError
-from hpedit.plan.advice import advise
+from hpedit.plan.advice import memory_advice
 from hpedit.plan.estimate import plan_run
-from hpedit.plan.gpus import GPUS, known_gpu, named_gpu
-from hpedit.plan.text import render
+from hpedit.plan.gpus import GPUS, gpu_by_driver_name, gpu_by_name
+from hpedit.plan.plan_text import render_plan
 from hpedit.rl.trainer import train
 from hpedit.store.shipped import editor_path
 
@@ -42,8 +42,8 @@ def test_every_training_recipe_passes_but_for_its_data(name, recipe):
     plan = plan_run(recipe(name), name, gpu=named, gpus=gpus_of(name))
     assert all(message.startswith(DATA) for message in errors(plan))
     assert plan["memory"]["fits"]
-    assert all(len(line) <= 80 for line in render(plan).splitlines())
-    assert ("can't" in render(plan) or "HF_HUB_OFFLINE" in render(plan)) == (named is not None)
+    assert all(len(line) <= 80 for line in render_plan(plan).splitlines())
+    assert ("can't" in render_plan(plan) or "HF_HUB_OFFLINE" in render_plan(plan)) == (named is not None)
 
 
 def test_a_whole_recipe_has_no_error(recipe, cases_file, scorer_folder):
@@ -53,7 +53,7 @@ def test_a_whole_recipe_has_no_error(recipe, cases_file, scorer_folder):
     assert plan["judge"]["questions_per_edit"] == 2
     assert plan["judge"]["edits_judged"] == 36 * 144
     assert plan["time"] is None
-    assert "No errors." in render(plan)
+    assert "No errors." in render_plan(plan)
     json.dumps(plan, allow_nan=False)
 
 
@@ -73,7 +73,7 @@ def test_too_little_memory_comes_with_what_would_fit(recipe):
     (message,) = [message for message in errors(plan) if message.startswith("out of memory")]
     assert "L40S 48 GB has 45.0" in message
     assert "8-bit base" in " ".join(plan["memory"]["advice"])
-    assert "DOES NOT FIT" in render(plan)
+    assert "DOES NOT FIT" in render_plan(plan)
     large = plan_run(recipe("qwen_image_edit_2509_8x80gb", "train.micro_batch=24"), "x", gpu="H100", gpus=8)
     assert "train.micro_batch: 12" in large["memory"]["advice"]
 
@@ -105,7 +105,7 @@ def test_memory_that_others_hold_is_left_out(recipe, nvidia_smi):
     assert any(message.startswith("out of memory") for message in errors(plan))
 
 
-def test_a_port_in_use_is_told(recipe, nvidia_smi, monkeypatch):
+def test_a_port_in_use_is_reported(recipe, nvidia_smi, monkeypatch):
     import socket
 
     nvidia_smi(H100, H100)
@@ -115,7 +115,7 @@ def test_a_port_in_use_is_told(recipe, nvidia_smi, monkeypatch):
         port = taken.getsockname()[1]
         monkeypatch.setenv("MASTER_PORT", str(port))
         plan = plan_run(recipe(HUB), HUB, gpus=2)
-    assert f"port {port}, at which the processes would meet, is in use" in warnings(plan)
+    assert f"port {port}, where the processes would meet, is in use" in warnings(plan)
 
 
 def test_trouble_of_this_machines_network_is_an_error_here_and_a_note_elsewhere(recipe, nvidia_smi):
@@ -125,9 +125,8 @@ def test_trouble_of_this_machines_network_is_an_error_here_and_a_note_elsewhere(
     assert any("HF_HUB_OFFLINE" in message for message in errors(plan_run(recipe(HUB), HUB)))
 
 
-def test_a_hub_that_cannot_be_reached_is_told_once(recipe, monkeypatch, scorer_folder):
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+def test_a_hub_that_cannot_be_reached_is_reported_once(recipe, online, scorer_folder):
+    online("http://127.0.0.1:9")
     scorer = scorer_folder("Qwen/Qwen3-VL-8B-Instruct")
     plan = plan_run(recipe(HUB, f"scorer={scorer}"), HUB, gpu="H200")
     assert len([message for message in warnings(plan) if "can't be reached" in message]) == 1
@@ -176,16 +175,16 @@ def test_a_judges_server_on_the_only_gpu(recipe, scorer_folder, nvidia_smi):
     assert any("do not fit on one GPU" in message for message in warnings(two)), "a second GPU is free for it"
 
 
-def test_a_revision_that_is_no_commit_is_told(recipe):
+def test_a_revision_that_is_not_a_commit_is_reported(recipe):
     told = "Qwen/Qwen-Image-Edit-2509: no revision is pinned"
     assert told in warnings(plan_run(recipe(HUB), HUB, gpu="H100"))
     branch = warnings(plan_run(recipe(HUB, "editor.revision=main"), HUB, gpu="H100"))
-    assert "Qwen/Qwen-Image-Edit-2509: revision main is no commit: it can move" in branch
+    assert "Qwen/Qwen-Image-Edit-2509: revision main is not a commit and can move" in branch
     pinned = warnings(plan_run(recipe(HUB, f"editor.revision={'a1' * 20}"), HUB, gpu="H100"))
     assert not any("pinned" in message or "can move" in message for message in pinned)
 
 
-def test_and_C7_are_told_by_plan_as_by_train(recipe):
+def test_a_group_of_one_is_reported_by_plan_as_by_train(recipe):
     with pytest.raises(HPEditError, match="group of one") as error:
         recipe(HUB, "rollout.group_size=1", "rollout.dynamics=ode")
     assert "ode has no log-probability" in error.value.message
@@ -217,7 +216,8 @@ def test_an_output_folder_of_another_run_or_in_use_or_not_ours(recipe, tmp_path)
     shaping = recipe("mini", "seed=1").shaping()
     (run / "recipe.json").write_text(json.dumps({"stage": "train", "recipe": shaping, "inputs": {"editor": "x"}}))
     assert any("seed was 1, is now 0" in message for message in errors(plan_run(recipe(), "mini")))
-    assert not any("made otherwise" in message for message in errors(plan_run(recipe("mini", "seed=1"), "mini")))
+    same = errors(plan_run(recipe("mini", "seed=1"), "mini"))
+    assert not any("another recipe or other inputs" in message for message in same)
     with (run / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert any("in use by another process" in message for message in errors(plan_run(recipe(), "mini")))
@@ -237,7 +237,7 @@ def test_a_folder_made_by_train_is_free_to_be_continued(recipe, tmp_path, tiny_e
     assert not any(str(tmp_path / "run") in message for message in errors(plan_run(recipe("mini", *small), "mini")))
 
 
-def test_everything_wrong_is_told_at_once(recipe, scorer_folder, cases_file):
+def test_everything_wrong_is_reported_at_once(recipe, scorer_folder, cases_file):
     refused = scorer_folder(verdict="no signal", reason="r = 0.02", probe={"scorer": "x", "passed": 1, "reasons": []})
     probed = scorer_folder(name="probed", probe={"scorer": "x", "passed": False, "reasons": ["likes blur"]})
     wrong = (
@@ -282,7 +282,7 @@ def test_pairs_of_an_offline_recipe(recipe, preference_pairs):
     plan = plan_run(recipe(offline, f"dpo.pairs={preference_pairs(3)}"), offline, gpu="H100")
     assert errors(plan) == ["3 pairs are too few for 16 groups"]
     assert plan["judge"]["edits_judged"] == 0
-    assert "a judge" not in render(plan)
+    assert "a judge" not in render_plan(plan)
 
 
 def test_too_many_sources_for_the_editor(recipe, cases_file):
@@ -300,11 +300,11 @@ def test_too_many_sources_for_the_editor(recipe, cases_file):
         ("someone/unheard-of", "not among the models that plan knows"),
     ],
 )
-def test_an_editor_that_is_none_is_named(recipe, model, said):
+def test_an_unknown_editor_is_reported(recipe, model, said):
     plan = plan_run(recipe("mini", f"editor.model={model}"), "mini")
     assert any(said in message for message in errors(plan))
     assert "memory" not in plan
-    assert "would not run" in render(plan)
+    assert "would not run" in render_plan(plan)
 
 
 def test_a_folder_that_is_no_whole_pipeline_is_named(recipe, tmp_path):
@@ -332,10 +332,10 @@ def test_a_cached_hub_model_needs_no_hub(recipe, tmp_path):
 
 
 def test_gpus_by_any_spelling_and_by_the_drivers_names():
-    assert named_gpu("h100") is named_gpu("H100 SXM 80 GB") is GPUS["H100"]
-    assert named_gpu("rtx 4090") is GPUS["RTX-4090"]
+    assert gpu_by_name("h100") is gpu_by_name("H100 SXM 80 GB") is GPUS["H100"]
+    assert gpu_by_name("rtx 4090") is GPUS["RTX-4090"]
     with pytest.raises(HPEditError, match="not in the table"):
-        named_gpu("GTX 970")
+        gpu_by_name("GTX 970")
     mib = 2**20
     for name, memory, key in (
         ("NVIDIA H100 80GB HBM3", 81559, "H100"),
@@ -350,17 +350,17 @@ def test_gpus_by_any_spelling_and_by_the_drivers_names():
         ("NVIDIA GeForce RTX 5090", 32607, "RTX-5090"),
         ("NVIDIA B200", 183359, "B200"),
     ):
-        assert known_gpu(name, memory * mib) is GPUS[key], name
-    assert known_gpu("NVIDIA GeForce GTX 970", 4096 * mib) is None
+        assert gpu_by_driver_name(name, memory * mib) is GPUS[key], name
+    assert gpu_by_driver_name("NVIDIA GeForce GTX 970", 4096 * mib) is None
 
 
 def test_advice_is_given_only_where_it_fits(recipe):
     class Never:
         fits = False
 
+    from hpedit.plan.editor_shape import editor_shape_of_hub
     from hpedit.plan.layout import Layout
-    from hpedit.plan.shape import shape_of_hub
 
-    shape = shape_of_hub("Qwen/Qwen-Image-Edit-2509", {"resolution": 512})
+    shape = editor_shape_of_hub("Qwen/Qwen-Image-Edit-2509", {"resolution": 512})
     layout = Layout(1, True, "float32")
-    assert advise(recipe(HUB), shape, layout, judge=True, account=lambda *_: Never()) == []
+    assert memory_advice(recipe(HUB), shape, layout, judge=True, account=lambda *_: Never()) == []

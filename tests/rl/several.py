@@ -178,8 +178,8 @@ def write_pairs(folder):
     from PIL import Image
     from tests.conftest import picture
 
-    from hpedit.cases.pairs.decide import PairRules
-    from hpedit.cases.pairs.table import build_pairs
+    from hpedit.cases.pairs.pair_table import build_pairs
+    from hpedit.cases.pairs.preferences import PairRules
     from hpedit.ratings.responses import Response
     from hpedit.records import Case, Edit
     from hpedit.store.tables import write_cases, write_edits

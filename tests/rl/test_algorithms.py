@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from tests.rl.redness import RednessScorer
 
-from hpedit.cases.pairs.decide import PairRules
-from hpedit.cases.pairs.table import build_pairs
+from hpedit.cases.pairs.pair_table import build_pairs
+from hpedit.cases.pairs.preferences import PairRules
 from hpedit.config.recipe import DPOSection, NFTSection, RewardSection
 from hpedit.editors.sampling import edit_cases
 from hpedit.ratings.responses import Response

@@ -178,7 +178,7 @@ def test_no_good_one_left_is_said_loudly(tmp_path: Path, caplog: pytest.LogCaptu
     "manifest",
     ["[]", "{}", '{"step": 1, "files": 3}', '{"step": 9, "files": {}}', '{"step": 1, "files": {"../secret": ""}}'],
 )
-def test_a_manifest_that_is_none_is_no_crash(tmp_path: Path, manifest: str) -> None:
+def test_an_invalid_manifest_is_damage_not_a_crash(tmp_path: Path, manifest: str) -> None:
     path = save(tmp_path, 1)
     (path / "manifest.json").write_text(manifest)
     assert "manifest.json" in find_damage(path)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from hpedit.errors import HPEditError
-from hpedit.store.csv_rows import index_rows, read_rows, write_rows
+from hpedit.store.csv_rows import csv_text, index_csv_rows, read_csv_rows
 
 
 def read(tmp_path: Path, content: bytes) -> list[dict[str, str]]:
     path = tmp_path / "t.csv"
     path.write_bytes(content)
-    return [row.cells for row in read_rows(path, ("a", "b"))]
+    return [row.cells for row in read_csv_rows(path, ("a", "b"))]
 
 
 def test_byte_order_mark_crlf_blank_lines_quotes_and_spaces_are_taken(tmp_path: Path) -> None:
@@ -40,21 +40,21 @@ def test_a_broken_table_is_named_with_its_line(tmp_path: Path, content: bytes, m
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(HPEditError, match=r"nowhere\.csv is not a file"):
-        read_rows(tmp_path / "nowhere.csv", ())
+        read_csv_rows(tmp_path / "nowhere.csv", ())
 
 
 def test_a_key_that_is_there_twice_or_empty_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,x\n2,x\n1,y\n")
-    with pytest.raises(HPEditError, match=r"t\.csv:4: 1 is there twice \(first: .*t\.csv:2\)"):
-        index_rows(read_rows(path, ("a",)), ("a",))
+    with pytest.raises(HPEditError, match=r"t\.csv:4: 1 appears twice \(first: .*t\.csv:2\)"):
+        index_csv_rows(read_csv_rows(path, ("a",)), ("a",))
     path.write_text("a,b\n,x\n")
     with pytest.raises(HPEditError, match=r"t\.csv:2: a is empty"):
-        index_rows(read_rows(path, ("a",)), ("a",))
+        index_csv_rows(read_csv_rows(path, ("a",)), ("a",))
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     rows = [("1", 'say "hi", you'), ("2", "two\nlines")]
     path = tmp_path / "t.csv"
-    path.write_text(write_rows(("a", "b"), rows))
-    assert [tuple(row.cells.values()) for row in read_rows(path, ("a", "b"))] == rows
+    path.write_text(csv_text(("a", "b"), rows))
+    assert [tuple(row.cells.values()) for row in read_csv_rows(path, ("a", "b"))] == rows

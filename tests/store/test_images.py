@@ -193,7 +193,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
         load_image(tmp_path / "a.png")
 
 
-def test_an_error_calls_the_file_as_it_is_told_to(tmp_path: Path) -> None:
+def test_an_error_uses_the_given_name_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(HPEditError) as caught:
         load_image(tmp_path / "a.png", "album/a.png")
     assert caught.value.message == "album/a.png does not exist"

@@ -68,7 +68,7 @@ def test_more_than_one_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_edits_and_scores_come_back(tmp_path: Path) -> None:
     edit = Edit("e", "c", "mini+lora", 2**62, picture(1))
     tables.write_edits(tmp_path / "e.parquet", [edit])
-    [read] = tables.read_edits(tmp_path / "e.parquet")
+    [read] = tables.iter_edits(tmp_path / "e.parquet")
     assert (read.id, read.case_id, read.editor, read.seed) == ("e", "c", "mini+lora", 2**62)
     assert read.image.tobytes() == edit.image.tobytes()
     scores = [
@@ -159,7 +159,7 @@ def test_an_image_that_is_only_a_path_is_named(tmp_path: Path) -> None:
     emptied = pa.array([{"bytes": None, "path": "gone.png"}], type=table.schema.field("image").type)
     pq.write_table(table.set_column(table.schema.get_field_index("image"), "image", emptied), tmp_path / "e.parquet")
     with pytest.raises(HPEditError, match="edit e has no image bytes"):
-        tables.read_edits(tmp_path / "e.parquet")
+        list(tables.iter_edits(tmp_path / "e.parquet"))
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from hpedit.config.reading import read_recipe
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.csv_rows import neutralise
-from hpedit.store.tables import CASE_COLUMNS, read_table, write_table
+from hpedit.store.tables import CASE_COLUMNS, read_parquet_table, write_parquet_table
 from hpedit.tasks import TASK_IDS
 
 PROPOSED, CASES, CHECKS, RESULT = "proposed.parquet", "cases.parquet", "checks.csv", "build.json"
@@ -126,7 +126,7 @@ def read_index(tables: Sequence[Path]) -> Iterator[Entry]:
     """The cases of `tables` without pictures; HPEditError for an id that is there twice."""
     seen: set[str] = set()
     for table in tables:
-        for entry in read_table(table, _INDEX, lambda row: Entry(**{name: row[name] or "" for name in _INDEX})):
+        for entry in read_parquet_table(table, _INDEX, lambda row: Entry(**{name: row[name] or "" for name in _INDEX})):
             if entry.id in seen:
                 raise HPEditError(f"{table}: case {entry.id} appears twice", hint="ids must be unique")
             seen.add(entry.id)
@@ -175,11 +175,11 @@ def write_chosen(out: Path, tables: Sequence[Path], instructions: Mapping[str, s
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
         for table in tables:
-            for row in read_table(table, CASE_COLUMNS, dict):
+            for row in read_parquet_table(table, CASE_COLUMNS, dict):
                 if row["id"] in instructions:
                     yield row["id"], {**row, "instruction": instructions[row["id"]]}
 
-    write_table(out, CASE_COLUMNS, rows())
+    write_parquet_table(out, CASE_COLUMNS, rows())
 
 
 def _verdicts(checked: Path, proposed: Sequence[Entry]) -> dict[str, Verdict]:
@@ -216,16 +216,16 @@ def _counts(
     final: Sequence[Entry],
     verdicts: Mapping[str, Verdict],
 ) -> dict[str, int]:
-    """How many cases of a task there were, were proposed, had which fate, and are in the benchmark."""
+    """How many cases of a task there were, were proposed, had which decision, and are in the benchmark."""
     counts = {name: sum(entry.task == task for entry in some) for name, some in
               (("there", entries), ("proposed", proposed), ("chosen", final))}  # fmt: skip
     if not verdicts:
         return counts
-    fates = Counter(_fate(verdicts.get(entry.id)) for entry in proposed if entry.task == task)
-    return counts | {fate: fates[fate] for fate in (KEPT, MENDED, DROPPED, UNDECIDED, "unchecked")}
+    decisions = Counter(_decision(verdicts.get(entry.id)) for entry in proposed if entry.task == task)
+    return counts | {decision: decisions[decision] for decision in (KEPT, MENDED, DROPPED, UNDECIDED, "unchecked")}
 
 
-def _fate(verdict: Verdict | None) -> str:
+def _decision(verdict: Verdict | None) -> str:
     return verdict.decision if verdict else "unchecked"
 
 
@@ -266,7 +266,7 @@ def _checks_csv(proposed: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> s
         reasons = ";".join(verdict.reasons) if verdict else ""
         after = verdict.instruction if verdict and verdict.stays else ""
         texts = (neutralise(text) for text in (entry.instruction, after))
-        writer.writerow((neutralise(entry.id), entry.task, _fate(verdict), *votes, reasons, *texts))
+        writer.writerow((neutralise(entry.id), entry.task, _decision(verdict), *votes, reasons, *texts))
     return buffer.getvalue()
 
 

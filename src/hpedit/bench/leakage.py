@@ -18,7 +18,7 @@ def refuse_trained_on(cases: Sequence[Case], training: Sequence[Path]) -> None:
     A scene with an exact target is held against ids and pixels alone: such scenes share backgrounds and shapes by
     design, and are split by the tile of the photo that they stand on.
     """
-    from hpedit.cases.duplicates import NO_HASH, fingerprints
+    from hpedit.cases.duplicates import NO_HASH, image_fingerprints
     from hpedit.cases.exclusion import Exclusion
 
     if not training:
@@ -27,7 +27,7 @@ def refuse_trained_on(cases: Sequence[Case], training: Sequence[Path]) -> None:
     found: dict[str, str] = {}
     for case in cases:
         for image in case.sources:
-            sha, likeness = fingerprints(image)
+            sha, likeness = image_fingerprints(image)
             reason = seen.reason(case.id, case.source_id, sha, NO_HASH if case.oracle else likeness)
             if reason and case.id not in found:
                 found[case.id] = reason.replace(", which is excluded", "")

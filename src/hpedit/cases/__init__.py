@@ -1,4 +1,1 @@
-"""RealPref: training cases from photographs and instructions.
-
-They are edited by the base editor, scored, and filtered to the hard ones.
-"""
+"""RealPref: build training cases from photographs and instructions, filtered to the hard ones."""

@@ -1,14 +1,12 @@
-"""Which drafts become candidates: a target distribution over tasks and categories.
+"""Balance a build: choose instruction candidates towards a target distribution over tasks and categories.
 
-Filling by turns: whichever task is furthest behind its share comes next, in it the category that is furthest behind,
-and of that cell the draft that a hash of its name puts first. A cell that runs out leaves its turns to the others, as
-water finds its level. So what is rare is taken whole, what is plentiful is cut, and nothing depends on the order in
-which drafts came.
+Greedy water-filling: the task that is furthest behind its share comes next, in it the category that is furthest behind,
+and of that cell the instruction candidate with the smallest hash. An exhausted cell leaves its turns to the others. So
+rare cells are taken whole, frequent ones are cut, and the order of the candidates has no effect.
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 from array import array
@@ -19,34 +17,36 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpedit.cases.recipe import BalanceSection
+from hpedit.seeds import hash_64
 from hpedit.tasks import TASK_IDS
 
 Cell = tuple[str, str]
 """Task and category."""
-Place = tuple[int, int, int]
-"""Number of the file of drafts, row of its photograph, number of the draft there."""
+CandidatePlace = tuple[int, int, int]
+"""File of the instruction candidate, row of its photograph, number within the photograph."""
 
 
 @dataclass(slots=True)
-class Pool:
-    """All drafts, as numbers: some 30 bytes each."""
+class CandidatePool:
+    """All instruction candidates of a build as numbers: some 30 bytes each."""
 
     seed: int
     """Of the build."""
     _cells: dict[Cell, int] = field(default_factory=dict)
     _units: dict[str, int] = field(default_factory=dict)
     _cell: array[int] = field(default_factory=lambda: array("i"))
-    _unit: array[int] = field(default_factory=lambda: array("i"))
+    unit: array[int] = field(default_factory=lambda: array("i"))
     _key: array[int] = field(default_factory=lambda: array("Q"))
     _places: tuple[array[int], array[int], array[int]] = field(
         default_factory=lambda: (array("i"), array("i"), array("i"))
     )
 
-    def add(self, place: Place, cell: Cell, photo: str, instruction: str) -> None:
-        """Add a draft; `photo` names its photograph, of which `per_photo` limits the drafts."""
+    def add(self, place: CandidatePlace, cell: Cell, photo: str, instruction: str) -> None:
+        """Add an instruction candidate; `per_photo` limits those of one `photo`."""
         self._cell.append(self._cells.setdefault(cell, len(self._cells)))
-        self._unit.append(self._units.setdefault(photo, len(self._units)))
-        self._key.append(rank(self.seed, photo, cell[0], instruction))
+        self.unit.append(self._units.setdefault(photo, len(self._units)))
+        # The smallest hash is taken first: an order without meaning, the same on every machine.
+        self._key.append(hash_64(json.dumps([self.seed, photo, cell[0], instruction], ensure_ascii=False)))
         for column, value in zip(self._places, place, strict=True):
             column.append(value)
 
@@ -54,37 +54,27 @@ class Pool:
         return len(self._key)
 
     def counts(self) -> dict[Cell, int]:
-        """Drafts in each cell."""
+        """Instruction candidates in each cell."""
         found = np.bincount(np.asarray(self._cell), minlength=len(self._cells))
         return {cell: int(found[number]) for cell, number in self._cells.items()}
 
     def queues(self) -> dict[Cell, list[int]]:
-        """The drafts of each cell, the last in the list to be taken first."""
+        """The candidates' indices by cell in hash order, to be popped from the end."""
         order = np.lexsort((np.asarray(self._key), np.asarray(self._cell)))[::-1]
         cells = np.asarray(self._cell)[order]
         return {cell: order[cells == number].tolist() for cell, number in self._cells.items()}
 
-    def unit(self, number: int) -> int:
-        """Of which photograph a draft is."""
-        return self._unit[number]
-
-    def place(self, number: int) -> Place:
-        """Where a draft lies."""
+    def place(self, number: int) -> CandidatePlace:
+        """Where an instruction candidate is stored."""
         one, two, three = (column[number] for column in self._places)
         return one, two, three
 
 
-def rank(seed: int, photo: str, task: str, instruction: str) -> int:
-    """A number below 2**64 that puts drafts in an order of no meaning, the same on every machine."""
-    text = json.dumps([seed, photo, task, instruction], ensure_ascii=False)
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
-
-
-def choose(pool: Pool, section: BalanceSection) -> list[Place]:
-    """The drafts that become candidates, in the order of their places."""
+def choose_balanced(pool: CandidatePool, section: BalanceSection) -> list[CandidatePlace]:
+    """Choose the instruction candidates that become candidate cases, sorted by their places."""
     found = pool.counts()
     shares = _category_shares(found, section)
-    # A category of no weight is never taken, and must not raise its task's share either.
+    # A category of weight 0 is never taken, and must not raise its task's share either.
     available = {(task, category): count for (task, category), count in found.items() if shares[task][category] > 0}
     limits = _task_limits(available, section)
     total = min(section.count or len(pool), len(pool))
@@ -93,28 +83,33 @@ def choose(pool: Pool, section: BalanceSection) -> list[Place]:
     cells = {task: _Turns(shares[task]) for task in limits}
     taken: Counter[str] = Counter()
     used: Counter[int] = Counter()
-    chosen: list[Place] = []
+    chosen: list[CandidatePlace] = []
     while len(chosen) < total and (task := tasks.next()) is not None:
         number = None if taken[task] >= limits[task] else _take(pool, task, cells[task], queues, used, section)
         if number is None:
             tasks.drop(task)
             continue
         chosen.append(pool.place(number))
-        used[pool.unit(number)] += 1
+        used[pool.unit[number]] += 1
         taken[task] += 1
         tasks.count(task)
     return sorted(chosen)
 
 
 def _take(
-    pool: Pool, task: str, turns: _Turns, queues: Mapping[Cell, list[int]], used: Mapping[int, int], s: BalanceSection
+    pool: CandidatePool,
+    task: str,
+    turns: _Turns,
+    queues: Mapping[Cell, list[int]],
+    used: Mapping[int, int],
+    s: BalanceSection,
 ) -> int | None:
-    """The next draft of a task whose photograph may have one more; None when there is none left."""
+    """The next instruction candidate of a task whose photograph may have one more; None if none is left."""
     while (category := turns.next()) is not None:
         queue = queues[task, category]
         while queue:
             number = queue.pop()
-            if s.per_photo is None or used[pool.unit(number)] < s.per_photo:
+            if s.per_photo is None or used[pool.unit[number]] < s.per_photo:
                 turns.count(category)
                 return number
         turns.drop(category)
@@ -122,7 +117,7 @@ def _take(
 
 
 class _Turns:
-    """Whose turn it is: the name whose count is furthest behind its weight; of equals the first by name."""
+    """Whose turn it is: the name whose count is furthest behind its weight; ties go to the first by name."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights = weights
@@ -132,16 +127,16 @@ class _Turns:
         heapq.heapify(self._heap)
 
     def next(self) -> str | None:
-        """Whose turn it is; None when all were dropped."""
+        """The next name; None when all were dropped."""
         return self._heap[0][1] if self._heap else None
 
     def count(self, name: str) -> None:
-        """The name whose turn it was has had it."""
+        """Count a turn of the name that was next."""
         self._counts[name] += 1
         heapq.heapreplace(self._heap, ((self._counts[name] + 1) / self._weights[name], name))
 
     def drop(self, name: str) -> None:
-        """The name whose turn it was has no more."""
+        """Remove the name that was next: it has no more."""
         found = heapq.heappop(self._heap)
         assert found[1] == name
 
@@ -160,19 +155,19 @@ def _task_weight(task: str, available: Mapping[Cell, int], section: BalanceSecti
 
 
 def _task_limits(available: Mapping[Cell, int], section: BalanceSection) -> dict[str, int]:
-    """Drafts of each task at most: without a count, (1 + slack) times what the scarcest task allows by its weight."""
+    """Maximum of each task: without a count, (1 + slack) times what the scarcest task allows by its weight."""
     totals = _task_totals(available)
     weights = {task: _task_weight(task, available, section) for task in TASK_IDS if totals[task]}
     wanted = {task: weight for task, weight in weights.items() if weight > 0}
     if section.count is not None or not wanted:
         return {task: totals[task] for task in wanted}
     level = min(totals[task] / weight for task, weight in wanted.items()) * (1 + section.slack)
-    # A hair more, so that 3 * (1 / 3) is 1.
+    # 1e-9, so that 3 * (1 / 3) is 1.
     return {task: min(totals[task], int(level * weight + 1e-9)) for task, weight in wanted.items()}
 
 
 def _category_shares(available: Mapping[Cell, int], section: BalanceSection) -> dict[str, dict[str, float]]:
-    """Weight of each category within each task; one that a given distribution does not name has none."""
+    """Weight of each category within each task; 0 for one that a given distribution does not name."""
     shares: dict[str, dict[str, float]] = {}
     for (task, category), count in sorted(available.items()):
         if isinstance(section.categories, dict):
@@ -183,8 +178,8 @@ def _category_shares(available: Mapping[Cell, int], section: BalanceSection) -> 
     return shares
 
 
-def table_of(cells: Mapping[Cell, int]) -> dict[str, dict[str, int]]:
-    """Counts as {task: {category: n}}, tasks in their usual order, categories by name; zeros are left out."""
+def counts_by_task(cells: Mapping[Cell, int]) -> dict[str, dict[str, int]]:
+    """Nest counts as {task: {category: n}}, tasks in their usual order, categories by name; zeros are left out."""
     return {
         task: {category: cells[task, category] for _, category in sorted(cells) if _ == task and cells[task, category]}
         for task in TASK_IDS

@@ -1,4 +1,4 @@
-"""What must not be trained on: the photographs of benches, by id, by pixels, and by likeness."""
+"""Exclude benchmark photographs from training data (leakage): by id, by pixels and by perceptual hash."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from pathlib import Path
 
 import numpy as np
 
-from hpedit.cases.duplicates import NO_HASH, Hashes, fingerprints
+from hpedit.cases.duplicates import NO_HASH, Hashes, image_fingerprints
 from hpedit.cases.sources.ready import case_files
 from hpedit.store.tables import iter_cases
 
 NEAR = 6
+"""Default bits in which near duplicates may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Everything of some benches that a photograph is held against. Plain data: it can be sent to another process."""
+    """Ids, pixel hashes and perceptual hashes of benchmarks, to find leakage; plain data for other processes."""
 
     near: int = NEAR
-    """Bits of 64 in which perceptual hashes may differ and still be one photograph; 0 = pixels and ids alone."""
+    """Bits of 64 in which near duplicates may differ; 0 = only pixels and ids."""
     ids: dict[str, str] = field(default_factory=dict)
-    """Id of a case, or of its photograph -> what a message calls it."""
+    """Id of a case or its photograph -> its name in messages."""
     shas: dict[str, str] = field(default_factory=dict)
-    """Hash of the pixels of a source picture -> what a message calls it."""
+    """Pixel hash of a source picture -> its name in messages."""
     hashes: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
-    """Perceptual hashes of the source pictures that have one."""
+    """Perceptual hashes of the source pictures."""
     names: tuple[str, ...] = ()
-    """What a message calls each of `hashes`."""
+    """Names in messages, for each of `hashes`."""
 
     @classmethod
     def of(cls, paths: Sequence[Path | str], near: int = NEAR) -> Exclusion:
-        """Read benches: parquet files of cases, or folders of them; HPEditError for one that can't be read."""
+        """Read benchmarks: parquet files of cases, or folders of them; HPEditError if unreadable."""
         ids: dict[str, str] = {}
         shas: dict[str, str] = {}
         hashes: dict[int, str] = {}
@@ -43,7 +44,7 @@ class Exclusion:
                     ids.setdefault(case.id, name)
                     ids.setdefault(case.source_id, name)
                     for image in case.sources:
-                        sha, hashed = fingerprints(image)
+                        sha, hashed = image_fingerprints(image)
                         shas.setdefault(sha, name)
                         hashes.setdefault(hashed, name)
         hashes.pop(NO_HASH, None)
@@ -51,14 +52,7 @@ class Exclusion:
         return cls(near, ids, shas, values, tuple(hashes.values()))
 
     def reason(self, id: str, source_id: str, sha: str, phash: int) -> str | None:
-        """Why a photograph or case may not be trained on, in one line; None if it may.
-
-        Args:
-            id: Of the photograph or case.
-            source_id: Of its photograph; may be empty.
-            sha: `pixel_sha` of its picture.
-            phash: `perceptual_hash` of its picture.
-        """
+        """Why a photograph or case is excluded from training, by its ids and `image_fingerprints`; None if it isn't."""
         for name in (id, source_id):
             if name and name in self.ids:
                 return f"it has the id {name} of {self.ids[name]}, which is excluded"
@@ -68,7 +62,6 @@ class Exclusion:
             distances = np.bitwise_count(self.hashes ^ np.uint64(phash))
             nearest = int(distances.argmin())
             if distances[nearest] <= self.near:
-                return (
-                    f"it looks like {self.names[nearest]}, which is excluded ({distances[nearest]} of 64 bits differ)"
-                )
+                differ = f"{distances[nearest]} of 64 bits differ"
+                return f"it looks like {self.names[nearest]}, which is excluded ({differ})"
         return None

@@ -1,17 +1,17 @@
-"""Which cases are hard: k edits of each by the base editor, their scores, and what follows from them.
+"""Filter cases by hardness: k edits of each by the base editor, their scores, and the decision on each case.
 
-    edits = edit_chunk(cases, editor, k=4, seed=0, steps=8, batch=48)      # k edits a case
-    scores = score_chunk(cases, edits, scorer, batch=48)
-    fates = decide(values, section)                                        # values: the k scores by case id
+    edits = edit_candidates(cases, editor, k=4, seed=0, steps=8, batch=48)      # k edits a case
+    scores = score_edits(cases, edits, scorer, batch=48)
+    decisions = decide_hardness(values, section)                           # values: the k scores by case id
 
-`drop-solved` is HP-Edit's filter (arXiv 2604.19406): a case whose score is a rounded 5 teaches nothing. The score is
-the mean of the k scores; the paper has k = 1.
+`drop-solved` is HP-Edit's filter (arXiv 2604.19406): a case whose mean score rounds to 5 teaches nothing; the paper has
+k = 1.
 
-`informative` asks what reinforcement learning can use. An iteration compares a case's edits with one another, so a case
-teaches by the spread of its scores. Few edits may miss a spread that is there, therefore a case without one is kept all
-the same as long as its mean leaves room both ways: between `low` and `high`. Above, it is solved; below, impossible.
+`informative` keeps what reinforcement learning can use: a group's advantages come from the spread of its scores, so a
+zero-variance group teaches nothing. Few edits may miss a spread, therefore a case without one is kept if its mean lies
+between `low` and `high`. Above, it is solved; below, impossible.
 
-The spread is the population's standard deviation (the sum over k, not k - 1), as the advantage uses it.
+The spread is the population standard deviation (divided by k, not k - 1), as in the advantage.
 """
 
 from __future__ import annotations
@@ -27,61 +27,64 @@ from hpedit.cases.recipe import FilterSection
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Score
 from hpedit.scorer.protocol import Scorer
+from hpedit.seeds import edit_seed
 from hpedit.tasks import TASK_IDS
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from hpedit.editors.protocol import Conditioning, Editor
+    from hpedit.editors.protocol import Editor
 
 SOLVED = 5
-"""A case whose mean score rounds to this is solved, in the paper's filter."""
+"""Rounded mean score of a solved case, in the paper's filter."""
 
 Reason = Literal["unfiltered", "hard", "spread", "between", "solved", "impossible", "unscorable"]
 KEPT: tuple[Reason, ...] = ("unfiltered", "hard", "spread", "between")
 DROPPED: tuple[Reason, ...] = ("solved", "impossible", "unscorable")
 
 MEANING: Mapping[Reason, str] = {
-    "unfiltered": "kept: no filter was asked for",
-    "hard": "kept: the base editor's mean score is no rounded 5",
+    "unfiltered": "kept: no filter was set",
+    "hard": "kept: the base editor's mean score does not round to 5",
     "spread": "kept: the scores of its edits differ enough to learn from",
-    "between": "kept: the scores hardly differ, but their mean leaves room both ways",
-    "solved": "dropped: the base editor already does it",
-    "impossible": "dropped: the base editor never comes near it",
-    "unscorable": "dropped: the scorer had too few scores for it",
+    "between": "kept: the scores hardly differ, but their mean leaves room up and down",
+    "solved": "dropped: the base editor already solves it",
+    "impossible": "dropped: the base editor never comes close",
+    "unscorable": "dropped: too few of its edits have a score",
 }
-"""Every reason in words."""
+"""Each reason of a filter decision, as people read it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of a case."""
+class FilterDecision:
+    """The hardness filter's decision on one case."""
 
     kept: bool
     reason: Reason
     mean: float | None = None
-    """Of the scores that could be had, 0 to 5; None = none could."""
+    """Of the edits' scores, 0 to 5; None = no edit has one."""
     std: float | None = None
-    """Population's deviation of them, 0 to 2.5; None with fewer than two."""
+    """Population standard deviation of the scores, 0 to 2.5; None with fewer than two."""
     unscorable: int = 0
-    """How many of the k edits have no score."""
+    """Number of the k edits without a score."""
 
 
-def edit_chunk(cases: Sequence[Case], editor: Editor, k: int, seed: int, steps: int, batch: int) -> list[list[Edit]]:
-    """Make k edits of each case from different noise; a case is encoded once.
+def edit_candidates(
+    cases: Sequence[Case], editor: Editor, k: int, seed: int, steps: int, batch: int
+) -> list[list[Edit]]:
+    """Make k edits of each candidate case from different noise; a case is encoded once.
 
     Args:
-        cases: (n,) of any sizes. Their order decides what shares a batch, and thereby the last bits of a float.
+        cases: (n,) of any sizes. Their order decides what shares a batch, and so the last bits of a float.
         k: Edits a case, at least 1.
-        seed: Edit i starts from the noise of `edit_seed(case.id, seed + i)`, whatever the other cases are.
+        seed: Edit i starts from the noise of `edit_seed(case.id, seed + i)`, independent of the other cases.
         steps: Sampling steps.
         batch: Edits made at once.
 
     Returns:
         (n, k) edits, named base0:CASE, base1:CASE, ...
     """
-    from hpedit.editors.sampling import group_by_size
-    from hpedit.seeds import edit_seed
+    import torch
+
+    from hpedit.editors.protocol import Conditioning
+    from hpedit.editors.sampling import group_by_size, sample_ode
 
     conditionings = [editor.encode([case]) for case in cases]
     made: dict[tuple[int, int], Edit] = {}
@@ -90,40 +93,28 @@ def edit_chunk(cases: Sequence[Case], editor: Editor, k: int, seed: int, steps: 
         for start in range(0, len(jobs), batch):
             part = jobs[start : start + batch]
             seeds = [edit_seed(cases[row].id, seed + number) for row, number in part]
-            images = _sample(editor, [conditionings[row] for row, _ in part], seeds, steps)
+            with torch.no_grad():
+                conditioning = Conditioning.cat([conditionings[row] for row, _ in part])
+                latents = sample_ode(editor, editor.initial_noise(conditioning, seeds), conditioning, steps)
+                images = editor.decode(latents, conditioning)
             for (row, number), noise, image in zip(part, seeds, images, strict=True):
                 case_id, maker = cases[row].id, f"{editor.fingerprint}/{steps} steps"
                 made[row, number] = Edit(f"base{number}:{case_id}", case_id, maker, noise, image)
     return [[made[row, number] for number in range(k)] for row in range(len(cases))]
 
 
-def _sample(
-    editor: Editor, conditionings: Sequence[Conditioning], seeds: Sequence[int], steps: int
-) -> list[Image.Image]:
-    """One edit for each conditioning, all of one size, by the editor's deterministic sampler."""
-    import torch
-
-    from hpedit.editors.protocol import Conditioning
-    from hpedit.editors.sampling import sample_ode
-
-    with torch.no_grad():
-        conditioning = Conditioning.cat(conditionings)
-        latents = sample_ode(editor, editor.initial_noise(conditioning, seeds), conditioning, steps)
-        return editor.decode(latents, conditioning)
-
-
-def score_chunk(
+def score_edits(
     cases: Sequence[Case], edits: Sequence[Sequence[Edit]], scorer: Scorer, batch: int
 ) -> list[list[Score]]:
-    """The scorer's score of each edit, in the shape of `edits`.
+    """Score each edit in batches; the result has the shape of `edits`.
 
     Args:
         cases: (n,) the cases of the edits.
-        edits: (n, k) as `edit_chunk` returns them; rows may differ in length.
+        edits: (n, k) as `edit_candidates` returns them; rows may differ in length.
         batch: Edits scored at once.
 
     Raises:
-        HPEditError: the scorer gave another number of scores than it was given edits.
+        HPEditError: the scorer returned a wrong number of scores.
     """
     jobs = [(case, edit) for case, row in zip(cases, edits, strict=True) for edit in row]
     scores: list[Score] = []
@@ -139,25 +130,25 @@ def score_chunk(
     return [list(islice(rest, len(row))) for row in edits]
 
 
-def decide(values: Mapping[str, Sequence[float | None]], section: FilterSection) -> dict[str, Fate]:
-    """The fate of each case, in the order of `values`.
+def decide_hardness(values: Mapping[str, Sequence[float | None]], section: FilterSection) -> dict[str, FilterDecision]:
+    """Decide which cases the hardness filter keeps, in the order of `values`.
 
     Args:
-        values: The k scores of each case by its id; None where there is none. One that is missing is left out of mean
-            and deviation, never taken for 0. With `informative`, a case of fewer than two scores is unscorable.
+        values: The k scores of each case by its id; None = no score. Missing scores are left out of mean and deviation,
+            never taken as 0. With `informative`, a case of fewer than two scores is unscorable.
         section: Which filter, and its bounds.
     """
-    return {name: _fate(scores, section) for name, scores in values.items()}
+    return {name: _decision(scores, section) for name, scores in values.items()}
 
 
-def _fate(scores: Sequence[float | None], section: FilterSection) -> Fate:
+def _decision(scores: Sequence[float | None], section: FilterSection) -> FilterDecision:
     found = [value for value in scores if value is not None]
     mean = math.fsum(found) / len(found) if found else None
     std = None
     if mean is not None and len(found) > 1:
         std = math.sqrt(math.fsum((value - mean) ** 2 for value in found) / len(found))
     reason = _reason(mean, std, section)
-    return Fate(reason in KEPT, reason, mean, std, len(scores) - len(found))
+    return FilterDecision(reason in KEPT, reason, mean, std, len(scores) - len(found))
 
 
 def _reason(mean: float | None, std: float | None, section: FilterSection) -> Reason:
@@ -166,7 +157,7 @@ def _reason(mean: float | None, std: float | None, section: FilterSection) -> Re
     if mean is None:
         return "unscorable"
     if section.by == "drop-solved":
-        # Halves up, as people round; Python's round takes 4.5 to the even 4.
+        # Halves round up, as people do; Python's round takes 4.5 to the even 4.
         return "solved" if math.floor(mean + 0.5) >= SOLVED else "hard"
     if std is None:
         return "unscorable"
@@ -175,16 +166,15 @@ def _reason(mean: float | None, std: float | None, section: FilterSection) -> Re
     return "solved" if mean > section.high else "impossible" if mean < section.low else "between"
 
 
-def count_fates(fates: Mapping[str, Fate], tasks: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Cases by task and reason, tasks in their usual order, reasons kept before dropped; zeros are left out.
+def count_decisions(decisions: Mapping[str, FilterDecision], tasks: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Count filter decisions by task and reason, see `count_reasons`; both arguments are by case id."""
+    return count_reasons(Counter((tasks[name], decision.reason) for name, decision in decisions.items()))
 
-    Args:
-        fates: By case id.
-        tasks: The task of each of these cases, by case id.
-    """
-    found = Counter((tasks[name], fate.reason) for name, fate in fates.items())
+
+def count_reasons(found: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Nest counts by (task, reason): tasks in their usual order, kept before dropped reasons, zeros left out."""
     return {
-        task: {reason: found[task, reason] for reason in (*KEPT, *DROPPED) if found[task, reason]}
+        task: {reason: found[task, reason] for reason in (*KEPT, *DROPPED) if found.get((task, reason))}
         for task in TASK_IDS
         if any(key[0] == task for key in found)
     }

@@ -1,7 +1,7 @@
-"""What is done to a chunk in each stage: plain dataclasses that an engine sends to its workers.
+"""The work on one chunk in each stage of a build: plain dataclasses that an engine sends to its workers.
 
-`ReadPhotos` takes chunks of sources, all others take numbers of chunks. Each writes one file and depends on nothing but
-its fields and the files of the stages before.
+`ReadPhotos` takes chunks of sources, the others take numbers of chunks. Each writes one file, which depends only on the
+task's fields and the files of earlier stages.
 """
 
 from __future__ import annotations
@@ -10,41 +10,54 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow.parquet as pq
 from PIL import Image
 
-from hpedit.cases import parts
+from hpedit.cases import stage_io
 from hpedit.cases.engine.protocol import Counts
-from hpedit.cases.photos import Chunk, Photo
 from hpedit.cases.recipe import EditsSection, InstructionsSection, LabelsSection, SourceSection
+from hpedit.cases.source_items import Chunk, Photo
 from hpedit.cases.sources import OpenedSource, open_source
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Score
-from hpedit.store.tables import iter_cases, iter_edits, write_edits, write_scores, write_table
+from hpedit.store.tables import iter_cases, iter_edits, write_edits, write_parquet_table, write_scores
 
 if TYPE_CHECKING:
     from hpedit.editors.protocol import Editor
     from hpedit.scorer.protocol import Scorer
 
-PHOTOS, UNIQUE, LABELS, DRAFTS, BALANCE = "1-photos", "2-unique", "3-labels", "4-drafts", "5-balance"
+PHOTOS, UNIQUE, LABELS, INSTRUCTIONS, BALANCE = "1-photos", "2-unique", "3-labels", "4-drafts", "5-balance"
 EDITS, SCORES, FILTER, DATASET = "6-edits", "6-scores", "7-filter", "8-dataset"
 CANDIDATES = "candidates"
 """Folders of a build."""
 INDEX = "photos.parquet"
 CHOSEN = "chosen.parquet"
-FATES = "fates.parquet"
+DECISIONS = "fates.parquet"
 
 
 def candidates_file(out: Path, number: int) -> Path:
-    """The file of the candidates of a chunk."""
+    """The file of a chunk's candidate cases."""
     return out / CANDIDATES / f"part-{number:06d}.parquet"
+
+
+@dataclass(frozen=True)
+class _NumberedTask:
+    """A task whose chunks are numbers; each writes the file of that number in its stage's folder."""
+
+    out: Path
+    """The build's output."""
+    stage: ClassVar[str]
+
+    def file(self, number: int) -> Path:
+        """Path of a chunk's result."""
+        return stage_io.chunk_file(self.out / self.stage, number)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPhotos:
-    """1-photos: decode a chunk of a source and take its fingerprints."""
+    """1-photos: decode a chunk of a source and hash its pictures."""
 
     sources: tuple[SourceSection, ...]
     base: Path
@@ -53,7 +66,7 @@ class ReadPhotos:
     models: bool = False
 
     def file(self, chunk: Chunk) -> Path:
-        """Where a chunk goes."""
+        """Path of a chunk's result."""
         return self.out / PHOTOS / f"{chunk.source:02d}-{chunk.number:06d}.parquet"
 
     def open(self) -> Callable[[Chunk], Counts]:
@@ -71,55 +84,51 @@ class ReadPhotos:
                     found["items"] += 1
                     yield item
 
-            parts.write_photos(self.file(chunk), counted(), number)  # type: ignore[arg-type]
+            stage_io.write_photos(self.file(chunk), counted(), number)  # type: ignore[arg-type]
             return found
 
         return work
 
 
 class PhotoFiles:
-    """The photographs that stay of each file of 1-photos, by the file's number."""
+    """The photographs left after deduplication, in each file of 1-photos by its number."""
 
     def __init__(self, out: Path) -> None:
-        self.files = parts.part_files(out / PHOTOS)
+        self.files = stage_io.chunk_files(out / PHOTOS)
         self._index = pq.ParquetFile(out / UNIQUE / INDEX)
 
     def kept(self, number: int) -> list[int]:
-        """Rows of the photographs that stay."""
+        """Row numbers of the photographs left."""
         rows = self._index.read_row_group(number, columns=["row", "kept"]).to_pylist()
         return [row["row"] for row in rows if row["kept"]]
 
-    def rows(self, number: int, wanted: Sequence[int], columns: Sequence[str] | None = None) -> list[parts.Row]:
-        """These rows of the file."""
+    def rows(self, number: int, wanted: Sequence[int], columns: Sequence[str] | None = None) -> list[stage_io.Row]:
+        """Read these rows of a file."""
         if not wanted:
             return []
         table = pq.read_table(self.files[number], columns=None if columns is None else list(columns))
-        rows: list[parts.Row] = table.take(list(wanted)).to_pylist()
+        rows: list[stage_io.Row] = table.take(list(wanted)).to_pylist()
         return rows
 
     def photos(self, number: int, wanted: Sequence[int], *, pictures: bool) -> list[Photo]:
-        """These photographs of the file; for one who does not look at the pictures they are not decoded."""
+        """Read these photographs of a file; with `pictures` false they are not decoded but blank."""
         if pictures:
-            return [parts.photo_of(row) for row in self.rows(number, wanted, (*parts.THIN, "source"))]
+            return [stage_io.photo_of(row) for row in self.rows(number, wanted, (*stage_io.THIN, "source"))]
         blank = Image.new("RGB", (1, 1))
-        return [parts.photo_of(row, blank) for row in self.rows(number, wanted, parts.THIN)]
+        return [stage_io.photo_of(row, blank) for row in self.rows(number, wanted, stage_io.THIN)]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelPhotos:
-    """3-labels: name the main object of each photograph that stays."""
+@dataclass(frozen=True)
+class LabelPhotos(_NumberedTask):
+    """3-labels: classify the main object of each photograph left after deduplication."""
 
     section: LabelsSection
-    out: Path
+    stage = LABELS
 
     @property
     def models(self) -> bool:
         """See `Task`."""
         return self.section.by in ("clip", "judge")
-
-    def file(self, number: int) -> Path:
-        """Where a chunk goes."""
-        return parts.numbered(self.out / LABELS, number)
 
     def open(self) -> Callable[[int], Counts]:
         """See `Task`."""
@@ -135,61 +144,59 @@ class LabelPhotos:
                 {"row": row, "category": label.category, "probability": label.probability}
                 for row, label in zip(kept, labels, strict=True)
             ]
-            parts.write_rows(self.file(number), parts.LABELS, rows)
+            stage_io.write_chunk(self.file(number), stage_io.LABELS, rows)
             return {"items": len(kept)}
 
         return work
 
 
-@dataclass(frozen=True, slots=True)
-class WriteDrafts:
-    """4-drafts: instructions for each photograph that stays, written or as they came with it."""
+@dataclass(frozen=True)
+class WriteInstructions(_NumberedTask):
+    """4-drafts: write instruction candidates for each photograph left, or take those that came with it."""
 
     section: InstructionsSection
     categories: tuple[str, ...]
     base: Path
     seed: int
-    out: Path
+    stage = INSTRUCTIONS
 
     @property
     def models(self) -> bool:
         """See `Task`."""
         return self.section.by == "judge"
 
-    def file(self, number: int) -> Path:
-        """Where a chunk goes."""
-        return parts.numbered(self.out / DRAFTS, number)
-
     def open(self) -> Callable[[int], Counts]:
         """See `Task`."""
-        from hpedit.cases.instructions.writer import load_writer
+        from hpedit.cases.instructions.given_writer import load_writer
 
         writer = load_writer(self.section, self.seed, categories=self.categories, base=self.base)
         files = PhotoFiles(self.out)
 
         def work(number: int) -> Counts:
             kept = files.kept(number)
-            labels = {row["row"]: row["category"] for row in parts.read_rows(parts.numbered(self.out / LABELS, number))}
+            labels = {
+                row["row"]: row["category"]
+                for row in stage_io.read_chunk(stage_io.chunk_file(self.out / LABELS, number))
+            }
             photos = files.photos(number, kept, pictures=self.models)
             categories = [labels[row] for row in kept]
-            rows: list[parts.Row] = []
+            rows: list[stage_io.Row] = []
             for row, category, written in zip(kept, categories, writer.write(photos, categories), strict=True):
-                rows += parts.draft_rows(row, category, written)
-            parts.write_rows(self.file(number), parts.DRAFTS, rows)
+                rows += stage_io.instruction_rows(row, category, written)
+            stage_io.write_chunk(self.file(number), stage_io.INSTRUCTIONS, rows)
             return {"items": len(kept)}
 
         return work
 
 
-@dataclass(frozen=True, slots=True)
-class MakeCandidates:
-    """5-balance: the chosen drafts of a chunk with their photographs, as cases."""
+@dataclass(frozen=True)
+class MakeCandidates(_NumberedTask):
+    """5-balance: combine the chosen instruction candidates of a chunk with their photographs to candidate cases."""
 
-    out: Path
     models: bool = False
 
     def file(self, number: int) -> Path:
-        """Where a chunk goes."""
+        """Path of a chunk's result."""
         return candidates_file(self.out, number)
 
     def open(self) -> Callable[[int], Counts]:
@@ -198,105 +205,93 @@ class MakeCandidates:
 
         def work(number: int) -> Counts:
             rows = chosen.read_row_group(number).to_pylist()
-            write_table(self.file(number), parts.CANDIDATES, _candidates(rows, files, self.out))
+            write_parquet_table(self.file(number), stage_io.CANDIDATES, _candidates(rows, files, self.out))
             return {"items": len(rows)}
 
         return work
 
 
-def _candidates(rows: Sequence[parts.Row], files: PhotoFiles, out: Path) -> Iterator[tuple[str, parts.Row]]:
-    """(id, row) of each candidate of a chunk; the files of photographs are gone through one by one."""
-    by_file: dict[int, list[parts.Row]] = {}
+def _candidates(rows: Sequence[stage_io.Row], files: PhotoFiles, out: Path) -> Iterator[tuple[str, stage_io.Row]]:
+    """(id, row) of each candidate case of a chunk, one file of photographs in memory at a time."""
+    by_file: dict[int, list[stage_io.Row]] = {}
     for row in rows:
         by_file.setdefault(row["part"], []).append(row)
     for part, mine in by_file.items():
         wanted = sorted({row["row"] for row in mine})
         photos = dict(zip(wanted, files.rows(part, wanted), strict=True))
-        drafts = {
-            (draft["row"], draft["number"]): draft for draft in parts.read_rows(parts.numbered(out / DRAFTS, part))
+        candidates = {
+            (candidate["row"], candidate["number"]): candidate
+            for candidate in stage_io.read_chunk(stage_io.chunk_file(out / INSTRUCTIONS, part))
         }
         for row in mine:
-            draft = drafts[row["row"], row["number"]]
-            yield row["case_id"], parts.candidate_row(photos[row["row"]], draft, row["case_id"], row["unit"])
+            candidate = candidates[row["row"], row["number"]]
+            yield row["case_id"], stage_io.candidate_row(photos[row["row"]], candidate, row["case_id"], row["unit"])
 
 
-@dataclass(frozen=True, slots=True)
-class EditCandidates:
-    """6-edits: k edits of each candidate by the base editor."""
+@dataclass(frozen=True)
+class EditCandidates(_NumberedTask):
+    """6-edits: make k edits of each candidate case with the base editor."""
 
     section: EditsSection
     seed: int
-    out: Path
     editor: Editor | None = None
-    """Edits instead of the one that the section names."""
+    """Used instead of `section.editor`."""
+    stage = EDITS
     models: bool = True
-
-    def file(self, number: int) -> Path:
-        """Where a chunk goes."""
-        return parts.numbered(self.out / EDITS, number)
 
     def open(self) -> Callable[[int], Counts]:
         """See `Task`."""
-        from hpedit.cases.hardness import edit_chunk
+        from hpedit.cases.hardness import edit_candidates
+        from hpedit.editors.load import load_editor
 
-        editor, wanted = self.editor or _load_editor(self.section), self.section
+        wanted = self.section
+        lora = Path(wanted.lora) if wanted.lora else None
+        editor: Editor = self.editor or load_editor(str(wanted.editor), wanted.revision, lora=lora)
 
         def work(number: int) -> Counts:
             cases = list(iter_cases(candidates_file(self.out, number)))
-            edits = edit_chunk(cases, editor, wanted.per_case, self.seed, wanted.steps, wanted.batch)
+            edits = edit_candidates(cases, editor, wanted.per_case, self.seed, wanted.steps, wanted.batch)
             write_edits(self.file(number), (edit for row in edits for edit in row))
             return {"items": sum(map(len, edits))}
 
         return work
 
 
-def _load_editor(section: EditsSection) -> Editor:
-    from hpedit.editors.load import load_editor
-
-    lora = Path(section.lora) if section.lora else None
-    editor: Editor = load_editor(str(section.editor), section.revision, lora=lora)
-    return editor
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreEdits:
-    """6-scores: the scorer's score of each edit."""
+@dataclass(frozen=True)
+class ScoreEdits(_NumberedTask):
+    """6-scores: score each edit."""
 
     folder: Path | None
     """Of the scorer."""
     batch: int
-    out: Path
     scorer: Scorer | None = None
-    """Scores instead of the one in the folder."""
+    """Used instead of the one in `folder`."""
+    stage = SCORES
     models: bool = True
-
-    def file(self, number: int) -> Path:
-        """Where a chunk goes."""
-        return parts.numbered(self.out / SCORES, number)
 
     def open(self) -> Callable[[int], Counts]:
         """See `Task`."""
-        from hpedit.cases.hardness import score_chunk
+        from hpedit.cases.hardness import score_edits
         from hpedit.scorer.hp_scorer import HPScorer
 
         scorer = self.scorer
         if scorer is None:
             if self.folder is None:
-                raise HPEditError("there is no scorer", hint="name filter.scorer")
+                raise HPEditError("no scorer is given", hint="set filter.scorer")
             scorer = HPScorer.load(self.folder)
 
         def work(number: int) -> Counts:
             cases = list(iter_cases(candidates_file(self.out, number)))
-            edits = edits_of(cases, parts.numbered(self.out / EDITS, number))
-            scores: list[list[Score]] = score_chunk(cases, edits, scorer, self.batch)
+            edits = edits_by_case(cases, stage_io.chunk_file(self.out / EDITS, number))
+            scores: list[list[Score]] = score_edits(cases, edits, scorer, self.batch)
             write_scores(self.file(number), (score for row in scores for score in row))
             return {"items": sum(map(len, edits))}
 
         return work
 
 
-def edits_of(cases: Sequence[Case], file: Path) -> list[list[Edit]]:
-    """The edits in a file of each of these cases, in the order of the cases."""
+def edits_by_case(cases: Sequence[Case], file: Path) -> list[list[Edit]]:
+    """Read the edits of these cases from a file, in the order of the cases."""
     found: dict[str, list[Edit]] = {case.id: [] for case in cases}
     for edit in iter_edits(file):
         if edit.case_id in found:

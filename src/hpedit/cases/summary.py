@@ -1,4 +1,4 @@
-"""What a finished build says of itself: result.json, skipped.jsonl, dropped.jsonl."""
+"""Summaries of a finished build: counts for result.json, and every photograph or case left out, with the reason."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.cases import parts, steps
-from hpedit.cases.decisions import one_wording
+from hpedit.cases import stage_io, steps
+from hpedit.cases.build_stages import Stage
+from hpedit.cases.decisions import pick_wordings, read_instructions
 from hpedit.cases.hardness import DROPPED, KEPT
-from hpedit.cases.stages import Stage
 from hpedit.store.atomic import replacing
 from hpedit.tasks import TASK_IDS
 
@@ -20,19 +20,21 @@ NO_ROOM, OTHER_WORDING = "the target distribution has no room for it", "another 
 
 
 def label_counts(out: Path) -> dict[str, int]:
-    """Photographs with a category."""
-    rows = (row for path in parts.part_files(out / steps.LABELS) for row in parts.read_rows(path, ("category",)))
+    """Count the photographs with a category."""
+    rows = (
+        row for path in stage_io.chunk_files(out / steps.LABELS) for row in stage_io.read_chunk(path, ("category",))
+    )
     return {"labelled": sum(bool(row["category"]) for row in rows)}
 
 
-def draft_counts(out: Path) -> dict[str, Any]:
-    """Usable instructions in all and by task, and how many were rejected."""
+def instruction_counts(out: Path) -> dict[str, Any]:
+    """Count the instruction candidates in all, by task, and the rejected ones."""
     tasks: Counter[str] = Counter()
     rejected = 0
-    for path in parts.part_files(out / steps.DRAFTS):
-        for draft in parts.read_rows(path, ("task", "reason")):
-            if draft["reason"] is None:
-                tasks[draft["task"]] += 1
+    for path in stage_io.chunk_files(out / steps.INSTRUCTIONS):
+        for candidate in stage_io.read_chunk(path, ("task", "reason")):
+            if candidate["reason"] is None:
+                tasks[candidate["task"]] += 1
             else:
                 rejected += 1
     return {
@@ -42,10 +44,10 @@ def draft_counts(out: Path) -> dict[str, Any]:
     }
 
 
-def write_outcome(out: Path, stages: Sequence[Stage], seed: int) -> dict[str, Any]:
-    """Write skipped.jsonl and dropped.jsonl; returns the counts of all stages for result.json. `seed`: the recipe's."""
+def write_build_summary(out: Path, stages: Sequence[Stage], seed: int) -> dict[str, Any]:
+    """Write skipped.jsonl and dropped.jsonl; returns the counts of all stages. `seed`: of the recipe."""
     counts = {stage.name: stage.counts() for stage in stages}
-    unique, drafts = counts[steps.UNIQUE], counts[steps.DRAFTS]
+    unique, candidates = counts[steps.UNIQUE], counts[steps.INSTRUCTIONS]
     _write(out / SKIPPED_FILE, _skipped(out))
     _write(out / DROPPED_FILE, _dropped(out, seed))
     return {
@@ -53,8 +55,8 @@ def write_outcome(out: Path, stages: Sequence[Stage], seed: int) -> dict[str, An
         "skipped": unique.get("skipped", 0),
         "duplicates": {kind: unique.get(kind, 0) for kind in ("exact", "near")},
         "excluded": unique.get("excluded", 0),
-        "drafts": drafts["drafts"],
-        "rejected": drafts["rejected"],
+        "drafts": candidates["drafts"],
+        "rejected": candidates["rejected"],
         "candidates": counts[steps.BALANCE]["candidates"],
         "kept": counts[steps.FILTER]["kept"],
         "tasks": _tasks(counts[steps.FILTER]["fates"]),
@@ -62,12 +64,12 @@ def write_outcome(out: Path, stages: Sequence[Stage], seed: int) -> dict[str, An
     }
 
 
-def _tasks(fates: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Candidates of each task, how many were kept, and the others by reason."""
+def _tasks(decisions: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Candidate cases of each task, how many were kept, and the others by reason."""
     return {
         task: {"candidates": sum(row.values()), "kept": sum(n for reason, n in row.items() if reason in KEPT)}
         | {reason: n for reason, n in row.items() if reason in DROPPED}
-        for task, row in fates.items()
+        for task, row in decisions.items()
     }
 
 
@@ -78,61 +80,50 @@ def _write(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
 
 
 def _skipped(out: Path) -> Iterator[dict[str, Any]]:
-    for path in parts.part_files(out / steps.PHOTOS):
-        for row in parts.read_rows(path, ("id", "reason")):
+    for path in stage_io.chunk_files(out / steps.PHOTOS):
+        for row in stage_io.read_chunk(path, ("id", "reason")):
             if row["reason"] is not None:
                 yield {"id": row["id"], "reason": row["reason"]}
 
 
 def _dropped(out: Path, seed: int) -> Iterator[dict[str, Any]]:
-    """Everything that was usable once and is no case now, with stage and reason, stage by stage."""
+    """Every usable photograph, instruction or case that is not in the dataset, with stage and reason."""
     yield from _dropped_photos(out)
-    yield from _rejected_drafts(out)
-    yield from _unbalanced_drafts(out, seed)
-    for rows in parts.read_groups(out / steps.FILTER / steps.FATES):
+    yield from _rejected_instructions(out)
+    yield from _unbalanced_instructions(out, seed)
+    for rows in stage_io.read_row_groups(out / steps.FILTER / steps.DECISIONS):
         for row in rows:
             if not row["kept"]:
                 yield {"stage": steps.FILTER, "id": row["case_id"], "task": row["task"], "reason": row["reason"]}
 
 
 def _dropped_photos(out: Path) -> Iterator[dict[str, Any]]:
-    for rows in parts.read_groups(out / steps.UNIQUE / steps.INDEX):
+    for rows in stage_io.read_row_groups(out / steps.UNIQUE / steps.INDEX):
         for row in rows:
             if not row["kept"]:
                 yield {"stage": steps.UNIQUE, "id": row["id"], "reason": row["reason"]}
 
 
-def _rejected_drafts(out: Path) -> Iterator[dict[str, Any]]:
-    for names, drafts in _drafts(out):
-        for draft in drafts:
-            if draft["reason"] is not None:
-                yield {
-                    "stage": steps.DRAFTS,
-                    "id": names[draft["row"]],
-                    "instruction": draft["instruction"],
-                    "reason": draft["reason"],
-                }
+def _rejected_instructions(out: Path) -> Iterator[dict[str, Any]]:
+    for names, candidates in read_instructions(out):
+        for candidate in candidates:
+            if candidate["reason"] is not None:
+                told = {"instruction": candidate["instruction"], "reason": candidate["reason"]}
+                yield {"stage": steps.INSTRUCTIONS, "id": names[candidate["row"]], **told}
 
 
-def _unbalanced_drafts(out: Path, seed: int) -> Iterator[dict[str, Any]]:
+def _unbalanced_instructions(out: Path, seed: int) -> Iterator[dict[str, Any]]:
     taken: set[tuple[int, int, int]] = set()
-    for rows in parts.read_groups(out / steps.BALANCE / steps.CHOSEN, ("part", "row", "number")):
+    for rows in stage_io.read_row_groups(out / steps.BALANCE / steps.CHOSEN, ("part", "row", "number")):
         taken.update((row["part"], row["row"], row["number"]) for row in rows)
-    for part, (names, drafts) in enumerate(_drafts(out)):
-        drawn = {(draft["row"], draft["number"]) for draft in one_wording(drafts, names, seed)}
-        for draft in drafts:
-            place = (draft["row"], draft["number"])
-            if draft["reason"] is None and (part, *place) not in taken:
-                yield {
-                    "stage": steps.BALANCE,
-                    "id": names[draft["row"]],
-                    "task": draft["task"],
-                    "instruction": draft["instruction"],
-                    "reason": NO_ROOM if place in drawn else OTHER_WORDING,
+    for part, (names, candidates) in enumerate(read_instructions(out)):
+        drawn = {(candidate["row"], candidate["number"]) for candidate in pick_wordings(candidates, names, seed)}
+        for candidate in candidates:
+            place = (candidate["row"], candidate["number"])
+            if candidate["reason"] is None and (part, *place) not in taken:
+                told = {
+                    "id": names[candidate["row"]],
+                    "task": candidate["task"],
+                    "instruction": candidate["instruction"],
                 }
-
-
-def _drafts(out: Path) -> Iterator[tuple[dict[int, str], list[parts.Row]]]:
-    """Of each file of photographs: their ids by row, and their drafts."""
-    for part, photos in enumerate(parts.read_groups(out / steps.UNIQUE / steps.INDEX, ("row", "id"))):
-        yield {photo["row"]: photo["id"] for photo in photos}, parts.read_rows(parts.numbered(out / steps.DRAFTS, part))
+                yield {"stage": steps.BALANCE, **told, "reason": NO_ROOM if place in drawn else OTHER_WORDING}

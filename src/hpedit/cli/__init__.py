@@ -1,6 +1,6 @@
-"""The command line: parse, call a stage, print. No logic, and nothing heavy is imported before a command runs.
+"""The command line `hpedit`: parse, call a stage, print. No logic, and no heavy import before a command runs.
 
-Data goes to stdout, all else to stderr. What a user can mend ends with `error:` and `hint:` on stderr and exit code 2.
+Data goes to stdout, all else to stderr. Errors of the user end with `error:` and `hint:` on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option, Typer, echo
 
 from hpedit import __version__
 from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
-from hpedit.cli.common import PLAIN, Cfg, Seed, typed_command
+from hpedit.cli.common import PLAIN, Cfg, DryRun, Objects, Photos, SeedOption, Settings, typed_command
 from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
@@ -24,46 +24,33 @@ from hpedit.cli.ratings import ratings
 from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
-app = typer.Typer(help="Post-training of instruction-based image editors on human preference.", **PLAIN)
+app = Typer(help="Post-train instruction-based image editors on human preferences.", **PLAIN)
 for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
     app.add_typer(group, name=group.info.name)
 app.command()(plan)
 
 
-EXTRAS = {
-    **dict.fromkeys(
-        (
-            "accelerate",
-            "diffusers",
-            "llguidance",
-            "peft",
-            "safetensors",
-            "skimage",
-            "tensorboard",
-            "tokenizers",
-            "torch",
-            "transformers",
-        ),
-        "models",
-    ),
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "rate"),
-    **dict.fromkeys(("openai", "tenacity"), "api"),
-    "huggingface_hub": "hub",
+_EXTRA_PACKAGES = {
+    "models": "accelerate diffusers llguidance peft safetensors skimage tensorboard tokenizers torch transformers",
+    "rate": "fastapi starlette uvicorn",
+    "api": "openai tenacity",
+    "hub": "huggingface_hub",
     "ray": "ray",
 }
-"""The extra that brings a package."""
+EXTRAS = {package: extra for extra, packages in _EXTRA_PACKAGES.items() for package in packages.split()}
+"""The extra of hp-edit that installs a package."""
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"hpedit {__version__}")
-        raise typer.Exit
+        echo(f"hpedit {__version__}")
+        raise Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool, Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Parse the options that come before a command."""
@@ -71,16 +58,14 @@ def _root(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the run; the same command continues it.")] = Path("runs/demo"),
-    photos: Annotated[Path | None, typer.Option(help="Build the world on your own photographs instead.")] = None,
-    objects: Annotated[
-        Path | None, typer.Option(help="Folder of cut-outs (PNG with alpha) to stand in it instead of drawn shapes.")
-    ] = None,
-    seed: Seed = 0,
+    out: Annotated[Path, Option(help="Folder of the run; an existing run is resumed.")] = Path("runs/demo"),
+    photos: Photos = None,
+    objects: Objects = None,
+    seed: SeedOption = 0,
 ) -> None:
-    """Run the whole loop on the embedded default.
+    """Run the whole loop on the built-in mini world.
 
-    Ratings, scorer, cases, post-training, benchmark, report. The same command continues a run that was stopped.
+    Ratings, scorer, cases, post-training, benchmark, report. Run the same command again to resume.
     """
     from hpedit.experiments.demo import run_demo
 
@@ -89,46 +74,42 @@ def demo(
 
 @app.command()
 def edit(
-    image: Annotated[Path, typer.Option(help="The picture to edit.")],
-    instruction: Annotated[str, typer.Option(help="What to do with it.")],
-    model: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")] = "mini",
-    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA.")] = None,
-    out: Annotated[Path, typer.Option(help="Where to write the edit, as PNG.")] = Path("edit.png"),
-    steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
+    image: Annotated[Path, Option(help="Image to edit.")],
+    instruction: Annotated[str, Option(help="Edit instruction.")],
+    model: Annotated[str, Option(help="Editor: mini, a folder, or a Hugging Face model id.")] = "mini",
+    lora: Annotated[Path | None, Option(help="Folder of a trained LoRA.")] = None,
+    out: Annotated[Path, Option(help="PNG file to write.")] = Path("edit.png"),
+    steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
     cfg: Cfg = 1.0,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
 ) -> None:
-    """Edit one picture."""
+    """Edit one image."""
     from hpedit.editors.edit_file import edit_file
 
     edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed, cfg=cfg)
-    typer.echo(str(out))
+    echo(str(out))
 
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, see the folder recipes/.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print it resolved.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Refuse to start anew if there is nothing to continue.")
-    ] = False,
+    recipe: Annotated[Path, Argument(help="YAML recipe, see the folder recipes/.")],
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    resume: Annotated[bool, Option("--resume", help="Fail if there is no run to resume.")] = False,
 ) -> None:
-    """Post-train an editor.
+    """Post-train an editor with reinforcement learning or DPO.
 
-    The same command continues a run that was stopped. SIGINT and SIGTERM save first; a second one leaves at once.
+    Run the same command again to resume. SIGINT and SIGTERM save a checkpoint first; a second one stops at once.
     """
     from hpedit.config.reading import recipe_text
     from hpedit.config.recipe import load_recipe
 
     resolved = load_recipe(recipe, settings or [])
     if dry_run:
-        typer.echo(recipe_text(resolved), nl=False)
+        echo(recipe_text(resolved), nl=False)
         return
     if resume and not (Path(resolved.output) / "recipe.json").exists():
-        raise HPEditError(f"{resolved.output} holds no run to continue", hint="leave out --resume to start one")
+        raise HPEditError(f"{resolved.output} has no run to resume", hint="leave out --resume to start one")
     from hpedit.rl.parallel.stopping import StopAsked
     from hpedit.rl.trainer import train as run_training
 
@@ -137,25 +118,25 @@ def train(
     except StopAsked as stop:
         sys.stderr.write(f"{stop.advice}: the same command continues\n")
         sys.stderr.flush()
-        # All is saved. A judge's thread that still computes would upset the interpreter's own way out.
+        # Everything is saved. A judge's thread that is still computing would crash the interpreter's normal exit.
         os._exit(stop.code)
-    if result.metrics:  # in rank 0 alone, where several processes train together
-        typer.echo(resolved.output)
+    if result.metrics:  # only in rank 0 of a distributed run
+        echo(resolved.output)
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run, finished or not.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the pages; none takes report/ in the run.")] = None,
+    run: Annotated[Path, Argument(help="Folder of a training run, finished or not.")],
+    out: Annotated[Path | None, Option(help="Folder for the report; default: report/ in RUN.")] = None,
 ) -> None:
-    """Write the pages of a training run."""
+    """Write the HTML report of a training run."""
     from hpedit.report.train_page import write_train_page
 
-    typer.echo(str(write_train_page(run, out, command=typed_command())))
+    echo(str(write_train_page(run, out, command=typed_command())))
 
 
 def main() -> None:
-    """Entry point: a mendable error is two lines and exit code 2, a closed pipe is no error at all."""
+    """Entry point: an error of the user is two lines and exit code 2; a closed pipe is not an error."""
     try:
         app()
     except HPEditError as error:

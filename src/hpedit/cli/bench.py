@@ -1,58 +1,69 @@
-"""hpedit bench: how good a model's edits are, on the same cases and seeds as another's."""
+"""hpedit bench: benchmark editors on the same held-out cases and seeds, and compare them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, Cfg, Seed, print_json, typed_command
+from hpedit.cli.common import (
+    PLAIN,
+    AllowHost,
+    AsJson,
+    Cfg,
+    Host,
+    Objects,
+    Photos,
+    Port,
+    RateToken,
+    SeedOption,
+    print_json,
+    print_result,
+    typed_command,
+)
 from hpedit.errors import HPEditError
 
 if TYPE_CHECKING:
     from hpedit.bench.folder import BenchFolder
 
-bench = typer.Typer(name="bench", help="How good a model's edits are, beside another's.", **PLAIN)
+bench = Typer(name="bench", help="Benchmark editors and compare them.", **PLAIN)
 
-Scorer = Annotated[Path | None, typer.Option(help="Folder of a fitted scorer; none leaves its column out.")]
-SecondJudge = Annotated[
-    str | None, typer.Option(help="A judge that took no part in training, or the folder of another scorer.")
-]
-SameJudge = Annotated[bool, typer.Option("--same-judge", help="Take a second judge that is the scorer's own.")]
-Label = Annotated[str | None, typer.Option(help="Name of the model in tables; none takes the name of OUT.")]
+ScorerFolder = Annotated[Path | None, Option(help="Folder of a fitted scorer; default: no scores.")]
+SecondJudge = Annotated[str | None, Option(help="A judge not used in training, or the folder of another scorer.")]
+SameJudge = Annotated[bool, Option("--same-judge", help="Allow a second judge that the scorer itself uses.")]
+ModelLabel = Annotated[str | None, Option(help="Name of the model in tables; default: the name of OUT.")]
 TrainedOn = Annotated[
-    list[Path] | None,
-    typer.Option(help="Recipe, run or cases that the model was trained on: refuses what is in both; can be repeated."),
+    list[Path] | None, Option(help="The model's training recipe, run or cases, to check leakage; repeatable.")
 ]
-HeldOut = Annotated[Path, typer.Option(help="Held-out cases: parquet, or a folder that holds some.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+HeldOutCases = Annotated[Path, Option(help="Held-out cases: a parquet file, or a folder with one.")]
+ResultFolder = Annotated[Path, Option("--out", help="Folder of this model's results; existing ones are resumed.")]
 
 
 @bench.command("run")
 def bench_run(
-    editor: Annotated[str, typer.Option(help="mini, a folder, or a Hugging Face id.")],
-    cases: HeldOut,
-    out: Annotated[Path, typer.Option(help="Folder of this model's results; the same command continues it.")],
-    lora: Annotated[Path | None, typer.Option(help="Folder of a trained LoRA; none measures the base.")] = None,
-    scorer: Scorer = None,
+    editor: Annotated[str, Option(help="Editor: mini, a folder, or a Hugging Face model id.")],
+    cases: HeldOutCases,
+    out: ResultFolder,
+    lora: Annotated[Path | None, Option(help="Folder of a trained LoRA; default: the base editor.")] = None,
+    scorer: ScorerFolder = None,
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
-    label: Label = None,
-    steps: Annotated[int, typer.Option(min=2, help="Sampling steps.")] = 8,
-    seed: Seed = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Cases at a time.")] = 16,
-    revision: Annotated[str | None, typer.Option(help="Of an editor from the hub.")] = None,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the editor's weights.")] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    label: ModelLabel = None,
+    steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
+    seed: SeedOption = 0,
+    batch: Annotated[int, Option(min=1, help="Batch size, in cases.")] = 16,
+    revision: Annotated[str | None, Option(help="Revision of an editor on the hub.")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], Option(help="Precision of the editor.")] = "float32",
+    device: Annotated[str, Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     cfg: Cfg = 1.0,
     trained_on: TrainedOn = None,
     as_json: AsJson = False,
 ) -> None:
     """Edit and score all cases with one model.
 
-    The same command continues a run that was stopped; a scorer or second judge that is added later scores what is
-    there. Models run with one seed edit each case from the same noise.
+    Run the same command again to resume; a scorer or second judge that is added later scores the existing edits. Models
+    that run with the same seed edit each case from the same noise.
     """
     from hpedit.bench.commands import EditorChoice, Judging, bench_editor
 
@@ -67,26 +78,24 @@ def bench_run(
 
 @bench.command("score")
 def bench_score(
-    edits: Annotated[Path, typer.Option(help="Folder of images named by case id.")],
-    cases: HeldOut,
-    out: Annotated[Path, typer.Option(help="Folder of this model's results; the same command continues it.")],
-    scorer: Scorer = None,
+    edits: Annotated[Path, Option(help="Folder of edited images, named by case id.")],
+    cases: HeldOutCases,
+    out: ResultFolder,
+    scorer: ScorerFolder = None,
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
-    label: Label = None,
+    label: ModelLabel = None,
     edit_ids: Annotated[
-        str, typer.Option(help="What ratings call the edits; {label} and {case} are filled in.")
+        str, Option(help="Pattern of edit ids in ratings, from {label} and {case}.")
     ] = "{label}:{case}",
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on though images are missing or damaged.")
-    ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Edits at a time.")] = 16,
+    allow_missing: Annotated[bool, Option("--allow-missing", help="Accept missing or damaged images.")] = False,
+    batch: Annotated[int, Option(min=1, help="Batch size, in edits.")] = 16,
     trained_on: TrainedOn = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score edits that were made elsewhere.
+    """Score edits that were made by another tool.
 
-    What is missing, damaged, of no case or of another size than its source is named.
+    Reports images that are missing, damaged, belong to no case, or differ in size from their source.
     """
     from hpedit.bench.commands import Judging, bench_given
 
@@ -99,20 +108,16 @@ def bench_score(
 
 @bench.command("compare")
 def bench_compare(
-    folders: Annotated[
-        list[Path], typer.Argument(help="Folders of `bench run` and `bench score`, the reference first.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
-    ratings: Annotated[Path | None, typer.Option(help="People's scores of the edits (.csv, .jsonl).")] = None,
-    cases: Annotated[
-        Path | None, typer.Option(help="For the pictures of the page, where the cases were moved.")
-    ] = None,
-    seed: Seed = 0,
+    folders: Annotated[list[Path], Argument(help="Results of `bench run` and `bench score`, the reference first.")],
+    out: Annotated[Path, Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
+    ratings: Annotated[Path | None, Option(help="Human scores of the edits (.csv, .jsonl).")] = None,
+    cases: Annotated[Path | None, Option(help="Cases for the images of the report, if they were moved.")] = None,
+    seed: SeedOption = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Hold models against the first one, case by case.
+    """Compare models with the first one, paired by case.
 
-    Prints the tables and writes them with a page to OUT.
+    Prints the tables, and writes them and an HTML report to OUT.
     """
     from hpedit.bench.terminal import render
     from hpedit.report.bench_compare import compare_folders
@@ -121,15 +126,15 @@ def bench_compare(
     if as_json:
         print_json(result)
     else:
-        typer.echo(f"{render(result)}\n\nreport: {out / 'report.html'}")
+        echo(f"{render(result)}\n\nreport: {out / 'report.html'}")
 
 
 @bench.command("report")
-def bench_report(folder: Annotated[Path, typer.Argument(help="Folder of `bench compare`.")]) -> None:
-    """Write the tables and the page of a comparison again."""
+def bench_report(folder: Annotated[Path, Argument(help="Folder of `bench compare`.")]) -> None:
+    """Write the tables and the HTML report of a comparison again."""
     from hpedit.report.bench_compare import report_again
 
-    typer.echo(str(report_again(folder)))
+    echo(str(report_again(folder)))
 
 
 def _print_model(folder: BenchFolder, as_json: bool) -> None:
@@ -137,27 +142,22 @@ def _print_model(folder: BenchFolder, as_json: bool) -> None:
     from hpedit.bench.terminal import render
 
     result = describe_model(folder)
-    if as_json:
-        print_json(result)
-    else:
-        typer.echo(render(result))
+    print_result(result, as_json, render)
 
 
 @bench.command("build")
 def bench_build(
-    source: Annotated[
-        Path, typer.Argument(help="Cases: parquet, a folder of `hpedit cases build`, or its recipe (.yaml).")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the new benchmark; the same command goes on with it.")],
-    per_task: Annotated[int, typer.Option(min=1, help="Cases of each task.")] = 200,
-    spare: Annotated[float, typer.Option(min=0.0, max=5.0, help="Share proposed beyond, for those dropped.")] = 0.2,
-    checked: Annotated[Path | None, typer.Option(help="Store of `hpedit bench check`: take its verdicts in.")] = None,
-    seed: Seed = 0,
+    source: Annotated[Path, Argument(help="Cases: parquet, a folder of `hpedit cases build`, or its recipe (.yaml).")],
+    out: Annotated[Path, Option(help="Folder of the new benchmark; an existing one is resumed.")],
+    per_task: Annotated[int, Option(min=1, help="Number of cases per task.")] = 200,
+    spare: Annotated[float, Option(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
+    checked: Annotated[Path | None, Option(help="SQLite file of `hpedit bench check` to apply.")] = None,
+    seed: SeedOption = 0,
 ) -> None:
-    """Choose a benchmark of your own, balanced over tasks and categories.
+    """Build your own benchmark, balanced over tasks and categories.
 
-    First without --checked; then let people check it (`hpedit bench check`) and run it again with --checked. Prints
-    counts as JSON.
+    Run it first without --checked, have people check the cases (`hpedit bench check`), then run it with --checked.
+    Prints counts as JSON.
     """
     from hpedit.bench.build import Wanted, build_bench
 
@@ -166,24 +166,19 @@ def bench_build(
 
 @bench.command("check")
 def bench_check(
-    folder: Annotated[Path, typer.Argument(help="Folder of `hpedit bench build`, or a table of cases.")],
-    db: Annotated[Path, typer.Option(help="SQLite file of the checks; the same command continues it.")],
-    overlap: Annotated[int, typer.Option(min=1, help="People who check a case.")] = 1,
-    lease: Annotated[float, typer.Option(min=1, help="Seconds for which a case is kept for a checker.")] = 600.0,
-    host: Annotated[str, typer.Option(help="Address; any but this machine's own needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8601,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="HPEDIT_RATE_TOKEN", help="What checkers must know; better by the environment variable."),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="A further name of the server, of a reverse proxy say; can be repeated.")
-    ] = None,
-    seed: Annotated[str | None, typer.Option(help="Of the order; drawn and kept where none is given.")] = None,
+    folder: Annotated[Path, Argument(help="Folder of `hpedit bench build`, or a table of cases.")],
+    db: Annotated[Path, Option(help="SQLite file of the checks; an existing one is continued.")],
+    overlap: Annotated[int, Option(min=1, help="Checkers per case.")] = 1,
+    lease: Annotated[float, Option(min=1, help="Seconds for which a case is reserved for a checker.")] = 600.0,
+    host: Host = "127.0.0.1",
+    port: Port = 8601,
+    token: RateToken = None,
+    allow_host: AllowHost = None,
+    seed: Annotated[str | None, Option(help="Seed of the order; default: drawn once and stored.")] = None,
 ) -> None:
-    """Serve the page on which people keep, mend or drop each case, until Ctrl-C.
+    """Serve a page where people check the cases, until Ctrl-C.
 
-    Prints its address; each answer is on the disk before it is confirmed.
+    Each case is kept, fixed or dropped. Prints the page's address. Every answer is on disk before it is confirmed.
     """
     from functools import partial
 
@@ -194,83 +189,70 @@ def bench_check(
     settings = RatingSettings("check", overlap, lease, retests=0, seed=seed)
     cases = folder / PROPOSED if folder.is_dir() else folder
     make = partial(prepare_case_check, cases=cases, settings=settings)
-    serve_ratings(db, ListenAddress(host, port, token or None, tuple(allow_host or ())), make, say=typer.echo)
+    serve_ratings(db, ListenAddress(host, port, token or None, tuple(allow_host or ())), make, say=echo)
 
 
 @bench.command("ablate")
 def bench_ablate(
-    out: Annotated[Path, typer.Option(help="Folder of the ablation; the same command continues it.")] = Path(
-        "runs/ablate"
-    ),
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between; more may be added later.")] = "0,1,2",
-    photos: Annotated[Path | None, typer.Option(help="Build the world on your own photographs instead.")] = None,
-    objects: Annotated[
-        Path | None, typer.Option(help="Folder of cut-outs (PNG with alpha) to stand in it instead of drawn shapes.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes, of one thread each.")] = 2,
+    out: Annotated[Path, Option(help="Output folder; an existing one is resumed.")] = Path("runs/ablate"),
+    seeds: Annotated[str, Option(help="Comma-separated seeds; more can be added later.")] = "0,1,2",
+    photos: Photos = None,
+    objects: Objects = None,
+    jobs: Annotated[int, Option(min=1, max=256, help="Parallel processes, one thread each.")] = 2,
 ) -> None:
-    """Measure what hard cases and calibration are each worth.
+    """Measure the effect of hard cases and of calibration.
 
-    Post-trains the mini editor on raw and on hard cases, by the plain and by the calibrated scorer; prints the table.
+    Post-trains the mini editor on unfiltered and on hard cases, with the uncalibrated and the calibrated scorer. Prints
+    a table.
     """
     from hpedit.experiments.ablate import parse_seeds, run_ablation
     from hpedit.mini.world import World
 
     run_ablation(out, seeds=parse_seeds(seeds), world=World(photos, objects), jobs=jobs)
-    typer.echo((out / "ablate.md").read_text(encoding="utf-8"), nl=False)
+    echo((out / "ablate.md").read_text(encoding="utf-8"), nl=False)
 
 
 @bench.command("seeds")
 def bench_seeds(
-    folders: Annotated[
-        list[Path], typer.Argument(help="One a seed: base/, post/ and control/ of a benchmark, or a training run.")
-    ],
+    folders: Annotated[list[Path], Argument(help="One folder per seed: base/, post/, control/, or a training run.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what a recipe gains over several seeds, against base and control.
+    """Report a recipe's gain over base and control across seeds.
 
-    Intervals are over seeds and source photographs.
+    Confidence intervals are over seeds and source photographs.
     """
     from hpedit.experiments.seed_runs import aggregate, render
 
     result = aggregate(folders)
-    if as_json:
-        print_json(result)
-    else:
-        typer.echo(render(result))
+    print_result(result, as_json, render)
 
 
 @bench.command("published")
 def bench_published(
-    name: Annotated[Literal["gedit", "imgedit"], typer.Argument(help="Which published benchmark.")],
-    scores: Annotated[
-        list[Path] | None, typer.Option(help="Files of its judge, or folders of them; can be repeated.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="The benchmark: GEdit's parquet, ImgEdit's basic_edit.json; or its folder.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="With --data: folder for cases.parquet.")] = None,
-    edits: Annotated[
-        Path | None, typer.Option(help="With --out: a model's results, copied under the case ids.")
-    ] = None,
-    language: Annotated[str, typer.Option(help="GEdit: en or cn.")] = "en",
-    as_json: Annotated[bool, typer.Option("--json", help="Print scores as JSON instead of tables.")] = False,
+    name: Annotated[Literal["gedit", "imgedit"], Argument(help="Published benchmark.")],
+    scores: Annotated[list[Path] | None, Option(help="Files or folders of its judge's scores; repeatable.")] = None,
+    data: Annotated[Path | None, Option(help="GEdit's parquet or ImgEdit's basic_edit.json, or its folder.")] = None,
+    out: Annotated[Path | None, Option(help="With --data: folder for cases.parquet.")] = None,
+    edits: Annotated[Path | None, Option(help="With --out: a model's edits, to copy and name by case id.")] = None,
+    language: Annotated[str, Option(help="GEdit's language: en or cn.")] = "en",
+    as_json: AsJson = False,
 ) -> None:
-    """Read GEdit-Bench or ImgEdit-Bench.
+    """Import GEdit-Bench or ImgEdit-Bench, or summarize its scores.
 
-    --scores prints the tables of its own rule; --data with --out brings its cases here, for `bench run` and `score`.
+    --scores prints the tables by the benchmark's own rule; --data with --out imports its cases for `bench run` and
+    `bench score`.
     """
     from hpedit.bench.published import BENCHMARKS
     from hpedit.bench.published.common import render, write_benchmark
 
     if (out is not None or edits is not None) and (data is None or out is None):
-        raise HPEditError("--out and --edits bring a benchmark's cases here", hint="give --data and --out with them")
+        raise HPEditError("--out and --edits import a benchmark's cases", hint="give --data and --out with them")
     if scores:
         tables = BENCHMARKS[name].scores(scores, data, language)
         if as_json:
             print_json([table.as_dict() for table in tables])
         else:
-            typer.echo(render(tables))
+            echo(render(tables))
     if data is not None and out is not None:
         print_json(write_benchmark(BENCHMARKS[name], data, out, language, edits))
     elif not scores:

@@ -1,43 +1,37 @@
-"""hpedit cases: what an editor is trained and measured on."""
+"""hpedit cases: build training cases, and upload them as a dataset."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, print_json
+from hpedit.cli.common import PLAIN, DryRun, Settings, print_json
 
-cases = typer.Typer(name="cases", help="What an editor is trained and measured on.", **PLAIN)
+cases = Typer(name="cases", help="Build training cases, and upload them as a dataset.", **PLAIN)
 
 
 @cases.command("build")
 def cases_build(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe, see recipes/cases_*.yaml and docs/cases.md.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
-    ] = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="This process, or a Ray cluster: the result is the same.")
-    ] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes, for ray; all CPUs if not given.")] = None,
-    update: Annotated[
-        bool, typer.Option("--update", help="Make the stages anew that the recipe or its inputs have outdated.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print it resolved.")] = False,
+    recipe: Annotated[Path, Argument(help="YAML recipe, see recipes/cases_*.yaml and docs/cases.md.")],
+    settings: Settings = None,
+    engine: Annotated[Literal["local", "ray"], Option(help="This process or Ray; same results.")] = "local",
+    workers: Annotated[int | None, Option(min=1, help="Number of Ray processes; default all CPUs.")] = None,
+    update: Annotated[bool, Option("--update", help="Redo stages whose recipe or inputs have changed.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Build training cases from photographs.
 
-    Instructions are written or taken as given, balanced over tasks and categories, edited by the base editor, and
-    filtered to the hard ones. The same command continues a build that was stopped. Prints the counts as JSON.
+    Instructions are generated or read, balanced over tasks and categories, edited by the base editor, and filtered to
+    the hard ones. Run the same command again to resume. Prints counts as JSON.
     """
     from hpedit.cases.recipe import CasesRecipe
     from hpedit.config.reading import read_recipe, recipe_text
 
     resolved = read_recipe(recipe, CasesRecipe, settings or [])
     if dry_run:
-        typer.echo(recipe_text(resolved), nl=False)
+        echo(recipe_text(resolved), nl=False)
         return
     from hpedit.cases.build import run_build
 
@@ -46,14 +40,14 @@ def cases_build(
 
 @cases.command("push")
 def cases_push(
-    folder: Annotated[Path, typer.Argument(help="Output of `hpedit cases build`, or the dataset in it.")],
-    repo: Annotated[str, typer.Option(metavar="ORG/NAME", help="The dataset's name on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="If it is made: visible to its owners alone.")] = False,
+    folder: Annotated[Path, Argument(help="Output of `hpedit cases build`, or the dataset in it.")],
+    repo: Annotated[str, Option(metavar="ORG/NAME", help="Name of the dataset on the hub.")],
+    private: Annotated[bool, Option("--private", help="Make a new dataset private.")] = False,
 ) -> None:
-    """Bring the dataset of a build to a hub.
+    """Upload the dataset of a build to the Hugging Face Hub.
 
-    The same command continues a push that was stopped, and does nothing where the hub has everything. It takes the
-    token of HF_TOKEN or of `hf auth login`. Prints what was done as JSON.
+    Run the same command again to resume; files that the hub already has are skipped. Uses the token of HF_TOKEN or of
+    `hf auth login`. Prints what was done as JSON.
     """
     from hpedit.cases.dataset.push import push_dataset
 

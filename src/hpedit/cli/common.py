@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-import typer
+from typer import Option, echo
+
+R = TypeVar("R")
 
 # Plain help: rich takes a third of the time in which --help should answer.
 PLAIN: dict[str, Any] = {
@@ -18,15 +22,30 @@ PLAIN: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
-Cfg = Annotated[
-    float, typer.Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance; 1 is off, and twice as fast.")
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all randomness.")]
+Settings = Annotated[list[str] | None, Option("--set", metavar="KEY.PATH=VALUE", help="Set a recipe key; repeatable.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Check the recipe, print it with all defaults, and exit.")]
+Cfg = Annotated[float, Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance scale; 1 turns it off.")]
+SeedOption = Annotated[int, Option("--seed", min=0, help="Random seed.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
+Photos = Annotated[Path | None, Option(help="Folder of photographs to use instead of the mini world's scenes.")]
+Objects = Annotated[Path | None, Option(help="Folder of cut-outs (PNG with alpha) to use instead of drawn shapes.")]
+Host = Annotated[str, Option(help="Address to listen on; any other than this machine's own needs a token.")]
+Port = Annotated[int, Option(min=0, max=65535, help="Port; 0 picks a free one.")]
+RateToken = Annotated[str | None, Option(envvar="HPEDIT_RATE_TOKEN", help="Access token; safer from the environment.")]
+AllowHost = Annotated[list[str] | None, Option(help="Further host name, e.g. of a reverse proxy; repeatable.")]
 
 
 def print_json(value: Any) -> None:
     """Write data to stdout; NaN is an error, since JSON has none."""
-    typer.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+    echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def print_result(result: R, as_json: bool, render: Callable[[R], str]) -> None:
+    """Write a result to stdout, as JSON or as text."""
+    if as_json:
+        print_json(result)
+    else:
+        echo(render(result))
 
 
 def typed_command() -> str:

@@ -1,15 +1,15 @@
-"""hpedit lora: what becomes of a trained LoRA elsewhere."""
+"""hpedit lora: convert a trained LoRA for other tools."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer, echo
 
 from hpedit.cli.common import PLAIN
 
-lora = typer.Typer(name="lora", help="What becomes of a trained LoRA elsewhere.", **PLAIN)
+lora = Typer(name="lora", help="Convert a trained LoRA for other tools (ComfyUI).", **PLAIN)
 
 
 @lora.callback()
@@ -19,15 +19,16 @@ def _group() -> None:
 
 @lora.command("export")
 def lora_export(
-    source: Annotated[Path, typer.Argument(metavar="LORA", help="Folder of a trained LoRA, or a safetensors file.")],
-    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    form: Annotated[Literal["diffusers", "comfyui"], typer.Option("--format", help="Whose names.")] = "comfyui",
-    pipeline: Annotated[
-        str | None, typer.Option(help="Class of the base's pipeline, where the LoRA does not say.")
-    ] = None,
+    source: Annotated[Path, Argument(metavar="LORA", help="Folder of a trained LoRA, or a safetensors file.")],
+    out: Annotated[Path, Option(help="The .safetensors file to write.")],
+    form: Annotated[Literal["diffusers", "comfyui"], Option("--format", help="Naming scheme.")] = "comfyui",
+    pipeline: Annotated[str | None, Option(help="Pipeline class of the base, if the LoRA does not name it.")] = None,
 ) -> None:
-    """Write a LoRA in the names of ComfyUI or diffusers; the base is not needed."""
+    """Export a LoRA with the key names of ComfyUI or diffusers.
+
+    The base model is not needed.
+    """
     from hpedit.editors.lora_files import export_lora
 
     export_lora(source, out, form, pipeline)
-    typer.echo(str(out))
+    echo(str(out))

@@ -1,24 +1,24 @@
-"""hpedit mini: the embedded world and its small models."""
+"""hpedit mini: the built-in mini world and its small models."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, Seed
+from hpedit.cli.common import PLAIN, SeedOption
 
-mini = typer.Typer(name="mini", help="The embedded world and its small models.", **PLAIN)
+mini = Typer(name="mini", help="Build the small models of the built-in mini world.", **PLAIN)
 
 
 @mini.command("build")
 def mini_build(
-    out: Annotated[Path, typer.Option(help="Where to write the weights.")] = Path("runs/mini-build"),
-    stage: Annotated[Literal["vae", "editor", "judge", "all"], typer.Option(help="What to build.")] = "all",
-    seed: Seed = 0,
+    out: Annotated[Path, Option(help="Folder for the weights.")] = Path("runs/mini-build"),
+    stage: Annotated[Literal["vae", "editor", "judge", "all"], Option(help="Which model to train.")] = "all",
+    seed: SeedOption = 0,
 ) -> None:
-    """Rebuild the shipped mini weights from scratch (hours)."""
+    """Train the shipped mini weights from scratch (takes hours)."""
     from hpedit.mini.build import build
 
     build(out, stage, seed)
@@ -26,16 +26,14 @@ def mini_build(
 
 @mini.command("editor")
 def mini_editor(
-    kind: Annotated[
-        Literal["qwen-image-edit-plus", "qwen-image-edit", "flux-kontext"], typer.Argument(help="The pipeline's kind.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    kind: Annotated[Literal["qwen-image-edit-plus", "qwen-image-edit", "flux-kontext"], Argument(help="Pipeline.")],
+    out: Annotated[Path, Option(help="Folder to create.")],
 ) -> None:
-    """Write a mini editor of one kind, to try code for that kind on.
+    """Write a mini editor of one pipeline kind, for trying out code.
 
-    Only qwen-image-edit-plus, which is what `mini` stands for, edits well; flux-kontext has random weights.
+    Only qwen-image-edit-plus, the kind that `mini` is, edits well; flux-kontext has random weights.
     """
     from hpedit.mini.weights import make_editor
 
     make_editor(kind, out)
-    typer.echo(str(out))
+    echo(str(out))

@@ -1,4 +1,4 @@
-"""`hpedit plan`: what a training run will need, before it starts."""
+"""hpedit plan: what a training run needs, before it starts."""
 
 from __future__ import annotations
 
@@ -6,46 +6,36 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option, echo
 
-from hpedit.cli.common import print_json
+from hpedit.cli.common import AsJson, Settings, print_result
 
 
 def plan(
-    recipe: Annotated[Path, typer.Argument(help="YAML recipe of a training run, see the folder recipes/.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
-    ] = None,
-    gpu: Annotated[
-        str | None, typer.Option(help="Plan for another machine with this GPU: H100, A100, RTX-4090, ...")
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="GPUs in all, one process each; default WORLD_SIZE, or 1.")
-    ] = None,
+    recipe: Annotated[Path, Argument(help="YAML recipe of a training run, see the folder recipes/.")],
+    settings: Settings = None,
+    gpu: Annotated[str | None, Option(help="Plan for another machine with this GPU: H100, A100, RTX-4090, ...")] = None,
+    gpus: Annotated[int | None, Option(min=1, max=4096, help="Total number of GPUs; default: WORLD_SIZE or 1.")] = None,
     measure: Annotated[
-        bool | None,
-        typer.Option("--measure/--no-measure", help="Time one step here. Default: where there is a GPU."),
+        bool | None, Option("--measure/--no-measure", help="Time a step here; default with a GPU.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say what a training run needs, before it starts.
+    """Estimate memory, disk space and time of a training run.
 
-    Memory, disk, forwards, time, and every error of the recipe at once. Nothing is downloaded.
+    Also checks the recipe and reports all of its errors at once. Nothing is downloaded.
     """
     from hpedit.config.recipe import load_recipe
     from hpedit.plan.estimate import plan_run
-    from hpedit.plan.text import render
+    from hpedit.plan.plan_text import render_plan
 
     loaded = load_recipe(recipe, settings or [])
     number = gpus or max(1, int(os.environ.get("WORLD_SIZE") or 1))
     found = plan_run(loaded, str(recipe), gpu=gpu, gpus=number, measure=measure)
-    if as_json:
-        print_json(found)
-    else:
-        typer.echo(render(found))
+    print_result(found, as_json, render_plan)
     for error in found["errors"]:
-        typer.echo(f"error: {error['message']}", err=True)
+        echo(f"error: {error['message']}", err=True)
         if error["hint"]:
-            typer.echo(f"hint: {error['hint']}", err=True)
+            echo(f"hint: {error['hint']}", err=True)
     if found["errors"]:
-        raise typer.Exit(2)
+        raise Exit(2)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpedit.bench.run import BenchFolder, run_bench
-from hpedit.cases.hardness import Fate, count_fates, decide, edit_chunk, score_chunk
+from hpedit.cases.hardness import FilterDecision, count_decisions, decide_hardness, edit_candidates, score_edits
 from hpedit.cases.recipe import FilterSection
 from hpedit.config.recipe import Recipe
 from hpedit.editors.load import load_editor
@@ -114,8 +114,8 @@ def _pool(job: Job) -> None:
     for start in range(0, len(cases), POOL_CHUNK):
         part, file = cases[start : start + POOL_CHUNK], folder / f"scores-{start:05d}.json"
         if not file.exists():
-            edits = edit_chunk(part, editor, job.size.edits_per_case, job.seed, STEPS, BATCH)
-            rows = score_chunk(part, edits, scorer, BATCH)
+            edits = edit_candidates(part, editor, job.size.edits_per_case, job.seed, STEPS, BATCH)
+            rows = score_edits(part, edits, scorer, BATCH)
             found = {case.id: [s.value for s in row] for case, row in zip(part, rows, strict=True)}
             atomic_write(file, dump_json(found))
         values |= read_json(file)
@@ -137,33 +137,33 @@ def choose(cases: Sequence[Case], values: Mapping[str, Sequence[float | None]], 
     Raises:
         HPEditError: the filter keeps nothing.
     """
-    fates = decide(values, FILTER)
+    decisions = decide_hardness(values, FILTER)
     chosen: dict[str, list[str]] = {"raw": [], "hard": []}
     for task in TASK_IDS:
         names = [case.id for case in cases if case.task == task]
-        kept = sorted((n for n in names if fates[n].kept), key=lambda n: (-(fates[n].std or 0.0), n))
+        kept = sorted((n for n in names if decisions[n].kept), key=lambda n: (-(decisions[n].std or 0.0), n))
         count = min(per_task, len(kept))
         chosen["raw"] += names[:count]
         chosen["hard"] += kept[:count]
     if not chosen["hard"]:
         raise HPEditError("no candidate is informative: there is nothing to train on", hint="take a larger pool")
     tasks = {case.id: case.task for case in cases}
-    solved = decide(values, FilterSection(by="drop-solved", scorer="calibrated"))
+    solved = decide_hardness(values, FilterSection(by="drop-solved", scorer="calibrated"))
     return {
         **chosen,
         "pool": len(cases),
-        "informative": count_fates(fates, tasks),
-        "drop_solved": count_fates(solved, tasks),
-        "described": {name: _described([fates[n] for n in chosen[name]]) for name in ("raw", "hard")}
-        | {"pool": _described(list(fates.values()))},
+        "informative": count_decisions(decisions, tasks),
+        "drop_solved": count_decisions(solved, tasks),
+        "described": {name: _described([decisions[n] for n in chosen[name]]) for name in ("raw", "hard")}
+        | {"pool": _described(list(decisions.values()))},
         "in_both": len(set(chosen["raw"]) & set(chosen["hard"])),
     }
 
 
-def _described(fates: Sequence[Fate]) -> dict[str, float]:
+def _described(decisions: Sequence[FilterDecision]) -> dict[str, float]:
     """Means of the cases' mean scores and of the deviations of their scores."""
-    means = [fate.mean for fate in fates if fate.mean is not None]
-    stds = [fate.std for fate in fates if fate.std is not None]
+    means = [decision.mean for decision in decisions if decision.mean is not None]
+    stds = [decision.std for decision in decisions if decision.std is not None]
     return {"mean": math.fsum(means) / len(means), "std": math.fsum(stds) / len(stds)}
 
 

@@ -1,4 +1,4 @@
-"""The plan of a run: everything that can be told before it starts, as plain data.
+"""Plan a training run before it starts: memory, disk, forwards, time and every error of the recipe, as plain data.
 
     plan = plan_run(recipe, "recipes/x.yaml", gpu="H100", gpus=1)
     plan["memory"]["fits"], plan["errors"]
@@ -9,27 +9,27 @@ No torch, unless a step is measured.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpedit.config.recipe import Recipe
 from hpedit.plan import forwards, hub
-from hpedit.plan.advice import advise
-from hpedit.plan.architecture import Tokens
-from hpedit.plan.checks import check_recipe
-from hpedit.plan.data import Data, check_output, read_data
-from hpedit.plan.disk import Disk, disk_of
-from hpedit.plan.fetching import Fetched, find_editor, find_judges
-from hpedit.plan.judges import JudgeShape, served_bytes
-from hpedit.plan.layout import Layout, layout_of
-from hpedit.plan.machine import Machine, check_port, machine_of
-from hpedit.plan.memory import GIB, Memory, account, lora_numbers, most_rows
-from hpedit.plan.problems import Problems
-from hpedit.plan.shape import EditorShape
-from hpedit.plan.timing import Speed, reckoned, time_of
+from hpedit.plan.advice import memory_advice
+from hpedit.plan.disk import Disk, run_disk_use
+from hpedit.plan.editor_shape import EditorShape
+from hpedit.plan.fetching import Download, find_editor, find_judges
+from hpedit.plan.findings import Findings
+from hpedit.plan.judge_memory import JudgeShape, judge_server_bytes
+from hpedit.plan.layout import Layout, layout_of_recipe
+from hpedit.plan.machine import Machine, check_port, find_machine
+from hpedit.plan.memory import GIB, Memory, account_memory, lora_parameter_count, most_rows
+from hpedit.plan.recipe_checks import check_recipe
+from hpedit.plan.recipe_inputs import RecipeInputs, check_output_folder, read_recipe_inputs
+from hpedit.plan.timing import Speed, run_time, speed_from_table
+from hpedit.plan.transformer_layers import Tokens
 
 DEFAULT_CASES = 1000
-"""Cases that are assumed where none could be read."""
+"""Cases assumed where none could be read."""
 
 
 def plan_run(
@@ -38,149 +38,135 @@ def plan_run(
     """Plan a training run.
 
     Args:
-        recipe: What is to be run.
+        recipe: The run's recipe.
         name: What to call it.
         gpu: Kind of GPU of the machine that will run it; None = this machine.
-        gpus: Processes, one a GPU.
-        measure: Time one step of the editor here; None = where there is a GPU.
+        gpus: Processes, one per GPU.
+        measure: Time one training step of the editor here; None = only if there is a GPU.
 
     Raises:
         HPEditError: `gpu` is not in the table. Whatever is wrong with the recipe is in the plan's "errors".
     """
-    problems = Problems()
-    machine = machine_of(recipe, gpu, gpus, problems)
-    layout = layout_of(recipe, gpus, accelerator=machine.accelerator, recomputes=machine.cuda)
-    shape, fetched = find_editor(recipe, problems, elsewhere=machine.elsewhere)
-    data = read_data(recipe, problems)
-    judges, more = find_judges(data.scorers, problems, accelerator=machine.accelerator, elsewhere=machine.elsewhere)
-    check_recipe(recipe, shape, layout, data, problems)
-    check_port(machine, problems)
-    check_output(recipe, problems)
-    plan = {"recipe": name, "algorithm": recipe.train.algorithm, "machine": _machine(machine)}
-    plan |= {"forwards": _forwards(recipe, layout), "judge": _judge(recipe, data, judges)}
+    findings = Findings()
+    machine = find_machine(recipe, gpu, gpus, findings)
+    layout = layout_of_recipe(recipe, gpus, accelerator=machine.accelerator, recomputes=machine.cuda)
+    shape, downloads = find_editor(recipe, findings, elsewhere=machine.elsewhere)
+    inputs = read_recipe_inputs(recipe, findings)
+    judges, more = find_judges(inputs.scorers, findings, accelerator=machine.accelerator, elsewhere=machine.elsewhere)
+    check_recipe(recipe, shape, layout, inputs, findings)
+    check_port(machine, findings)
+    check_output_folder(recipe, findings)
+    plan = {"recipe": name, "algorithm": recipe.train.algorithm, "machine": _machine_section(machine)}
+    plan |= {"forwards": _forwards_section(recipe, layout), "judge": _judge_section(recipe, inputs, judges)}
     if shape is not None:
-        plan |= _sized(recipe, shape, layout, machine, data, judges, [*fetched, *more], measure, problems)
-    return plan | {level + "s": [asdict(p) for p in problems.of(level)] for level in ("error", "warning")}
+        sized = _SizedRun(recipe, layout, machine, inputs, _joint_judge(judges), findings)
+        plan |= sized.plan(shape, [*downloads, *more], measure)
+    return plan | {level + "s": [asdict(found) for found in findings.of(level)] for level in ("error", "warning")}
 
 
-def _sized(
-    recipe: Recipe,
-    shape: EditorShape,
-    layout: Layout,
-    machine: Machine,
-    data: Data,
-    judges: Sequence[JudgeShape],
-    fetched: Sequence[Fetched],
-    measure: bool | None,
-    problems: Problems,
-) -> dict[str, Any]:
-    """What depends on the editor's size."""
-    tokens = shape.tokens(data.sources)
-    together = _together(judges)
+@dataclass(frozen=True, slots=True)
+class _SizedRun:
+    """The parts of a plan that need the editor's size."""
 
-    def added(changed: Recipe, sized: EditorShape, laid: Layout, judge: bool) -> Memory:
-        own = sized.tokens(data.sources)
-        return account(changed, sized, own, laid, together if judge else None, machine.available, data.cases)
+    recipe: Recipe
+    layout: Layout
+    machine: Machine
+    inputs: RecipeInputs
+    judge: JudgeShape | None
+    """All in-process judges as one."""
+    findings: Findings
 
-    memory = added(recipe, shape, layout, together is not None)
-    _check_served(memory, machine, data, problems)
-    advice: list[str] = []
-    if memory.fits is False:
-        advice = advise(recipe, shape, layout, judge=together is not None, account=added)
-        _does_not_fit(memory, machine, advice, problems)
-    disk = disk_of(
-        recipe,
-        shape,
-        tokens,
-        layout,
-        download=sum(one.bytes for one in fetched),
-        cases=data.cases or DEFAULT_CASES,
-        cache=hub.cache_folder(),
-    )
-    for lack in disk.lacking():
-        problems.of_machine(elsewhere=machine.elsewhere)(lack, "clear it, or set output or HF_HUB_CACHE elsewhere")
-    speed = _speed(recipe, shape, tokens, layout, machine, measure, problems)
-    return {
-        "editor": _editor(recipe, shape, tokens),
-        "memory": _memory(memory, advice),
-        "disk": _disk(disk, fetched),
-        "time": _time(recipe, speed, layout) if speed else None,
-    }
+    def plan(self, shape: EditorShape, downloads: Sequence[Download], measure: bool | None) -> dict[str, Any]:
+        """The plan's sections editor, memory, disk and time."""
+        tokens = shape.tokens(self.inputs.sources)
+        memory = self.memory(self.recipe, shape, self.layout, self.judge is not None)
+        self.check_judge_server(memory)
+        advice: list[str] = []
+        if memory.fits is False:
+            advice = memory_advice(self.recipe, shape, self.layout, judge=self.judge is not None, account=self.memory)
+            self.out_of_memory(memory, advice)
+        disk = run_disk_use(
+            self.recipe,
+            shape,
+            tokens,
+            self.layout,
+            download=sum(model.bytes for model in downloads),
+            cases=self.inputs.cases or DEFAULT_CASES,
+            cache=hub.hub_cache(),
+        )
+        for lack in disk.lacking():
+            say = self.findings.of_machine(elsewhere=self.machine.elsewhere)
+            say(lack, "free some space, or set output or HF_HUB_CACHE to another disk")
+        speed = self.speed(shape, tokens, measure)
+        items = {"items": [asdict(item) for item in memory.items], "totals": memory.totals, "peak": memory.peak}
+        return {
+            "editor": _editor_section(self.recipe, shape, tokens),
+            "memory": items | {"available": memory.available, "fits": memory.fits, "advice": advice},
+            "disk": _disk_section(disk, downloads),
+            "time": _time_section(self.recipe, speed, self.layout) if speed else None,
+        }
+
+    def memory(self, recipe: Recipe, shape: EditorShape, layout: Layout, judge: bool) -> Memory:
+        """Memory of one GPU for a changed recipe, editor or layout, with or without the judge in process."""
+        beside = self.judge if judge else None
+        tokens = shape.tokens(self.inputs.sources)
+        return account_memory(recipe, shape, tokens, layout, beside, self.machine.available, self.inputs.cases)
+
+    def check_judge_server(self, memory: Memory) -> None:
+        """A judge's server on the machine of the run needs a GPU of its own, or room beside the policy."""
+        uses = [use for scorer in self.inputs.scorers for use in scorer.judges if use.here]
+        served = {use.model: judge_server_bytes(use) for use in uses}
+        need, free = sum(served.values()), (self.machine.available or 0) - memory.peak
+        if not need or not self.machine.accelerator or self.machine.available is None:
+            return
+        names = ", ".join(served)
+        needs = f"needs {need / GIB:.0f} GiB or more, and the run leaves {free / GIB:.0f} GiB"
+        if need <= free:
+            share = f"--gpu-memory-utilization {free / self.machine.available - 0.01:.2f}"
+            hint = f"a GPU of its own is better; on the same one: vllm serve ... {share}"
+            self.findings.warning(f"the judge's server is on the same machine: {names} {needs} of a GPU", hint)
+            return
+        say = self.findings.error if self.machine.spare == 0 else self.findings.warning
+        hint = "serve the judge on a GPU of its own (CUDA_VISIBLE_DEVICES), or on another machine"
+        say(f"policy and judge do not fit on one GPU: {names} {needs}", hint)
+
+    def out_of_memory(self, memory: Memory, advice: Sequence[str]) -> None:
+        """Note the phase that needs too much, and what would fit."""
+        assert memory.available is not None
+        phase = max(memory.totals, key=lambda key: memory.totals[key])
+        shared = " beside the judge in the same process" if memory.bytes_of("judge: weights") else ""
+        self.findings.error(
+            f"out of memory: {memory.peak / GIB:.1f} GiB are needed to {phase}{shared}, {self.machine.name} has "
+            f"{memory.available / GIB:.1f}",
+            hint="; or ".join(advice)
+            or "no single change is enough: take a larger GPU, or a smaller resolution and batch",
+        )
+
+    def speed(self, shape: EditorShape, tokens: Tokens, measure: bool | None) -> Speed | None:
+        """Measured here if wanted and possible, else from the table of GPUs; None for an unknown GPU."""
+        rows, machine = most_rows(self.recipe), self.machine
+        wanted = machine.cuda if measure is None else measure
+        if wanted and not machine.elsewhere and not self.findings.of("error"):
+            from hpedit.plan.measure import measure_step
+
+            return measure_step(self.recipe, shape, tokens, self.layout, rows)
+        return speed_from_table(machine.kind, shape, tokens, self.layout, rows) if machine.kind else None
 
 
-def _together(judges: Sequence[JudgeShape]) -> JudgeShape | None:
+def _joint_judge(judges: Sequence[JudgeShape]) -> JudgeShape | None:
     """All judges in process as one: their weights add up, they run one after the other."""
     if not judges:
         return None
-    return JudgeShape(
-        " + ".join(judge.name for judge in judges),
-        sum(judge.weights for judge in judges),
-        max(judge.running for judge in judges),
-        0,
-    )
+    weights, running = sum(judge.weights for judge in judges), max(judge.running for judge in judges)
+    return JudgeShape(" + ".join(judge.name for judge in judges), weights, running, 0)
 
 
-def _check_served(memory: Memory, machine: Machine, data: Data, problems: Problems) -> None:
-    """A judge's server on the machine of the run needs a GPU of its own, or room beside the policy."""
-    served = {use.model: served_bytes(use) for scorer in data.scorers for use in scorer.judges if use.here}
-    need, free = sum(served.values()), (machine.available or 0) - memory.peak
-    if not need or not machine.accelerator or machine.available is None:
-        return
-    names, needs = ", ".join(served), f"needs {need / GIB:.0f} GiB or more, and the run leaves {free / GIB:.0f} GiB"
-    if need <= free:
-        share = f"--gpu-memory-utilization {free / machine.available - 0.01:.2f}"
-        problems.warning(
-            f"the judge's server is on the same machine: {names} {needs} of a GPU",
-            hint=f"a GPU of its own is better; on the same one: vllm serve ... {share}",
-        )
-        return
-    say = problems.error if machine.spare == 0 else problems.warning
-    say(
-        f"policy and judge do not fit on one GPU: {names} {needs}",
-        "serve the judge on a GPU of its own (CUDA_VISIBLE_DEVICES), or on another machine",
-    )
+def _machine_section(machine: Machine) -> dict[str, Any]:
+    facts = {"name": machine.name, "gpus": machine.gpus, "accelerator": machine.accelerator}
+    return facts | {"available_bytes": machine.available, "named": machine.elsewhere}
 
 
-def _does_not_fit(memory: Memory, machine: Machine, advice: Sequence[str], problems: Problems) -> None:
-    assert memory.available is not None
-    phase = max(memory.totals, key=lambda key: memory.totals[key])
-    shared = " beside the judge in the same process" if memory.bytes_of("judge: weights") else ""
-    problems.error(
-        f"out of memory: {memory.peak / GIB:.1f} GiB are needed to {phase}{shared}, {machine.name} has "
-        f"{memory.available / GIB:.1f}",
-        hint="; or ".join(advice) or "no single change is enough: take a larger GPU, or a smaller resolution and batch",
-    )
-
-
-def _speed(
-    recipe: Recipe,
-    shape: EditorShape,
-    tokens: Tokens,
-    layout: Layout,
-    machine: Machine,
-    measure: bool | None,
-    problems: Problems,
-) -> Speed | None:
-    rows = most_rows(recipe)
-    wanted = machine.cuda if measure is None else measure
-    if wanted and not machine.elsewhere and not problems.of("error"):
-        from hpedit.plan.measure import measured
-
-        return measured(recipe, shape, tokens, layout, rows)
-    return reckoned(machine.kind, shape, tokens, layout, rows) if machine.kind else None
-
-
-def _machine(machine: Machine) -> dict[str, Any]:
-    return {
-        "name": machine.name,
-        "gpus": machine.gpus,
-        "accelerator": machine.accelerator,
-        "available_bytes": machine.available,
-        "named": machine.elsewhere,
-    }
-
-
-def _editor(recipe: Recipe, shape: EditorShape, tokens: Tokens) -> dict[str, Any]:
+def _editor_section(recipe: Recipe, shape: EditorShape, tokens: Tokens) -> dict[str, Any]:
     layers = shape.architecture.adapted(recipe.lora.targets)
     return {
         "model": shape.model,
@@ -188,47 +174,28 @@ def _editor(recipe: Recipe, shape: EditorShape, tokens: Tokens) -> dict[str, Any
         "parameters": shape.architecture.parameters,
         "encoder_parameters": shape.encoders,
         "vae_parameters": shape.vae,
-        "lora_parameters": lora_numbers(layers, recipe.lora.rank),
+        "lora_parameters": lora_parameter_count(layers, recipe.lora.rank),
         "resolution": shape.resolution,
-        "tokens": {"target": tokens.target, "source": tokens.source, "text": tokens.text},
+        "tokens": asdict(tokens),
         "forward_flops": shape.architecture.flops(tokens),
     }
 
 
-def _memory(memory: Memory, advice: Sequence[str]) -> dict[str, Any]:
-    return {
-        "items": [asdict(item) for item in memory.items],
-        "totals": memory.totals,
-        "peak": memory.peak,
-        "available": memory.available,
-        "fits": memory.fits,
-        "advice": list(advice),
-    }
-
-
-def _disk(disk: Disk, fetched: Sequence[Fetched]) -> dict[str, Any]:
+def _disk_section(disk: Disk, downloads: Sequence[Download]) -> dict[str, Any]:
     cache, output = disk.free()
-    return {
-        "download": disk.download,
-        "models": [asdict(one) for one in fetched],
-        "conditioning": disk.conditioning,
-        "checkpoints": disk.checkpoints,
-        "grids": disk.grids,
-        "other": disk.other,
-        "output": disk.output,
-        "free_at_cache": cache,
-        "free_at_output": output,
-    }
+    parts = {name: getattr(disk, name) for name in ("conditioning", "checkpoints", "grids", "other", "output")}
+    models = {"download": disk.download, "models": [asdict(model) for model in downloads]}
+    return models | parts | {"free_at_cache": cache, "free_at_output": output}
 
 
-def _forwards(recipe: Recipe, layout: Layout) -> dict[str, Any]:
-    usual = forwards.of_iteration(recipe, recomputes=layout.recomputes, processes=layout.gpus)
-    most = forwards.at_most(recipe, recomputes=layout.recomputes, processes=layout.gpus)
-    edits, iterations = forwards.units(recipe), recipe.train.iterations
+def _forwards_section(recipe: Recipe, layout: Layout) -> dict[str, Any]:
+    usual = forwards.iteration_forwards(recipe, recomputes=layout.recomputes, processes=layout.gpus)
+    most = usual.with_refills(recipe.rollout.refill)
+    units, iterations = forwards.units_per_iteration(recipe), recipe.train.iterations
     return {
         "unit": "pair" if recipe.offline else "edit",
-        "units_per_iteration": edits,
-        "per_unit": asdict(usual.scaled(1 / edits)) | {"all": usual.all / edits},
+        "units_per_iteration": units,
+        "per_unit": asdict(usual.scaled(1 / units)) | {"all": usual.all / units},
         "per_iteration": usual.all,
         "per_iteration_at_most": most.all,
         "per_run": usual.all * iterations,
@@ -238,28 +205,21 @@ def _forwards(recipe: Recipe, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _judge(recipe: Recipe, data: Data, judges: Sequence[JudgeShape]) -> dict[str, Any]:
-    edits = 0 if recipe.offline else forwards.units(recipe) * recipe.train.iterations
-    questions = sum(scorer.questions for scorer in data.scorers)
+def _judge_section(recipe: Recipe, inputs: RecipeInputs, judges: Sequence[JudgeShape]) -> dict[str, Any]:
+    edits = 0 if recipe.offline else forwards.units_per_iteration(recipe) * recipe.train.iterations
+    scorers = inputs.scorers
     return {
-        "scorers": [
-            {"path": scorer.path, "judges": [judge.name for judge in scorer.judges]} for scorer in data.scorers
-        ],
+        "scorers": [{"path": scorer.path, "judges": [judge.name for judge in scorer.judges]} for scorer in scorers],
         "in_process": [judge.name for judge in judges],
-        "server_here": any(judge.here for scorer in data.scorers for judge in scorer.judges),
+        "server_here": any(judge.here for scorer in scorers for judge in scorer.judges),
         "edits_judged": edits,
         "edits_judged_at_most": edits * (1 + recipe.rollout.refill),
-        "questions_per_edit": questions if data.scorers else None,
+        "questions_per_edit": sum(scorer.questions for scorer in scorers) if scorers else None,
     }
 
 
-def _time(recipe: Recipe, speed: Speed, layout: Layout) -> dict[str, Any]:
-    usual = forwards.of_iteration(recipe, recomputes=layout.recomputes, processes=layout.gpus)
-    most = forwards.at_most(recipe, recomputes=layout.recomputes, processes=layout.gpus)
-    time = time_of(recipe, speed, layout, usual, most)
-    return asdict(time) | {
-        "iteration": time.iteration,
-        "gpu_hours": time.gpu_hours,
-        "forward": speed.forward,
-        "trained": speed.trained,
-    }
+def _time_section(recipe: Recipe, speed: Speed, layout: Layout) -> dict[str, Any]:
+    usual = forwards.iteration_forwards(recipe, recomputes=layout.recomputes, processes=layout.gpus)
+    time = run_time(recipe, speed, layout, usual)
+    seconds = {"iteration": time.iteration, "gpu_hours": time.gpu_hours}
+    return asdict(time) | seconds | {"forward": speed.forward, "trained": speed.trained}

@@ -1,7 +1,7 @@
-"""GPUs: what their makers' data sheets say, and which of them are here. No torch.
+"""GPU data sheets (memory, bf16 rate, bandwidth), and the GPUs of this machine by nvidia-smi. No torch.
 
 bf16 is the dense tensor-core rate with float32 accumulation: where a sheet gives it with sparsity, half of that. Memory
-is what the driver reports, which is a little less than the name says.
+is what the driver reports, a little less than the name says.
 Sheets: NVIDIA H100, H200, A100, L40S, L4, A6000 data sheets; the Ada and Blackwell architecture white papers for the
 GeForce and RTX PRO cards; the Blackwell (HGX B200) data sheet.
 """
@@ -16,21 +16,21 @@ from typing import Final
 from hpedit.errors import HPEditError
 
 MIB: Final = 2**20
-ASKING: Final = 3.0
-"""Seconds that nvidia-smi gets; a driver in trouble never answers."""
+SMI_TIMEOUT: Final = 3.0
+"""Seconds to wait for nvidia-smi: a broken driver never answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class GPU:
-    """A kind of GPU."""
+    """A kind of GPU by its data sheet."""
 
     name: str
     memory: int
-    """bytes."""
+    """Bytes."""
     flops: float
-    """bf16 a second, dense."""
+    """Dense bf16 FLOP per second."""
     bandwidth: float
-    """bytes a second."""
+    """Bytes per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class FoundGPU:
 
     name: str
     memory: int
-    """bytes."""
+    """Bytes."""
     used: int
-    """bytes that others hold."""
+    """Bytes in use."""
     driver_cuda: str = ""
-    """Newest CUDA of the driver; empty where it was not told."""
+    """Newest CUDA version that the driver supports; empty if unknown."""
 
 
 GPUS: Final[Mapping[str, GPU]] = {
@@ -63,41 +63,36 @@ GPUS: Final[Mapping[str, GPU]] = {
 }
 
 
-def named_gpu(name: str) -> GPU:
-    """A kind of GPU by its name, however it is written; HPEditError if it is not in the table."""
-    wanted = _plain(name)
+def gpu_by_name(name: str) -> GPU:
+    """Look up a GPU by name, whatever its spelling; HPEditError if it is not in the table."""
+    wanted = _plain_name(name)
     for key, gpu in GPUS.items():
-        if wanted in (_plain(key), _plain(gpu.name)):
+        if wanted in (_plain_name(key), _plain_name(gpu.name)):
             return gpu
     raise HPEditError(f"the GPU {name!r} is not in the table", hint=f"one of {', '.join(GPUS)}")
 
 
-def known_gpu(driver_name: str, memory: int) -> GPU | None:
-    """The kind of a GPU that the driver calls so; None for one that is not in the table."""
-    plain = _plain(driver_name)
-    fitting = [
-        (key, gpu) for key, gpu in GPUS.items() if _plain(key.partition("-")[0]) in plain and _same(gpu.memory, memory)
+def gpu_by_driver_name(driver_name: str, memory: int) -> GPU | None:
+    """Look up a GPU by the driver's name and its memory in bytes; None if it is not in the table."""
+    plain = _plain_name(driver_name)
+    keys = [
+        key
+        for key, gpu in GPUS.items()
+        if abs(gpu.memory - memory) < 0.06 * gpu.memory
+        and all(_plain_name(part) in plain for part in key.split("-") if part != "40")  # 40: by memory
     ]
-    fitting += [(key, gpu) for key, gpu in GPUS.items() if _plain(key) in plain and _same(gpu.memory, memory)]
-    # The longest key that the name holds: "H100 PCIe" is both an H100 and an H100-PCIe.
-    fitting = [
-        pair for pair in fitting if all(_plain(part) in plain for part in pair[0].split("-")[:3] if part != "40")
-    ]
-    return max(fitting, key=lambda pair: len(pair[0]))[1] if fitting else None
+    # The longest key: "H100 PCIe" is both an H100 and an H100-PCIe.
+    return GPUS[max(keys, key=len)] if keys else None
 
 
-def _same(one: int, other: int) -> bool:
-    return abs(one - other) < 0.06 * one
-
-
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def found_gpus() -> list[FoundGPU]:
-    """The NVIDIA GPUs of this machine by its driver; [] without a driver, or with one that does not answer."""
-    rows = _ask("--query-gpu=name,memory.total,memory.used", "--format=csv,noheader,nounits")
-    cuda = _newest_cuda() if rows else ""
+def nvidia_gpus() -> list[FoundGPU]:
+    """NVIDIA GPUs of this machine as nvidia-smi reports them; [] without a driver, or if it does not answer."""
+    rows = _nvidia_smi("--query-gpu=name,memory.total,memory.used", "--format=csv,noheader,nounits")
+    cuda = _driver_cuda_version() if rows else ""
     found = []
     for row in rows.splitlines():
         parts = [part.strip() for part in row.split(",")]
@@ -106,15 +101,17 @@ def found_gpus() -> list[FoundGPU]:
     return found
 
 
-def _newest_cuda() -> str:
-    words = _ask().replace("|", " ").split()
+def _driver_cuda_version() -> str:
+    words = _nvidia_smi().replace("|", " ").split()
     places = [i for i, word in enumerate(words) if word == "Version:" and words[i - 1] == "CUDA"]
     return words[places[0] + 1] if places and places[0] + 1 < len(words) else ""
 
 
-def _ask(*arguments: str) -> str:
+def _nvidia_smi(*arguments: str) -> str:
     try:
-        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=ASKING, check=False)
+        done = subprocess.run(
+            ["nvidia-smi", *arguments], capture_output=True, text=True, timeout=SMI_TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

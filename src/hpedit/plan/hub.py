@@ -1,154 +1,134 @@
-"""What the hub will say when a model is fetched, without fetching it. No torch.
+"""Query a model on the Hugging Face Hub without downloading it: its size, commit and access rights. No torch.
 
-A model in the hub's cache needs no hub. Otherwise three things are asked with short patience: can it be reached, does
-it have the model at this revision, and does it give us its files (a licence to accept, a token).
+A model in the local cache needs no hub. Otherwise the hub is asked, with short timeouts: can it be reached, does it
+have the model at this revision, and does this account have access (a licence to accept, a token).
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import urllib.request
-from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hpedit.errors import HPEditError
-from hpedit.plan.models import HubFiles
 
-PATIENCE: Final = 1.0
+CONNECT_TIMEOUT: Final = 1.0
 """Seconds to find out whether there is a hub at all: a blocked network answers nothing for minutes."""
-ANSWER: Final = 5.0
+ANSWER_TIMEOUT: Final = 5.0
 """Seconds for one answer of a hub that can be reached."""
-TRUE: Final = ("1", "ON", "YES", "TRUE")
-OFTEN_TRIED: Final = "model_index.json"
+PIPELINE_INDEX: Final = "model_index.json"
 
 
-class HubTrouble(HPEditError):
-    """A model can't be had. `ours` tells trouble with this machine's network from one that follows the account."""
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model on the hub: bytes that a download takes, and the commit of its revision."""
 
-    def __init__(self, message: str, hint: str, *, ours: bool) -> None:
+    bytes: int
+    commit: str | None
+
+
+class HubError(HPEditError):
+    """A hub model can't be fetched. `network`: because of this machine's network, not of the model or the account."""
+
+    def __init__(self, message: str, hint: str, *, network: bool = False) -> None:
         super().__init__(message, hint)
-        self.ours = ours
+        self.network = network
 
 
-def cache_folder() -> Path:
-    """Where the hub's cache is, by the environment variables that huggingface_hub reads."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(name):
-            return Path(os.environ[name]).expanduser()
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return Path(home).expanduser() / "hub"
+def hub_cache() -> Path:
+    """Folder of huggingface_hub's cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
-def snapshot(model: str, revision: str | None) -> Path | None:
-    """The folder of a model in the cache; None if it isn't there at this revision."""
-    folder = cache_folder() / f"models--{model.replace('/', '--')}"
-    named = folder / "refs" / (revision or "main")
-    commit = named.read_text(encoding="utf-8").strip() if named.is_file() else revision
-    found = folder / "snapshots" / commit if commit else None
-    return found if found and found.is_dir() else None
+def cached_snapshot(model: str, revision: str | None, file: str = PIPELINE_INDEX) -> Path | None:
+    """Folder of a hub model in the local cache; None unless it is there at this revision with `file` in it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    # Not snapshot_download: a pipeline's download leaves out second copies of the weights and counts as incomplete.
+    found = try_to_load_from_cache(model, file, revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
-def offline() -> bool:
-    """Whether huggingface_hub is told to stay off the network."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in TRUE
-
-
-def ask(model: str, revision: str | None, probe: str = OFTEN_TRIED) -> HubFiles:
-    """Size and commit of a model on the hub; `probe` is a small file whose head is asked for.
+def query_hub_model(model: str, revision: str | None, file: str = PIPELINE_INDEX) -> HubModel:
+    """Size and commit of a model on the hub; access is checked by a HEAD request for the small file `file`.
 
     Raises:
-        HubTrouble: why it can't be had.
+        HubError: The model can't be fetched, and why.
     """
-    if offline():
-        raise HubTrouble(
-            f"{model} is not in the hub's cache ({cache_folder()}), and HF_HUB_OFFLINE is set",
-            "fetch it where there is a network (hf download), or unset HF_HUB_OFFLINE",
-            ours=True,
-        )
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    if not reachable(endpoint):
-        raise HubTrouble(
-            f"{endpoint} can't be reached from here: what is not in the hub's cache can't be fetched",
-            "check the network, or HF_ENDPOINT; sizes are from a table",
-            ours=True,
-        )
-    return _ask(model, revision, probe, endpoint)
+    from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.HF_HUB_OFFLINE:
+        message = f"{model} is not in the hub's cache ({hub_cache()}), and HF_HUB_OFFLINE is set"
+        hint = "fetch it where there is a network (hf download), or unset HF_HUB_OFFLINE"
+        raise HubError(message, hint, network=True)
+    if not hub_reachable(constants.ENDPOINT):
+        message = f"{constants.ENDPOINT} can't be reached from here: only models in the hub's cache can be used"
+        raise HubError(message, "check the network, or HF_ENDPOINT; sizes are from a table", network=True)
+    # Whatever HTTP library huggingface_hub uses: its transport errors are not among huggingface_hub's own.
+    transport: tuple[Any, ...] = tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+    try:
+        # The model's description is public even where its files are gated, hence the HEAD request for a file.
+        head = get_hf_file_metadata(hf_hub_url(model, file, revision=revision), timeout=ANSWER_TIMEOUT)
+        info = HfApi().model_info(model, revision=revision, files_metadata=True, timeout=ANSWER_TIMEOUT)
+    except HfHubHTTPError as error:
+        raise _refusal(model, revision, error) from error
+    except (OSError, *transport) as error:
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise HubError(f"the hub did not answer for {model}: {text[0]}", "try again later", network=True) from error
+    sizes = {one.rfilename: int(one.size or 0) for one in info.siblings or ()}
+    # A pipeline's files lie in folders; weights at the top are a second copy, which is not fetched.
+    nested = any("/" in name for name in sizes)
+    extra = (".safetensors", ".bin", ".ckpt", ".pt", ".gguf")
+    needed = (size for name, size in sizes.items() if not (nested and "/" not in name and name.endswith(extra)))
+    return HubModel(sum(needed), head.commit_hash or info.sha)
 
 
 @lru_cache(maxsize=8)
-def reachable(url: str, patience: float = PATIENCE) -> bool:
-    """Whether anybody listens there, or at the proxy before it, within `patience` seconds. Names are resolved too."""
-    proxy = urllib.request.getproxies().get(urlsplit(url).scheme)
-    parts = urlsplit(proxy if proxy and not urllib.request.proxy_bypass(urlsplit(url).hostname or "") else url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    answered: list[bool] = []
+def hub_reachable(url: str, timeout: float = CONNECT_TIMEOUT) -> bool:
+    """Whether a server listens at `url`, or at the proxy before it, within `timeout` seconds, name lookup included."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy)
+    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    connected = threading.Event()
 
     def connect() -> None:
         try:
-            socket.create_connection((parts.hostname or "", port), timeout=patience).close()
-            answered.append(True)
+            socket.create_connection(address, timeout=timeout).close()
+            connected.set()
         except OSError:
-            answered.append(False)
+            return
 
-    # A thread: nothing bounds the time that resolving a name takes.
-    asking = threading.Thread(target=connect, daemon=True)
-    asking.start()
-    asking.join(patience)
-    return answered == [True]
-
-
-def _ask(model: str, revision: str | None, probe: str, endpoint: str) -> HubFiles:
-    from huggingface_hub import HfApi, get_hf_file_metadata, get_token, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # Whatever HTTP library huggingface_hub uses: its errors of transport are no part of its own.
-    transport: tuple[Any, ...] = tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
-    try:
-        url = hf_hub_url(model, probe, revision=revision, endpoint=endpoint)
-        head = get_hf_file_metadata(url, token=get_token(), timeout=ANSWER, endpoint=endpoint)
-        info = HfApi(endpoint=endpoint).model_info(model, revision=revision, files_metadata=True, timeout=ANSWER)
-    except HfHubHTTPError as error:
-        raise _trouble(model, revision, error) from error
-    except (OSError, *transport) as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise HubTrouble(f"the hub did not answer for {model}: {text[0]}", "try again later", ours=True) from error
-    sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
-    return HubFiles(_needed(sizes), head.commit_hash or info.sha, measured=True)
+    # A thread, since no timeout bounds a name lookup; it is not waited for longer.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return connected.is_set()
 
 
-def _needed(sizes: Mapping[str, int]) -> int:
-    """Bytes of the files that a pipeline fetches: those in folders and small ones; a second copy at the top is not."""
-    nested = any("/" in name for name in sizes)
-    top = (".safetensors", ".bin", ".ckpt", ".pt", ".gguf")
-    return sum(size for name, size in sizes.items() if not (nested and "/" not in name and name.endswith(top)))
-
-
-def _trouble(model: str, revision: str | None, error: Any) -> HubTrouble:
+def _refusal(model: str, revision: str | None, error: Any) -> HubError:
+    """What an HTTP error of the hub means for the user."""
     from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
 
     status = getattr(error.response, "status_code", None)
     if isinstance(error, GatedRepoError):
-        return HubTrouble(
-            f"{model} is gated, and this account may not have it ({status})",
-            f"accept its licence at https://huggingface.co/{model}, then: hf auth login",
-            ours=False,
-        )
+        licence = f"accept its licence at https://huggingface.co/{model}, then: hf auth login"
+        return HubError(f"{model} is gated, and this account has no access ({status})", licence)
     if isinstance(error, RevisionNotFoundError):
-        return HubTrouble(f"{model} has no revision {revision}", "check editor.revision", ours=False)
+        return HubError(f"{model} has no revision {revision}", "check editor.revision")
     if status in (401, 403):
-        return HubTrouble(
-            f"the hub refuses the token for {model} ({status})",
-            "it has expired or may not read this model: hf auth login, or HF_TOKEN",
-            ours=False,
-        )
+        hint = "it has expired or may not read this model: hf auth login, or HF_TOKEN"
+        return HubError(f"the hub refuses the token for {model} ({status})", hint)
     if status == 404:
-        return HubTrouble(f"the hub has no model {model}", "check its name", ours=False)
-    return HubTrouble(
-        f"the hub can't answer for {model} now ({status})", "it is in trouble: try later, or another HF_ENDPOINT",
-        ours=True,
-    )  # fmt: skip
+        return HubError(f"the hub has no model {model}", "check its name")
+    hint = "the hub has a problem: try later, or set another HF_ENDPOINT"
+    return HubError(f"the hub can't answer for {model} now ({status})", hint, network=True)

@@ -1,4 +1,4 @@
-"""How long an iteration takes: from a measured step, or from FLOPs and bandwidth. No torch.
+"""Estimate how long an iteration and a run take: from a measured step, or from FLOPs and bandwidth. No torch.
 
 Without a measurement a forward takes the longer of its FLOPs at UTILISATION of the peak and of reading the base's
 weights once at BANDWIDTH_SHARE of the peak. A forward-equivalent is what the trainer counts: a trained row is 3, or 4
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from hpedit.config.recipe import Recipe
-from hpedit.plan.architecture import Tokens
+from hpedit.plan.editor_shape import EditorShape
 from hpedit.plan.forwards import Forwards
 from hpedit.plan.gpus import GPU
 from hpedit.plan.layout import Layout
-from hpedit.plan.shape import EditorShape
+from hpedit.plan.transformer_layers import Tokens
 from hpedit.rl.cost import trained
 
 UTILISATION: Final = 0.40
@@ -24,48 +24,47 @@ UTILISATION: Final = 0.40
 BANDWIDTH_SHARE: Final = 0.80
 """Share of the peak bandwidth; assumed."""
 GRID_CASES: Final = 6
-"""Cases of a sample grid: `GRID_CASES` of rl.sample_grids."""
+"""Cases of a sample grid: `GRID_CASES` of rl.monitor.sample_grids, whose module needs torch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds of one row."""
+    """Seconds per row of a forward, and of a forward with its backward (`trained`)."""
 
     forward: float
     trained: float
-    """Of a forward with its backward."""
     how: str
     """Where the figures are from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Time:
+class RunTime:
     """Seconds."""
 
     rollout: float
-    """Of an iteration."""
+    """Per iteration."""
     train: float
-    """Of an iteration, with reference and old policy."""
+    """Per iteration, with reference and old policy."""
     run: float
-    """Of all iterations, with the sample grids."""
+    """All iterations, with evaluations and sample grids."""
     run_at_most: float
-    """The same if every refill were needed."""
+    """The same if every round of dynamic sampling were needed."""
     gpus: int
     how: str
 
     @property
     def iteration(self) -> float:
-        """Of both phases."""
+        """Rollout and training."""
         return self.rollout + self.train
 
     @property
     def gpu_hours(self) -> float:
-        """Of the run."""
+        """For the whole run."""
         return self.run * self.gpus / 3600
 
 
-def reckoned(gpu: GPU, shape: EditorShape, tokens: Tokens, layout: Layout, rows: int) -> Speed:
-    """By the table of GPUs. `rows` go through the transformer at once."""
+def speed_from_table(gpu: GPU, shape: EditorShape, tokens: Tokens, layout: Layout, rows: int) -> Speed:
+    """Estimate seconds per row from a GPU's data sheet; `rows` go through the transformer at once."""
     computing = shape.architecture.flops(tokens) / (UTILISATION * gpu.flops)
     reading = layout.base_bytes(shape.architecture) / (BANDWIDTH_SHARE * gpu.bandwidth) / rows
     row = max(computing, reading)
@@ -73,33 +72,33 @@ def reckoned(gpu: GPU, shape: EditorShape, tokens: Tokens, layout: Layout, rows:
     return Speed(row, trained(layout.recomputes) * row, how)
 
 
-def time_of(recipe: Recipe, speed: Speed, layout: Layout, usual: Forwards, most: Forwards) -> Time:
-    """Time of an iteration and of the run; the forwards are those of all processes."""
-    rollout, train = _phases(usual, speed, layout)
-    longest = sum(_phases(most, speed, layout))
+def run_time(recipe: Recipe, speed: Speed, layout: Layout, forwards: Forwards) -> RunTime:
+    """Estimate the time of an iteration and of the run from the forwards of one iteration of all processes."""
+    rollout, train = _phase_seconds(forwards, speed, layout)
+    longest = sum(_phase_seconds(forwards.with_refills(recipe.rollout.refill), speed, layout))
     iterations = recipe.train.iterations
-    grids = _grids(recipe) * speed.forward + _looks(recipe) * speed.forward / layout.gpus
-    return Time(
-        rollout, train, iterations * (rollout + train) + grids, iterations * longest + grids, layout.gpus, speed.how
-    )
+    extra = _grid_forwards(recipe) * speed.forward + _evaluation_forwards(recipe) * speed.forward / layout.gpus
+    run, most = iterations * (rollout + train) + extra, iterations * longest + extra
+    return RunTime(rollout, train, run, most, layout.gpus, speed.how)
 
 
-def _phases(forwards: Forwards, speed: Speed, layout: Layout) -> tuple[float, float]:
+def _phase_seconds(forwards: Forwards, speed: Speed, layout: Layout) -> tuple[float, float]:
+    """Seconds of (rollout, training)."""
     rows = forwards.train / trained(layout.recomputes)
     train = rows * speed.trained + (forwards.reference + forwards.old) * speed.forward
     return forwards.rollout * speed.forward / layout.gpus, train / layout.gpus
 
 
-def _looks(recipe: Recipe) -> int:
-    """Forwards of the looks at held-out cases, where a recipe has such."""
+def _evaluation_forwards(recipe: Recipe) -> int:
+    """Forwards of evaluations on held-out cases, if the recipe has any."""
     section = recipe.resolved().get("evaluate") or {}
     if not section.get("every"):
         return 0
-    looks = -(-recipe.train.iterations // int(section["every"]))
-    return looks * int(section["count"]) * int(section.get("steps") or recipe.rollout.steps)
+    evaluations = -(-recipe.train.iterations // int(section["every"]))
+    return evaluations * int(section["count"]) * int(section.get("steps") or recipe.rollout.steps)
 
 
-def _grids(recipe: Recipe) -> int:
+def _grid_forwards(recipe: Recipe) -> int:
     """Forwards of all sample grids."""
     if not recipe.log.grid_every or recipe.offline:
         return 0

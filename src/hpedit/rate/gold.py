@@ -11,7 +11,7 @@ from hpedit.rate.items import RatedItem, pair_id
 from hpedit.ratings.responses import SWAPPED_VOTE, VOTES
 from hpedit.ratings.store import RatingKind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.store.csv_rows import Row, read_rows
+from hpedit.store.csv_rows import CsvRow, read_csv_rows
 
 
 def swap_sides(value: Value) -> Value:
@@ -37,7 +37,7 @@ def split_gold(
     columns = ("edit_id", "expected") if kind == "score" else ("edit_id", "other_edit_id", "expected")
     by_id = {item.id: item for item in items}
     gold: dict[str, RatedItem] = {}
-    for row in read_rows(file, columns):
+    for row in read_csv_rows(file, columns):
         item = _gold_item(row, by_id, kind)
         if item.id in gold:
             raise HPEditError(f"{row.where}: {row.name('edit_id')} is gold twice")
@@ -48,7 +48,7 @@ def split_gold(
     return rest, list(gold.values())
 
 
-def _gold_item(row: Row, by_id: dict[str, RatedItem], kind: RatingKind) -> RatedItem:
+def _gold_item(row: CsvRow, by_id: dict[str, RatedItem], kind: RatingKind) -> RatedItem:
     edit = row.name("edit_id")
     name = edit if kind == "score" else pair_id(edit, row.name("other_edit_id"))
     if name not in by_id:
@@ -61,7 +61,7 @@ def _gold_item(row: Row, by_id: dict[str, RatedItem], kind: RatingKind) -> Rated
     return replace(item, phase="gold", expected=value if item.first.edit_id == edit else swap_sides(value))
 
 
-def _gold_score(row: Row) -> float:
+def _gold_score(row: CsvRow) -> float:
     try:
         value = float(row.name("expected"))
     except ValueError as error:

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpedit.cases.folder import CasesFolder
-from hpedit.cases.sources.table import task_of
+from hpedit.cases.sources.instruction_table import task_of
 from hpedit.errors import HPEditError
 from hpedit.rate.image_cache import ImageCache, fit_to_size, item_size
 from hpedit.ratings.store import RatingKind, RatingPhase, Value
-from hpedit.store.csv_rows import Row, read_rows
+from hpedit.store.csv_rows import CsvRow, read_csv_rows
 from hpedit.store.images import load_image
 from hpedit.store.paths import inside
 from hpedit.store.tables import iter_edits
@@ -216,7 +216,7 @@ def _has_columns(file: Path) -> bool:
 
 def _images_from_csv(table: Path, cache: ImageCache) -> Iterator[RatedImage]:
     named: dict[tuple[str, str], str] = {}
-    for row in read_rows(table, CSV_COLUMNS):
+    for row in read_csv_rows(table, CSV_COLUMNS):
         edit_id, instruction, source_file = row.name("edit_id"), row.name("instruction"), row.name("source_file")
         source = load_image(inside(table.parent, source_file, row.where))
         size = item_size(source)
@@ -237,7 +237,7 @@ def _images_from_csv(table: Path, cache: ImageCache) -> Iterator[RatedImage]:
         )
 
 
-def _first_cell(row: Row, *columns: str) -> str:
+def _first_cell(row: CsvRow, *columns: str) -> str:
     """The first of these cells that exists and is not empty, or ""."""
     return next((row.cells[name] for name in columns if row.cells.get(name)), "")
 

@@ -14,7 +14,7 @@ from hpedit.ratings.response_tables import read_response_table, write_response_t
 from hpedit.ratings.responses import SKIP, Response, check_rated_once
 from hpedit.ratings.store import RatingStore
 from hpedit.store.atomic import atomic_write, dump_json
-from hpedit.store.csv_rows import index_rows, read_rows
+from hpedit.store.csv_rows import index_csv_rows, read_csv_rows
 
 EXPORTS = ("csv", "jsonl", "labelstudio")
 _STORES = (".sqlite", ".sqlite3", ".db")
@@ -39,7 +39,7 @@ def read_responses(path: Path, control: str = "") -> list[Response]:
 def read_items(path: Path) -> dict[str, dict[str, str]]:
     """Items of a CSV of edits: edit_id, and optional source_id (or photo_id), task, instruction and image files."""
     names = {"task": "task", "instruction": "instruction", "source_file": "source", "edited_file": "edit"}
-    rows = index_rows(read_rows(path, ("edit_id",)), ("edit_id",))
+    rows = index_csv_rows(read_csv_rows(path, ("edit_id",)), ("edit_id",))
     items: dict[str, dict[str, str]] = {}
     for (edit,), row in rows.items():
         source = row.cells.get("source_id") or row.cells.get("photo_id") or ""

@@ -16,7 +16,7 @@ from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import SKIP, Response
-from hpedit.store.csv_rows import is_number, read_rows, write_rows
+from hpedit.store.csv_rows import csv_text, is_number, read_csv_rows
 
 SCORE_COLUMNS = ("edit_id", "rater", "score")
 VOTE_COLUMNS = ("edit_a", "edit_b", "rater", "vote")
@@ -39,7 +39,7 @@ def read_response_table(path: Path) -> list[Response]:
             file and line.
     """
     if path.suffix.lower() == ".csv":
-        rows = read_rows(path, ("rater",))
+        rows = read_csv_rows(path, ("rater",))
         records: list[tuple[str, Cells]] = [(row.where, row.cells) for row in rows]
         known = set(rows[0].cells) if rows else set(SCORE_COLUMNS)
     else:
@@ -73,7 +73,7 @@ def write_response_table(responses: Sequence[Response], form: str, *, everything
         return "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
     axes = sorted({axis for response in responses for axis in response.axes})
     header = (*answer_columns, *axes, *details)
-    return write_rows(header, [[_csv_cell(record.get(name)) for name in header] for record in records])
+    return csv_text(header, [[_csv_cell(record.get(name)) for name in header] for record in records])
 
 
 def _csv_cell(value: Any) -> str:

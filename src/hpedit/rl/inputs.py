@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpedit.cases.folder import CasesFolder
-from hpedit.cases.lazy import lazy_cases
+from hpedit.cases.folder import CasesFolder, lazy_cases
 from hpedit.config.recipe import Recipe
 from hpedit.editors.locate import model_name
 from hpedit.editors.protocol import TrainableEditor
@@ -17,7 +16,7 @@ from hpedit.rl.parallel.processes import World
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.scorer.probes.gate import PROBE_FILES, admit_reward
 from hpedit.scorer.protocol import Scorer
-from hpedit.store.lazy import LazyRows
+from hpedit.store.lazy_rows import LazyRows
 from hpedit.store.run_folder import hash_path
 
 CASES_INDEX = "cases_index.json"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hpedit.cases.pairs.table import PreferencePair
+from hpedit.cases.pairs.pair_table import PreferencePair
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import group_by_size
 from hpedit.rl.algorithms.noised import draw_terms

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hpedit.cases.pairs.table import lazy_pairs
+from hpedit.cases.pairs.pair_table import lazy_pairs
 from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.progress import stage

@@ -1,8 +1,7 @@
-"""Files that are either the old ones or the new ones, never half of each.
+"""Atomic file writes, and JSON and JSONL files that survive a kill.
 
-`atomic_write` is the only way in which this project replaces a file. `append_jsonl` is the only way in which it
-appends: a record is one line and one write, so a kill can tear the last line at most, which `read_jsonl` drops and
-the next append removes.
+This project replaces files only with `atomic_write`, and appends only with `append_jsonl`: a record is one line and one
+write, so a kill can at most tear the last line, which `read_jsonl` drops and the next append removes.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from hpedit.errors import HPEditError
 logger = logging.getLogger(__name__)
 
 TEMPORARY = ".tmp-"
-"""How the names of files begin that are still being written, or that a kill has left half written."""
+"""Prefix of files that are being written, or that a kill has left half written."""
 
 _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM})
 
 
 def fsync_path(path: Path) -> None:
-    """Flush a file, or a folder, to the disk; on POSIX a rename lives in the folder, so both are needed."""
+    """Flush a file or a folder to disk; a rename is stored in the folder, so both are needed."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -38,11 +37,11 @@ def fsync_path(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; when the block ends well, it takes the place of `path`.
+    """Yield a temporary path beside `path` that atomically replaces it when the block succeeds.
 
-    For writers that need a path (parquet, safetensors). A reader, or a kill at any moment, sees the old content or
-    the new. When the block raises, the old file stays and the temporary one is removed. The permissions are those
-    that a plain open would give.
+    For writers that need a path (parquet, safetensors). A reader, or a kill at any moment, sees either the old or the
+    new content. If the block raises, the old file stays and the temporary one is removed. Permissions are those that
+    a plain open would give.
     """
     path = Path(path)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
@@ -50,7 +49,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(_mode_of(path))
+        temporary.chmod(_file_mode(path))
         fsync_path(temporary)
         temporary.replace(path)
     except BaseException:
@@ -60,27 +59,25 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def atomic_write(path: Path | str, data: bytes | str) -> None:
-    """Replace `path` by `data` (text as UTF-8), as `replacing` does. OSError of the file system is passed on."""
+    """Atomically replace the content of `path` by `data` (text as UTF-8). Passes on OSErrors of the file system."""
     with replacing(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 @contextmanager
 def naming_disk(folder: Path | str) -> Iterator[None]:
-    """Turn a disk's own errors (full, broken, read-only, over quota) within it into one HPEditError; others pass."""
+    """Context that turns errors of the disk (full, broken, read-only, over quota) into an HPEditError."""
     try:
         yield
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
-        raise HPEditError(
-            f"{error.filename or folder} can't be written: {error.strerror}",
-            hint="make room or mend the disk; the same command continues from the last checkpoint",
-        ) from error
+        hint = "free some space or repair the disk; the same command resumes from the last checkpoint"
+        raise HPEditError(f"{error.filename or folder} can't be written: {error.strerror}", hint) from error
 
 
-def _mode_of(path: Path) -> int:
-    """The mode to give the new file: the old file's, else 0666 less the process's umask (mkstemp gives 0600)."""
+def _file_mode(path: Path) -> int:
+    """Mode of the new file: the old file's, else 0666 minus the umask (mkstemp gives 0600)."""
     if path.exists():
         return path.stat().st_mode & 0o777
     umask = os.umask(0)
@@ -89,12 +86,12 @@ def _mode_of(path: Path) -> int:
 
 
 def dump_json(value: Any) -> str:
-    """JSON as we write it to files: sorted keys, indented, final newline; NaN and infinity raise ValueError."""
+    """JSON text for files: sorted keys, indented, final newline; NaN and infinity raise ValueError."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path | str) -> Any:
-    """The content of a JSON file. A missing, empty or broken file is an HPEditError that names it."""
+    """Read a JSON file; HPEditError if it is missing, empty or invalid."""
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
@@ -107,8 +104,7 @@ def read_json(path: Path | str) -> Any:
 def append_jsonl(path: Path | str, record: Mapping[str, Any]) -> None:
     """Append `record` as one line of JSON and fsync. A torn last line, left by a kill, is cut off first.
 
-    NaN and infinity raise ValueError: JSON has none, and a metric that is NaN should be recorded as null by who knows
-    why.
+    NaN and infinity raise ValueError: JSON has none, and only the caller knows what a NaN metric means.
     """
     line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     with Path(path).open("a+b") as file:
@@ -136,10 +132,10 @@ def _cut_torn_line(descriptor: int, path: Path) -> None:
 
 
 def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
-    """All records of a JSONL file, oldest first; a missing file has none.
+    """All records of a JSONL file, oldest first; [] for a missing file.
 
-    Blank lines and a byte order mark are skipped, a last line without its newline is left out (a kill tore it; the
-    writer's next append removes it). Any other bad line is an HPEditError that names file and line.
+    Blank lines, a byte order mark and a last line without newline (torn by a kill) are skipped. Any other bad line is
+    an HPEditError with file and line.
     """
     path = Path(path)
     if not path.exists():
@@ -150,11 +146,11 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            records.append(_parse_line(line, path, number))
+            records.append(_parse_jsonl_line(line, path, number))
     return records
 
 
-def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def _parse_jsonl_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

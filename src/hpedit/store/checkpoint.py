@@ -1,8 +1,8 @@
-"""Checkpoints that a kill cannot spoil.
+"""Save and load training checkpoints that survive a kill at any moment.
 
-A checkpoint is a folder `step_000012`: one safetensors file a group of tensors, `state.json`, and `manifest.json` with
-the SHA-256 of each. It is built beside its place under a temporary name, the manifest last, flushed to the disk and
-then renamed. A reader takes only a folder whose manifest holds, and otherwise the one before, loudly.
+A checkpoint is a folder `step_000012`: a safetensors file per group of tensors, `state.json`, and `manifest.json` with
+the SHA-256 of each. It is written under a temporary name, the manifest last, flushed to disk and then renamed. A reader
+accepts only a folder whose files match its manifest, and otherwise warns and takes the one before.
 
 One process writes at a time (`store.run_folder` holds the lock).
 """
@@ -35,7 +35,7 @@ _STATE = "state.json"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that was read and found whole. Tensors are on the CPU."""
+    """A loaded, verified checkpoint. Tensors are on the CPU."""
 
     step: int
     tensors: dict[str, dict[str, Tensor]]
@@ -46,18 +46,18 @@ class Checkpoint:
 def save_checkpoint(
     root: Path | str, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 3
 ) -> Path:
-    """Write `root/step_<step>` and drop all but the `keep` newest good checkpoints.
+    """Write the checkpoint `root/step_<step>` and remove all but the `keep` newest good ones.
 
     Args:
-        root: Folder of the checkpoints; made where it is missing.
+        root: Folder of the checkpoints; created if missing.
         step: Iterations done, 0 or more.
-        tensors: Group name (letters, digits, _ and -) to named tensors of any device.
+        tensors: Group name (letters, digits, _ and -) to named tensors on any device.
         state: Plain JSON: dicts with string keys, lists, numbers, strings, booleans, None; no NaN.
         keep: How many to keep, this one included; at least 1.
 
     Raises:
-        HPEditError: A good checkpoint of this step with other content is there; it is left as it is.
-        OSError, SafetensorError: The disk does not take it; the others are as they were.
+        HPEditError: There is a good checkpoint of this step with other content; it is left alone.
+        OSError, SafetensorError: It can't be written; the other checkpoints are unchanged.
     """
     assert keep >= 1
     assert step >= 0
@@ -67,25 +67,25 @@ def save_checkpoint(
     final = root / f"step_{step:06d}"
     building = Path(tempfile.mkdtemp(dir=root, prefix=f"{final.name}.tmp-"))
     try:
-        _write_files(building, step, tensors, state)
+        _write_checkpoint_files(building, step, tensors, state)
     except BaseException:
-        # Half a checkpoint on a full disk takes the room that would mend it.
+        # On a full disk, half a checkpoint takes the space that the next try needs.
         shutil.rmtree(building, ignore_errors=True)
         raise
-    if final.exists() and not _step_aside(final, building):
+    if final.exists() and not _clear_damaged(final, building):
         return final
     building.rename(final)
     fsync_path(root)
-    _retire(root, step, keep)
+    _remove_old_checkpoints(root, step, keep)
     return final
 
 
 def load_latest(root: Path | str) -> Checkpoint | None:
-    """The newest checkpoint under `root` whose manifest holds; None where there is none.
+    """Load the newest good checkpoint under `root`; None if there is none.
 
-    A bad one is named in a logged warning and passed over; it stays on the disk. Other names are ignored.
+    A damaged one is logged as a warning and skipped; it stays on disk. Other names are ignored.
     """
-    steps = _steps(Path(root))
+    steps = _checkpoint_steps(Path(root))
     for step, path in reversed(steps):
         trouble = find_damage(path)
         if not trouble:
@@ -98,12 +98,12 @@ def load_latest(root: Path | str) -> Checkpoint | None:
 
 
 def list_checkpoints(root: Path | str) -> list[Path]:
-    """The folders of all checkpoints under `root`, oldest first, whole or not."""
-    return [path for _, path in _steps(Path(root))]
+    """Folders of all checkpoints under `root`, oldest first, good or damaged."""
+    return [path for _, path in _checkpoint_steps(Path(root))]
 
 
 def find_damage(path: Path) -> str:
-    """What is wrong with the checkpoint folder `path`, naming the file; empty if every file fits the manifest."""
+    """Damage of the checkpoint folder `path`, with the file's name; "" if every file matches the manifest."""
     try:
         manifest = read_json(path / _MANIFEST)
         files = manifest["files"]
@@ -125,15 +125,15 @@ def find_damage(path: Path) -> str:
     return ""
 
 
-def _write_files(
+def _write_checkpoint_files(
     folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> None:
     text = dump_json(state)
-    # A tuple or an integer key would come back as something else, and the resumed run would differ.
+    # A tuple or an integer key would be read back as something else, and the resumed run would differ.
     assert json.loads(text) == state, "checkpoint state is not plain JSON"
     for group, named in tensors.items():
         assert re.fullmatch(r"[A-Za-z0-9_-]+", group), group
-        # A copy of its own for each: safetensors refuses tensors that share memory.
+        # Copy each tensor: safetensors refuses tensors that share memory.
         owned = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in named.items()}
         save_file(owned, folder / f"{group}.safetensors")
     (folder / _STATE).write_text(text, encoding="utf-8")
@@ -147,32 +147,32 @@ def _write_files(
     fsync_path(folder)
 
 
-def _step_aside(final: Path, building: Path) -> bool:
-    """Clear the place of a damaged checkpoint: True. An equal good one makes the new one needless: False."""
+def _clear_damaged(final: Path, building: Path) -> bool:
+    """Remove a damaged checkpoint at `final`: True. If there is an equal good one, drop the new one: False."""
     if find_damage(final):
-        _remove(final)
+        _remove_checkpoint(final)
         return True
     equal = (final / _MANIFEST).read_bytes() == (building / _MANIFEST).read_bytes()
-    _remove(building)
+    _remove_checkpoint(building)
     if not equal:
-        raise HPEditError(f"{final} already holds another checkpoint", hint="give the run a folder of its own")
+        raise HPEditError(f"{final} already holds another checkpoint", hint="use a separate folder for each run")
     return False
 
 
-def _retire(root: Path, step: int, keep: int) -> None:
+def _remove_old_checkpoints(root: Path, step: int, keep: int) -> None:
     """Remove older checkpoints: all but the `keep` - 1 newest good ones before `step`, which itself is good."""
     kept = 1
-    for other, path in reversed(_steps(root)):
+    for other, path in reversed(_checkpoint_steps(root)):
         if other >= step:
             continue
         if kept < keep and not find_damage(path):
             kept += 1
         else:
-            _remove(path)
+            _remove_checkpoint(path)
 
 
-def _remove(folder: Path) -> None:
-    """Rename, then delete, so that a kill between the two leaves no half checkpoint; failure only warns."""
+def _remove_checkpoint(folder: Path) -> None:
+    """Rename, then delete, so that a kill in between leaves no half checkpoint; a failure only warns."""
     try:
         doomed = folder if ".tmp-" in folder.name else folder.rename(folder.with_name(f"{folder.name}.tmp-old"))
         shutil.rmtree(doomed)
@@ -182,10 +182,10 @@ def _remove(folder: Path) -> None:
 
 def _remove_leftovers(root: Path) -> None:
     for path in sorted(root.glob("step_*.tmp-*")):
-        _remove(path)
+        _remove_checkpoint(path)
 
 
-def _steps(root: Path) -> list[tuple[int, Path]]:
+def _checkpoint_steps(root: Path) -> list[tuple[int, Path]]:
     """The checkpoint folders under `root`, oldest first."""
     if not root.is_dir():
         return []

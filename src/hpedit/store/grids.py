@@ -1,7 +1,4 @@
-"""Sample grids: source | before | after, for fixed cases and seeds.
-
-They let a person watch what the reward does to the pictures, which no curve tells.
-"""
+"""Draw sample grids of images: source | before | after, a row per case, to see what the reward does to edits."""
 
 from __future__ import annotations
 
@@ -12,27 +9,27 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 CELL = 128
-"""px: smaller pictures are enlarged to at least this, by whole factors, so that their pixels stay to be seen."""
+"""Minimum side in px: smaller images are enlarged by whole factors, so that their pixels stay visible."""
 MARGIN = 8
 TEXT = 14
-"""px of a line of text."""
+"""Height of a line of text in px."""
 COLUMNS = ("source", "before", "after")
 
 
 @dataclass(frozen=True, slots=True)
 class GridRow:
-    """One case of a grid."""
+    """A case's row in a grid."""
 
     caption: str
     """The instruction."""
     images: tuple[Image.Image, ...]
-    """One a column, RGB: source, the base's edit, the policy's edit."""
+    """RGB, one per column: source, the base's edit, the policy's edit."""
 
 
 def make_grid(rows: Sequence[GridRow], names: Sequence[str] = COLUMNS) -> Image.Image:
-    """Draw the rows below each other, each under its caption, with the columns' names on top."""
-    assert rows, "a grid of nothing"
-    pictures = [[_enlarged(image) for image in row.images] for row in rows]
+    """Draw the rows below each other, each with its caption, under the column names."""
+    assert rows, "an empty grid"
+    pictures = [[_enlarged_image(image) for image in row.images] for row in rows]
     width = max(image.width for row in pictures for image in row)
     heights = [max(image.height for image in row) for row in pictures]
     captions = [textwrap.wrap(row.caption, max(10, len(names) * width // 7)) or [""] for row in rows]
@@ -51,6 +48,6 @@ def make_grid(rows: Sequence[GridRow], names: Sequence[str] = COLUMNS) -> Image.
     return grid
 
 
-def _enlarged(image: Image.Image) -> Image.Image:
+def _enlarged_image(image: Image.Image) -> Image.Image:
     factor = max(1, -(-CELL // max(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)

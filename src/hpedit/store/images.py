@@ -1,7 +1,7 @@
-"""Reading photographs that people hand us: every file becomes an upright RGB image, or one clear error.
+"""Load untrusted image files as upright sRGB images, or report a clear error; encode PNG.
 
-Nothing is guessed: an animation, a multi-page scan or a file whose name lies about its format is refused and named,
-since the frame or the format that we picked might not be the one that was meant.
+An animation, a multi-page scan or a file with the wrong extension is refused rather than guessed at, since the frame or
+format picked might not be the one that was meant.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EXTENSIONS = {
     ".avif": "AVIF",
 }
 _FORMATS = tuple(sorted(set(EXTENSIONS.values())))
-# Pillow's decoders raise all of these on damaged files.
+# All that Pillow's decoders raise on damaged files.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -55,17 +55,17 @@ _DAMAGE = (
 
 
 def load_image(path: Path | str, name: str = "") -> Image.Image:
-    """The picture in `path`: RGB, upright by its EXIF orientation, alpha laid over white, colours as sRGB.
+    """Load an image file as RGB: EXIF orientation applied, alpha over white, colours converted to sRGB.
 
-    Raises HPEditError, naming the file (as `name`, if that is given) and the trouble, for a missing or empty file, a
-    pipe or device, something that is no image (HTML, SVG), a truncated one, an extension that does not fit the content,
-    several frames or pages, and more than MAX_BYTES or MAX_PIXELS.
+    HPEditError, naming the file (as `name`, if given) and the problem, for a missing or empty file, a pipe or device, a
+    file that is not an image (HTML, SVG) or truncated, a wrong extension, several frames or pages, and more than
+    MAX_BYTES or MAX_PIXELS.
     """
     path = Path(path)
     name = name or str(path)
     try:
         status = path.stat()
-        # Reading a pipe would wait for ever; a folder says so itself.
+        # Reading a pipe would wait forever; read_bytes refuses a folder.
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise HPEditError(f"{name} is a pipe or a device", hint="give a picture")
         if status.st_size > MAX_BYTES:
@@ -79,20 +79,18 @@ def load_image(path: Path | str, name: str = "") -> Image.Image:
 
 
 def decode_image(data: bytes, name: str, expected_format: str | None = None) -> Image.Image:
-    """As `load_image`, from bytes.
+    """Decode an image from bytes, as `load_image` does.
 
     Args:
-        data: The file's content.
-        name: What an error calls it.
-        expected_format: Pillow's name of the format that its name promises; None where any will do.
+        data: Content of the file.
+        name: Its name in errors.
+        expected_format: Pillow's name of the format it must have; None for any.
     """
-    image = _open(data, name)
+    image = _open_image(data, name)
     found = "JPEG" if image.format == "MPO" else image.format
     if expected_format is not None and found != expected_format:
         suffix = next(suffix for suffix, kind in EXTENSIONS.items() if kind == found)
-        raise HPEditError(
-            f"{name} is named like {expected_format} but holds {found}", hint=f"rename it so that it ends in {suffix}"
-        )
+        raise HPEditError(f"{name} is named like {expected_format} but holds {found}", f"rename it to end in {suffix}")
     try:
         # The second picture of an MPO is a phone's depth map or preview; the first is the photograph.
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
@@ -101,20 +99,20 @@ def decode_image(data: bytes, name: str, expected_format: str | None = None) -> 
     except _DAMAGE as error:
         raise HPEditError(f"{name} is damaged or truncated: {error}", hint="get the file again") from error
     if frames > 1:
-        raise HPEditError(f"{name} has {frames} frames or pages", hint="save the one that is meant as PNG or JPEG")
-    return _to_rgb(_upright(image, name), name)
+        raise HPEditError(f"{name} has {frames} frames or pages", hint="save the one you need as PNG or JPEG")
+    return _to_rgb(_apply_exif_orientation(image, name), name)
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def _open_image(data: bytes, name: str) -> Image.Image:
     if not data:
         raise HPEditError(f"{name} is empty (0 bytes)", hint="get the file again")
     try:
         with warnings.catch_warnings():
-            # Our own limit, below, speaks of size; Pillow's warning would only be noise.
+            # Our own limit, below, gives an error; Pillow's warning would only be noise.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
-        raise HPEditError(f"{name} is not an image{_what_it_is(data)}", hint="give PNG, JPEG, WebP or TIFF") from error
+        raise HPEditError(f"{name} is not an image{_file_type(data)}", hint="give PNG, JPEG, WebP or TIFF") from error
     except Image.DecompressionBombError as error:
         raise HPEditError(f"{name} is too large: {error}", hint=f"at most {MAX_PIXELS:,} pixels") from error
     except _DAMAGE as error:
@@ -124,8 +122,8 @@ def _open(data: bytes, name: str) -> Image.Image:
     return image
 
 
-def _what_it_is(data: bytes) -> str:
-    """A guess at what stands in a file that is no image, for the message alone."""
+def _file_type(data: bytes) -> str:
+    """What a file that is not an image probably is, for the error message."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in head:
         return " but an SVG drawing"
@@ -134,30 +132,30 @@ def _what_it_is(data: bytes) -> str:
     return " that can be read here"
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """Turn by the EXIF orientation; broken EXIF data is logged and the picture taken as it lies."""
+def _apply_exif_orientation(image: Image.Image, name: str) -> Image.Image:
+    """Apply the EXIF orientation; broken EXIF data is logged and ignored."""
     try:
         return ImageOps.exif_transpose(image)
     except _DAMAGE as error:
-        logger.warning("%s: unreadable EXIF data, orientation left as it is: %s", name, error)
+        logger.warning("%s: unreadable EXIF data, orientation ignored: %s", name, error)
         return image
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_deep_grey(image, name)
+        return _from_16_bit_grey(image, name)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         colors = rgba.convert("RGB")
         colors.info["icc_profile"] = image.info.get("icc_profile")
         white = Image.new("RGB", rgba.size, (255, 255, 255))
-        return Image.composite(_from_profile(colors) or colors, white, rgba.getchannel("A"))
+        return Image.composite(_convert_icc_to_srgb(colors) or colors, white, rgba.getchannel("A"))
     if image.mode == "LAB":
         raise HPEditError(f"{name} has colours of mode LAB", hint="save it as RGB")
-    return _from_profile(image) or image.convert("RGB")
+    return _convert_icc_to_srgb(image) or image.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
+def _from_16_bit_grey(image: Image.Image, name: str) -> Image.Image:
     """16-bit grey to 8 bits a channel; Pillow's own conversion would clip all above 255 to white."""
     values = np.asarray(image)
     if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
@@ -165,8 +163,8 @@ def _from_deep_grey(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(np.rint(values / 257.0).astype(np.uint8), mode="L").convert("RGB")
 
 
-def _from_profile(image: Image.Image) -> Image.Image | None:
-    """Through the embedded ICC profile to sRGB; None where there is none, it says sRGB, or it cannot be used."""
+def _convert_icc_to_srgb(image: Image.Image) -> Image.Image | None:
+    """Convert from the embedded ICC profile to sRGB; None if there is none, it is sRGB already, or unusable."""
     profile_bytes = image.info.get("icc_profile")
     if not profile_bytes or image.mode not in ("RGB", "CMYK", "L"):
         return None
@@ -180,7 +178,7 @@ def _from_profile(image: Image.Image) -> Image.Image | None:
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """`image` as PNG, lossless and without metadata: the same pixels give the same bytes."""
+    """Encode an image as PNG without metadata: the same pixels give the same bytes."""
     buffer = io.BytesIO()
     bare = Image.frombytes(image.mode, image.size, image.tobytes())
     bare.save(buffer, format="PNG")
@@ -188,9 +186,9 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def list_images(folder: Path | str) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The usable pictures under `folder`, sorted, and why each other file was left out. Hidden files are not mentioned.
+    """List the usable images under `folder`, sorted, and why each other file was skipped. Hidden files are ignored.
 
-    Every picture is decoded once here, so that a long run does not meet its first damaged file hours later.
+    Every image is decoded here once, so that a long run does not meet its first damaged file hours later.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -200,7 +198,7 @@ def list_images(folder: Path | str) -> tuple[list[Path], list[tuple[Path, str]]]
     for path in sorted(root.rglob("*")):
         if path.is_dir() or any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
-        reason = _why_not(path, root)
+        reason = _why_unusable_image(path, root)
         if reason:
             skipped.append((path, reason))
         else:
@@ -208,7 +206,7 @@ def list_images(folder: Path | str) -> tuple[list[Path], list[tuple[Path, str]]]
     return usable, skipped
 
 
-def _why_not(path: Path, root: Path) -> str:
+def _why_unusable_image(path: Path, root: Path) -> str:
     if not path.resolve().is_relative_to(root.resolve()):
         return f"{path} is a link out of the folder"
     if path.suffix.lower() not in EXTENSIONS:

@@ -1,4 +1,4 @@
-"""Names of files that strangers wrote into tables and archives."""
+"""Check file names from untrusted tables and archives against path traversal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HINT = "name a file below the folder of the table"
 
 
 def why_outside(name: str) -> str:
-    """What is wrong with a relative file name that may lead out of its folder on any system; "" if nothing is."""
+    """Why a relative file name may lead out of its folder (path traversal), on any system; "" if it does not."""
     if "://" in name or name.lower().startswith(("file:", "data:")):
         return f"{name!r} is an address; nothing is fetched"
     windows = PureWindowsPath(name)
@@ -20,12 +20,12 @@ def why_outside(name: str) -> str:
 
 
 def inside(root: Path, name: str, where: str = "") -> Path:
-    """The file `name` below the folder `root`; HPEditError for anything that leads elsewhere, by whatever trick.
+    """The file `name` below the folder `root`; HPEditError if it leads out of it or does not exist.
 
     Args:
-        root: Folder that must not be left.
-        name: As it stands in a table.
-        where: "file:line" before the message, or nothing.
+        root: Folder that must contain the file.
+        name: File name as in the table.
+        where: "file:line" to put before the message, or "".
     """
     before = f"{where}: " if where else ""
     if reason := why_outside(name):

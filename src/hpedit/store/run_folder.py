@@ -1,7 +1,7 @@
-"""One folder a stage: what it was asked, what it found, and how far it is.
+"""Output folder of a stage: its recipe, result, metrics and log, with a lock, and resuming.
 
-The same command on the same folder continues; another recipe or other inputs are refused in one line that says what
-differs. `recipe.json` (written first) marks a folder as ours, `result.json` (written last) marks it as done.
+The same command on the same folder resumes; a different recipe or different inputs are refused with a line that says
+what differs. `recipe.json` (written first) marks a folder as a run folder, `result.json` (written last) as done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import re
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from hpedit import __version__
@@ -27,14 +26,14 @@ RESULT = "result.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
 FAULTY = "faulty"
-"""Folder of batches whose update failed."""
+"""Subfolder for batches whose update failed."""
 _ITERATION = re.compile(r"iteration_(\d+)")
 _LOCK = ".lock"
 _SHOWN_DIFFERENCES = 3
 
 
 class RunFolder:
-    """The open folder of one stage; the lock lasts until `close`, the end of a `with` block, or the process's end.
+    """The open output folder of a stage, locked until `close`, the end of a `with` block, or of the process.
 
     with RunFolder.open("runs/x/train", "train", recipe, {"cases": hash_path(cases)}) as run:
         if not run.done:
@@ -51,29 +50,27 @@ class RunFolder:
     def open(
         cls, path: Path | str, stage: str, recipe: Mapping[str, Any], inputs: Mapping[str, str] | None = None
     ) -> RunFolder:
-        """Create the folder, or continue in it.
+        """Create a run folder, or open it to resume.
 
         Args:
-            path: The folder; its parents are made too.
-            stage: The stage's name: a folder of one stage is not continued by another.
-            recipe: All settings that shape the result, as plain JSON.
-            inputs: Name to content hash (`hash_path`) of all that it reads.
+            path: The folder; missing parents are created.
+            stage: Name of the stage; another stage can't resume the folder.
+            recipe: All settings that affect the result, as plain JSON.
+            inputs: Name to content hash (`hash_path`) of each input.
 
         Raises:
-            HPEditError: It is a file, not ours, not writable, in use by another process, or was made otherwise.
+            HPEditError: It is a file, not a run folder, not writable, in use, or has another recipe or other inputs.
         """
         path = Path(path)
         asked = json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": dict(inputs or {})}))
         try:
-            _refuse_foreign(path)
+            _refuse_foreign_folder(path)
             path.mkdir(parents=True, exist_ok=True)
-            lock = _take_lock(path)
+            lock = _lock_folder(path)
         except OSError as error:
-            raise HPEditError(
-                f"{path} cannot be used as an output folder: {error.strerror}", hint="choose another one"
-            ) from error
+            raise _unusable(path, error) from error
         try:
-            _claim(path, asked)
+            _claim_folder(path, asked)
         except BaseException:
             lock.close()
             raise
@@ -85,22 +82,22 @@ class RunFolder:
         return (self.path / RESULT).exists()
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the result; from now on the stage counts as done."""
+        """Write the result, which marks the stage as done."""
         atomic_write(self.path / RESULT, dump_json(dict(result)))
 
     def result(self) -> dict[str, Any]:
-        """What `finish` was given; HPEditError while the stage is not done."""
+        """The result of a finished stage; HPEditError if it is not done."""
         if not self.done:
-            raise HPEditError(f"{self.path} is not finished", hint="run the same command again to continue it")
+            raise HPEditError(f"{self.path} is not finished", hint="run the same command again to resume it")
         result: dict[str, Any] = read_json(self.path / RESULT)
         return result
 
     def metrics(self, record: Mapping[str, Any]) -> None:
-        """Append one record to metrics.jsonl, flushed to the disk."""
+        """Append a record to metrics.jsonl, flushed to disk."""
         append_jsonl(self.path / METRICS, record)
 
     def drop_metrics_after(self, step: int, file: str = METRICS) -> None:
-        """Forget the records of `file` whose "step" lies after `step`: a resumed run writes them again."""
+        """Remove records of `file` with a "step" after `step`: a resumed run writes them again."""
         records = read_jsonl(self.path / file)
         kept = [record for record in records if record.get("step", step) <= step]
         if len(kept) != len(records):
@@ -108,10 +105,7 @@ class RunFolder:
             atomic_write(self.path / file, text)
 
     def drop_iterations_after(self, step: int) -> None:
-        """Remove iteration_NNNNNN* of iterations after `step` from the run's folders: a resumed run makes them again.
-
-        What is kept of failures stays.
-        """
+        """Remove iteration_NNNNNN* after `step` in subfolders, but no failed batch: a resumed run rewrites them."""
         for path in sorted(self.path.glob("*/iteration_*")):
             number = _ITERATION.match(path.name)
             if number and int(number[1]) > step and path.parent.name != FAULTY:
@@ -121,48 +115,44 @@ class RunFolder:
                     path.unlink()
 
     def log(self, message: str) -> None:
-        """Append one line with the time (UTC) to log.txt."""
+        """Append a line with the UTC time to log.txt."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with (self.path / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{now} {message}\n")
 
     def close(self) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         self._lock.close()
 
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any]) -> None:
-    """Whether `RunFolder.open` would take the folder, told without making or changing anything; inputs do not count.
+    """Check that `RunFolder.open` would accept the folder, without changing anything; inputs are not compared.
 
-    HPEditError as `RunFolder.open`.
+    HPEditError as in `RunFolder.open`.
     """
     path = Path(path)
     try:
-        _refuse_foreign(path)
+        _refuse_foreign_folder(path)
         if (path / _LOCK).exists():
-            _take_lock(path).close()
+            _lock_folder(path).close()
         if (path / RECIPE).exists():
             there = read_json(path / RECIPE)
             inputs = there.get("inputs") if isinstance(there, dict) else None
-            _claim(path, json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs})))
+            _claim_folder(path, json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs})))
     except OSError as error:
-        raise HPEditError(
-            f"{path} cannot be used as an output folder: {error.strerror}", hint="choose another one"
-        ) from error
+        raise _unusable(path, error) from error
 
 
 def hash_path(path: Path | str, ignore: Collection[str] = ()) -> str:
-    """SHA-256 (hex) of a file's content, or of the names and contents of all visible files below a folder.
+    """SHA-256 (hex) of a file, or of the names and contents of all visible files below a folder.
 
-    `ignore` names files right in the folder that do not count.
+    `ignore`: names of files directly in the folder that do not count.
     """
     path = Path(path)
     if path.is_file():
@@ -179,37 +169,37 @@ def hash_path(path: Path | str, ignore: Collection[str] = ()) -> str:
     return digest.hexdigest()
 
 
-def _refuse_foreign(path: Path) -> None:
-    """HPEditError if `path` is a file, a dangling link, or a folder in which somebody else keeps things."""
+def _unusable(path: Path, error: OSError) -> HPEditError:
+    return HPEditError(f"{path} cannot be used as an output folder: {error.strerror}", hint="choose another one")
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    """HPEditError if `path` is a file, a dangling link, or a non-empty folder that is not a run folder."""
     if path.is_symlink() and not path.exists():
-        raise HPEditError(f"{path} is a link to nothing", hint="remove the link or make its target")
+        raise HPEditError(f"{path} is a link to nothing", hint="remove the link or create its target")
     if not path.exists():
         return
     if not path.is_dir():
         raise HPEditError(f"{path} is a file, not a folder", hint="choose another output folder")
     names = os.listdir(path)
-    # A kill before recipe.json stood leaves only the lock and a temporary file.
+    # A kill before recipe.json was written leaves only the lock and a temporary file.
     theirs = sorted(name for name in names if name != _LOCK and not name.startswith(TEMPORARY))
     if theirs and RECIPE not in names:
-        raise HPEditError(
-            f"{path} is not empty and not a run folder: it has {theirs[0]}", hint="choose an empty folder"
-        )
+        raise HPEditError(f"{path} is not empty and not a run folder: it has {theirs[0]}", "choose an empty folder")
 
 
-def _take_lock(path: Path) -> IO[bytes]:
+def _lock_folder(path: Path) -> IO[bytes]:
     lock = (path / _LOCK).open("ab")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        raise HPEditError(
-            f"{path} is in use by another process", hint="wait for it, or choose another folder"
-        ) from error
+        raise HPEditError(f"{path} is in use by another process", "wait for it, or choose another folder") from error
     return lock
 
 
-def _claim(path: Path, asked: dict[str, Any]) -> None:
-    """Mark a new folder with what is asked, or hold it against what it was made with."""
+def _claim_folder(path: Path, asked: dict[str, Any]) -> None:
+    """Mark a new folder with its recipe, or compare the recipe with the folder's own."""
     file = path / RECIPE
     if not file.exists():
         atomic_write(file, dump_json({**asked, "hpedit": __version__}))
@@ -218,23 +208,22 @@ def _claim(path: Path, asked: dict[str, Any]) -> None:
     if not isinstance(there, dict) or not asked.keys() <= there.keys():
         raise HPEditError(f"{file} is not a recipe of this program", hint="choose another output folder")
     there.pop("hpedit", None)
-    changes = _differences(there, asked)
+    changes = _recipe_differences(there, asked)
     if changes:
         more = len(changes) - _SHOWN_DIFFERENCES
         listed = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-        raise HPEditError(
-            f"{path} was made otherwise: {listed}", hint="choose another output folder, or remove this one"
-        )
+        hint = "choose another output folder, or remove this one"
+        raise HPEditError(f"{path} was made with another recipe or other inputs: {listed}", hint)
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """One phrase for each leaf that differs, by its dotted key."""
+def _recipe_differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """A phrase for each leaf that differs, with its dotted key."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = sorted(old.keys() | new.keys())
         return [
             phrase
             for name in names
-            for phrase in _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            for phrase in _recipe_differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
         ]
     if old == new:
         return []

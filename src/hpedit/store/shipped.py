@@ -1,4 +1,4 @@
-"""Where the mini weights lie that are shipped in the package; `hpedit mini build` makes them."""
+"""Paths of the mini weights shipped with the package; `hpedit mini build` trains them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ FOLDER = Path(__file__).parents[1] / "mini" / "checkpoints"
 
 
 def _shipped(name: str, marker: str) -> Path:
-    """The folder of a shipped model; HPEditError where it does not hold the file `marker`."""
+    """Folder of a shipped model; HPEditError if it lacks the file `marker`."""
     folder = FOLDER / name
     if not (folder / marker).is_file():
-        raise HPEditError(
-            f"the mini {name} is not in {folder}", hint="install the package whole, or run: hpedit mini build"
-        )
+        raise HPEditError(f"the mini {name} is not in {folder}", "reinstall the package, or run: hpedit mini build")
     return folder
 
 

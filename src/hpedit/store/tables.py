@@ -1,9 +1,8 @@
-"""Cases, edits, scores and ratings on disk.
+"""Read and write tables of cases, edits and scores (parquet) and of ratings (JSONL, CSV).
 
-Cases, edits and scores are parquet whose schema carries Hugging Face's feature description, so that
-`datasets.load_dataset("parquet", data_files=...)` shows the images as images. Images are PNG: lossless, the judge
-must see what the editor made. Ratings are JSONL or CSV, which people and spreadsheets write too. The same records
-give the same bytes.
+The parquet schema has Hugging Face's feature description, so that `datasets.load_dataset("parquet", data_files=...)`
+shows images as images. Images are PNG: lossless, since the judge must see what the editor made. Ratings are JSONL or
+CSV, which people and spreadsheets write too. The same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from hpedit.store.csv_rows import neutralise, restore
 from hpedit.store.images import decode_image, png_bytes
 
 ROWS_PER_GROUP = 256
-"""Rows held in memory at once, and the unit that a reader can skip: some 400 MB at 1024 px."""
+"""Rows in memory at once, and the unit that a reader can skip: some 400 MB at 1024 px."""
 
 PARQUET_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises on damaged files."""
@@ -35,7 +34,7 @@ PARQUET_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 R = TypeVar("R")
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-"""A column of pictures, as Hugging Face datasets keeps them: the file's bytes inside."""
+"""Type of an image column, as in Hugging Face datasets, with the file's bytes inside."""
 SOURCES = ("source", "source_2", "source_3")
 """Columns of a case's source images."""
 assert len(SOURCES) == MAX_SOURCES
@@ -44,7 +43,7 @@ CASE_COLUMNS = {name: pa.string() for name in ("id", "task", "instruction")}
 CASE_COLUMNS |= dict.fromkeys(SOURCES, IMAGE)
 CASE_COLUMNS |= {name: pa.string() for name in ("source_id", "category", "origin", "licence")}
 CASE_COLUMNS |= {"target": IMAGE, "region": IMAGE}
-"""Columns of a table of cases; one may have more."""
+"""Columns of a table of cases; a table may have more."""
 _EDITS = {"id": pa.string(), "case_id": pa.string(), "editor": pa.string(), "seed": pa.int64(), "image": IMAGE}
 _SCORES = {
     "edit_id": pa.string(),
@@ -59,59 +58,51 @@ _RATING_COLUMNS = ("edit_id", "rater", "score", "flags", "time", "simulated")
 
 
 def write_cases(path: Path | str, cases: Iterable[Case]) -> int:
-    """Write `cases` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
-    return write_table(Path(path), CASE_COLUMNS, ((case.id, case_row(case)) for case in cases))
+    """Write cases as parquet, atomically; returns how many. HPEditError for a duplicate id; the old file stays."""
+    return write_parquet_table(Path(path), CASE_COLUMNS, ((case.id, case_row(case)) for case in cases))
 
 
 def iter_cases(path: Path | str, rows: range | None = None) -> Iterator[Case]:
-    """The cases of a parquet file, or of these rows of it, one row group in memory at a time.
-
-    HPEditError for a file that is not one.
-    """
-    yield from read_table(Path(path), CASE_COLUMNS, _case_of, rows)
+    """Iterate over the cases of a parquet file, or of some of its rows, one row group in memory at a time."""
+    yield from read_parquet_table(Path(path), CASE_COLUMNS, _case_from_row, rows)
 
 
 def read_cases(path: Path | str) -> list[Case]:
-    """All cases of a parquet file, in its order."""
+    """Read all cases of a parquet file, in order."""
     return list(iter_cases(path))
 
 
 def write_edits(path: Path | str, edits: Iterable[Edit]) -> int:
-    """Write `edits` as parquet, atomically; returns how many. HPEditError, and the old file, for a repeated id."""
-    return write_table(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
+    """Write edits as parquet, atomically; returns how many. HPEditError for a duplicate id; the old file stays."""
+    return write_parquet_table(Path(path), _EDITS, ((edit.id, _edit_row(edit)) for edit in edits))
 
 
 def iter_edits(path: Path | str) -> Iterator[Edit]:
-    """The edits of a parquet file, one row group in memory at a time. HPEditError for a file that is not one."""
-    yield from read_table(Path(path), _EDITS, _edit_of)
-
-
-def read_edits(path: Path | str) -> list[Edit]:
-    """All edits of a parquet file, in its order."""
-    return list(iter_edits(path))
+    """Iterate over the edits of a parquet file, one row group in memory at a time."""
+    yield from read_parquet_table(Path(path), _EDITS, _edit_from_row)
 
 
 def write_scores(path: Path | str, scores: Iterable[Score]) -> int:
-    """Write `scores` as parquet, atomically; returns how many. HPEditError if one scorer scores an edit twice."""
-    return write_table(
+    """Write scores as parquet, atomically; returns how many. HPEditError if a scorer scores an edit twice."""
+    return write_parquet_table(
         Path(path), _SCORES, ((f"{score.edit_id} by {score.scorer}", _score_row(score)) for score in scores)
     )
 
 
 def read_scores(path: Path | str) -> list[Score]:
-    """All scores of a parquet file, in its order."""
-    return list(read_table(Path(path), _SCORES, _score_of))
+    """Read all scores of a parquet file, in order."""
+    return list(read_parquet_table(Path(path), _SCORES, _score_from_row))
 
 
 def write_ratings(path: Path | str, ratings: Iterable[Rating]) -> int:
-    """Write `ratings` as JSONL or, where the path ends in .csv, as CSV with ;-separated flags; returns how many."""
+    """Write ratings as JSONL or, if the path ends in .csv, as CSV with ;-separated flags; returns how many."""
     path = Path(path)
     rows = [_rating_row(rating) for rating in ratings]
-    if _is_csv(path):
+    if _is_csv_path(path):
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, _RATING_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        # Rater names come from strangers, and such a table is opened in spreadsheets.
+        # Rater names are untrusted, and such tables are opened in spreadsheets (CSV injection).
         names = [{**row, "edit_id": neutralise(row["edit_id"]), "rater": neutralise(row["rater"])} for row in rows]
         writer.writerows({**row, "flags": ";".join(row["flags"])} for row in names)
         atomic_write(path, buffer.getvalue())
@@ -121,22 +112,22 @@ def write_ratings(path: Path | str, ratings: Iterable[Rating]) -> int:
 
 
 def read_ratings(path: Path | str) -> list[Rating]:
-    """All ratings of a .jsonl or .csv file, in its order; HPEditError names file and line of a bad one."""
+    """Read all ratings of a .jsonl or .csv file, in order; HPEditError with file and line for a bad one."""
     path = Path(path)
     if not path.exists():
         raise HPEditError(f"{path} does not exist")
-    if not _is_csv(path):
-        return [_rating_of(row, f"{path}, record {number}") for number, row in enumerate(read_jsonl(path), start=1)]
+    if not _is_csv_path(path):
+        return [_rating_from_row(row, f"{path}, record {number}") for number, row in enumerate(read_jsonl(path), 1)]
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        return [_rating_of(_restored(row), f"{path}:{reader.line_num}") for row in reader]
+        return [_rating_from_row(_restored_cells(row), f"{path}:{reader.line_num}") for row in reader]
 
 
-def _restored(row: Mapping[str, Any]) -> dict[str, Any]:
+def _restored_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: restore(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
-def _is_csv(path: Path) -> bool:
+def _is_csv_path(path: Path) -> bool:
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise HPEditError(f"{path} is neither .jsonl nor .csv", hint="ratings are kept as JSONL or CSV")
     return path.suffix.lower() == ".csv"
@@ -147,7 +138,7 @@ def _rating_row(rating: Rating) -> dict[str, Any]:
     return dict(zip(_RATING_COLUMNS, values, strict=True))
 
 
-def _rating_of(row: Mapping[str, Any], where: str) -> Rating:
+def _rating_from_row(row: Mapping[str, Any], where: str) -> Rating:
     missing = [name for name in _RATING_COLUMNS[:3] if row.get(name) in (None, "")]
     if missing:
         raise HPEditError(f"{where}: no {' and no '.join(missing)}", hint="a rating has at least edit_id, rater, score")
@@ -168,7 +159,7 @@ def _rating_of(row: Mapping[str, Any], where: str) -> Rating:
 
 
 def case_row(case: Case) -> dict[str, Any]:
-    """The cells of a case, by the names of `CASE_COLUMNS`; what it does not have is left out."""
+    """A case as a table row, by the names of `CASE_COLUMNS`; missing values are left out."""
     row: dict[str, Any] = {name: getattr(case, name) for name in CASE_COLUMNS if hasattr(case, name)}
     for name, image in zip(SOURCES, case.sources, strict=False):
         row[name] = encode_cell(image)
@@ -177,7 +168,7 @@ def case_row(case: Case) -> dict[str, Any]:
     return row
 
 
-def _case_of(row: Mapping[str, Any]) -> Case:
+def _case_from_row(row: Mapping[str, Any]) -> Case:
     sources = tuple(decode_cell(row[name], f"{name} of case {row['id']}") for name in SOURCES if row[name] is not None)
     oracle = None
     if row["target"] is not None:
@@ -192,7 +183,7 @@ def _edit_row(edit: Edit) -> dict[str, Any]:
     return row | {"image": encode_cell(edit.image)}
 
 
-def _edit_of(row: Mapping[str, Any]) -> Edit:
+def _edit_from_row(row: Mapping[str, Any]) -> Edit:
     return Edit(**{**row, "image": decode_cell(row["image"], f"edit {row['id']}")})
 
 
@@ -201,24 +192,24 @@ def _score_row(score: Score) -> dict[str, Any]:
     return row | {"raw": json.dumps(dict(score.raw), sort_keys=True, allow_nan=False)}
 
 
-def _score_of(row: Mapping[str, Any]) -> Score:
+def _score_from_row(row: Mapping[str, Any]) -> Score:
     return Score(**{**row, "raw": json.loads(row["raw"] or "{}")})
 
 
 def encode_cell(image: Image.Image) -> dict[str, bytes | None]:
-    """A picture as a cell of a column of kind `IMAGE`: PNG."""
+    """Encode an image as a cell of an `IMAGE` column: PNG."""
     return {"bytes": png_bytes(image), "path": None}
 
 
 def decode_cell(cell: Mapping[str, Any] | None, name: str) -> Image.Image:
-    """The picture in a cell of a column of kind `IMAGE`; `name` is what an error calls it."""
+    """Decode the image in a cell of an `IMAGE` column; `name` is its name in errors."""
     if cell is None or cell["bytes"] is None:
         raise HPEditError(f"the {name} has no image bytes in the table", hint="embed the images, not their paths")
     return decode_image(cell["bytes"], name)
 
 
-def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Arrow schema with the description from which Hugging Face datasets knows the images."""
+def _huggingface_schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Arrow schema with the features by which Hugging Face datasets recognises images."""
     features: dict[str, dict[str, str]] = {}
     for name, kind in columns.items():
         # Hugging Face names float64 as numpy does.
@@ -228,15 +219,14 @@ def _schema(columns: Mapping[str, pa.DataType]) -> pa.Schema:
     return pa.schema(list(columns.items()), metadata=metadata)
 
 
-def write_table(
+def write_parquet_table(
     path: Path, columns: Mapping[str, pa.DataType], keyed_rows: Iterable[tuple[str, dict[str, Any]]]
 ) -> int:
-    """Write (key, row) pairs as parquet, atomically; returns how many. HPEditError, and the old file, for a key twice.
+    """Write (key, row) pairs as a parquet table, atomically; returns how many.
 
-    The schema says which columns are pictures, so that Hugging Face datasets shows them. The same rows give the same
-    bytes.
+    HPEditError for a duplicate key; the old file stays. The same rows give the same bytes.
     """
-    schema = _schema(columns)
+    schema = _huggingface_schema(columns)
     seen: set[str] = set()
     rows = iter(keyed_rows)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
@@ -249,12 +239,12 @@ def write_table(
     return len(seen)
 
 
-def read_table(
+def read_parquet_table(
     path: Path, columns: Mapping[str, pa.DataType], make: Callable[[Mapping[str, Any]], R], rows: range | None = None
 ) -> Iterator[R]:
-    """What `make` makes of each row (or of `rows` alone), one row group in memory at a time.
+    """Read a parquet table: yields `make(row)` for each row, or for `rows` only, one row group in memory at a time.
 
-    HPEditError if a column is not there.
+    HPEditError if the file is missing, damaged, or lacks a column.
     """
     if not path.exists():
         raise HPEditError(f"{path} does not exist")
@@ -262,9 +252,7 @@ def read_table(
         with pq.ParquetFile(path) as file:
             missing = sorted(set(columns) - set(file.schema_arrow.names))
             if missing:
-                raise HPEditError(
-                    f"{path} lacks the columns {', '.join(missing)}", hint="is it a table of another kind?"
-                )
+                raise HPEditError(f"{path} lacks the columns {', '.join(missing)}", hint="is it another kind of table?")
             for row in iter_rows(file, list(columns), rows):
                 yield make(row)
     except PARQUET_DAMAGE as error:
@@ -272,7 +260,7 @@ def read_table(
 
 
 def iter_rows(file: pq.ParquetFile, columns: list[str], rows: range | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of an open parquet file, or of a contiguous range of them, reading only the row groups it lies in."""
+    """Rows of an open parquet file, or of a contiguous range, reading only the row groups that contain it."""
     rows = range(file.metadata.num_rows) if rows is None else rows
     groups: list[int] = []
     before = at = 0

@@ -80,7 +80,7 @@ def test_connection_cut_in_the_middle_and_the_push_repeated(hub: Hub, dataset: P
     hub.cut_after = 2
     with pytest.raises(HPEditError, match="interrupted") as error:
         push_dataset(dataset, REPO)
-    assert "the same command goes on" in error.value.hint
+    assert "repeat the command to resume" in error.value.hint
     assert visible(hub) == {}
     hub.cut_after = None
     before = list(hub.received)
@@ -151,7 +151,7 @@ def test_without_the_right_to_write_it_says_how_to_get_it(
 
 def test_a_hub_in_trouble_is_told_apart(hub: Hub, dataset: Path) -> None:
     hub.status = 503
-    with pytest.raises(HPEditError, match=r"could not take someone/mine now \(503\)"):
+    with pytest.raises(HPEditError, match=r"could not accept someone/mine \(503\)"):
         push_dataset(dataset, REPO)
 
 
@@ -167,7 +167,7 @@ def test_offline_and_nobody_there(hub: Hub, dataset: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["mine", "a/b/c", "a b/c", "../x", "/x", "", "ä/b"])
 def test_a_bad_name_is_refused_before_anything_is_asked(dataset: Path, name: str) -> None:
-    with pytest.raises(HPEditError, match="no name of a dataset"):
+    with pytest.raises(HPEditError, match="invalid dataset name"):
         push_dataset(dataset, name)
 
 

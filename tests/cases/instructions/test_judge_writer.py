@@ -8,15 +8,21 @@ from tests.judges.servers import completion, serving, status
 from tests.judges.test_server import served
 
 from hpedit.cases.coco import COCO
-from hpedit.cases.instructions.feasibility import Request, infeasible
-from hpedit.cases.instructions.judge_writer import ATTEMPTS
+from hpedit.cases.instructions.given_writer import load_writer
+from hpedit.cases.instructions.instruction_prompt import (
+    MAX_INSTRUCTION,
+    answer_schema,
+    category_of,
+    check_questions,
+    image_for_judge,
+    read_instruction_answer,
+)
+from hpedit.cases.instructions.judge_writer import ATTEMPTS, feasibility_reasons
 from hpedit.cases.instructions.languages import LANGUAGES, wrong_script
-from hpedit.cases.instructions.schema import MAX_INSTRUCTION, answer_schema, category_of, read_answer, shown
-from hpedit.cases.instructions.writer import load_writer
-from hpedit.cases.labels.judge import NOTHING, JudgeLabeller
+from hpedit.cases.labels.judge_labeller import NOTHING, JudgeLabeller
 from hpedit.cases.labels.labeller import load_labeller
-from hpedit.cases.photos import Photo
 from hpedit.cases.recipe import InstructionsSection, LabelsSection
+from hpedit.cases.source_items import Photo
 from hpedit.errors import HPEditError
 from hpedit.judges.endpoints import Endpoints
 from hpedit.judges.limits import UnscorableLimit
@@ -68,10 +74,10 @@ def writing_requests(server):
 def test_an_instruction_is_written_and_checked():
     with vlm(answer("Remove the small dog on the left.")) as server:
         written = write(server, category="cat")
-        (draft,) = written.drafts
-        assert draft.instruction == "Remove the small dog on the left."
-        assert (draft.task, draft.category) == ("removal", "dog")
-        assert draft.by.startswith("judge:")
+        (candidate,) = written.candidates
+        assert candidate.instruction == "Remove the small dog on the left."
+        assert (candidate.task, candidate.category) == ("removal", "dog")
+        assert candidate.by.startswith("judge:")
         assert not written.rejected
         (asked,) = writing_requests(server)
         text = asked["messages"][0]["content"][-1]["text"]
@@ -84,37 +90,37 @@ def test_an_instruction_is_written_and_checked():
         assert ["a small dog clearly visible" in questions[0], "can it be done" in questions[1]] == [True, True]
 
 
-def test_wordings_are_drafts_of_their_own_and_repeats_are_dropped():
+def test_wordings_are_instruction_candidates_of_their_own_and_repeats_are_dropped():
     with vlm(answer("Remove the dog.", "remove the dog.", "Take the dog away.")) as server:
         written = write(server, wordings=3, feasibility=False)
-        assert [(draft.instruction, draft.wording) for draft in written.drafts] == [
+        assert [(candidate.instruction, candidate.wording) for candidate in written.candidates] == [
             ("Remove the dog.", 0),
             ("Take the dog away.", 1),
         ]
-        assert written.rejected == (("remove the dog.", "it is worded as another one is"),)
+        assert written.rejected == (("remove the dog.", "it repeats another wording"),)
         assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("not JSON", "not of the form asked for"),
+        ("not JSON", "does not match the schema"),
         ('{"object": "dog", "possible": "perhaps", "instructions": []}', "possible"),
         ('{"object": "dog", "possible": true}', "instructions: Field required"),
         (answer(), "wrote no instruction"),
         (answer(""), "empty"),
         (answer("Remove the dog " + "and so on " * 40), "instructions.0: String should have at most 240"),
-        (answer("Убери собаку с дорожки."), "of the script of English"),
+        (answer("Убери собаку с дорожки."), "belong to the script of English"),
         (answer("dog dog dog dog"), "over and over"),
         (answer("nonononononononono"), "over and over"),
         (answer("ok"), "fewer than 3 letters"),
-        (answer("Remove it.", thing=" "), "the object that it is about"),
+        (answer("Remove it.", thing=" "), "is not a usable object name"),
     ],
 )
 def test_nonsense_is_asked_for_again_with_other_seeds_and_then_rejected_with_the_reason(text, reason):
     with vlm(text) as server:
         written = write(server)
-        assert not written.drafts
+        assert not written.candidates
         assert len(written.rejected) == ATTEMPTS
         assert reason in written.rejected[0][1]
         asked = writing_requests(server)
@@ -125,7 +131,7 @@ def test_nonsense_is_asked_for_again_with_other_seeds_and_then_rejected_with_the
 def test_a_second_attempt_may_do_better():
     with vlm("nonsense", answer("Remove the dog.")) as server:
         written = write(server)
-        assert [draft.instruction for draft in written.drafts] == ["Remove the dog."]
+        assert [candidate.instruction for candidate in written.candidates] == ["Remove the dog."]
         assert len(written.rejected) == 1
         assert len(writing_requests(server)) == 2
 
@@ -133,7 +139,7 @@ def test_a_second_attempt_may_do_better():
 def test_a_judge_that_says_no_is_not_asked_again():
     with vlm(answer("Remove the dog.", possible=False)) as server:
         written = write(server)
-        assert (written.drafts, len(server.requests)) == ((), 1)
+        assert (written.candidates, len(server.requests)) == ((), 1)
         assert "does not suit the task removal" in written.rejected[0][1]
 
 
@@ -142,7 +148,7 @@ def test_a_refusal_is_a_reason_and_is_not_asked_again():
     for reply, says in ((refused, "refused: \"I can't look"), (status(400, "too big"), "too big")):
         with serving(reply) as server:
             written = write(server)
-            assert (written.drafts, server.asked) == ((), 1)
+            assert (written.candidates, server.asked) == ((), 1)
             assert says in written.rejected[0][1]
 
 
@@ -155,8 +161,8 @@ def test_an_answer_that_was_cut_off_is_no_answer():
 @pytest.mark.parametrize(
     ("task", "no", "reason"),
     [
-        ("removal", "clearly visible", "there is no small dog to be seen"),
-        ("color", "clearly visible", "there is no small dog to be seen"),
+        ("removal", "clearly visible", "there is no small dog in the picture"),
+        ("color", "clearly visible", "there is no small dog in the picture"),
         ("background", "stands out", "no small dog stands out"),
         ("style", "can it be done", "unclear"),
     ],
@@ -164,7 +170,7 @@ def test_an_answer_that_was_cut_off_is_no_answer():
 def test_what_can_not_be_done_is_rejected(task, no, reason):
     with vlm(answer("Do something to the dog."), yes=lambda text: 0.1 if no in text else 0.9) as server:
         written = write(server, tasks=(task,))
-        assert not written.drafts
+        assert not written.candidates
         assert written.rejected[0][0] == "Do something to the dog."
         assert reason in written.rejected[0][1]
 
@@ -173,13 +179,13 @@ def test_what_is_there_already_is_not_added():
     with vlm(answer("Add a dog."), yes=0.9) as server:
         assert "is in the picture already" in write(server, tasks=("addition",)).rejected[0][1]
     with vlm(answer("Add a dog."), yes=lambda text: 0.1 if "visible" in text else 0.9) as server:
-        assert write(server, tasks=("addition",)).drafts
+        assert write(server, tasks=("addition",)).candidates
 
 
 def test_a_check_that_can_not_be_read_is_no_yes():
     with vlm(answer("Remove the dog."), yes=None) as server:
         written = write(server)
-        assert not written.drafts
+        assert not written.candidates
         assert "it can't be checked: the judge did not answer with no or yes" in written.rejected[0][1]
 
 
@@ -198,10 +204,10 @@ def test_languages_are_drawn_evenly_and_checked_by_their_script():
         )
         writer = load_writer(section, 0, judge=judge_of(server))
         photos = [Photo(f"0/{k}", PIXEL, "", "") for k in range(30)]
-        found = [draft for one in writer.write(photos, [""] * 30) for draft in one.drafts]
+        found = [candidate for one in writer.write(photos, [""] * 30) for candidate in one.candidates]
     assert len(found) == 30
-    assert {draft.language for draft in found} == {"de", "zh", "ru"}
-    assert all(wrong_script(draft.instruction, draft.language) is None for draft in found)
+    assert {candidate.language for candidate in found} == {"de", "zh", "ru"}
+    assert all(wrong_script(candidate.instruction, candidate.language) is None for candidate in found)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +232,7 @@ def test_scripts(text, code, fits):
 def test_a_language_without_a_script_here_is_refused():
     assert len(LANGUAGES) > 30
     section = InstructionsSection(by="judge", model="x", languages=("en", "xx"))
-    with pytest.raises(HPEditError, match="'xx' is no language"):
+    with pytest.raises(HPEditError, match="unsupported language 'xx'"):
         load_writer(section, 0)
 
 
@@ -240,8 +246,8 @@ def test_a_server_that_is_down_stops_the_build():
 
 
 def test_large_photographs_are_shown_smaller():
-    assert shown(Image.new("RGB", (4000, 1000))).size == (1280, 320)
-    assert shown(PIXEL) is PIXEL
+    assert image_for_judge(Image.new("RGB", (4000, 1000))).size == (1280, 320)
+    assert image_for_judge(PIXEL) is PIXEL
 
 
 def test_categories_of_objects():
@@ -263,9 +269,9 @@ def test_the_mini_judge_keeps_the_form_though_it_can_not_write(mini):
     written = load_writer(section, 0, judge=mini).write(photos, ["dog", ""])
     assert written == load_writer(section, 0, judge=mini).write(photos, ["dog", ""])
     for one in written:
-        assert one.drafts or one.rejected
-        assert not any("of the form asked for" in reason for _, reason in one.rejected)
-        assert all(nonsense(draft.instruction, MAX_INSTRUCTION) is None for draft in one.drafts)
+        assert one.candidates or one.rejected
+        assert not any("match the schema" in reason for _, reason in one.rejected)
+        assert all(nonsense(candidate.instruction, MAX_INSTRUCTION) is None for candidate in one.candidates)
 
 
 def test_the_writer_through_a_served_judge_is_the_one_in_process(mini):
@@ -276,21 +282,22 @@ def test_the_writer_through_a_served_judge_is_the_one_in_process(mini):
         writer = load_writer(InstructionsSection(**{**section.model_dump(), "model": f"{url}#mini"}), 0)
         there = writer.write(photos, ["dog", ""])
     assert [one.rejected for one in here] == [one.rejected for one in there]
-    assert [[draft.instruction for draft in one.drafts] for one in here] == [
-        [draft.instruction for draft in one.drafts] for one in there
+    assert [[candidate.instruction for candidate in one.candidates] for one in here] == [
+        [candidate.instruction for candidate in one.candidates] for one in there
     ]
 
 
 def test_feasibility_by_the_mini_judge_gives_a_verdict_or_a_reason(mini):
-    found = infeasible(mini, [Request(PIXEL, task, "ball", "Remove the ball.") for task in ("removal", "style")])
+    asked = [check_questions(PIXEL, task, "ball", "Remove the ball.") for task in ("removal", "style")]
+    found = feasibility_reasons(mini, asked)
     assert len(found) == 2
     assert all(reason is None or reason for reason in found)
 
 
 def test_answers_are_read_strictly():
-    assert read_answer(answer("a"), 1) == {"object": "small dog", "possible": True, "instructions": ["a"]}
-    assert "instructions" in str(read_answer(answer("a", "b"), 1))
-    assert isinstance(read_answer('{"object":1,"possible":true,"instructions":[]}', 1), str)
+    assert read_instruction_answer(answer("a"), 1) == {"object": "small dog", "possible": True, "instructions": ["a"]}
+    assert "instructions" in str(read_instruction_answer(answer("a", "b"), 1))
+    assert isinstance(read_instruction_answer('{"object":1,"possible":true,"instructions":[]}', 1), str)
 
 
 def test_a_judge_names_the_category_and_is_asked_whether_it_is_there():

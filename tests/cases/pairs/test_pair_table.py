@@ -11,9 +11,9 @@ from tests.conftest import picture
 from tests.rate.answered_store import answer, undo
 from typer.testing import CliRunner
 
-from hpedit.cases.pairs import table
-from hpedit.cases.pairs.decide import PairRules
-from hpedit.cases.pairs.table import build_pairs, lazy_pairs, read_pairs, read_weights
+from hpedit.cases.pairs import pair_table
+from hpedit.cases.pairs.pair_table import build_pairs, lazy_pairs, read_pairs, read_weights
+from hpedit.cases.pairs.preferences import PairRules
 from hpedit.cli import app
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import Response
@@ -62,8 +62,8 @@ def test_lazy_pairs_are_the_same_and_are_decoded_when_they_are_asked_for(tmp_pat
     told = [(pair.case.id, pair.preference, pair.chosen.tobytes()) for pair in read_pairs(out)]
     pairs = lazy_pairs(out)
     decoded = []
-    decode = table.decode_cell
-    monkeypatch.setattr(table, "decode_cell", lambda cell, name: (decoded.append(name), decode(cell, name))[1])
+    decode = pair_table.decode_cell
+    monkeypatch.setattr(pair_table, "decode_cell", lambda cell, name: (decoded.append(name), decode(cell, name))[1])
     assert len(pairs) == 3
     assert not decoded
     assert (pairs[2].case.id, pairs[2].preference, pairs[2].chosen.tobytes()) == told[2]
@@ -104,7 +104,7 @@ def test_an_empty_result_is_an_error_and_the_file_before_it_stays(tmp_path):
 
 
 def test_a_missing_case_an_edit_twice_and_a_wrong_table_are_named(tmp_path):
-    with pytest.raises(HPEditError, match="case three is not among the cases"):
+    with pytest.raises(HPEditError, match="case three is missing from the cases"):
         build(tmp_path, cases=CASES[:2])
     cases, edits = lay(tmp_path)
     with pytest.raises(HPEditError, match="edit one-1 is in the edits twice"):

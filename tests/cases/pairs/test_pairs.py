@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.shared_data import shared_data
 
-from hpedit.cases.pairs.circles import break_circles
-from hpedit.cases.pairs.decide import PairRules, decide_pairs
+from hpedit.cases.pairs.cycles import break_cycles
+from hpedit.cases.pairs.preferences import PairRules, decide_pairs
 from hpedit.errors import HPEditError
 from hpedit.ratings.response_tables import read_response_table
 from hpedit.ratings.responses import VOTES, Response
 from hpedit.scorer.tables.ratings_import import import_genai, import_imagenhub
-from hpedit.store.csv_rows import read_rows
+from hpedit.store.csv_rows import read_csv_rows
 
 CASES = {name: "case" for name in "abcdef"} | {name: "other" for name in "xyz"}
 PICTURES = {name: name for name in CASES}
@@ -127,10 +127,10 @@ EDGES = st.dictionaries(
 @settings(max_examples=60, deadline=None)
 def test_no_circle_is_left_and_the_order_of_preferences_has_no_effect(table, weakest, seed):
     edges = {(edge if forward else edge[::-1]): float(w) for edge, (forward, w) in table.items()}
-    left, circles = break_circles(edges, weakest=weakest)
+    left, circles = break_cycles(edges, weakest=weakest)
     shuffled = list(edges.items())
     random.Random(seed).shuffle(shuffled)
-    assert break_circles(dict(shuffled), weakest=weakest) == (left, circles)
+    assert break_cycles(dict(shuffled), weakest=weakest) == (left, circles)
     for circle in circles:
         assert circle[0] == circle[-1]
         assert set(itertools.pairwise(circle)) <= set(edges)
@@ -198,7 +198,7 @@ def test_an_edit_is_not_compared_with_itself(tmp_path):
 
 
 def test_edits_of_two_cases_are_not_compared():
-    with pytest.raises(HPEditError, match="edits a and x are of the cases case and other"):
+    with pytest.raises(HPEditError, match="edits a and x belong to the cases case and other"):
         pairs(vote("a", "x", "A"))
 
 
@@ -258,7 +258,7 @@ def test_rules_that_make_no_sense_are_refused(wrong):
 
 def published(importer, name: str, marker: str, out: Path):
     importer(shared_data(name, marker), out)
-    return {row["edit_id"]: row for row in read_rows(out / "edits.csv", ("edit_id", "source_id"))}
+    return {row["edit_id"]: row for row in read_csv_rows(out / "edits.csv", ("edit_id", "source_id"))}
 
 
 def test_pairs_of_imagenhub(tmp_path):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hpedit.cases.photos import Photo, Skipped
 from hpedit.cases.recipe import SourceSection
+from hpedit.cases.source_items import Photo, Skipped
 from hpedit.cases.sources import Item, open_source
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpedit.cases.sources.columns import cells_of, draft_of, labels_of, task_of
+from hpedit.cases.sources.columns import category_labels, cells_of, instruction_of_row, task_of
 from hpedit.errors import HPEditError
 from hpedit.store.text_checks import MAX_LETTERS, refusal
 from hpedit.tasks import TASK_IDS, TASKS
@@ -56,7 +56,7 @@ USABLE = {
 def test_odd_instructions_are_plain_text_and_kept_as_they_are(name: str) -> None:
     text = USABLE[name].strip()
     assert refusal(text) is None
-    assert draft_of(cells_of({"instruction": text, "task": "removal"})).instruction == text
+    assert instruction_of_row(cells_of({"instruction": text, "task": "removal"})).instruction == text
 
 
 UNUSABLE = {
@@ -95,9 +95,9 @@ def test_cells_of_other_kinds_than_text() -> None:
         {"id": 7, "prompt": None, "image": {"bytes": b"x"}, "labels": ["dog", " cat "], "license": " CC0 "}
     )
     assert cells == {"id": "7", "label": "dog;cat", "licence": "CC0"}
-    assert labels_of(cells) == ("dog", "cat")
-    assert labels_of({"label": "7"}) == ()
-    with pytest.raises(HPEditError, match="prompt holds dict"):
+    assert category_labels(cells) == ("dog", "cat")
+    assert category_labels({"label": "7"}) == ()
+    with pytest.raises(HPEditError, match="prompt is dict"):
         cells_of({"prompt": {"text": "remove the cup"}})
-    with pytest.raises(HPEditError, match="half a character"):
+    with pytest.raises(HPEditError, match="lone surrogate"):
         cells_of({"id": "\ud800"})

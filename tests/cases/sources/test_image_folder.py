@@ -28,15 +28,15 @@ def test_rows_speak_of_pictures(tmp_path: Path) -> None:
     assert set(found) == {"0/a.png", "0/sub/b.png"}
     a, b = found["0/a.png"], found["0/sub/b.png"]
     assert (a.licence, a.origin, a.labels) == ("CC0", "https://example.org/a", ("cat",))
-    assert [(draft.task, draft.instruction) for draft in a.drafts] == [
+    assert [(candidate.task, candidate.instruction) for candidate in a.candidates] == [
         ("removal", "remove the cat"),
         ("style", "make it sepia"),
     ]
-    assert (b.licence, b.origin, b.drafts) == ("CC BY 2.0", "LSDIR/sub/b.png", ())
+    assert (b.licence, b.origin, b.candidates) == ("CC BY 2.0", "LSDIR/sub/b.png", ())
     reasons = skipped(items)
     assert "none of the eight" in reasons["0/sub/b.png#instruction"]
     assert "no row" in reasons["0/c.png"]
-    assert "not there" in reasons["0/metadata.csv:5"]
+    assert "does not exist" in reasons["0/metadata.csv:5"]
     assert "leads out" in reasons["0/metadata.csv:6"]
     assert "no file_name" in reasons["0/metadata.csv:7"]
 

@@ -64,7 +64,7 @@ def test_rows_say_licence_origin_label_and_instruction(tmp_path: Path) -> None:
     items = read(tmp_path, parquet="a.parquet", licence="CC BY 4.0", origin="DIV2K")
     one, two = photos(items).values()
     assert (one.licence, one.origin, one.labels) == ("CC0", "https://example.org", ("dog",))
-    assert [draft.task for draft in one.drafts] == ["removal"]
+    assert [candidate.task for candidate in one.candidates] == ["removal"]
     assert (two.licence, two.origin, two.labels) == ("CC BY 4.0", "DIV2K/a.parquet:000001", ())
     assert "none of the eight" in skipped(items)["0/a.parquet:000001#instruction"]
 
@@ -94,7 +94,7 @@ def test_rows_without_a_usable_picture_are_named(tmp_path: Path) -> None:
 def test_which_column_holds_the_pictures(tmp_path: Path) -> None:
     rows = [{"source": cell(0), "target": cell(1), "name": "x"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "two.parquet")
-    with pytest.raises(HPEditError, match="several columns of pictures: source, target"):
+    with pytest.raises(HPEditError, match="several image columns: source, target"):
         read(tmp_path, parquet="two.parquet")
     (photo,) = photos(read(tmp_path, parquet="two.parquet", image_column="target")).values()
     assert photo.image.tobytes() == picture(1).tobytes()
@@ -103,7 +103,7 @@ def test_which_column_holds_the_pictures(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([{"jpg": encoded(3)}]), tmp_path / "bytes.parquet")
     assert next(iter(photos(read(tmp_path, parquet="bytes.parquet")).values())).image.tobytes() == picture(3).tobytes()
     pq.write_table(pa.Table.from_pylist([{"name": "x"}]), tmp_path / "none.parquet")
-    with pytest.raises(HPEditError, match="no column of pictures"):
+    with pytest.raises(HPEditError, match="no image column"):
         read(tmp_path, parquet="none.parquet")
 
 

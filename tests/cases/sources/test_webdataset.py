@@ -100,7 +100,7 @@ def test_what_a_sample_says_of_its_picture(tmp_path: Path) -> None:
     items = read(tmp_path, webdataset="a.tar", licence="CC BY 4.0", origin="LSDIR")
     one, two = photos(items).values()
     assert (one.licence, one.origin, one.labels, one.source_id) == ("CC0", "https://example.org", ("dog",), "p1")
-    assert [draft.task for draft in one.drafts] == ["removal"]
+    assert [candidate.task for candidate in one.candidates] == ["removal"]
     assert (two.licence, two.origin, two.labels) == ("CC BY 4.0", "LSDIR/a.tar/a/2.png", ())
     assert "not valid JSON" in skipped(items)["0/a.tar/a/3"]
 

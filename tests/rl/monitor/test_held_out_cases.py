@@ -2,10 +2,9 @@
 
 import pytest
 
-from hpedit.cases.folder import CasesFolder
-from hpedit.cases.lazy import lazy_cases
+from hpedit.cases.folder import CasesFolder, lazy_cases
 from hpedit.rl.monitor.held_out_cases import split_cases
-from hpedit.store.lazy import LazyRows
+from hpedit.store.lazy_rows import LazyRows
 from hpedit.store.tables import write_cases
 
 

@@ -11,7 +11,7 @@ from tests.shared_data import shared_data
 
 from hpedit.errors import HPEditError
 from hpedit.scorer.tables.ratings_import import import_genai, import_imagenhub, import_magicbrush, import_ratings
-from hpedit.store.csv_rows import read_rows
+from hpedit.store.csv_rows import read_csv_rows
 
 EDITS = "edit_id,source_id,editor,instruction\ne1,s1,A,make it red\ne2,s1,B,make it red\n"
 MARKS = "edit_id,rater,semantic_consistency,perceptual_quality\ne1,r1,1,0.5\ne1,r2,0,1\ne2,r1,,0.5\ne2,r2,1,1\n"
@@ -53,12 +53,12 @@ def test_an_empty_or_unreadable_answer_is_not_turned_into_a_number(tmp_path: Pat
 @pytest.mark.parametrize(
     ("part", "text", "message"),
     [
-        ("marks", MARKS + "e1,r1,1,1\n", r"human_ratings\.csv:6: e1, r1 is there twice"),
+        ("marks", MARKS + "e1,r1,1,1\n", r"human_ratings\.csv:6: e1, r1 appears twice"),
         ("marks", MARKS + "e9,r1,1,1\n", r"human_ratings\.csv:6: edit 'e9' is not in edits\.csv"),
         ("marks", MARKS + "e1,r3,2,1\n", "semantic_consistency is '2': not in 0 to 1"),
         ("marks", MARKS + "e1,r3,1,good\n", "perceptual_quality is 'good': not a number"),
-        ("edits", EDITS + "e1,s2,A,again\n", r"edits\.csv:4: e1 is there twice"),
-        ("answers", ANSWERS + "e1,j,1,1,1,1\n", r"vlm_scores\.csv:4: e1, j is there twice"),
+        ("edits", EDITS + "e1,s2,A,again\n", r"edits\.csv:4: e1 appears twice"),
+        ("answers", ANSWERS + "e1,j,1,1,1,1\n", r"vlm_scores\.csv:4: e1, j appears twice"),
         ("answers", "edit_id,judge\n", "has no column edit_success, no_overedit, naturalness, no_artifacts"),
     ],
 )
@@ -127,7 +127,7 @@ def test_magicbrush_marks_are_halved_and_kept_by_axis_and_other_tasks_are_named(
 def test_an_instruction_that_is_a_formula_is_written_as_text_and_read_back(tmp_path: Path) -> None:
     import_magicbrush(brush(tmp_path / "in"), tmp_path / "out")
     assert ",'=add a cat," in (tmp_path / "out" / "edits.csv").read_text()
-    assert read_rows(tmp_path / "out" / "edits.csv", ("instruction",))[0]["instruction"] == "=add a cat"
+    assert read_csv_rows(tmp_path / "out" / "edits.csv", ("instruction",))[0]["instruction"] == "=add a cat"
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,9 @@ def ask_something_else(tables: Tables) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (double("edits"), r"edits\.csv:62: e00 is there twice"),
-        (double("ratings"), r"ratings\.csv:122: e00, r1 is there twice"),
-        (double("scores"), r"scores\.csv:122: e00 is there twice"),
+        (double("edits"), r"edits\.csv:62: e00 appears twice"),
+        (double("ratings"), r"ratings\.csv:122: e00, r1 appears twice"),
+        (double("scores"), r"scores\.csv:122: e00 appears twice"),
         (set_first("ratings", "score", "5.5"), r"ratings\.csv:2: score '5.5' is not in 0 to 5"),
         (set_first("ratings", "score", "good"), r"ratings\.csv:2: score 'good' is not a number"),
         (set_first("edits", "source_id", ""), r"edits\.csv:2: source_id is empty"),

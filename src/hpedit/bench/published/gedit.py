@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, case_mean_note, check_key, column
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.store.csv_rows import Row, is_number, read_rows
+from hpedit.store.csv_rows import CsvRow, is_number, read_csv_rows
 from hpedit.store.tables import decode_cell
 
 TASK_OF_GROUP: dict[str, str | None] = {
@@ -137,7 +137,7 @@ def read_scores(file: Path, group: str, languages: Sequence[str]) -> list[Scored
     """The rows of one score file in these languages; HPEditError for other columns, or a case that is there twice."""
     rows = []
     seen: set[str] = set()
-    for row in read_rows(file, ("sementics_score", "quality_score", "instruction_language")):
+    for row in read_csv_rows(file, ("sementics_score", "quality_score", "instruction_language")):
         if row["instruction_language"] not in languages:
             continue
         key = _key(row)
@@ -149,7 +149,7 @@ def read_scores(file: Path, group: str, languages: Sequence[str]) -> list[Scored
     return rows
 
 
-def _key(row: Row) -> str:
+def _key(row: CsvRow) -> str:
     """The case's key: its column, or the name of the source's file."""
     if row.cells.get("key"):
         return row["key"]
@@ -159,7 +159,7 @@ def _key(row: Row) -> str:
     return source.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".png").removesuffix("_SRCIMG")
 
 
-def _score(row: Row, name: str) -> float | None:
+def _score(row: CsvRow, name: str) -> float | None:
     text = row[name]
     if not is_number(text):
         return None

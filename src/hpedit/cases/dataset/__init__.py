@@ -1,1 +1,1 @@
-"""What a build hands on: shards with a card, plots and a sheet, and how they get to a hub."""
+"""The dataset of a build: parquet shards, card, charts and contact sheet, and its push to a hub."""

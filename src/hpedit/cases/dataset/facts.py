@@ -1,4 +1,4 @@
-"""What a dataset's card tells of its build, and the recipe without what only this machine knows."""
+"""Facts of a build for its dataset card, and the recipe without paths of this machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from hpedit.cases.recipe import KINDS, CasesRecipe
 
 Counts = Mapping[tuple[str, str], int]
-"""Cases by (task, category); category "" where there is none."""
+"""Cases by (task, category); "" = no category."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the build knows and the card tells."""
+    """Counts and fingerprints of a build for its dataset card."""
 
     total: int
     """Cases of the dataset, at least 1."""
@@ -24,24 +24,24 @@ class Facts:
     """Counts of each stage by its name, in the order of the stages: {"1-photos": {"photos": 90, "skipped": 2}, ...}."""
     distributions: Mapping[str, Counts]
     """One to three, from first to last: {"written": ..., "balanced": ..., "kept": ...}; the last is the dataset's."""
-    fates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Cases by task and reason, as `hardness.count_fates` gives them; empty without a filter."""
+    decisions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Filter decisions by task and reason, see `count_decisions`; empty without a filter."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Photographs and drafts left out before the filter, by reason in a few words."""
+    """Photographs and instruction candidates left out before the filter, by reason."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
-    """Of what took part, by its part: {"editor": ..., "scorer": ..., "labels": ..., "instructions": ...}."""
+    """Of the models, by role: {"editor": ..., "scorer": ..., "labels": ..., "instructions": ...}."""
 
 
 @dataclass(slots=True)
 class Content:
-    """What is counted while the shards are written."""
+    """Counts of the dataset's content, taken while the shards are written."""
 
     licences: Counter[str] = field(default_factory=Counter)
-    """Cases by licence of the photograph; "" = none is stated."""
+    """Cases by licence of the photograph; "" = unknown."""
     photos: dict[int, set[str]] = field(default_factory=dict)
-    """Names of the photographs of each source, by its number in the recipe."""
+    """Photograph names by source number."""
     cases: Counter[int] = field(default_factory=Counter)
-    """Cases by the number of their source."""
+    """Cases by source number."""
     languages: Counter[str] = field(default_factory=Counter)
     """Cases by language of the instruction; "" = unknown."""
     exact: int = 0
@@ -61,9 +61,9 @@ class Content:
 
 
 def public_recipe(recipe: CasesRecipe) -> dict[str, Any]:
-    """The recipe as plain data, without `output` and with the last part of each path alone.
+    """The recipe as plain data without paths of this machine: no `output`, only the last part of other paths.
 
-    A source keeps the keys that it was given. A hub id stays as it is, and so does the name of a server's model.
+    Sources keep the keys that were set; hub ids and names of server models stay.
     """
     public = recipe.model_dump(mode="json", exclude={"output"})
     paths = {*KINDS, "photos", "objects"} - {"mini"}
@@ -72,21 +72,20 @@ def public_recipe(recipe: CasesRecipe) -> dict[str, Any]:
         for section in public["sources"]
     ]
     public["duplicates"]["exclude"] = [_last(path) for path in public["duplicates"]["exclude"]]
-    public["filter"]["scorer"] = _last(public["filter"]["scorer"])
-    public["edits"]["lora"] = _last(public["edits"]["lora"])
-    public["instructions"]["objects"] = _last(public["instructions"]["objects"])
+    for part, name in (("filter", "scorer"), ("edits", "lora"), ("instructions", "objects")):
+        public[part][name] = _last(public[part][name])
     for part, name in (("labels", "model"), ("instructions", "model"), ("edits", "editor")):
         public[part][name] = _model(public[part][name])
     return public
 
 
 def _last(path: str | None) -> str | None:
-    """The last part of a path, of this system or of Windows."""
+    """The last part of a POSIX or Windows path."""
     return None if path is None else re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def _model(name: str | None) -> str | None:
-    """A hub id ("Qwen/Qwen3-VL-8B-Instruct") or "mini" as it is, else a path's last part, or a server's model."""
+    """A hub id ("Qwen/Qwen3-VL-8B-Instruct") or "mini" unchanged, else a path's last part or a server's model."""
     if name is None:
         return None
     if name.startswith(("http://", "https://")):

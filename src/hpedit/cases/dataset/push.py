@@ -1,9 +1,8 @@
-"""Bring a dataset to a hub: a command of its own that can be repeated.
+"""Push a dataset to the Hugging Face hub in one commit; the command can be repeated.
 
-What the hub shows is the dataset before or the dataset after, since all files go up in one commit. A push that was
-stopped has changed nothing that can be seen; the next one sends only what the hub does not have yet, and one that is
-repeated without a change makes no commit. Afterwards the hub's folders of the dataset hold exactly the local files:
-shards of an earlier push are deleted, other files there (.gitattributes, a script of one's own) stay.
+An interrupted push changes nothing visible; the next one uploads only what the hub lacks, and one without changes makes
+no commit. Afterwards the hub's folders of the dataset hold exactly the local files: shards of an earlier push are
+deleted, other files there (.gitattributes, scripts) stay.
 """
 
 from __future__ import annotations
@@ -31,29 +30,29 @@ NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did."""
+    """Result of a push."""
 
     url: str
     """Of the dataset on the hub."""
     commit: str
-    """Hash of the newest commit there."""
+    """Hash of the newest commit."""
     changed: bool
-    """False where the hub had everything already."""
+    """False if the hub was up to date."""
     files: int
     """Of the dataset."""
     deleted: tuple[str, ...]
-    """Files of an earlier push that are no part of it any more."""
+    """Files of an earlier push that were deleted."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as plain data."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"deleted": list(self.deleted)}
 
 
 def dataset_folder(folder: Path) -> Path:
-    """The dataset in a build's output, or `folder` itself if it is one, complete and readable; else HPEditError."""
+    """Find a complete, readable dataset in a build's output or in `folder` itself; else HPEditError."""
     found = folder / "dataset" if (folder / "dataset").is_dir() else folder
     if not (found / CARD).is_file() or not (found / COUNTS).is_file():
-        raise HPEditError(f"{folder} holds no finished dataset", hint="`hpedit cases build` makes one")
+        raise HPEditError(f"{folder} contains no finished dataset", hint="`hpedit cases build` makes one")
     shards = sorted(path for path in (found / DATA).glob("*.parquet") if SHARD.fullmatch(path.name))
     total = int(SHARD.fullmatch(shards[0].name)[2]) if shards else 0  # type: ignore[index]
     expected = [f"train-{number:05d}-of-{total:05d}.parquet" for number in range(total)]
@@ -61,7 +60,7 @@ def dataset_folder(folder: Path) -> Path:
         raise HPEditError(f"{found / DATA} lacks shards: it has {len(shards)} of {total}", hint="build it again")
     rows = sum(_rows(path) for path in shards)
     if rows != read_json(found / COUNTS)["cases"]:
-        raise HPEditError(f"{found} holds {rows} cases, its card tells of another number", hint="build it again")
+        raise HPEditError(f"{found} holds {rows} cases, its card states another number", hint="build it again")
     return found
 
 
@@ -74,27 +73,26 @@ def _rows(path: Path) -> int:
 
 
 def push_dataset(folder: Path, repo: str, *, private: bool = False) -> Pushed:
-    """Make the hub's dataset `repo` equal to the local one, in one commit, or in none if it is equal already.
+    """Make the hub's dataset `repo` equal to the local one, in one commit, or none if it is equal already.
 
-    The token is the one of the environment (HF_TOKEN) or of `hf auth login`; the hub is huggingface.co, or the one in
-    HF_ENDPOINT.
+    The token is that of HF_TOKEN or `hf auth login`; the hub is huggingface.co or HF_ENDPOINT.
 
     Args:
         folder: Of a dataset, or the output of a build.
-        repo: Its name there: org/name. It is made if it is not there.
-        private: Of a repository that is made; one that is there stays as it is.
+        repo: org/name on the hub; created if missing.
+        private: Applies to a created repository only.
 
     Raises:
-        HPEditError: no finished dataset, a bad name, no right to write there, or the connection was lost.
+        HPEditError: no finished dataset, an invalid name, no write access, or the connection was lost.
     """
     found = dataset_folder(folder)
     if not NAME.fullmatch(repo):
-        raise HPEditError(f"{repo!r} is no name of a dataset on a hub", hint="write it as org/name")
-    # The hub's errors derive from those of the HTTP library that it uses, which differs between its versions.
+        raise HPEditError(f"invalid dataset name {repo!r}", hint="use org/name")
+    # The hub's errors derive from those of its HTTP library, which differs between versions.
     from huggingface_hub.errors import HfHubHTTPError
 
     http = (kind for kind in HfHubHTTPError.__mro__ if kind.__module__.startswith("httpx"))
-    # RuntimeError: the hub's client wraps what happens while a file is sent.
+    # RuntimeError: the hub's client wraps errors of an upload in it.
     lost: tuple[type[BaseException], ...] = (*http, OSError, RuntimeError)
     try:
         return _push(_api(), found, repo, private)
@@ -106,7 +104,7 @@ def push_dataset(folder: Path, repo: str, *, private: bool = False) -> Pushed:
             raise _refused(cause, repo) from error
         raise HPEditError(
             f"the push to {repo} was interrupted: {_line(cause)}",
-            hint="the same command goes on; nothing of it is visible on the hub yet",
+            hint="repeat the command to resume; nothing is visible on the hub yet",
         ) from error
 
 
@@ -125,7 +123,8 @@ def _push(api: HfApi, folder: Path, repo: str, private: bool) -> Pushed:
     url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
     before = api.dataset_info(repo).sha
     files = _files(folder)
-    old = sorted(path for path in api.list_repo_files(repo, repo_type="dataset") if _ours(path) and path not in files)
+    there = set(api.list_repo_files(repo, repo_type="dataset")) - set(files)
+    old = sorted(path for path in there if path.partition("/")[0] in (DATA, PLOTS, SHEETS))
     operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
         *(CommitOperationDelete(path) for path in old),
         *(CommitOperationAdd(path, folder / path) for path in files),
@@ -137,31 +136,24 @@ def _push(api: HfApi, folder: Path, repo: str, private: bool) -> Pushed:
 
 
 def _files(folder: Path) -> list[str]:
-    """The dataset's files, relative, sorted. Hidden ones (a temporary file that a kill left) are none of it."""
+    """Relative names of the dataset's files, sorted, without hidden ones (temporary files that a kill left)."""
     parts = [folder / CARD, folder / COUNTS]
     for name in (DATA, PLOTS, SHEETS):
         parts += [path for path in (folder / name).glob("*") if path.is_file() and not path.name.startswith(".")]
     return sorted(path.relative_to(folder).as_posix() for path in parts)
 
 
-def _ours(path: str) -> bool:
-    """Whether a file on the hub lies where a push puts files."""
-    return path.partition("/")[0] in (DATA, PLOTS, SHEETS)
-
-
 def _refused(error: Any, repo: str) -> HPEditError:
-    """The hub's answer as an error that can be mended."""
+    """The hub's refusal as an error with a hint."""
     status = error.response.status_code if error.response is not None else 0
     if status in (401, 403):
-        return HPEditError(
-            f"the hub refuses to let {repo} be written ({status})",
-            hint="log in by `hf auth login`, or set HF_TOKEN to a token with the right to write there",
-        )
+        hint = "log in by `hf auth login`, or set HF_TOKEN to a token with write access"
+        return HPEditError(f"no write access to {repo} on the hub ({status})", hint=hint)
     if status == 429 or status >= 500:
-        return HPEditError(f"the hub could not take {repo} now ({status})", hint="the same command goes on, try later")
+        return HPEditError(f"the hub could not accept {repo} ({status})", hint="repeat the command later to resume")
     return HPEditError(f"the hub refused {repo}: {_line(error)}")
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """An error's message in one line."""
     return " ".join(str(error).split()) or type(error).__name__

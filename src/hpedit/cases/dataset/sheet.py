@@ -1,46 +1,47 @@
-"""A sheet of pictures: what the filter dropped and why, a row a case.
+"""Draw the contact sheet of a dataset: dropped cases with their edits, scores and the filter's reason.
 
-for name in choose(fates, tasks, limit): ...          # which cases to show
+for name in choose_sheet_cases(decisions, tasks, limit): ...          # which cases to show
 write_sheet(folder, rows, counts)
+
+The font is Pillow's own, so that every machine draws the same picture; it has little more than ASCII.
 """
 
 from __future__ import annotations
 
-import hashlib
+import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from hpedit.cases.dataset.lettering import (
-    GREEN,
-    INK,
-    MUTED,
-    PAPER,
-    RED,
-    RULE,
-    TEAL,
-    drawable,
-    font,
-    shorten,
-    width,
-    wrap,
-)
-from hpedit.cases.hardness import DROPPED, MEANING, Fate, Reason
+from hpedit.cases.hardness import DROPPED, MEANING, FilterDecision, Reason
+from hpedit.seeds import hash_64
 from hpedit.store.atomic import atomic_write
 from hpedit.store.images import png_bytes
 from hpedit.tasks import TASK_BY_ID, TASK_IDS
 
+INK, MUTED, RULE, PAPER = "#1c2127", "#626c78", "#e3e0da", "#ffffff"
+GREY, TEAL, OCHRE, RED, GREEN = "#b4bcc6", "#0d6b80", "#d9a94e", "#b2402c", "#26754a"
+"""As the report's style sheet has them."""
+
+PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
+"""Typographic signs as the font has them."""
+LONGEST = 1000
+"""Letters of a text that are read: more than any paragraph here has room for."""
+UNDRAWABLE = "(in a script that this sheet cannot draw)"
+
 CELLS = 48
-"""Cases on one picture; more go to further pictures."""
+"""Cases on one page; more go to further pages."""
 SHOWN = 4
-"""Edits of a case on the sheet, the first ones."""
+"""Edits of a case that are shown, the first ones."""
 THUMB, GAP, MARGIN, TEXT = 120, 8, 24, 250
-"""Sides of a thumbnail, space between things, around all, and width of a case's words, in px."""
+"""Side of a thumbnail, gap, outer margin, and width of a case's text, in px."""
 ROOM = 1400
-"""Width that columns of cases share, in px."""
+"""Width of all columns together, in px."""
 HEIGHT = THUMB + 22
 """Of a case: thumbnail and the score below it."""
 HEADING = 44
@@ -49,7 +50,7 @@ COLOURS = {"solved": GREEN, "impossible": RED, "unscorable": MUTED}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SheetRow:
-    """One dropped case."""
+    """One dropped case on the contact sheet."""
 
     case_id: str
     task: str
@@ -57,27 +58,27 @@ class SheetRow:
     source: Image.Image
     edits: Sequence[Image.Image]
     scores: Sequence[float | None]
-    """Of the edits."""
-    fate: Fate
+    """Of the edits; None = no score."""
+    decision: FilterDecision
 
 
-def choose(fates: Mapping[str, Fate], tasks: Mapping[str, str], limit: int) -> list[str]:
-    """Which dropped cases to show: at most `limit`, every reason and task in turn, then drawn by a hash of the id.
+def choose_sheet_cases(decisions: Mapping[str, FilterDecision], tasks: Mapping[str, str], limit: int) -> list[str]:
+    """Choose at most `limit` dropped cases for the contact sheet, evenly over reasons and tasks, by a hash of the id.
 
     Args:
-        fates: By case id.
-        tasks: The task of each of these cases, by case id.
+        decisions: By case id.
+        tasks: By case id.
         limit: Cases on the sheet.
 
     Returns:
-        Case ids in the order of the sheet: by reason, task and draw.
+        Case ids in the order of the sheet: by reason, task and hash.
     """
     cells: dict[tuple[str, str], list[str]] = {}
-    for name, fate in fates.items():
-        if not fate.kept:
-            cells.setdefault((fate.reason, tasks[name]), []).append(name)
+    for name, decision in decisions.items():
+        if not decision.kept:
+            cells.setdefault((decision.reason, tasks[name]), []).append(name)
     for names in cells.values():
-        names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+        names.sort(key=hash_64)
     ordered = [cells[reason, task] for reason in DROPPED for task in TASK_IDS if (reason, task) in cells]
     taken = [0] * len(ordered)
     left = min(limit, sum(map(len, ordered)))
@@ -90,11 +91,11 @@ def choose(fates: Mapping[str, Fate], tasks: Mapping[str, str], limit: int) -> l
 
 
 def write_sheet(folder: Path, rows: Iterable[SheetRow], counts: Mapping[Reason, int]) -> list[str]:
-    """Write the sheet as PNG files of at most `CELLS` cases; returns their names, none without a case.
+    """Write the contact sheet as PNG files of at most `CELLS` cases; returns their names, none if there is no case.
 
     Args:
-        folder: Where to; it is there.
-        rows: In the order of `choose`; the pictures of `CELLS` rows are held at once.
+        folder: Must exist.
+        rows: In the order of `choose_sheet_cases`; the pictures of `CELLS` rows are held at once.
         counts: Cases dropped by reason, for the headings.
     """
     rest = iter(rows)
@@ -108,7 +109,7 @@ def write_sheet(folder: Path, rows: Iterable[SheetRow], counts: Mapping[Reason, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cell:
-    """A case as it is drawn."""
+    """A case with its thumbnails."""
 
     row: SheetRow
     pictures: tuple[Image.Image, ...]
@@ -116,13 +117,13 @@ class _Cell:
 
     @classmethod
     def of(cls, row: SheetRow) -> _Cell:
-        pictures = tuple(thumbnail(image) for image in (row.source, *row.edits[:SHOWN]))
-        # The full pictures are let go.
+        pictures = tuple(make_thumbnail(image) for image in (row.source, *row.edits[:SHOWN]))
+        # The full pictures are dropped: a page holds thumbnails alone.
         return cls(replace(row, source=pictures[0], edits=pictures[1:]), pictures)
 
 
-def thumbnail(image: Image.Image) -> Image.Image:
-    """The picture in a square of `THUMB` px, RGB; a small one is enlarged by whole pixels, as it is."""
+def make_thumbnail(image: Image.Image) -> Image.Image:
+    """Fit a picture into `THUMB` x `THUMB` px; a small one is enlarged by a whole factor: its pixels stay visible."""
     larger = THUMB // max(image.size)
     if larger >= 2:
         return image.resize((image.width * larger, image.height * larger), Image.Resampling.NEAREST)
@@ -132,11 +133,11 @@ def thumbnail(image: Image.Image) -> Image.Image:
 
 
 def _draw(cells: Sequence[_Cell], counts: Mapping[Reason, int]) -> Image.Image:
-    """One page."""
+    """Draw one page of the contact sheet."""
     most = max(len(cell.pictures) for cell in cells)
     wide = most * (THUMB + GAP) + TEXT
     columns = max(1, min(ROOM // wide, len(cells)))
-    groups = [(reason, list(group)) for reason, group in groupby(cells, key=lambda cell: cell.row.fate.reason)]
+    groups = [(reason, list(group)) for reason, group in groupby(cells, key=lambda cell: cell.row.decision.reason)]
     heights = [HEADING + -(-len(group) // columns) * (HEIGHT + GAP) + 2 * GAP for _, group in groups]
     page_width = 2 * MARGIN + columns * wide + (columns - 1) * MARGIN
     image = Image.new("RGB", (max(page_width, 560), 2 * MARGIN + sum(heights)), PAPER)
@@ -155,14 +156,14 @@ def _heading(draw: ImageDraw.ImageDraw, top: int, right: int, reason: Reason, co
     meaning = MEANING[reason].removeprefix("dropped: ")
     draw.rectangle((MARGIN, top + 2, MARGIN + 5, top + 24), COLOURS[reason])
     draw.text((MARGIN + 14, top + 21), reason.capitalize(), INK, font(20), "ls")
-    left = MARGIN + 14 + width(reason.capitalize(), 20) + 12
+    left = MARGIN + 14 + text_width(reason.capitalize(), 20) + 12
     which = f"all {count:,}" if shown == count else f"{shown:,} of {count:,} on this sheet"
     draw.text((left, top + 21), f"{meaning}  ·  {which}", MUTED, font(14), "ls")
     draw.line((MARGIN, top + 33, right - MARGIN, top + 33), RULE, 1)
 
 
 def _draw_cell(image: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], cell: _Cell, most: int) -> None:
-    """Source and edits in a row, each edit's score below it, and the words beside them."""
+    """Source and edits in a row, each edit's score below it, text beside them."""
     (left, top), row = corner, cell.row
     below = ["source", *("no score" if score is None else f"{score:.2f}" for score in row.scores)]
     for number, picture in enumerate(cell.pictures):
@@ -172,17 +173,75 @@ def _draw_cell(image: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int,
     x, room = left + most * (THUMB + GAP) + GAP, TEXT - 3 * GAP
     draw.text((x, top + 14), TASK_BY_ID[row.task].name, TEAL, font(13), "ls")
     y = top + 34
-    for words in wrap(row.instruction, 14, room, 3):
+    for words in wrap_text(row.instruction, 14, room, 3):
         draw.text((x, y), words, INK, font(14), "ls")
         y += 18
     draw.text((x, top + THUMB - 16), _figures(row), INK, font(13), "ls")
-    draw.text((x, top + THUMB + 2), shorten(drawable(row.case_id), 11, room), MUTED, font(11), "ls")
+    draw.text((x, top + THUMB + 2), shorten_text(drawable_text(row.case_id), 11, room), MUTED, font(11), "ls")
 
 
 def _figures(row: SheetRow) -> str:
-    """Mean and deviation of the scores, and how many edits were not shown."""
-    fate = row.fate
-    words = "no score" if fate.mean is None else f"mean {fate.mean:.2f}"
-    if fate.std is not None:
-        words += f", deviation {fate.std:.2f}"
+    """Mean and deviation of the scores, and the number of edits if not all are shown."""
+    decision = row.decision
+    words = "no score" if decision.mean is None else f"mean {decision.mean:.2f}"
+    if decision.std is not None:
+        words += f", deviation {decision.std:.2f}"
     return words + (f", {len(row.scores)} edits" if len(row.scores) > SHOWN else "")
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's built-in font, `size` in px."""
+    found = ImageFont.load_default(size)
+    assert isinstance(found, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    return found
+
+
+def text_width(words: str, size: int) -> float:
+    """Width of a line of text in px."""
+    return font(size).getlength(words)
+
+
+@cache
+def _is_drawable(letter: str) -> bool:
+    """Whether the font has a letter: it draws the same box for all that it lacks, as for the last code point."""
+    return letter.isspace() or bytes(font(24).getmask(letter)) != bytes(font(24).getmask("\U0010ffff"))
+
+
+def drawable_text(words: str) -> str:
+    """Replace letters that the font lacks by "?", accents by plain letters; a note if most letters are missing."""
+    parts = unicodedata.normalize("NFKD", words.translate(PLAIN))
+    words = "".join(letter for letter in parts if not unicodedata.combining(letter))
+    good = [letter for letter in words if _is_drawable(letter)]
+    if 2 * len(good) < len(words):
+        return UNDRAWABLE
+    return "".join(letter if _is_drawable(letter) else "?" for letter in words)
+
+
+def wrap_text(words: str, size: int, room: float, lines: int) -> list[str]:
+    """Wrap text into at most `lines` lines of `room` px; what does not fit ends in an ellipsis."""
+    found: list[str] = []
+    line = ""
+    for word in drawable_text(" ".join(words[:LONGEST].split())).split(" "):
+        longer = f"{line} {word}" if line else word
+        if line and text_width(longer, size) > room:
+            found.append(line)
+            longer = word
+        line = longer
+        if len(found) == lines:
+            break
+    if len(found) < lines:
+        return [shorten_text(one, size, room) for one in (*found, line)]
+    return [
+        *(shorten_text(one, size, room) for one in found[:-1]),
+        shorten_text(f"{found[-1]} {line}", size, room, more=True),
+    ]
+
+
+def shorten_text(words: str, size: int, room: float, *, more: bool = False) -> str:
+    """Cut one line to `room` px, with an ellipsis if it is too long or `more` text follows."""
+    words = words[:LONGEST]
+    if not more and text_width(words, size) <= room:
+        return words
+    fits = bisect_right(range(len(words)), room, key=lambda length: text_width(f"{words[:length]}...", size))
+    return f"{words[: max(0, fits - 1)].rstrip()}..."

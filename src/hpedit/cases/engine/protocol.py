@@ -1,4 +1,4 @@
-"""What a stage hands to an engine, and what an engine does with it."""
+"""The protocol of execution engines and their tasks, and the local engine."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 Counts = Mapping[str, int]
-"""What was done in a chunk, by name; "items" is there always."""
+"""Counts of a chunk by name; "items" is always there."""
 
 
-class Task(Protocol):
-    """Work on chunks: a picklable dataclass at the top of a module."""
+class ChunkTask(Protocol):
+    """Work on chunks: a picklable module-level dataclass."""
 
     @property
     def models(self) -> bool:
-        """Whether it runs a network, and so has use for a GPU."""
+        """Whether it runs a network, and so needs a GPU."""
         ...
 
     def open(self) -> Callable[[Any], Counts]:
-        """Load what is needed, once a worker; the result does one chunk, writes its file and returns the counts."""
+        """Load models once per worker; the result processes one chunk, writes its file and returns the counts."""
         ...
 
 
 class Engine(Protocol):
-    """What maps a task over chunks."""
+    """Maps a task over chunks."""
 
-    def map(self, task: Task, chunks: Sequence[Any]) -> Iterator[Counts]:
-        """The counts of each chunk, in any order. HPEditError of a worker is raised here; finished files stay."""
+    def map(self, task: ChunkTask, chunks: Sequence[Any]) -> Iterator[Counts]:
+        """Yield the counts of each chunk, in any order; a worker's HPEditError is raised here, finished files stay."""
         ...
+
+
+class LocalEngine:
+    """Runs one chunk after the other in this process."""
+
+    def map(self, task: ChunkTask, chunks: Sequence[Any]) -> Iterator[Counts]:
+        """Yield the counts of each chunk in order; without chunks no model is loaded."""
+        if chunks:
+            yield from map(task.open(), chunks)

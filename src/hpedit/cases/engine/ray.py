@@ -1,7 +1,7 @@
-"""The engine for more than one process or machine: Ray Data, a pool of actors over the chunks.
+"""The Ray engine: a Ray Data pool of actors processes chunks on several processes or machines.
 
 Every worker must see the build's folder and its sources under the same path (one machine, or a shared file system):
-files do not travel through Ray, only the names of chunks and counts do.
+only chunk names and counts travel through Ray.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import ray
 import ray.data
 
-from hpedit.cases.engine.protocol import Counts, Task
-from hpedit.cases.photos import Chunk
+from hpedit.cases.engine.protocol import ChunkTask, Counts
+from hpedit.cases.source_items import Chunk
 from hpedit.errors import HPEditError
 
 MAX_BLOCKS = 2000
-"""A block is what Ray schedules, and does again when a worker dies; each costs some milliseconds."""
+"""A block is what Ray schedules and retries; each costs some milliseconds."""
 STORE_BYTES = 100 * 2**20
-"""Memory for objects of a cluster that is started here: counts alone go through it."""
+"""Object store of a cluster that is started here: only counts go through it."""
 THREADS = "OMP_NUM_THREADS"
 
 
-class Worker:
-    """An actor: a task that was opened once."""
+class ChunkActor:
+    """A Ray actor that opens a task once and processes its chunks."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: ChunkTask) -> None:
         """Load the task's models."""
-        # An error of the user's (no such model) must reach the user as it is, not as a crash of the pool.
+        # A user error (no such model) must be reported as it is, not as a crash of the pool.
         self._error: HPEditError | None = None
         try:
             self._work = task.open()
@@ -39,7 +40,7 @@ class Worker:
             self._error = error
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Do these chunks; one JSON text of the counts, or of the error, for each."""
+        """Process these chunks; for each the counts or the error as JSON."""
         return {"report": [json.dumps(self._report(_unpacked(str(text)))) for text in batch["chunk"]]}
 
     def _report(self, chunk: int | Chunk) -> dict[str, Any]:
@@ -52,25 +53,25 @@ class Worker:
 
 
 class RayEngine:
-    """Works on the Ray cluster that RAY_ADDRESS names, or else on one that is started on this machine."""
+    """Runs on the Ray cluster of RAY_ADDRESS, else on one that it starts on this machine."""
 
     def __init__(self, workers: int | None = None) -> None:
-        """Connect, or start the cluster; `workers` None takes one for each of its CPUs."""
+        """Connect to or start the cluster; `workers` None = one for each CPU."""
         if not ray.is_initialized():
             _start(workers)
         self.workers = workers or max(1, _resource("CPU"))
 
-    def map(self, task: Task, chunks: Sequence[Any]) -> Iterator[Counts]:
-        """The counts of each chunk, as they come; what a dying worker had in hand is done again by another."""
+    def map(self, task: ChunkTask, chunks: Sequence[Any]) -> Iterator[Counts]:
+        """Yield the counts of each chunk as they finish; another worker retries the chunk of one that died."""
         if not chunks:
             return
         ray.data.DataContext.get_current().enable_progress_bars = False
         gpus = _resource("GPU") if task.models else 0
         wanted = min(self.workers, len(chunks), gpus or self.workers)
-        # In the rows and not among the worker's arguments: those are lost to a worker that has to be started again.
-        rows = [{"chunk": _packed(chunk)} for chunk in chunks]
+        # In the rows, not the actor's arguments: a restarted actor would lose those.
+        rows = [{"chunk": json.dumps(chunk if isinstance(chunk, int) else astuple(chunk))} for chunk in chunks]
         reports = ray.data.from_items(rows, override_num_blocks=min(len(rows), MAX_BLOCKS)).map_batches(
-            Worker,
+            ChunkActor,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=wanted),
             num_cpus=1,
@@ -84,11 +85,6 @@ class RayEngine:
             yield report["counts"]
 
 
-def _packed(chunk: int | Chunk) -> str:
-    """A chunk as JSON."""
-    return json.dumps(chunk if isinstance(chunk, int) else [chunk.source, chunk.number, chunk.items])
-
-
 def _unpacked(text: str) -> int | Chunk:
     """The chunk of a JSON text."""
     found = json.loads(text)
@@ -96,15 +92,15 @@ def _unpacked(text: str) -> int | Chunk:
 
 
 def _resource(name: str) -> int:
-    """How many CPUs or GPUs the cluster has."""
+    """Number of CPUs or GPUs in the cluster."""
     found: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return int(found.get(name, 0))
 
 
 def _start(workers: int | None) -> None:
-    """Start or join a cluster, quietly, without a dashboard and without reporting its use to anybody."""
+    """Start or join a cluster, quietly, without dashboard and usage statistics."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # As many threads in every worker as this process has: another number changes the last bits of a network's floats.
+    # As many threads in every worker as here: another number changes the last bits of a network's floats.
     threads = os.environ.get(THREADS) or str(os.cpu_count() or 1)
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": {THREADS: threads}},
@@ -112,7 +108,7 @@ def _start(workers: int | None) -> None:
         "logging_level": logging.ERROR,
     }
     if "RAY_ADDRESS" not in os.environ:
-        # Ray's own workers stand back behind everything else on the machine; this process does not either.
+        # Ray lowers its workers' priority by default; this process has normal priority too.
         os.environ.setdefault("RAY_worker_niceness", "0")
         options |= {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     ray.init(**options)

@@ -1,1 +1,1 @@
-"""Instructions for photographs: templates around an object list, or a VLM's own words, checked either way."""
+"""Instruction writers: from templates and object lists, or by a VLM with checks."""

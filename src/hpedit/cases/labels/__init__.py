@@ -1,1 +1,1 @@
-"""The category of a photograph: as given, by CLIP or SigLIP, or by a VLM."""
+"""Labellers: the category of a photograph as given, by CLIP or SigLIP zero-shot, or by a VLM."""

@@ -1,10 +1,10 @@
-"""The category of a photograph's main object.
+"""Load a labeller: it classifies the main object of a photograph.
 
     labeller = load_labeller(recipe.labels)
     for label in labeller.label(images, given): ...
 
-A category is one of the 80 of COCO, unless the recipe names others. Below the recipe's least probability there is none:
-a photograph of nothing in the list must not be counted as one of a toaster.
+Categories are the 80 of COCO, unless the recipe names others. Below the recipe's minimum probability there is none, so
+that a photograph of nothing in the list is not counted as a toaster.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 
 def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) -> Labeller:
-    """The labeller that a recipe asks for; a model is loaded with it.
+    """Load the labeller that a recipe names, with its model.
 
     Args:
-        section: The recipe's.
-        judge: Answers instead of `section.model`, where the judge labels.
+        section: Of the recipe.
+        judge: Used instead of `section.model` if a judge labels.
 
     Raises:
-        HPEditError: no such model, or it is none of the kind.
+        HPEditError: no such model, or one of another kind.
     """
     categories = tuple(dict.fromkeys(section.categories)) or COCO
     if section.by in ("none", "given"):
         return GivenLabels(section.by == "given", frozenset(section.categories))
-    assert section.model is not None or judge is not None, "the recipe's schema asks for it"
+    assert section.model is not None or judge is not None, "the recipe's schema requires it"
     if section.by == "clip":
         from hpedit.cases.labels.zero_shot import ZeroShotLabeller
 
         return ZeroShotLabeller.load(str(section.model), section.revision, categories, section.min_probability)
-    from hpedit.cases.labels.judge import JudgeLabeller
+    from hpedit.cases.labels.judge_labeller import JudgeLabeller
     from hpedit.judges.load import load_writing_judge
 
     judge = judge or load_writing_judge(str(section.model), revision=section.revision)
@@ -48,11 +48,11 @@ def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) 
 
 
 class GivenLabels:
-    """Takes the main label that came with a photograph.
+    """Takes the main label that came with a photograph as its category.
 
     Args:
-        take: False gives no category to any.
-        categories: Labels that count; empty takes them all.
+        take: False gives no categories.
+        categories: Labels that count; empty = all.
     """
 
     def __init__(self, take: bool, categories: frozenset[str] = frozenset()) -> None:
@@ -61,10 +61,9 @@ class GivenLabels:
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
         """See `Labeller`."""
-        labels = given or [()] * len(images)
-        return [self._first(names) for _, names in zip(images, labels, strict=True)]
-
-    def _first(self, names: Sequence[str]) -> Label:
-        fitting = (name for name in names if name and (not self.categories or name in self.categories))
-        main = next(fitting, "") if self.take else ""
-        return Label(main, 1.0 if main else 0.0)
+        found: list[Label] = []
+        for _, names in zip(images, given or [()] * len(images), strict=True):
+            fitting = (name for name in names if name and (not self.categories or name in self.categories))
+            main = next(fitting, "") if self.take else ""
+            found.append(Label(main, 1.0 if main else 0.0))
+        return found

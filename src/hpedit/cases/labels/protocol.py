@@ -1,4 +1,4 @@
-"""What every labeller gives: the category of a photograph's main object."""
+"""The protocol of labellers: the category of a photograph's main object."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a photograph shows."""
+    """The category of a photograph's main object, with its probability."""
 
     category: str
-    """Empty where there is none."""
+    """May be empty."""
     probability: float
-    """Of the best category, 0 to 1, even where it is too small to count; 1 for a given label, 0 where none was sought.
+    """Of the best category, 0 to 1, even if it is below the minimum; 1 for a given label, 0 for none.
 
-    CLIP's are shares of all categories, SigLIP's and a judge's are each category's own: the two can't be compared.
+    CLIP's add up to 1 over the categories, SigLIP's and a judge's are independent: the two are not comparable.
     """
 
 
 class Labeller(Protocol):
-    """Whoever names the main object."""
+    """Classifies the main object of photographs."""
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:
-        """One label a picture, in order. `given`: the labels that came with each, the main one first."""
+        """Label each picture; `given` are the labels that came with each, the main one first."""
         ...

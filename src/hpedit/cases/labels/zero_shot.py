@@ -1,8 +1,8 @@
-"""Labels by CLIP or SigLIP, zero-shot: which category's name lies nearest to the photograph.
+"""Zero-shot classification of photographs with CLIP or SigLIP.
 
-CLIP (Radford et al. 2021, arXiv 2103.00020) gives shares that add up to 1 over the categories (softmax), SigLIP (Zhai
-et al. 2023, arXiv 2303.15343) a probability for each on its own (sigmoid). Both as transformers' own pipeline
-"zero-shot-image-classification" computes them, but for the names, which are encoded once.
+CLIP (Radford et al. 2021, arXiv 2103.00020) gives probabilities that add up to 1 over the categories (softmax), SigLIP
+(Zhai et al. 2023, arXiv 2303.15343) an independent one for each (sigmoid), as transformers' pipeline
+"zero-shot-image-classification" computes them, except that category names are encoded once.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from hpedit.progress import quiet_loading
 BATCH = 64
 """Photographs in one forward pass."""
 PROMPT = "a photo of {}."
-"""CLIP's own for objects; the article goes with the name."""
+"""CLIP's own prompt for objects; the name brings its article."""
 SIGMOID = ("siglip", "siglip2")
-"""Model types that were trained with a sigmoid for each pair, on texts padded to their full length."""
+"""Model types trained with a sigmoid loss, on texts padded to full length."""
 
 
 class ZeroShotLabeller:
-    """A model with a tower for pictures and one for texts.
+    """Labels photographs with a CLIP or SigLIP model.
 
     Args:
-        model: Gives logits for pairs of picture and text.
-        processor: Its processor.
-        categories: What to choose from, at least one.
-        min_probability: Below it a photograph has no category, 0 to 1.
+        model: With an image and a text encoder.
+        processor: Of the model.
+        categories: To choose from, at least one.
+        min_probability: Below it (0 to 1) a photograph has no category.
     """
 
     def __init__(self, model: Any, processor: Any, categories: Sequence[str], min_probability: float) -> None:
@@ -53,7 +53,7 @@ class ZeroShotLabeller:
         """Load a CLIP or SigLIP from a folder or a hub id.
 
         Raises:
-            HPEditError: there is no such model, or it is another kind.
+            HPEditError: no such model, or one of another kind.
         """
         from transformers import AutoModelForZeroShotImageClassification, AutoProcessor
 
@@ -72,7 +72,7 @@ class ZeroShotLabeller:
         return cls(network.to(device), processor, categories, min_probability)
 
     def label(self, images: Sequence[Image.Image], given: Sequence[Sequence[str]] = ()) -> list[Label]:  # noqa: ARG002
-        """See `Labeller`; labels that came with the photographs are not looked at."""
+        """See `Labeller`; given labels are ignored."""
         found: list[Label] = []
         for start in range(0, len(images), BATCH):
             best = self.probabilities(images[start : start + BATCH]).max(-1)
@@ -83,7 +83,7 @@ class ZeroShotLabeller:
 
     @torch.inference_mode()
     def probabilities(self, images: Sequence[Image.Image]) -> Tensor:
-        """(pictures, categories) in [0, 1]; with softmax each row adds up to 1."""
+        """Category probabilities (pictures, categories) in [0, 1]; with softmax each row adds up to 1."""
         inputs = self.processor(images=list(images), return_tensors="pt").to(self.model.device)
         pictures = _normed(self.model.get_image_features(**inputs))
         logits = pictures @ self._name_features().T * self.model.logit_scale.exp()
@@ -92,21 +92,17 @@ class ZeroShotLabeller:
         return torch.as_tensor(logits.float().softmax(-1).cpu())
 
     def _name_features(self) -> Tensor:
-        """(categories, width), of norm 1; computed once."""
+        """Text features (categories, width) of norm 1; computed once."""
         if self._names is None:
             texts = [PROMPT.format(indefinite(spoken(name))) for name in self.categories]
-            padding = (
-                {"padding": "max_length", "max_length": self._text_length()} if self.sigmoid else {"padding": True}
-            )
+            longest = int(self.model.config.text_config.max_position_embeddings)
+            padding = {"padding": "max_length", "max_length": longest} if self.sigmoid else {"padding": True}
             inputs = self.processor(text=texts, return_tensors="pt", truncation=True, **padding)
             self._names = _normed(self.model.get_text_features(**inputs.to(self.model.device)))
         return self._names
 
-    def _text_length(self) -> int:
-        return int(self.model.config.text_config.max_position_embeddings)
-
 
 def _normed(features: Any) -> Tensor:
-    """Projected features of norm 1, whether the model returns them bare or in an output."""
+    """Normalise projected features, returned as a tensor or in an output object."""
     vectors = torch.as_tensor(getattr(features, "pooler_output", features))
     return torch.nn.functional.normalize(vectors, dim=-1)

@@ -1,1 +1,1 @@
-"""Which of two edits people prefer: pairs for offline DPO, and tables of them."""
+"""Preference pairs for offline DPO: decided from people's scores and votes, and stored as tables."""

@@ -1,4 +1,4 @@
-"""Where photographs come from: folders, Hugging Face image folders, parquet, WebDataset shards, tables, ready cases."""
+"""Photo sources: folders, Hugging Face image folders, parquet, WebDataset shards, tables, ready cases."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ __all__ = ["Item", "OpenedSource", "open_source"]
 
 
 def open_source(section: SourceSection, number: int, base: Path, seed: int = 0) -> OpenedSource:
-    """The source of a section of the recipe; see `OpenedSource` for the arguments.
-
-    Nothing is read yet: a source that can't be read says so in `chunks` and `fingerprint`.
-    """
-    return _class_of(section.kind)(section, number, base, seed)
+    """Open the source of a recipe section, see `OpenedSource`; errors come from `chunks` and `fingerprint`."""
+    return _source_class(section.kind)(section, number, base, seed)
 
 
-def _class_of(kind: str) -> type[OpenedSource]:
-    # Loaded when a recipe names it: ready cases bring the mini world with its photographs.
+def _source_class(kind: str) -> type[OpenedSource]:
+    # Imported on use: ready cases bring the mini world with its photographs.
     if kind in ("cases", "mini"):
         from hpedit.cases.sources.ready import CasesSource, MiniSource
 
         return CasesSource if kind == "cases" else MiniSource
-    from hpedit.cases.sources.folder import FolderSource
     from hpedit.cases.sources.image_folder import ImageFolderSource
+    from hpedit.cases.sources.instruction_table import TableSource
     from hpedit.cases.sources.parquet import ParquetSource
-    from hpedit.cases.sources.table import TableSource
+    from hpedit.cases.sources.photo_folder import FolderSource
     from hpedit.cases.sources.webdataset import WebDatasetSource
 
     kinds: dict[str, type[OpenedSource]] = {

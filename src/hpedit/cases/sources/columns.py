@@ -1,72 +1,27 @@
-"""What the columns of published tables are called, and what rows say of a picture."""
+"""Column names of published tables, and how rows map to tasks, labels and instructions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from hpedit.cases.photos import Draft
+import yaml
+
+from hpedit.cases.source_items import InstructionCandidate, Skipped
 from hpedit.errors import HPEditError
 from hpedit.store.text_checks import refusal
 from hpedit.tasks import TASK_IDS, TASKS
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "id": ("id", "case_id", "edit_id"),
-    "image": ("image", "source", "source_file", "file_name", "ctrl_image"),
-    "reference": ("ref_image",),
-    "instruction": ("instruction", "prompt"),
-    "task": ("task", "task_type", "edit_type", "category"),
-    "source_id": ("source_id", "photo_id"),
-    "object": ("object", "object_type"),
-    "label": ("label", "labels", "category"),
-    "requirement": ("requirement",),
-    "language": ("language", "lang"),
-    "licence": ("licence", "license"),
-    "origin": ("origin", "url", "source_url"),
-}
-"""What a column may be called, the first that is there and not empty counts.
-
-MagicBrush's names are among them, Edit-R1's (prompt, image, requirement), flow_grpo's (prompt, image; ctrl_image and
-ref_image of its two-picture sets) and img2dataset's (url).
-"""
-
-SYNONYMS = {
-    "object replacement": "swap",
-    "color changes": "color",
-    "color change": "color",
-    "scene changes": "background",
-    "background change": "background",
-    "add": "addition",
-    "remove": "removal",
-    "replace": "swap",
-    "subject add": "addition",
-    "subject remove": "removal",
-    "subject replace": "swap",
-    "color alter": "color",
-    "style change": "style",
-    "tone transfer": "relighting",
-} | {task.name.lower().replace("colour", "color"): task.id for task in TASKS}
-"""Names that published sets have for the eight tasks (MagicBrush, ImgEdit, GEdit-Bench), and our own titles.
-
-What belongs to none of them (MagicBrush's "Attribute Changes") is skipped.
-"""
-
-WORDS: tuple[tuple[str, str], ...] = (
-    (r"\b(bokeh|out of focus|blur(red)? the background)\b", "bokeh"),
-    (r"\bbackground\b", "background"),
-    (r"\b(black and white|sepia|style|painting|cartoon|sketch)\b", "style"),
-    (r"\b(light(ing)?|relight|dusk|sunset|night ?time|dawn|fog)\b", "relighting"),
-    (r"\b(replace|swap|turn .* into|change .* (in)?to an? )\b", "swap"),
-    (r"\b(remove|delete|erase|take away|get rid of)\b", "removal"),
-    (r"\b(colou?r|paint|recolou?r)\b", "color"),
-    (r"\b(add|put|place|insert|let there be)\b", "addition"),
-)
-"""Patterns of an instruction without a named task, first match first."""
+_DATA = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text("utf-8"))
+COLUMNS: dict[str, list[str]] = _DATA["columns"]
+SYNONYMS: dict[str, str] = _DATA["synonyms"] | {task.name.lower().replace("colour", "color"): task.id for task in TASKS}
+WORDS: list[tuple[str, str]] = [(pattern, task) for pattern, task in _DATA["patterns"]]
 
 
 def task_of(named: str, instruction: str) -> str | None:
-    """The task of an instruction: as named, or else by its words; None when it belongs to none of the eight."""
+    """The task of an instruction: as named, else by its words; None if it is none of the eight."""
     name = re.sub(r"[\s_-]+", " ", named.strip().lower()).replace("colour", "color")
     if name:
         return name if name in TASK_IDS else SYNONYMS.get(name)
@@ -77,10 +32,9 @@ def task_of(named: str, instruction: str) -> str | None:
 
 
 def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a row says, by the names of COLUMNS: text without blanks around it; what is empty is left out.
+    """Normalise a row to the keys of COLUMNS, stripped, without empty cells; HPEditError for a cell that is not text.
 
-    "category" names the task of a row with an instruction and no other task, else it is a label. HPEditError for a
-    cell that holds a list or an object where a text is expected.
+    "category" is the task of a row with an instruction and no other task, else a label.
     """
     cells: dict[str, str] = {}
     for key, names in COLUMNS.items():
@@ -102,42 +56,50 @@ def _text(value: Any, name: str) -> str:
         return ""
     if isinstance(value, str):
         if not value.isascii() and re.search("[\ud800-\udfff]", value):
-            raise HPEditError(f"{name} holds half a character (a lone surrogate)")
+            raise HPEditError(f"{name} contains a lone surrogate")
         return value.strip()
     if isinstance(value, bool | int | float):
         return str(value)
     if isinstance(value, list) and name in COLUMNS["label"]:
         return ";".join(str(item).strip() for item in value)
     if name in COLUMNS["image"] or isinstance(value, bytes):
-        return ""  # a picture itself, not its name
-    raise HPEditError(f"{name} holds {type(value).__name__}, not text")
+        return ""  # the picture itself, not its name
+    raise HPEditError(f"{name} is {type(value).__name__}, not text")
 
 
-def labels_of(cells: Mapping[str, str]) -> tuple[str, ...]:
-    """Categories of a picture, the main one first; several are parted by semicolons. A bare number names nothing."""
+def category_labels(cells: Mapping[str, str]) -> tuple[str, ...]:
+    """Category labels of a picture, the main one first, split at semicolons; bare numbers are ignored."""
     parts = (part.strip() for part in cells.get("label", "").split(";"))
     return tuple(part for part in parts if part and not part.isdigit())
 
 
-def draft_of(cells: Mapping[str, str]) -> Draft:
-    """The instruction of a row; HPEditError, as a reason to skip the row, where it has none that can be used."""
+def instruction_of_row(cells: Mapping[str, str]) -> InstructionCandidate:
+    """The instruction candidate of a row; HPEditError, as a reason to skip the row, if it has no usable one."""
     instruction = cells.get("instruction", "")
     if reason := refusal(instruction):
         raise HPEditError(reason)
     task = task_of(cells.get("task", ""), instruction)
     if task is None:
-        raise HPEditError(f"belongs to none of the eight tasks: {cells.get('task') or instruction!r}")
-    return Draft(
-        task,
-        instruction,
-        category=cells.get("object", ""),
-        id=cells.get("id", ""),
-        language=cells.get("language", "en"),
-        requirement=cells.get("requirement", ""),
+        raise HPEditError(f"none of the eight tasks: {cells.get('task') or instruction!r}")
+    language, requirement = cells.get("language", "en"), cells.get("requirement", "")
+    return InstructionCandidate(
+        task, instruction, cells.get("object", ""), cells.get("id", ""), language=language, requirement=requirement
     )
 
 
 def missing_columns(names: Iterable[str]) -> list[str]:
-    """Which of picture and instruction a table with these columns lacks."""
+    """Which of image and instruction a table with these columns lacks."""
     there = set(names)
     return [key for key in ("image", "instruction") if not there & set(COLUMNS[key])]
+
+
+def row_instructions(
+    cells: Mapping[str, str], photo_id: str
+) -> tuple[tuple[InstructionCandidate, ...], tuple[Skipped, ...]]:
+    """The instruction of a photograph's row, if it has one; an unusable one is reported, and the photograph stays."""
+    if "instruction" not in cells:
+        return (), ()
+    try:
+        return (instruction_of_row(cells),), ()
+    except HPEditError as error:
+        return (), (Skipped(f"{photo_id}#instruction", error.message),)

@@ -1,9 +1,12 @@
-"""Parquet files with a column of pictures, as Hugging Face datasets writes them."""
+"""Read photographs from parquet files with an image column, as Hugging Face datasets writes them."""
 
 from __future__ import annotations
 
 import json
+import sys
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +14,98 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from hpedit.cases.photos import Photo, Skipped
-from hpedit.cases.sources.base import Item, files_of
-from hpedit.cases.sources.columns import COLUMNS, cells_of, labels_of
-from hpedit.cases.sources.drafts import read_drafts
-from hpedit.cases.sources.rows import RowsSource, open_parquet, range_of
+from hpedit.cases.source_items import Chunk, Skipped
+from hpedit.cases.sources.base import Item, OpenedSource, files_by_name, find_source_files, hash_files
+from hpedit.cases.sources.columns import COLUMNS, cells_of, row_instructions
 from hpedit.errors import HPEditError
 from hpedit.store.images import MAX_BYTES, decode_image, load_image
 from hpedit.store.paths import inside
 from hpedit.store.tables import PARQUET_DAMAGE, iter_rows
 
+CHUNKS_A_GROUP = 16
+"""A row group is always read from its start, so more chunks would reread its first rows too often."""
+
+
+def open_parquet(path: Path, name: str) -> pq.ParquetFile:
+    """Open a parquet file; HPEditError with `name` if it is unreadable."""
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    except PARQUET_DAMAGE as error:
+        raise HPEditError(f"{name} is not a readable parquet file: {error}", hint="download the file again") from error
+
+
+def row_ranges(file: pq.ParquetFile, size: int, most: int) -> Iterator[range]:
+    """Split the first `most` rows of a file into ranges of `size`, larger in large row groups."""
+    start = 0
+    for group in range(file.metadata.num_row_groups):
+        stop = min(start + file.metadata.row_group(group).num_rows, most)
+        step = max(size, -(-(stop - start) // CHUNKS_A_GROUP))
+        for first in range(start, stop, step):
+            yield range(first, min(first + step, stop))
+        start = stop
+
+
+def parse_row_range(item: str) -> tuple[str, range]:
+    """Parse an item START:STOP:FILE of a parquet source into file and range of rows."""
+    start, stop, name = item.split(":", 2)
+    return name, range(int(start), int(stop))
+
+
+class RowsSource(OpenedSource):
+    """Base class: reads rows of parquet files."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The parquet files, sorted; HPEditError if there are none."""
+
+    def check(self, file: pq.ParquetFile, path: Path) -> None:
+        """HPEditError if a file lacks a required column."""
+
+    @cached_property
+    def named(self) -> dict[str, Path]:
+        """The files by name."""
+        return files_by_name(self.files())
+
+    def fingerprint(self) -> str:
+        """See `OpenedSource`; pictures beside the files are not included."""
+        return hash_files(self.named)
+
+    def items(self) -> Iterator[str]:
+        """See `OpenedSource`: rows."""
+        return self._ranges(1)
+
+    def chunks(self, size: int = 64) -> Iterator[Chunk]:
+        """See `OpenedSource`: a chunk is one range of rows."""
+        for number, item in enumerate(self._ranges(size)):
+            yield Chunk(self.number, number, (item,))
+
+    def _ranges(self, size: int) -> Iterator[str]:
+        left = self.section.count or sys.maxsize
+        for name, path in self.named.items():
+            with open_parquet(path, str(path)) as file:
+                self.check(file, path)
+                for rows in row_ranges(file, size, left):
+                    yield f"{rows.start}:{rows.stop}:{name}"
+                left -= min(left, file.metadata.num_rows)
+
+
 TEXTS = {name for names in COLUMNS.values() for name in names}
 
 
 class ParquetSource(RowsSource):
-    """Rows of one file, or of all below a folder; the picture's bytes are in the row, or a path beside the file."""
+    """Rows of a parquet file or folder; a picture is stored as bytes, or as a path relative to the file."""
 
     def files(self) -> list[Path]:
         """See `RowsSource`."""
-        return files_of(self.path(str(self.section.parquet)), (".parquet",), "parquet file")
+        return find_source_files(self.path(str(self.section.parquet)), (".parquet",), "parquet file")
 
     def check(self, file: pq.ParquetFile, path: Path) -> None:
-        """See `RowsSource`: there is one column of pictures, or the one that the recipe names."""
+        """See `RowsSource`: the image column must exist."""
         image_column(file.schema_arrow, self.section.image_column, str(path))
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
-        name, rows = range_of(item)
+        name, rows = parse_row_range(item)
         with open_parquet(self.named[name], name) as file:
             column = image_column(file.schema_arrow, self.section.image_column, name)
             columns = [column, *(text for text in file.schema_arrow.names if text in TEXTS - {column})]
@@ -47,7 +115,7 @@ class ParquetSource(RowsSource):
                 for row in iter_rows(file, columns, rows):
                     yield from self._item(f"{name}:{number:06d}", row.pop(column), _named(row, classes), name)
                     number += 1
-                why = "they are not there"
+                why = "they are missing"
             except PARQUET_DAMAGE as error:
                 why = str(error)
             if number < rows.stop:
@@ -62,14 +130,12 @@ class ParquetSource(RowsSource):
         except HPEditError as error:
             yield Skipped(photo_id, error.message)
             return
-        drafts, skipped = read_drafts(cells, photo_id)
-        origin = self.origin(cells, f"{file}/{path}" if path else name)
-        source_id = cells.get("source_id", "")
-        yield Photo(photo_id, image, origin, self.licence(cells), source_id, labels_of(cells), drafts)
+        candidates, skipped = row_instructions(cells, photo_id)
+        yield self.make_photo(photo_id, image, f"{file}/{path}" if path else name, cells, *candidates)
         yield from skipped
 
     def _decode(self, cell: Any, name: str, folder: Path) -> tuple[Image.Image, str]:
-        """The picture of a cell, and the name that the cell gives it ("" = none)."""
+        """Decode an image cell; returns the picture and its name in the cell ("" = none)."""
         if isinstance(cell, Mapping):
             data, path = cell.get("bytes"), str(cell.get("path") or "")
         else:
@@ -80,12 +146,12 @@ class ParquetSource(RowsSource):
             raise HPEditError(f"{name} has no picture")
         if len(data) > MAX_BYTES:
             raise HPEditError(f"{name} is too large: {len(data):,} bytes")
-        # A path is kept only as a name; one that looks like a place on somebody's disk says nothing.
+        # A path is kept as a name only; an absolute one is from somebody's disk.
         return decode_image(data, name), "" if path.startswith("/") or ".." in path else path
 
 
 def image_column(schema: pa.Schema, wanted: str | None, name: str) -> str:
-    """The column of pictures: the one that is wanted, or the only one; HPEditError otherwise."""
+    """Find the image column: the wanted one, or the only one; HPEditError otherwise."""
     if wanted is not None:
         if wanted not in schema.names:
             raise HPEditError(f"{name} has no column {wanted!r}", hint=f"it has {', '.join(schema.names)}")
@@ -100,14 +166,14 @@ def image_column(schema: pa.Schema, wanted: str | None, name: str) -> str:
         or pa.types.is_large_binary(field.type)
     ]
     if len(found) != 1:
-        what = f"several columns of pictures: {', '.join(found)}" if found else "no column of pictures"
-        hint = "name one: image_column; a table of cases is read by the key cases" if found else "is it another table?"
+        what = f"several image columns: {', '.join(found)}" if found else "no image column"
+        hint = "set image_column; a table of cases is read by the key cases" if found else "is it another table?"
         raise HPEditError(f"{name} has {what}", hint=hint)
     return str(found[0])
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Hugging Face's description of the columns; empty where there is none that can be read."""
+    """Hugging Face's description of the columns; empty if missing or unreadable."""
     try:
         described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = described["info"]["features"]
@@ -117,13 +183,13 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """Column -> names of the classes whose numbers it holds."""
+    """Column -> its class names, for columns of class indices."""
     features = _features(schema).items()
     return {name: list(what["names"]) for name, what in features if isinstance(what, dict) and what.get("names")}
 
 
 def _named(row: Mapping[str, Any], classes: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The row with the names of classes in the place of their numbers; -1 is Hugging Face's "unknown"."""
+    """The row with class names in place of indices; -1 is Hugging Face's "unknown"."""
     named = dict(row)
     for column in classes.keys() & row.keys():
         value = row[column]

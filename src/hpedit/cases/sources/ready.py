@@ -1,4 +1,4 @@
-"""Ready cases as a source: tables of cases, and scenes of the mini world."""
+"""Sources of ready cases: tables of cases, and scenes of the mini world."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from hpedit import __version__
-from hpedit.cases.photos import Skipped
-from hpedit.cases.sources.base import Item, OpenedSource, files_of
-from hpedit.cases.sources.rows import RowsSource, range_of
+from hpedit.cases.source_items import Skipped
+from hpedit.cases.sources.base import Item, OpenedSource, find_source_files
+from hpedit.cases.sources.parquet import RowsSource, parse_row_range
 from hpedit.errors import HPEditError
 from hpedit.mini.objects import load_cutouts
 from hpedit.mini.photos import Tile, embedded_tiles, folder_tiles
@@ -26,50 +26,45 @@ from hpedit.store.tables import iter_cases
 from hpedit.tasks import TASK_IDS
 
 SCENES = 96
-"""Scenes of a mini source without `count`."""
+"""Default number of scenes of a mini source."""
 PLACES = ("dataset/data", "data", ".")
-"""Where a folder may keep its tables of cases; the first that has any counts."""
+"""Where a folder may keep its tables of cases; the first with any counts."""
 
 
 def case_files(path: Path) -> list[Path]:
-    """The tables of cases that a file or a folder (of a build, a dataset, a bench) holds, sorted.
-
-    HPEditError if there is none.
-    """
+    """Find the tables of cases of a file or folder (build, dataset, bench), sorted; HPEditError if there is none."""
     if path.is_dir():
         if (path / "cases.parquet").is_file():
             return [path / "cases.parquet"]
         for place in PLACES:
             if found := sorted((path / place).glob("*.parquet")):
                 return found
-        raise HPEditError(f"{path} holds no cases", hint="name a parquet file of cases, or a folder that has some")
-    return files_of(path, (".parquet",), "cases")
+        raise HPEditError(f"{path} holds no cases", hint="name a parquet file of cases, or a folder with some")
+    return find_source_files(path, (".parquet",), "cases")
 
 
 class CasesSource(RowsSource):
-    """Ready cases: a parquet file, or the folder of a build, of a dataset or of a bench."""
+    """Ready cases of a parquet file, or of the folder of a build, dataset or bench."""
 
     def files(self) -> list[Path]:
         """See `RowsSource`."""
         return case_files(self.path(str(self.section.cases)))
 
     def read_item(self, item: str) -> Iterator[Item]:
-        """The cases of a range of rows; one whose picture is damaged ends it with an error, since cases are ours."""
-        name, rows = range_of(item)
+        """Read the cases of a range of rows; a damaged picture is an error, since we wrote it."""
+        name, rows = parse_row_range(item)
         for case in iter_cases(self.named[name], rows):
-            yield replace(
-                case,
-                licence=case.licence or self.section.licence or "",
-                origin=case.origin or self.section.origin or "",
-            )
+            section = self.section
+            licence, origin = case.licence or section.licence or "", case.origin or section.origin or ""
+            yield replace(case, licence=licence, origin=origin)
 
 
 class MiniSource(OpenedSource):
-    """Scenes of the mini world, in turns over the eight tasks; `count` of them, 96 unless said."""
+    """Scenes of the mini world, tasks in turn; `count` of them, 96 by default."""
 
     @cached_property
     def _photos(self) -> tuple[list[Path], list[Skipped]]:
-        """The user's photographs (none = the embedded ones), and what in their folder could not be used."""
+        """The user's photographs (none = the embedded ones), and skipped files of their folder."""
         if self.section.photos is None:
             return [], []
         folder = self.path(self.section.photos)
@@ -88,7 +83,7 @@ class MiniSource(OpenedSource):
         return kit, self._named(folder, skipped)
 
     def _named(self, folder: Path, skipped: list[tuple[Path, str]]) -> list[Skipped]:
-        """By names that do not depend on where the folder lies."""
+        """Skipped files by relative names, independent of the folder's place."""
         return [
             Skipped(self.id(path.relative_to(folder).as_posix()), reason.replace(f"{folder}{os.sep}", ""))
             for path, reason in skipped
@@ -107,14 +102,14 @@ class MiniSource(OpenedSource):
         )
 
     def fingerprint(self) -> str:
-        """Hash of the photographs and objects named; the embedded ones change with the version of the program alone."""
+        """Hash of the named photographs and objects; embedded ones change only with the package version."""
         digest = hashlib.sha256(f"{__version__};{self.seed};{self.section.mini}".encode())
         for text in (self.section.photos, self.section.objects):
             digest.update(hash_path(self.path(text)).encode() if text else b"-")
         return digest.hexdigest()
 
     def items(self) -> Iterator[str]:
-        """Numbers of scenes, after what could not be used as !number."""
+        """Skipped files as !number, then numbers of scenes."""
         yield from (f"!{number}" for number in range(len(self._photos[1]) + len(self._objects[1])))
         yield from map(str, range(self.section.count or SCENES))
 
@@ -125,7 +120,7 @@ class MiniSource(OpenedSource):
             return
         index, number = divmod(int(item), len(TASK_IDS))
         task = TASK_IDS[number]
-        # A second mini source of a recipe has other scenes than the first, which are those of `make_cases`.
+        # Further mini sources of a recipe draw other scenes; the first draws those of `make_cases`.
         more = (self.number,) if self.number else ()
         rng = np.random.default_rng((self.seed, number, index, *more))
         scene = make_scene(task, self._tiles, rng, self._objects[0])

@@ -1,6 +1,6 @@
-"""Rows of CSV and JSONL files that other people wrote, each with its place, read again by that place.
+"""Read rows of users' CSV and JSONL files with their line and offset, and read single rows again by it.
 
-A row that can't be read is one bad row and not the end of the file: what is wrong with it stands in the record.
+A bad row does not end the file: its record says what is wrong.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from hpedit.store.csv_rows import restore
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 MAX_LINE = 1 << 24
-"""Bytes of a line; a longer one is no row of a table of names and instructions."""
+"""Bytes of a line; a longer one is no row of names and instructions."""
 _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row."""
+    """One row of a CSV or JSONL file."""
 
     line: int
     """Its first line in the file, from 1."""
     offset: int
-    """Of that line, in bytes."""
+    """Byte offset of that line."""
     row: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
-    """Why it could not be read; then `row` is empty."""
+    """Why it is unreadable; `row` is then empty."""
 
 
 class RecordFile:
-    """A CSV, TSV or JSONL file; HPEditError for another ending, a missing file, or a CSV without a header."""
+    """A CSV, TSV or JSONL file; HPEditError for another suffix, a missing file, or a CSV without a header."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         suffix = path.suffix.lower()
         if suffix not in (*DELIMITERS, *JSON_LINES):
-            raise HPEditError(f"{path} is neither CSV nor JSONL", hint="its name ends in .csv, .tsv or .jsonl")
+            raise HPEditError(f"{path} is neither CSV nor JSONL", hint="name a .csv, .tsv or .jsonl file")
         if not path.is_file():
             raise HPEditError(f"{path} does not exist")
         self._delimiter = DELIMITERS.get(suffix)
 
     def records(self) -> Iterator[Record]:
-        """All rows in order; blank lines are none."""
+        """Read all rows in order; blank lines are skipped."""
         with self.path.open("rb") as stream:
             if self._delimiter is None:
                 yield from _json_records(_Lines(stream, 0, 0))
@@ -58,21 +58,20 @@ class RecordFile:
                 yield from self._csv_records(_Lines(stream, offset, line))
 
     def at(self, places: Iterable[tuple[int, int]]) -> Iterator[Record]:
-        """The rows at (line, offset) of each."""
+        """Read the rows at these (line, offset)."""
         with self.path.open("rb") as stream:
             for line, offset in places:
                 lines = _Lines(stream, offset, line - 1)
                 found = _json_records(lines) if self._delimiter is None else self._csv_records(lines)
                 record = next(found, None)
                 if record is None or record.line != line:
-                    raise HPEditError(
-                        f"{self.path}: line {line} is gone", hint="the file was changed while it was read"
-                    )
+                    hint = "the file was changed while it was read"
+                    raise HPEditError(f"{self.path}: line {line} is gone", hint=hint)
                 yield record
 
     @cached_property
     def _header(self) -> tuple[list[str], int, int]:
-        """Names of the columns of a CSV, and offset and line where its rows begin."""
+        """Column names of a CSV, and offset and line where its rows begin."""
         with self.path.open("rb") as stream:
             lines = _Lines(stream, 0, 0)
             try:
@@ -110,7 +109,7 @@ class RecordFile:
 
 
 class _Lines:
-    """Lines of a binary stream as text that knows where the next one starts; bytes that are no UTF-8 are escaped."""
+    """Text lines of a binary stream with line number and offset; invalid UTF-8 is escaped."""
 
     def __init__(self, stream: IO[bytes], offset: int, line: int) -> None:
         stream.seek(offset)

@@ -1,8 +1,7 @@
-"""WebDataset shards: tar files in which the files of one sample share their name up to its first dot.
+"""Read photographs from WebDataset shards: tar files in which a sample's files share the name up to its first dot.
 
-Nothing is unpacked to the disk. A shard is gone through once for the places of its samples, and any process reads any
-sample from its place on. A compressed shard can only be read forwards: it stays open from one sample to the next, and
-what is needed of a sample is read in passing.
+Nothing is unpacked to disk. A shard is scanned once for the offsets of its samples; any process reads any sample at its
+offset. A compressed shard can only be read forwards: it stays open between samples.
 """
 
 from __future__ import annotations
@@ -18,47 +17,47 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
-from hpedit.cases.photos import Photo, Skipped
-from hpedit.cases.sources.base import Item, OpenedSource, by_name, files_of, hash_named
-from hpedit.cases.sources.columns import labels_of
-from hpedit.cases.sources.drafts import read_drafts
-from hpedit.cases.sources.folder import MAX_SIDE_FILE, parse_side_file
+from hpedit.cases.source_items import Skipped
+from hpedit.cases.sources.base import Item, OpenedSource, files_by_name, find_source_files, hash_files
+from hpedit.cases.sources.columns import row_instructions
+from hpedit.cases.sources.photo_folder import MAX_SIDE_FILE, parse_side_file
 from hpedit.errors import HPEditError
 from hpedit.store.images import EXTENSIONS, MAX_BYTES, decode_image
 from hpedit.store.paths import why_outside
 
+COMPRESSION: dict[str, Any] = {".gz": gzip, ".tgz": gzip, ".bz2": bz2}
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(slots=True)
 class _Sample:
-    """The members of one sample, as `suffix -> member`, or why it is none."""
+    """The members of one sample by suffix, or why it can't be used."""
 
     key: str
     offset: int
-    """Of the header of its first member in the (uncompressed) shard."""
+    """Of its first member's header in the (uncompressed) shard."""
     members: dict[str, tarfile.TarInfo] = field(default_factory=dict)
     count: int = 0
-    """Entries of the tar that belong to it."""
+    """Tar entries of the sample."""
     content: dict[str, bytes] = field(default_factory=dict)
-    """What was read of the members, by suffix."""
+    """Bytes of the members that were read, by suffix."""
     fault: str = ""
 
     def picture(self, wanted: str | None) -> str:
-        """Which of the files is the photograph; HPEditError where that can't be told."""
+        """The suffix of the photograph; HPEditError if there is not exactly one."""
         pictures = [suffix for suffix in self.members if _is_picture(suffix, wanted)]
         if len(pictures) == 1:
             return pictures[0]
         if pictures:
-            raise HPEditError(f"{self.key} has several pictures: {', '.join(pictures)}; name one by image_column")
+            raise HPEditError(f"{self.key} has several pictures: {', '.join(pictures)}; set image_column")
         found = ", ".join(self.members) or "no file"
         raise HPEditError(f"{self.key} has no picture{f' {wanted}' if wanted else ''}, only {found}")
 
     def read(self, suffix: str, most: int) -> bytes:
-        """The content of a member; HPEditError if it is larger than `most` bytes, sparse, or cut off."""
+        """The content of a member; HPEditError if it is larger than `most` bytes, sparse, or truncated."""
         member, name = self.members[suffix], f"{self.key}.{suffix}"
         if member.size > most:
             raise HPEditError(f"{name} is too large: {member.size:,} bytes")
@@ -71,25 +70,25 @@ class _Sample:
 
 
 Wish = Callable[[_Sample, str, tarfile.TarInfo], bool]
-"""Whether a member of a sample, by its suffix, is to be read."""
+"""Whether to read a member of a sample, by its suffix."""
 
 
 class WebDatasetSource(OpenedSource):
-    """Samples of shards: one picture each, and a .json that may speak of it (licence, url, label, instruction)."""
+    """Samples of tar shards: a picture, and optionally a .json about it (licence, url, label, instruction)."""
 
     _held: tuple[Path, BinaryIO] | None = None
-    """The compressed shard that is open."""
+    """The open compressed shard."""
 
     @cached_property
     def _shards(self) -> dict[str, Path]:
-        return by_name(files_of(self.path(str(self.section.webdataset)), SUFFIXES, "tar shard"))
+        return files_by_name(find_source_files(self.path(str(self.section.webdataset)), SUFFIXES, "tar shard"))
 
     def fingerprint(self) -> str:
         """See `OpenedSource`."""
-        return hash_named(self._shards)
+        return hash_files(self._shards)
 
     def items(self) -> Iterator[str]:
-        """Samples as offset:entries:shard (entries are "=" if the key was there before), damage as ?entries:error."""
+        """Samples as offset:entries:shard (entries are "=" for a repeated key), damage as ?entries:error."""
         left = self.section.count or sys.maxsize
         for name, path in self._shards.items():
             if not left:
@@ -129,14 +128,14 @@ class WebDatasetSource(OpenedSource):
 
     @contextmanager
     def _stream(self, path: Path) -> Iterator[BinaryIO]:
-        """The tar itself, uncompressed and seekable."""
+        """The uncompressed tar, seekable."""
         if path.suffix.lower() == ".tar":
             with path.open("rb") as stream:
                 yield stream
             return
         if self._held is None or self._held[0] != path:
             self._let_go()
-            self._held = path, _uncompressed(path)
+            self._held = path, COMPRESSION.get(path.suffix.lower(), lzma).open(path, "rb")
         try:
             yield self._held[1]
         except BaseException:
@@ -149,7 +148,7 @@ class WebDatasetSource(OpenedSource):
             self._held = None
 
     def _is_needed(self, sample: _Sample, suffix: str, member: tarfile.TarInfo) -> bool:
-        """Whether a photograph is made of a member; of several pictures none is, and the first is enough to hold."""
+        """Whether a member is needed: side files and the first picture (with several pictures none is used)."""
         wanted = self.section.image_column
         if suffix in ("json", "cls"):
             return member.size <= MAX_SIDE_FILE
@@ -172,39 +171,31 @@ class WebDatasetSource(OpenedSource):
         except HPEditError as error:
             yield Skipped(photo_id, error.message)
             return
-        drafts, skipped = read_drafts(cells, photo_id)
-        yield Photo(
-            photo_id,
-            image,
-            self.origin(cells, f"{shard}/{name}"),
-            self.licence(cells),
-            source_id=cells.get("source_id", ""),
-            labels=labels_of(cells),
-            drafts=drafts,
-        )
+        candidates, skipped = row_instructions(cells, photo_id)
+        yield self.make_photo(photo_id, image, f"{shard}/{name}", cells, *candidates)
         yield from skipped
 
 
 def _is_picture(suffix: str, wanted: str | None) -> bool:
-    """Whether a suffix is a picture's, and the one that is wanted, if any is."""
+    """Whether a suffix is a picture's, and the wanted one if any is."""
     return f".{suffix.rpartition('.')[2]}" in EXTENSIONS and wanted in (None, suffix, suffix.partition(".")[0])
 
 
 def _samples(stream: BinaryIO, offset: int, most: int, wish: Wish | None = None) -> Iterator[_Sample]:
-    """The samples of a shard from an offset on, made of at most `most` entries; tar and file errors are passed on."""
+    """Samples of a shard from an offset, of at most `most` entries; tar and file errors propagate."""
     current: _Sample | None = None
     stream.seek(offset)
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         for _ in range(most):
             member = tar.next()
-            # The list of all members would grow with the shard.
+            # tarfile keeps every member, which would grow with the shard.
             tar.members = []  # type: ignore[attr-defined]
             if member is None:
                 break
             folder, _, last = member.name.rpartition("/")
             stem, _, suffix = last.partition(".")
             if member.isdir() or not stem:
-                # A folder or a hidden file; still an entry of the sample around it.
+                # A folder or hidden file still counts as an entry of the sample around it.
                 if current is not None:
                     current.count += 1
                 continue
@@ -222,7 +213,7 @@ def _samples(stream: BinaryIO, offset: int, most: int, wish: Wish | None = None)
 
 
 def _add(sample: _Sample, suffix: str, member: tarfile.TarInfo) -> None:
-    """Take a member into its sample, or note why the sample can't be used."""
+    """Add a member to its sample, or note why the sample can't be used."""
     sample.count += 1
     name = member.name
     if reason := why_outside(name):
@@ -230,14 +221,7 @@ def _add(sample: _Sample, suffix: str, member: tarfile.TarInfo) -> None:
     elif not member.isreg():
         sample.fault = f"{name} is a link or a device"
     elif suffix in sample.members:
-        sample.fault = f"{name} is there twice"
+        sample.fault = f"{name} is repeated"
     elif not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
         sample.fault = f"{name!r} has a name that is not UTF-8"
     sample.members[suffix] = member
-
-
-def _uncompressed(path: Path) -> BinaryIO:
-    suffix = path.suffix.lower()
-    if suffix in (".gz", ".tgz"):
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return cast(BinaryIO, (bz2 if suffix == ".bz2" else lzma).open(path, "rb"))

@@ -25,7 +25,7 @@ from hpedit.records import Case
 from hpedit.rl.experience import Experience
 from hpedit.rl.parallel.processes import World
 from hpedit.rl.rewards import Scores, rewards_of
-from hpedit.store.tables import IMAGE, SOURCES, read_table, write_table
+from hpedit.store.tables import IMAGE, SOURCES, read_parquet_table, write_parquet_table
 
 GROUPS = "groups"
 LOSSLESS_UP_TO = 128
@@ -84,7 +84,7 @@ class GroupLog:
             everybody.sort(key=lambda row: str(row["id"]))
             self.folder.mkdir(exist_ok=True)
             keyed = ((row["id"], _with_pictures(row)) for row in everybody)
-            write_table(self.folder / f"iteration_{done:06d}.parquet", COLUMNS, keyed)
+            write_parquet_table(self.folder / f"iteration_{done:06d}.parquet", COLUMNS, keyed)
             self._retire()
         return {}
 
@@ -97,7 +97,7 @@ class GroupLog:
 def read_groups(file: Path) -> list[list[GroupRow]]:
     """The groups of one record; HPEditError for a file that is not one."""
     groups: dict[int, list[GroupRow]] = {}
-    for row in read_table(file, COLUMNS, _row_of):
+    for row in read_parquet_table(file, COLUMNS, _row_of):
         groups.setdefault(row.group, []).append(row)
     return list(groups.values())
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpedit.bench.run import cases_fingerprint
-from hpedit.cases.folder import CasesFolder
-from hpedit.cases.lazy import Label, chosen, labels_of
+from hpedit.cases.folder import CaseHeader, CasesFolder, case_headers, select_cases
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -23,7 +22,7 @@ from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.probes.gate import PROBE_FILES
 from hpedit.scorer.protocol import Scorer
 from hpedit.seeds import derive_seed
-from hpedit.store.lazy import LazyRows
+from hpedit.store.lazy_rows import LazyRows
 from hpedit.store.run_folder import hash_path
 
 logger = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
         _refuse_shared(cases, given)
         looked_at = _choose(given, settings.count, recipe.seed)
         return Split(cases, looked_at, f"held-out evaluation on {_counted(looked_at)} of their own")
-    labels = labels_of(cases)
+    labels = case_headers(cases)
     sources = sorted({label.source_id for label in labels}, key=lambda name: derive_seed(recipe.seed, "held out", name))
     sizes = Counter(label.source_id for label in labels)
     smallest = min(sizes.values(), default=0)
@@ -74,8 +73,8 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
         logger.warning("%s", note)
         return Split(cases, [], note)
     taken = [number for number, label in enumerate(labels) if label.source_id in kept_out]
-    training = chosen(cases, [number for number, label in enumerate(labels) if label.source_id not in kept_out])
-    looked_at = _choose(chosen(cases, taken), settings.count, recipe.seed)
+    training = select_cases(cases, [number for number, label in enumerate(labels) if label.source_id not in kept_out])
+    looked_at = _choose(select_cases(cases, taken), settings.count, recipe.seed)
     note = f"{len(taken)} of {_counted(labels)} held out of training, {_counted(looked_at)} looked at"
     return Split(training, looked_at, note)
 
@@ -152,7 +151,7 @@ def _check_other(second: Scorer, name: str, reward: Scorer) -> None:
 
 def _refuse_shared(cases: Sequence[Case], given: Sequence[Case]) -> None:
     """By the photograph's name; where the training cases are in memory, by their pictures too."""
-    trained = {label.source_id for label in labels_of(cases)}
+    trained = {label.source_id for label in case_headers(cases)}
     if not isinstance(cases, LazyRows):
         trained |= {case.group_key for case in cases}
     shared = [case for case in given if case.source_id in trained or case.group_key in trained]
@@ -166,7 +165,7 @@ def _refuse_shared(cases: Sequence[Case], given: Sequence[Case]) -> None:
 
 def _choose(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
     """At most `count` cases, the tasks in turn, in an order that nobody chose."""
-    labels = labels_of(cases)
+    labels = case_headers(cases)
     ordered = sorted(range(len(labels)), key=lambda number: derive_seed(seed, "held out case", labels[number].id))
     turn: Counter[str] = Counter()
     placed: list[tuple[int, int, int]] = []
@@ -176,6 +175,6 @@ def _choose(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
     return [cases[number] for _, _, number in sorted(placed)[:count]]
 
 
-def _counted(cases: Sequence[Case] | Sequence[Label]) -> str:
+def _counted(cases: Sequence[Case] | Sequence[CaseHeader]) -> str:
     sources = len({case.source_id for case in cases})
     return f"{len(cases)} case{'s' * (len(cases) != 1)} on {sources} photograph{'s' * (sources != 1)}"

@@ -22,7 +22,7 @@ from hpedit.ratings.import_export import import_responses
 from hpedit.ratings.responses import NO_VOTE, VOTES
 from hpedit.scorer.tables.judges import RUBRICS, parse_answer
 from hpedit.store.atomic import atomic_write
-from hpedit.store.csv_rows import Row, index_rows, read_rows, write_rows
+from hpedit.store.csv_rows import CsvRow, csv_text, index_csv_rows, read_csv_rows
 from hpedit.tasks import TASK_IDS
 
 _EDIT_COLUMNS = ("edit_id", "source_id", "editor", "instruction")
@@ -63,14 +63,14 @@ def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
         HPEditError: a file or column is missing, a mark is not in 0 to 1, a row is there twice or of an unknown edit.
     """
     _check_apart(src, out)
-    edits = read_rows(src / "edits.csv", _EDIT_COLUMNS)
-    known = {edit for (edit,) in index_rows(edits, ("edit_id",))}
-    marks = read_rows(src / "human_ratings.csv", ("edit_id", "rater", *_MARKS))
-    answers = read_rows(src / "vlm_scores.csv", ("edit_id", "judge", *RUBRICS["viescore"].required))
+    edits = read_csv_rows(src / "edits.csv", _EDIT_COLUMNS)
+    known = {edit for (edit,) in index_csv_rows(edits, ("edit_id",))}
+    marks = read_csv_rows(src / "human_ratings.csv", ("edit_id", "rater", *_MARKS))
+    answers = read_csv_rows(src / "vlm_scores.csv", ("edit_id", "judge", *RUBRICS["viescore"].required))
     for rows in (marks, answers):
         _check_known(rows, known)
-    index_rows(marks, ("edit_id", "rater"))
-    index_rows(answers, ("edit_id", "judge"))
+    index_csv_rows(marks, ("edit_id", "rater"))
+    index_csv_rows(answers, ("edit_id", "judge"))
     ratings = [(row, _overall(row)) for row in marks]
     given = [
         (row["edit_id"], row.name("rater"), repr(score), *(row[mark] for mark in _MARKS))
@@ -80,11 +80,11 @@ def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
     questions = RUBRICS["viescore"].required
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(
-        out / "edits.csv", write_rows(_EDIT_COLUMNS, [tuple(row[name] for name in _EDIT_COLUMNS) for row in edits])
+        out / "edits.csv", csv_text(_EDIT_COLUMNS, [tuple(row[name] for name in _EDIT_COLUMNS) for row in edits])
     )
-    atomic_write(out / "ratings.csv", write_rows(("edit_id", "rater", "score", *_MARKS), given))
+    atomic_write(out / "ratings.csv", csv_text(("edit_id", "rater", "score", *_MARKS), given))
     columns = ("edit_id", "judge", *questions)
-    atomic_write(out / "scores.csv", write_rows(columns, [tuple(row[name] for name in columns) for row in answers]))
+    atomic_write(out / "scores.csv", csv_text(columns, [tuple(row[name] for name in columns) for row in answers]))
     return {
         "edits": len(edits),
         "sources": len({row["source_id"] for row in edits}),
@@ -95,7 +95,7 @@ def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def _overall(row: Row) -> float | None:
+def _overall(row: CsvRow) -> float | None:
     """5 sqrt(sc * pq) of one rater; None where a mark is missing."""
     texts = [row[name] for name in _MARKS]
     if not all(texts):
@@ -111,7 +111,7 @@ def _is_missing(text: str) -> bool:
     return math.isnan(parse_answer(text, (0.0, 10.0))[0])
 
 
-def _check_known(rows: list[Row], known: set[str]) -> None:
+def _check_known(rows: list[CsvRow], known: set[str]) -> None:
     for row in rows:
         if row["edit_id"] not in known:
             raise HPEditError(f"{row.where}: edit {row['edit_id']!r} is not in edits.csv")
@@ -135,11 +135,11 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
     """
     _check_apart(src, out)
     needed = ("edit_id", "photo_id", "turn", "instruction", "category", "object_type", "source_file", "edited_file")
-    edits = read_rows(src / "edits.csv", needed)
-    known = {edit for (edit,) in index_rows(edits, ("edit_id",))}
-    marks = read_rows(src / "human_ratings.csv", ("edit_id", "rater", *_AXES, "overall"))
+    edits = read_csv_rows(src / "edits.csv", needed)
+    known = {edit for (edit,) in index_csv_rows(edits, ("edit_id",))}
+    marks = read_csv_rows(src / "human_ratings.csv", ("edit_id", "rater", *_AXES, "overall"))
     _check_known(marks, known)
-    index_rows(marks, ("edit_id", "rater"))
+    index_csv_rows(marks, ("edit_id", "rater"))
     given = _halved(marks)
     tasks = [_magicbrush_task(row) for row in edits]
     header = (*_EDIT_COLUMNS, "task", "turn", "source_file", "edited_file")
@@ -154,8 +154,8 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
         for row, task in zip(edits, tasks, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / "edits.csv", write_rows(header, table))
-    atomic_write(out / "ratings.csv", write_rows(("edit_id", "rater", "score", *_AXES), given))
+    atomic_write(out / "edits.csv", csv_text(header, table))
+    atomic_write(out / "ratings.csv", csv_text(("edit_id", "rater", "score", *_AXES), given))
     counts = Counter(tasks)
     return {
         "edits": len(edits),
@@ -186,8 +186,8 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
     """
     _check_apart(src, out)
     needed = ("pair_id", "instruction", "source_caption", "human")
-    rows = read_rows(src / "votes.csv", needed)
-    index_rows(rows, ("pair_id",))
+    rows = read_csv_rows(src / "votes.csv", needed)
+    index_csv_rows(rows, ("pair_id",))
     judges = [name for name in (rows[0].cells if rows else ()) if name not in needed]
     edits, people, votes = [], [], []
     for row in rows:
@@ -196,9 +196,9 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
         people.append((*pair, "human", _vote(row, "human")))
         votes += [(*pair, judge, row[judge] if row[judge] in NO_VOTE else _vote(row, judge)) for judge in judges]
     out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / "edits.csv", write_rows(_EDIT_COLUMNS, edits))
-    atomic_write(out / "votes.csv", write_rows(("edit_a", "edit_b", "rater", "vote"), people))
-    atomic_write(out / "judge_votes.csv", write_rows(("edit_a", "edit_b", "judge", "vote"), votes))
+    atomic_write(out / "edits.csv", csv_text(_EDIT_COLUMNS, edits))
+    atomic_write(out / "votes.csv", csv_text(("edit_a", "edit_b", "rater", "vote"), people))
+    atomic_write(out / "judge_votes.csv", csv_text(("edit_a", "edit_b", "judge", "vote"), votes))
     return {
         "pairs": len(rows),
         "sources": len({row["source_caption"] for row in rows}),
@@ -209,7 +209,7 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def _halved(marks: list[Row]) -> list[tuple[str, ...]]:
+def _halved(marks: list[CsvRow]) -> list[tuple[str, ...]]:
     """Rows of ratings.csv from marks on 0 to 10; a row without an overall mark is none."""
     return [
         (row["edit_id"], row.name("rater"), repr(_mark(row, "overall") / 2), *(row[axis] for axis in _AXES))
@@ -218,27 +218,27 @@ def _halved(marks: list[Row]) -> list[tuple[str, ...]]:
     ]
 
 
-def _magicbrush_task(row: Row) -> str:
+def _magicbrush_task(row: CsvRow) -> str:
     category = row.name("category")
     if category == "Scene Changes" and row["object_type"] == "Background/Scene":
         return "background"
     return _TASKS.get(category) or category.lower().replace(" ", "_")
 
 
-def _mark(row: Row, name: str) -> float:
+def _mark(row: CsvRow, name: str) -> float:
     value, problem = parse_answer(row[name], (0.0, 10.0))
     if problem:
         raise HPEditError(f"{row.where}: {name} is {row[name]!r}: {problem}", hint="MagicBrush's marks are 0 to 10")
     return value
 
 
-def _vote(row: Row, column: str) -> str:
+def _vote(row: CsvRow, column: str) -> str:
     if row[column] not in VOTES:
         raise HPEditError(f"{row.where}: {column} is {row[column]!r}", hint=f"a vote is one of {', '.join(VOTES)}")
     return row[column]
 
 
-def _count(rows: list[Row], judges: list[str], cell: str) -> dict[str, int]:
+def _count(rows: list[CsvRow], judges: list[str], cell: str) -> dict[str, int]:
     counts = {judge: sum(row[judge] == cell for row in rows) for judge in sorted(judges)}
     return {judge: count for judge, count in counts.items() if count}
 

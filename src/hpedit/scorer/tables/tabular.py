@@ -23,7 +23,7 @@ from hpedit.scorer.tables.judges import RUBRICS, Rubric, columns_rubric, find_ru
 from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
-from hpedit.store.csv_rows import Row, index_rows, read_rows
+from hpedit.store.csv_rows import CsvRow, index_csv_rows, read_csv_rows
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -145,12 +145,12 @@ def load_table(
         HPEditError: a file, column or name is missing; an edit, a rating or a score is there twice; a rating is not a
             number in 0 to 5; a judge is not in the scores; ratings or scores have no edit in common with the edits.
     """
-    rows = index_rows(read_rows(edits, ("edit_id", "source_id")), ("edit_id",))
+    rows = index_csv_rows(read_csv_rows(edits, ("edit_id", "source_id")), ("edit_id",))
     if not rows:
         raise HPEditError(f"{edits} has no edits")
     ids = tuple(sorted(key[0] for key in rows))
     names = (judge,) if isinstance(judge, str) else tuple(judge)
-    table, reasons = read_rows(scores, ("edit_id", "judge")), Counter[str]()
+    table, reasons = read_csv_rows(scores, ("edit_id", "judge")), Counter[str]()
     judges = tuple(_read_scores(scores, table, name, ids, columns or {}, reasons) for name in names)
     return Table(
         edit_ids=ids,
@@ -165,7 +165,7 @@ def load_table(
 
 def _read_ratings(path: Path, ids: Sequence[str]) -> FloatArray:
     """(n, r) ratings of the given edits; a column a rater, in the order of their names."""
-    rows = index_rows(read_rows(path, ("edit_id", "rater", "score")), ("edit_id", "rater"))
+    rows = index_csv_rows(read_csv_rows(path, ("edit_id", "rater", "score")), ("edit_id", "rater"))
     position = {edit: number for number, edit in enumerate(ids)}
     raters = {rater: number for number, rater in enumerate(sorted({rater for _, rater in rows}))}
     ratings = np.full((len(ids), max(1, len(raters))), np.nan)
@@ -181,13 +181,13 @@ def _read_ratings(path: Path, ids: Sequence[str]) -> FloatArray:
 
 
 def _read_scores(
-    path: Path, rows: Sequence[Row], judge: str, ids: Sequence[str], columns: Columns, reasons: Counter[str]
+    path: Path, rows: Sequence[CsvRow], judge: str, ids: Sequence[str], columns: Columns, reasons: Counter[str]
 ) -> JudgeAnswers:
     """A judge's features (n, f) of the given edits; the reasons of what is missing are added to ``reasons``."""
     judges = sorted({row["judge"] for row in rows})
     if judge not in judges:
         raise HPEditError(f"{path} has no judge {judge!r}", hint=f"its judges are: {', '.join(judges) or 'none'}")
-    own = index_rows([row for row in rows if row["judge"] == judge], ("edit_id",))
+    own = index_csv_rows([row for row in rows if row["judge"] == judge], ("edit_id",))
     if not any((edit,) in own for edit in ids):
         raise HPEditError(
             f"{path} has no score by {judge} of these edits", hint="the edit_id of both tables must agree"
@@ -220,12 +220,12 @@ def _rubric(path: Path, answered: Sequence[str], header: Sequence[str], columns:
     return rubric
 
 
-def _answered(rows: Sequence[Row]) -> list[str]:
+def _answered(rows: Sequence[CsvRow]) -> list[str]:
     """Columns in which at least one of the rows is not empty."""
     return [name for name in rows[0].cells if any(row[name] for row in rows)]
 
 
-def _answer(row: Row | None, question: str, scale: tuple[float, float], reasons: Counter[str]) -> float:
+def _answer(row: CsvRow | None, question: str, scale: tuple[float, float], reasons: Counter[str]) -> float:
     if row is None:
         value, problem = np.nan, "no row in the table of scores"
     else:

@@ -18,7 +18,7 @@ from hpedit.errors import HPEditError
 from hpedit.ratings.responses import NO_VOTE, SKIP, SWAPPED_VOTE, VOTES
 from hpedit.scorer.votes.model import MISSING
 from hpedit.stats.bootstrap import IntArray
-from hpedit.store.csv_rows import Row, index_rows, read_rows
+from hpedit.store.csv_rows import CsvRow, index_csv_rows, read_csv_rows
 
 Pair = tuple[str, str]
 
@@ -71,7 +71,7 @@ def load_votes(edits: Path, votes: Path, judge_votes: Path) -> VoteTable:
     """
     source = {
         edit: row.name("source_id")
-        for (edit,), row in index_rows(read_rows(edits, ("edit_id", "source_id")), ("edit_id",)).items()
+        for (edit,), row in index_csv_rows(read_csv_rows(edits, ("edit_id", "source_id")), ("edit_id",)).items()
     }
     people, machines = _read(votes, "rater", source), _read(judge_votes, "judge", source)
     judges = tuple(sorted(machines.by_voter))
@@ -110,7 +110,7 @@ def _read(path: Path, voter: str, source: Mapping[str, str]) -> Votes:
     given: dict[str, dict[Pair, set[str]]] = {}
     first: dict[str, Counter[bool]] = {}
     repeated = missing = 0
-    for row in read_rows(path, ("edit_a", "edit_b", voter, "vote")):
+    for row in read_csv_rows(path, ("edit_a", "edit_b", voter, "vote")):
         pair, vote = _pair(row, source), _vote(row)
         own = given.setdefault(row.name(voter), {})
         if vote is None:
@@ -137,7 +137,7 @@ def _read(path: Path, voter: str, source: Mapping[str, str]) -> Votes:
     )
 
 
-def _pair(row: Row, source: Mapping[str, str]) -> Pair:
+def _pair(row: CsvRow, source: Mapping[str, str]) -> Pair:
     edits = (row.name("edit_a"), row.name("edit_b"))
     if edits[0] == edits[1]:
         raise HPEditError(f"{row.where}: edit {edits[0]!r} is compared with itself", hint="a vote is between two edits")
@@ -149,7 +149,7 @@ def _pair(row: Row, source: Mapping[str, str]) -> Pair:
     return min(edits), max(edits)
 
 
-def _vote(row: Row) -> str | None:
+def _vote(row: CsvRow) -> str | None:
     if row["vote"] in (*NO_VOTE, SKIP):
         return None
     if row["vote"] not in VOTES:

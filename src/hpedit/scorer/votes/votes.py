@@ -22,7 +22,7 @@ from hpedit.scorer.votes.selection import FOLDS, Signal, fit_combination, folds_
 from hpedit.scorer.votes.table import VoteTable, load_votes
 from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, weighted_mean
 from hpedit.store.atomic import atomic_write, dump_json
-from hpedit.store.csv_rows import write_rows
+from hpedit.store.csv_rows import csv_text
 
 MIN_PAIRS, MIN_SOURCES = 40, 2 * FOLDS
 """Fewer can't be split twice and leave anything to measure."""
@@ -219,7 +219,7 @@ def _write(out: Path, table: VoteTable, rows: IntArray, held: _Held, model: Vote
     ]
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / "combination.json", dump_json(model.to_json()))
-    atomic_write(out / "predictions.csv", write_rows(header, lines))
+    atomic_write(out / "predictions.csv", csv_text(header, lines))
 
 
 def _columns(model: VoteModel, judges: Sequence[str]) -> list[int]:
