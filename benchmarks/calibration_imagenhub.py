@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.scorer.calibration.ensemble import fit_blend
-from hpedit.scorer.calibration.parts import JudgeTable, make_table
-from hpedit.scorer.calibration.selection import FOLDS, folds
-from hpedit.scorer.evaluation.evaluation import agreement_report
+from hpedit.scorer.calibration.base_selection import FOLDS, folds
+from hpedit.scorer.calibration.ensemble import fit_ensemble
+from hpedit.scorer.calibration.judge_table import JudgeTable, make_judge_table
+from hpedit.scorer.evaluation.human_agreement import agreement_report
+from hpedit.scorer.tables.fit_tables import RatedTable, load_table
 from hpedit.scorer.tables.ratings_import import import_ratings
-from hpedit.scorer.tables.tabular import Table, load_table
-from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray, IntArray, source_index
-from hpedit.stats.correlation import Draws
+from hpedit.stats.correlation import Resamples
+from hpedit.stats.rater_agreement import mean_rating
 
 COMBINATIONS = (
     ("gpt4o_0shot",),
@@ -72,11 +72,12 @@ def pool(tables: Sequence[JudgeTable], parts: Sequence[tuple[IntArray, IntArray]
         fitted = [table.fit(train, singles=len(tables) == 1) for table in tables]
         held = np.column_stack([scores for _, scores, _ in fitted])
         names, tasks = [data.sources[row] for row in train.tolist()], [data.tasks[row] for row in test.tolist()]
-        blend = fit_blend(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
+        ensemble = fit_ensemble(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
         pairs = zip(tables, fitted, strict=True)
         own = [part.predict(table.answers.values[test], tasks) for table, (part, _, _) in pairs]
-        result.scores[test] = blend.predict(*(np.column_stack([pair[k] for pair in own]) for k in range(2)))[0]
-        counted = {tables[k].answers.judge for k, weight in zip(blend.judges, blend.weights, strict=True) if weight > 0}
+        result.scores[test] = ensemble.predict(*(np.column_stack([pair[k] for pair in own]) for k in range(2)))[0]
+        weights = zip(ensemble.judges, ensemble.weights, strict=True)
+        counted = {tables[k].answers.judge for k, weight in weights if weight > 0}
         sound = {part.judge for part, _, _ in fitted if part.verdict == "ok"}
         result.idle.append([table.answers.judge for table in tables if table.answers.judge not in counted & sound])
         result.chosen.append(fitted[0][2].base.name)
@@ -86,13 +87,13 @@ def pool(tables: Sequence[JudgeTable], parts: Sequence[tuple[IntArray, IntArray]
     return result
 
 
-def measure(table: Table, judges: Sequence[str], repeats: int) -> dict[str, Any]:
+def measure(table: RatedTable, judges: Sequence[str], repeats: int) -> dict[str, Any]:
     """Both tables' figures for one combination of judges."""
     target = mean_rating(table.ratings)
     rated = np.flatnonzero(~np.isnan(target))
     tasks, sources = ([column[row] for row in rated.tolist()] for column in (table.tasks, table.sources))
     answers = [replace(own, values=own.values[rated]) for own in table.judges]
-    tables = [make_table(own, tasks, target[rated], sources, None, ()) for own in answers]
+    tables = [make_judge_table(own, tasks, target[rated], sources, None, ()) for own in answers]
     raw = table.overall()[rated]
     known = np.flatnonzero(~np.isnan(raw))
     names = [sources[row] for row in known.tolist()]
@@ -120,7 +121,7 @@ def measure(table: Table, judges: Sequence[str], repeats: int) -> dict[str, Any]
 
 
 def _values(scores: FloatArray, target: FloatArray, sources: Sequence[str]) -> list[float]:
-    found = Draws.of(sources, resamples=0).measure(scores, target)
+    found = Resamples.of(sources, resamples=0).measure(scores, target)
     return [float(found[name][0]) for name in SHOWN]
 
 

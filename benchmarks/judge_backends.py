@@ -25,15 +25,14 @@ import psutil
 import torch
 from PIL import Image
 
-from hpedit.judges.cache import CachedJudge
+from hpedit.judges.answer_cache import CachedJudge
 from hpedit.judges.openai_judge import OpenAIJudge
-from hpedit.judges.prefix import encode_group
 from hpedit.judges.protocol import DIGITS, Question
+from hpedit.judges.shared_prefix import encode_group
 from hpedit.judges.transformers_judge import TransformersJudge
 from hpedit.mini.drawing import SIZE
 from hpedit.records import Case
-from hpedit.scorer.prompts import stem
-from hpedit.scorer.questions import LIBRARY
+from hpedit.scorer.prompts import LIBRARY, stem
 from hpedit.tasks import TASK_IDS
 
 BASELINE = Path(__file__).parent / "baselines" / "judge_backends.json"

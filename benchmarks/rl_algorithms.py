@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from hpedit.bench.folder import BenchFolder
-from hpedit.bench.run import run_bench
+from hpedit.bench.bench_folder import BenchFolder
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.cases.folder import CasesFolder
 from hpedit.cases.pairs.pair_table import build_pairs
 from hpedit.cases.pairs.preferences import PairRules
@@ -32,10 +32,11 @@ from hpedit.mini.world import World
 from hpedit.ratings.import_export import read_responses
 from hpedit.records import Case
 from hpedit.report import charts
-from hpedit.report.charts import ForestRow, Interval, forest
+from hpedit.report.charts import ForestRow, forest_plot
 from hpedit.rl.cost import TRAINED
 from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
+from hpedit.stats.intervals import Interval
 from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
 from hpedit.store.tables import write_cases
 
@@ -237,7 +238,7 @@ def as_page(table: Mapping[str, Any]) -> str:
         for name, row in table["rows"].items()
     ]
     style = (Path(charts.__file__).parent / "style.css").read_text(encoding="utf-8")
-    picture = forest(rows, label="gains", axis="gain over the base, in points of 0-5")
+    picture = forest_plot(rows, label="gains", axis="gain over the base, in points of 0-5")
     return f"<!doctype html><meta charset=utf-8><style>{style}</style><main style='width:560px'>{picture}</main>"
 
 

@@ -20,8 +20,8 @@ import torch
 from public_schedules import KINDS, OLD
 from rl_iteration import OURS, Arm, make_arm
 
-from hpedit.bench.run import run_bench
-from hpedit.bench.summary import compare
+from hpedit.bench.before_after import before_after_summary
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.cases.folder import CasesFolder
 from hpedit.editors.load import load_editor
 from hpedit.experiments.demo import STEPS
@@ -74,7 +74,7 @@ def bench(demo: Path, out: Path, iterations: int, per_task: int, seed: int) -> N
             continue
         editor.load_lora(folder)
         post = run_bench(editor, cases, scorer, out / "bench" / folder.name, label=folder.name, **asked)
-        found = compare({"base": base, "post": post})
+        found = before_after_summary({"base": base, "post": post})
         gain = {key: found[key]["gain"] for key in ("oracle", "scorer")}
         atomic_write(out / f"gain-{folder.name}.json", json.dumps({"arm": name, "n": found["n"], **gain}, indent=1))
         said = [f"{key} {g['mean']:+.3f} [{g['ci95'][0]:+.3f}, {g['ci95'][1]:+.3f}]" for key, g in gain.items()]

@@ -25,12 +25,12 @@ from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.raters import simulate_ratings
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.evaluation.curve import learning_curve
-from hpedit.scorer.evaluation.evaluation import score_agreement
-from hpedit.scorer.evaluation.held_out import evaluate_table, fit_of
+from hpedit.scorer.evaluation.human_agreement import score_agreement
+from hpedit.scorer.evaluation.learning_curve import learning_curve
+from hpedit.scorer.evaluation.measure_tables import evaluate_table
 from hpedit.scorer.fitting import answered_table, load_judges, rated_pictures
-from hpedit.scorer.tables.tabular import Table, fit_report, fit_table
-from hpedit.stats.agreement import mean_rating
+from hpedit.scorer.tables.fit_tables import RatedTable, fit_report, fit_table
+from hpedit.stats.rater_agreement import mean_rating
 from hpedit.store.atomic import atomic_write, dump_json
 
 BASELINE = Path(__file__).parent / "baselines" / "scorer_mini.json"
@@ -57,7 +57,7 @@ def one_rating(ratings: list[Rating]) -> list[Rating]:
     return list(first.values())
 
 
-def first_edits(table: Table, per_task: int) -> list[int]:
+def first_edits(table: RatedTable, per_task: int) -> list[int]:
     """Rows of the first edits of each task."""
     seen: dict[str, int] = {}
     rows = []
@@ -68,7 +68,7 @@ def first_edits(table: Table, per_task: int) -> list[int]:
     return rows
 
 
-def part(table: Table, rows: list[int]) -> Table:
+def part(table: RatedTable, rows: list[int]) -> RatedTable:
     """Some rows of a table."""
     return replace(
         table,
@@ -80,7 +80,7 @@ def part(table: Table, rows: list[int]) -> Table:
     )
 
 
-def joined(one: Table, other: Table) -> Table:
+def joined(one: RatedTable, other: RatedTable) -> RatedTable:
     """Rows of two tables below each other; raters side by side."""
     width = one.ratings.shape[1] + other.ratings.shape[1]
     ratings = np.full((len(one.edit_ids) + len(other.edit_ids), width), np.nan)
@@ -144,10 +144,7 @@ def main() -> None:
         whole = joined(fitting, held)
         outside = [row >= len(fitting.edit_ids) for row in range(len(whole.edit_ids))]
         known = np.concatenate([mean_rating(fitting.ratings), truth])
-        found["curve"] = learning_curve(
-            whole.features, whole.feature_names, whole.tasks, known, whole.sources, NUMBERS,
-            judge="mini", raw=whole.overall(), held_out=outside, seed=asked.seed, fit=fit_of(whole),
-        )  # fmt: skip
+        found["curve"] = learning_curve(whole, NUMBERS, target=known, held_out=outside, seed=asked.seed)
     print(json.dumps(found, indent=2))
     if asked.page:
         from hpedit.report.scorer_page import write_scorer_page

@@ -15,14 +15,14 @@ LIGHT = (
     "hpedit.store.tables",
     "hpedit.rate.server",
     "hpedit.ratings.agreement",
-    "hpedit.scorer.tables.tabular",
-    "hpedit.scorer.evaluation.curve",
-    "hpedit.scorer.votes.votes",
+    "hpedit.scorer.tables.fit_tables",
+    "hpedit.scorer.evaluation.learning_curve",
+    "hpedit.scorer.votes.evaluate_votes",
     "hpedit.scorer.probes.probes",
     "hpedit.scorer.features",
     "hpedit.scorer.hp_scorer",
     "hpedit.judges.openai_judge",
-    "hpedit.judges.cache",
+    "hpedit.judges.answer_cache",
     "hpedit.config.recipe",
 )
 

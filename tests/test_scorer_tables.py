@@ -11,9 +11,10 @@ import pytest
 from tests.report.scorer_sample import make_curve, make_report
 from tests.scorer.rated_tables import write_tables
 
-from hpedit.cli.scorer_tables import agreement_lines, curve_lines, interval, parse_numbers
+from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
 from hpedit.errors import HPEditError
-from hpedit.scorer.tables.tabular import fit
+from hpedit.scorer.tables.fit_tables import fit_tables
+from hpedit.stats.intervals import interval_text
 
 
 def test_no_line_is_longer_than_80_columns() -> None:
@@ -47,9 +48,9 @@ def test_figures_that_flatter_are_said_first() -> None:
 
 
 def test_what_is_undefined_reads_na() -> None:
-    assert interval({"value": None, "ci95": [None, None]}) == "n/a"
-    assert interval({"value": 0.5, "ci95": [None, None]}) == "0.50"
-    assert interval({"value": -0.001, "ci95": [-0.01, 0.001]}) == "0.00 [-0.01, 0.00]"
+    assert interval_text({"value": None, "ci95": [None, None]}) == "n/a"
+    assert interval_text({"value": 0.5, "ci95": [None, None]}) == "0.50"
+    assert interval_text({"value": -0.001, "ci95": [-0.01, 0.001]}) == "0.00 [-0.01, 0.00]"
     text = "\n".join(curve_lines(make_curve()))
     assert "10           n/a: too few <to fit>" in text
     assert "one human    n/a" in text
@@ -64,7 +65,7 @@ def test_numbers_that_are_none_are_refused(text: str) -> None:
 
 @pytest.mark.slow
 def test_eval_prints_tables_json_page_and_curve(tmp_path: Path) -> None:
-    fit(*write_tables(tmp_path / "fitted", 0, 30), "good", tmp_path / "scorer")
+    fit_tables(*write_tables(tmp_path / "fitted", 0, 30), "good", tmp_path / "scorer")
     tables = write_tables(tmp_path / "all", 0, 60)
     arguments = [
         part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -79,3 +80,9 @@ TASKS: tuple[Task, ...] = (
 
 TASK_IDS: tuple[str, ...] = tuple(task.id for task in TASKS)
 TASK_BY_ID: dict[str, Task] = {task.id: task for task in TASKS}
+
+
+def ordered_tasks(found: Iterable[str]) -> list[str]:
+    """Distinct task ids for a table: the eight tasks in their order, then any others by name."""
+    names = set(found)
+    return [task for task in TASK_IDS if task in names] + sorted(names - set(TASK_IDS))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpedit.bench.alarms import ALARMS
-from hpedit.bench.folder import ROWS, SCORES, STAGE, BenchFolder, BenchRow, Instrument, scores_file
+from hpedit.bench.bench_folder import ROWS, SCORES, STAGE, BenchFolder, BenchRow, Instrument, scores_file
+from hpedit.bench.pixel_measures import PIXEL_MEASURES
 from hpedit.store.run_folder import RunFolder
 from hpedit.tasks import TASK_IDS
 
@@ -26,7 +26,7 @@ def rows(
     result = []
     for index in range(count):
         value = 1.5 + 2 * rng.random() + shift
-        levels = {name: 0.2 + 0.01 * rng.random() for name in ALARMS}
+        levels = {name: 0.2 + 0.01 * rng.random() for name in PIXEL_MEASURES}
         gone = index in missing
         result.append(
             BenchRow(

@@ -15,7 +15,7 @@ from tests.bench.made import planted, rows
 from tests.scorer.probe_world import world
 from typer.testing import CliRunner
 
-from hpedit.bench.folder import EDITS, PARTS, ROWS, SCORES
+from hpedit.bench.bench_folder import EDITS, PARTS, ROWS, SCORES
 from hpedit.cli.bench import bench
 from hpedit.errors import HPEditError
 from hpedit.mini.photos import embedded_tiles
@@ -77,7 +77,7 @@ def test_killed_anywhere_and_repeated_is_as_if_undisturbed(given: SimpleNamespac
             child.kill()
             ended.append(child.wait())
     assert -signal.SIGKILL in ended, "each run was over before it could be killed"
-    assert "Cases a second" in run("run", *torn)
+    assert "Cases per second" in run("run", *torn)
     run("run", *words(given, tmp_path / "whole", "--label", "m", "--scorer", str(given.scorer)))
     assert content(tmp_path / "torn") == content(tmp_path / "whole")
 

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from tests.bench.made import SCORER, SECOND, planted, rows
 
-from hpedit.bench.comparison import compare_models, describe_model, outcomes
+from hpedit.bench.comparison import compare_models, describe_model, win_tie_loss
+from hpedit.bench.comparison_tables import (
+    comparison_csv,
+    comparison_latex,
+    comparison_markdown,
+    write_comparison_tables,
+)
+from hpedit.bench.comparison_text import comparison_text
 from hpedit.bench.human import human_scores, read_human_scores
-from hpedit.bench.tables import comma_separated, latex, markdown, write_tables
-from hpedit.bench.terminal import render
 from hpedit.errors import HPEditError
 from hpedit.records import Rating
 from hpedit.store.tables import write_ratings
@@ -68,7 +73,7 @@ def test_a_missing_edit_is_left_out_for_all(tmp_path, three):
     result = compare_models([three[0], part])
     assert {one["key"]: one["overall"]["n"] for one in result["instruments"]} == {"oracle": 94, "scorer": 94}
     assert by_key(result)["scorer"]["reasons"] == {"part": {"no edit: no image": 2}}
-    assert any("other noise" in note for note in result["notes"])
+    assert any("not from the same noise" in note for note in result["notes"])
     assert any("other (second judge) has scored only base" in note for note in result["notes"]), (
         "base alone has a second judge"
     )
@@ -100,7 +105,7 @@ def test_people_are_an_instrument_of_their_own(tmp_path, three):
     assert found["overall"]["n"] == 20
     assert found["overall"]["models"]["good"]["gain"]["mean"] == pytest.approx(2.0)
     assert "bad" not in found["overall"]["models"], "nobody rated it; that must not empty the others' figures"
-    render(compare_models(three, human))
+    comparison_text(compare_models(three, human))
 
 
 def test_simulated_raters_are_called_so(three):
@@ -113,15 +118,15 @@ def test_ratings_of_nothing_here_are_refused(tmp_path, three):
     with pytest.raises(HPEditError, match="none of the ratings"):
         read_human_scores(tmp_path / "r.csv", three)
     twin = planted(tmp_path / "twin", "twin", rows("base", 96))
-    with pytest.raises(HPEditError, match="edits of one id"):
+    with pytest.raises(HPEditError, match="share edit ids"):
         read_human_scores(tmp_path / "r.csv", [three[0], twin])
 
 
 def test_what_can_not_be_compared_is_refused(tmp_path, three):
-    with pytest.raises(HPEditError, match="two models at least"):
+    with pytest.raises(HPEditError, match="at least two models"):
         compare_models(three[:1])
     same = planted(tmp_path / "other", "base", rows("base", 96))
-    with pytest.raises(HPEditError, match="two of the models are called base"):
+    with pytest.raises(HPEditError, match="two models are called base"):
         compare_models([three[0], same])
     seeded = planted(tmp_path / "seeded", "seeded", rows("seeded", 96), seed=7)
     with pytest.raises(HPEditError, match="different seeds: 0 and 7"):
@@ -151,7 +156,7 @@ def test_a_scorer_that_rises_alone_is_called_a_bad_sign(tmp_path):
     ]
     verdict = compare_models(pair)["verdicts"]["post"]
     assert verdict["tone"] == "bad"
-    assert "learnt to please the scorer" in verdict["text"]
+    assert "learned to please the scorer" in verdict["text"]
 
 
 def test_a_gain_that_people_do_not_see_is_no_good_verdict(three):
@@ -164,10 +169,10 @@ def test_a_gain_that_people_do_not_see_is_no_good_verdict(three):
 def test_the_terminal_has_80_columns(three, tmp_path):
     more = [planted(tmp_path / f"m{i}", f"a-model-with-a-long-name-{i}", rows(f"m{i}", 96, 0.1 * i)) for i in range(5)]
     for folders in (three, [three[0], *more]):
-        text = render(compare_models(folders))
+        text = comparison_text(compare_models(folders))
         assert max(map(len, text.splitlines())) <= 80
-    assert "+0.50*" in render(compare_models(three)), "twelve photos of a task that all gain are beyond chance"
-    alone = render(describe_model(three[0]))
+    assert "+0.50*" in comparison_text(compare_models(three)), "twelve photos of a task that all gain are beyond chance"
+    alone = comparison_text(describe_model(three[0]))
     assert "Oracle" in alone
     assert "gain" not in alone
 
@@ -176,19 +181,19 @@ def test_tables_say_the_same_and_hold_odd_names(tmp_path):
     odd = "=cmd|' _x_ 50% & <b>\\"
     pair = [planted(tmp_path / "a", "base", rows("base", 96)), planted(tmp_path / "b", odd, rows("b", 96, 0.5))]
     result = compare_models(pair)
-    table = list(csv.DictReader(io.StringIO(comma_separated(result))))
+    table = list(csv.DictReader(io.StringIO(comparison_csv(result))))
     assert len(table) == 2 * 9 * 2
     assert {row["title"] for row in table} == {"Oracle", "HP-Scorer"}
     mine = next(row for row in table if row["task"] == "all" and row["instrument"] == "oracle" and row["gain"])
     assert mine["model"] == "'" + odd, "a spreadsheet must not run it"
     assert float(mine["gain"]) == pytest.approx(0.5)
-    assert "=cmd\\|' \\_x\\_ 50% & \\<b\\>\\\\" in markdown(result)
+    assert "=cmd\\|' \\_x\\_ 50% & \\<b\\>\\\\" in comparison_markdown(result)
     shown = r"=cmd\textbar{}' \_x\_ 50\% \& \textless{}b\textgreater{}\textbackslash{} & "
-    assert shown in latex(result)
-    assert latex(result).count(r"\begin{tabular}") == latex(result).count(r"\end{tabular}") == 2
+    assert shown in comparison_latex(result)
+    assert comparison_latex(result).count(r"\begin{tabular}") == comparison_latex(result).count(r"\end{tabular}") == 2
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        write_tables(tmp_path / name, result)
+        write_comparison_tables(tmp_path / name, result)
     files = sorted(file.name for file in (tmp_path / "first").iterdir())
     assert files == ["compare.csv", "compare.json", "compare.md", "compare.tex"]
     assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in files)
@@ -196,19 +201,19 @@ def test_tables_say_the_same_and_hold_odd_names(tmp_path):
 
 def test_a_name_in_brackets_is_no_option_of_the_row_above(tmp_path):
     pair = [planted(tmp_path / name, label, rows(name, 2)) for name, label in (("a", "base"), ("b", "[v2]\n*"))]
-    assert "    {[}v2{]} {*} & " in latex(compare_models(pair))
+    assert "    {[}v2{]} {*} & " in comparison_latex(compare_models(pair))
 
 
 def test_one_case_is_one_in_words_and_has_no_interval(tmp_path):
     table = rows("Base", 1)
     pair = [planted(tmp_path / name, name, rows(name, 1)) for name in ("Base", "Post")]
     result = compare_models(pair)
-    texts = [render(result), markdown(result), latex(result)]
+    texts = [comparison_text(result), comparison_markdown(result), comparison_latex(result)]
     assert all("1 case of 1 photo" in text for text in texts)
     assert not any("1 cases" in text or "[-]" in text or "[$-$]" in text for text in texts)
     assert f"{table[0].oracle:.2f} (0.00)" in texts[1]
     blind = planted(tmp_path / "c", "Blind LoRA", rows("c", 2), unscorable=(0,))
-    text = markdown(compare_models([planted(tmp_path / "d", "Base", rows("d", 2)), blind]))
+    text = comparison_markdown(compare_models([planted(tmp_path / "d", "Base", rows("d", 2)), blind]))
     assert "Left out for every model: 1 case (without a score: 1 of Blind LoRA)." in text, "names keep their capitals"
 
 
@@ -216,8 +221,8 @@ def test_models_rated_on_different_cases_have_no_figures_by_people(three):
     ratings = [Rating("base:case-0", "ann", 2.0), Rating("good:case-1", "ann", 4.0)]
     result = compare_models(three, human_scores(ratings, [rating.edit_id for rating in ratings]))
     assert "human" not in by_key(result)
-    assert any("People" in note and "no case of which every model has a score" in note for note in result["notes"])
-    for text in (render, markdown, latex, comma_separated):
+    assert any("People" in note and "no case has a score of every model" in note for note in result["notes"])
+    for text in (comparison_text, comparison_markdown, comparison_latex, comparison_csv):
         assert text(result)
 
 
@@ -240,7 +245,7 @@ def test_two_scorers_of_one_name_do_not_hide_one_another(tmp_path):
 
 
 def test_a_difference_of_just_the_margin_is_a_tie_whatever_its_last_bit():
-    outcome = outcomes(np.array([4.1 - 4.0, 1.1 - 1.0, 1.0 - 1.1, 0.3 - 0.2, 0.11, -0.11]))
+    outcome = win_tie_loss(np.array([4.1 - 4.0, 1.1 - 1.0, 1.0 - 1.1, 0.3 - 0.2, 0.11, -0.11]))
     assert outcome == {"win": 1, "tie": 4, "loss": 1}
 
 

@@ -2,14 +2,14 @@
 
 import pytest
 from PIL import Image
-from tests.bench.test_run import Brightness, exact
+from tests.bench.test_benchmark_run import Brightness, exact
 from tests.conftest import picture
 
-from hpedit.bench.commands import Judging, bench_given
+from hpedit.bench.bench_folder import EDITS, ROWS, BenchFolder, Instrument
+from hpedit.bench.benchmark_run import run_external
+from hpedit.bench.commands import BenchJudges, bench_external
 from hpedit.bench.comparison import compare_models
 from hpedit.bench.external_edits import match_edits
-from hpedit.bench.folder import EDITS, ROWS, BenchFolder, Instrument
-from hpedit.bench.run import run_given
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.tables import write_cases
@@ -34,7 +34,7 @@ def edits(tmp_path, cases):
 
 def run(edits, cases, out, label="theirs", **options):
     found = match_edits(edits, cases)
-    return run_given(
+    return run_external(
         found.edits(label), cases, out, label=label, fingerprint=found.fingerprint, missing=found.absent,
         instruments=[(BRIGHT, options.pop("scorer", Brightness()))], **options,
     )  # fmt: skip
@@ -69,13 +69,13 @@ def test_other_images_under_the_same_names_are_another_benchmark(edits, cases, t
 def test_other_names_of_the_edits_are_another_benchmark(edits, cases, tmp_path):
     """Ratings go by the names: keeping the old ones without a word would lose people's scores."""
     write_cases(tmp_path / "cases.parquet", cases)
-    options = (edits, tmp_path / "cases.parquet", tmp_path / "out", Judging())
-    bench_given(*options)
+    options = (edits, tmp_path / "cases.parquet", tmp_path / "out", BenchJudges())
+    bench_external(*options)
     with pytest.raises(HPEditError, match=r"other inputs: recipe\.edit_ids was .*, is now .\{case\}") as caught:
-        bench_given(*options, edit_ids="{case}")
+        bench_external(*options, edit_ids="{case}")
     assert "another output folder" in str(caught.value.hint)
     with pytest.raises(HPEditError, match="all edits the same"):
-        bench_given(edits, tmp_path / "cases.parquet", tmp_path / "new", Judging(), edit_ids="mine")
+        bench_external(edits, tmp_path / "cases.parquet", tmp_path / "new", BenchJudges(), edit_ids="mine")
     assert not (tmp_path / "new").exists()
 
 
@@ -86,9 +86,9 @@ def test_missing_damaged_extra_and_resized_images_are_named(edits, cases, tmp_pa
     (edits / "notes.txt").write_text("x")
     picture().save(edits / "set_9_a.png")
     picture(64, 48).save(edits / "more" / "set_2_a.JPG")
-    options = (edits, tmp_path / "cases.parquet", tmp_path / "out", Judging())
+    options = (edits, tmp_path / "cases.parquet", tmp_path / "out", BenchJudges())
     with pytest.raises(HPEditError) as caught:
-        bench_given(*options)
+        bench_external(*options)
     assert "1 case has no image: set/1:a" in caught.value.message
     assert "1 image is damaged: set/0:a (set_0_a.png" in caught.value.message
     assert "--allow-missing" in str(caught.value.hint)
@@ -96,7 +96,7 @@ def test_missing_damaged_extra_and_resized_images_are_named(edits, cases, tmp_pa
     assert "2 files" in said
     assert "notes.txt, set_9_a.png" in said
     assert "set/2:a: 64 x 48 for 32 x 32" in said
-    folder = bench_given(*options, allow_missing=True)
+    folder = bench_external(*options, allow_missing=True)
     rows = {row.case_id: row for row in folder.rows()}
     assert rows["set/1:a"].missing == "no image"
     assert str(rows["set/0:a"].missing).startswith("damaged: ")
@@ -146,9 +146,9 @@ def test_edits_of_no_case_twice_or_too_few_are_refused(cases, tmp_path):
         return match_edits_of(case_id)
 
     with pytest.raises(HPEditError, match="2 cases have no edit"):
-        run_given([edit("set/0:a")], cases, tmp_path / "a", label="x", fingerprint="f")
+        run_external([edit("set/0:a")], cases, tmp_path / "a", label="x", fingerprint="f")
     with pytest.raises(HPEditError, match="has one already"):
-        run_given([edit("set/0:a"), edit("set/0:a")], cases, tmp_path / "b", label="x", fingerprint="f")
+        run_external([edit("set/0:a"), edit("set/0:a")], cases, tmp_path / "b", label="x", fingerprint="f")
     assert not (tmp_path / "a" / EDITS).exists()
 
 
@@ -164,7 +164,7 @@ def test_the_untouched_source_is_seen(cases, tmp_path):
     for number, case in enumerate(cases):
         case.source.save(folder / f"set_{number}_a.png")
     copies = run(folder, cases, tmp_path / "a", label="copies")
-    halves = run_given(
+    halves = run_external(
         (match_edits_of(case.id) for case in cases), cases, tmp_path / "b", label="noise", fingerprint="f",
         instruments=[(BRIGHT, Brightness())],
     )  # fmt: skip
@@ -181,5 +181,5 @@ def test_a_folder_of_something_else_does_not_open(tmp_path):
 
 def test_case_without_a_target_has_no_oracle(tmp_path):
     case = Case("c", "color", "make it red", (picture(),), "p")
-    folder = run_given([match_edits_of("c")], [case], tmp_path / "o", label="x", fingerprint="f")
+    folder = run_external([match_edits_of("c")], [case], tmp_path / "o", label="x", fingerprint="f")
     assert folder.rows()[0].oracle is None

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tests.conftest import picture
 
-from hpedit.bench.leakage import refuse_trained_on, run_of_lora, training_cases
+from hpedit.bench.leakage import refuse_leaked_cases, run_of_lora, training_cases
 from hpedit.errors import HPEditError
 from hpedit.records import Case, OracleKey
 from hpedit.store.tables import write_cases
@@ -35,21 +35,21 @@ def trained(tmp_path):
 
 def test_same_id_photo_or_pixels_are_refused(trained):
     fresh = [case("new", detailed(50), "new")]
-    refuse_trained_on(fresh, [trained])
-    refuse_trained_on(fresh, [])
+    refuse_leaked_cases(fresh, [trained])
+    refuse_leaked_cases(fresh, [])
     for bad, word in (
         (case("t1", detailed(60), "x"), "id t1"),
         (case("other", detailed(61), "seen-2"), "seen-2"),
         (case("other", detailed(0), "x"), "pixels"),
     ):
         with pytest.raises(HPEditError, match=rf"1 of 2 cases are in the training data: {bad.id}.*{word}"):
-            refuse_trained_on([*fresh, bad], [trained])
+            refuse_leaked_cases([*fresh, bad], [trained])
 
 
 def test_near_duplicate_of_a_training_photo(trained):
     smaller = detailed(0).resize((180, 180)).point(lambda value: min(255, value + 6))
     with pytest.raises(HPEditError, match="looks like case t0"):
-        refuse_trained_on([case("other", smaller, "x")], [trained])
+        refuse_leaked_cases([case("other", smaller, "x")], [trained])
 
 
 def test_scenes_with_a_target_may_share_their_looks(trained):
@@ -58,11 +58,11 @@ def test_scenes_with_a_target_may_share_their_looks(trained):
     scene = Case(
         "scene", "color", "make it red", (smaller,), "x", oracle=OracleKey(smaller, Image.new("L", smaller.size, 255))
     )
-    refuse_trained_on([scene], [trained])
+    refuse_leaked_cases([scene], [trained])
     same = detailed(0)
     scene = Case("scene", "color", "x", (same,), "x", oracle=OracleKey(same, Image.new("L", same.size, 255)))
     with pytest.raises(HPEditError, match="pixels"):
-        refuse_trained_on([scene], [trained])
+        refuse_leaked_cases([scene], [trained])
 
 
 def test_training_is_found_by_recipe_run_or_cases(trained, tmp_path):

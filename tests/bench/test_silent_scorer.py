@@ -5,7 +5,7 @@ import dataclasses
 from tests.bench.made import SCORER, planted, rows
 
 from hpedit.bench.comparison import compare_models
-from hpedit.bench.verdict import verdict_of
+from hpedit.bench.model_verdict import model_verdict
 from hpedit.report.bench_page import render_bench_page
 
 
@@ -17,16 +17,16 @@ def instrument(title, low, high, *, independent=False, doubt=""):
 
 def test_a_scorer_without_signal_says_nothing():
     silent = instrument("HP-Scorer", 0.1, 0.2, doubt="correlation is -0.1")
-    assert "no signal" in verdict_of([silent], "new").text
-    assert verdict_of([silent], "new").tone == "warn"
+    assert "no signal" in model_verdict([silent], "new").text
+    assert model_verdict([silent], "new").tone == "warn"
     unrated = {"title": "People", "independent": True, "overall": {"models": {}}}
-    assert "no signal" in verdict_of([silent, unrated], "new").text
+    assert "no signal" in model_verdict([silent, unrated], "new").text
     people = instrument("People", 0.1, 0.2, independent=True)
-    assert verdict_of([silent, people], "new").text == "Better edits: people see it."
+    assert model_verdict([silent, people], "new").text == "Better edits: people see it."
 
 
 def test_a_scorer_with_signal_is_heard():
-    assert "scores the edits higher" in verdict_of([instrument("HP-Scorer", 0.1, 0.2)], "new").text
+    assert "scores the edits higher" in model_verdict([instrument("HP-Scorer", 0.1, 0.2)], "new").text
 
 
 def test_the_page_and_the_tables_name_it_before_its_figures(tmp_path):

@@ -17,8 +17,16 @@ import pytest
 
 from hpedit.errors import HPEditError
 from hpedit.experiments.ablate import parse_seeds, run_ablation
-from hpedit.experiments.ablate_cells import AblationSize, choose
-from hpedit.experiments.ablate_table import CELLS, CONTRASTS, FILES, PAPER, ablation_figures, table_rows, write_tables
+from hpedit.experiments.ablate_cells import AblationSize, choose_raw_and_hard
+from hpedit.experiments.ablate_table import (
+    CELLS,
+    CONTRASTS,
+    FILES,
+    PAPER,
+    ablation_figures,
+    ablation_rows,
+    write_ablation_tables,
+)
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.mini.world import World
@@ -51,7 +59,7 @@ def spread(pool: list[Case], wide: Mapping[int, float]) -> dict[str, list[float 
 
 
 def test_hard_are_those_that_differ_most_and_raw_the_first_of_each_task(pool: list[Case]) -> None:
-    choice = choose(pool, spread(pool, {3: 1.0, 1: 0.5}), 2)
+    choice = choose_raw_and_hard(pool, spread(pool, {3: 1.0, 1: 0.5}), 2)
     assert choice["raw"] == [f"train-{task}-000{i}" for task in TASK_IDS for i in (0, 1)]
     assert choice["hard"] == [f"train-{task}-000{i}" for task in TASK_IDS for i in (3, 1)]
     assert choice["in_both"] == len(TASK_IDS)
@@ -65,7 +73,7 @@ def test_raw_and_hard_are_equal_in_number_where_the_filter_leaves_few(pool: list
             values[case.id] = [4.9, 4.9, 4.9, 4.9]
         if case.task == "swap":
             values[case.id] = [None, None, None, 3.0]
-    choice = choose(pool, values, 3)
+    choice = choose_raw_and_hard(pool, values, 3)
     tasks = {case.id: case.task for case in pool}
     for task in TASK_IDS:
         wanted = {"style": 1, "swap": 0}.get(task, 3)
@@ -75,7 +83,7 @@ def test_raw_and_hard_are_equal_in_number_where_the_filter_leaves_few(pool: list
 
 def test_a_pool_without_anything_to_learn_is_refused(pool: list[Case]) -> None:
     with pytest.raises(HPEditError, match="no candidate is informative"):
-        choose(pool, {case.id: [0.0, 0.0] for case in pool}, 2)
+        choose_raw_and_hard(pool, {case.id: [0.0, 0.0] for case in pool}, 2)
 
 
 @pytest.mark.parametrize("text", ["", "0,", "a", "1.5", "-1"])
@@ -86,7 +94,7 @@ def test_seeds_that_are_none_are_refused(text: str) -> None:
 
 def test_seeds(tmp_path: Path) -> None:
     assert parse_seeds("0, 2,1") == (0, 2, 1)
-    with pytest.raises(HPEditError, match="each once"):
+    with pytest.raises(HPEditError, match="distinct seeds"):
         run_ablation(tmp_path / "a", seeds=(1, 1))
 
 
@@ -133,8 +141,8 @@ def test_the_table_says_what_was_measured(tmp_path: Path) -> None:
     assert not figures["paper"]["plain"]["clear"]
     exchanged = figures["contrasts"]["calibrated for plain, hard cases"]["oracle"]
     assert exchanged["mean"] == pytest.approx(0.8)
-    write_tables(tmp_path, figures)
-    assert [row[0] for row in table_rows(figures)] == ["base", *CELLS]
+    write_ablation_tables(tmp_path, figures)
+    assert [row[0] for row in ablation_rows(figures)] == ["base", *CELLS]
     table = list(csv.reader((tmp_path / "ablate.csv").open()))
     assert table[5][0] == "hard+calibrated"
     assert table[5][2].startswith("+1.00")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hpedit.cli import app
 from hpedit.errors import HPEditError
-from hpedit.experiments.seed_runs import aggregate, render
+from hpedit.experiments.seed_runs import aggregate_seeds, seed_gains_text
 from hpedit.rl.monitor.evaluations import BASE, FOLDER, LOOKS, HeldOutTable, Look
 
 
@@ -29,7 +29,7 @@ def seed(tmp_path):
 
 
 def test_gains_over_base_and_control_with_each_seeds_own(seed):
-    result = aggregate([seed("s0", 0.5, 0.1), seed("s1", 0.6, 0.2), seed("s2", 0.7, 0.0)])
+    result = aggregate_seeds([seed("s0", 0.5, 0.1), seed("s1", 0.6, 0.2), seed("s2", 0.7, 0.0)])
     found = {(row["instrument"], row["of"], row["over"]): row for row in result["rows"]}
     assert {name for name, _, _ in found} == {"oracle", "scorer", "second"}
     gain, control = found["oracle", "post", "base"], found["oracle", "control", "base"]
@@ -40,11 +40,11 @@ def test_gains_over_base_and_control_with_each_seeds_own(seed):
     assert control["mean"] == pytest.approx(0.1)
     assert found["oracle", "post", "control"]["mean"] == pytest.approx(0.5)
     assert result["notes"] == []
-    assert "post - control" in render(result)
+    assert "post - control" in seed_gains_text(result)
 
 
 def test_what_is_missing_for_a_claim_is_said(seed):
-    result = aggregate([seed("s0", 0.5), seed("s1", 0.4)])
+    result = aggregate_seeds([seed("s0", 0.5), seed("s1", 0.4)])
     assert any("a claim needs at least 3" in note for note in result["notes"])
     assert any("no control" in note for note in result["notes"])
     assert all(row["over"] == "base" for row in result["rows"])
@@ -53,7 +53,7 @@ def test_what_is_missing_for_a_claim_is_said(seed):
 def test_the_same_model_twice_is_refused(seed):
     folder = seed("s0", 0.5)
     with pytest.raises(HPEditError, match="hold the same model"):
-        aggregate([folder, folder])
+        aggregate_seeds([folder, folder])
 
 
 def test_training_runs_count_by_their_last_look(tmp_path):
@@ -75,5 +75,5 @@ def test_training_runs_count_by_their_last_look(tmp_path):
 
 
 def test_a_folder_that_is_no_seed_is_refused(tmp_path):
-    with pytest.raises(HPEditError, match="holds no benchmark"):
-        aggregate([tmp_path])
+    with pytest.raises(HPEditError, match="is neither a benchmark"):
+        aggregate_seeds([tmp_path])

@@ -24,8 +24,8 @@ from tests.judges.servers import GOOD, Faulty, Reply, completion, raw, reset, sa
 from hpedit.errors import HPEditError
 from hpedit.judges.endpoints import Endpoints
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.openai_asking import retry_after
 from hpedit.judges.openai_judge import OpenAIJudge
+from hpedit.judges.openai_requests import retry_after
 from hpedit.judges.protocol import DIGITS, IMAGE, YES_NO, Answer, Question
 
 QUICK: dict[str, Any] = {"timeout": 5.0, "attempts": 3, "backoff": 0.001}
@@ -53,13 +53,7 @@ def test_one_token_is_asked_for_with_its_alternatives_at_temperature_0() -> None
     path, _, body = server.requests[0]
     assert path == "/v1/chat/completions"
     asked = {key: body[key] for key in ("model", "max_tokens", "temperature", "logprobs", "top_logprobs")}
-    assert asked == {
-        "model": "some/judge",
-        "max_tokens": 1,
-        "temperature": 0,
-        "logprobs": True,
-        "top_logprobs": 20,
-    }
+    assert asked == {"model": "some/judge", "max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20}
 
 
 def test_pictures_are_sent_without_loss_at_their_places() -> None:

@@ -10,18 +10,18 @@ import pytest
 
 from hpedit.errors import HPEditError
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.protocol import DIGITS, YES_NO, Answer, read_answer
+from hpedit.judges.protocol import DIGITS, YES_NO, Answer, answer_from_masses
 from hpedit.judges.token_variants import plain_words
 
 
 def test_the_score_is_the_expectation_over_the_digits() -> None:
-    answer = read_answer((0, 0, 0.1, 0.2, 0.3, 0.4), DIGITS)
+    answer = answer_from_masses((0, 0, 0.1, 0.2, 0.3, 0.4), DIGITS)
     assert answer.expected == pytest.approx(2 * 0.1 + 3 * 0.2 + 4 * 0.3 + 5 * 0.4)
     assert answer.spread == pytest.approx(1.0)
 
 
 def test_mass_outside_the_digits_is_scaled_away() -> None:
-    assert read_answer((0, 0, 0, 0.3, 0.3, 0), DIGITS).expected == pytest.approx(3.5)
+    assert answer_from_masses((0, 0, 0, 0.3, 0.3, 0), DIGITS).expected == pytest.approx(3.5)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_mass_outside_the_digits_is_scaled_away() -> None:
     ids=["no digit", "says something else", "nan", "one nan", "more than one"],
 )
 def test_an_unreadable_answer_is_none_with_a_reason(masses: tuple[float, ...]) -> None:
-    answer = read_answer(masses, DIGITS)
+    answer = answer_from_masses(masses, DIGITS)
     assert answer.probabilities is None
     assert answer.expected is None
     assert answer.spread is None
@@ -39,7 +39,7 @@ def test_an_unreadable_answer_is_none_with_a_reason(masses: tuple[float, ...]) -
 
 def test_a_run_stops_when_too_many_answers_are_unscorable() -> None:
     limit = UnscorableLimit(share=0.2, after=50)
-    good, bad = read_answer((0.1, 0.9), YES_NO), Answer(None, "the server took longer than 60 s")
+    good, bad = answer_from_masses((0.1, 0.9), YES_NO), Answer(None, "the server took longer than 60 s")
     limit.count([bad] * 10)
     limit.count([good] * 39)
     limit.count([good])
@@ -64,7 +64,7 @@ def test_marks_of_a_chat_format_become_words() -> None:
 def test_the_http_judge_and_the_cache_need_no_torch() -> None:
     code = (
         "import sys\n"
-        "import hpedit.judges, hpedit.judges.openai_judge, hpedit.judges.cache\n"
+        "import hpedit.judges, hpedit.judges.openai_judge, hpedit.judges.answer_cache\n"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

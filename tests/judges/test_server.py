@@ -29,14 +29,14 @@ from tests.judges.questions import edit_questions, noise
 from tests.judges.servers import serving, status
 
 from hpedit.errors import HPEditError
+from hpedit.judges import judge_server as server_module
 from hpedit.judges import load_judge
-from hpedit.judges import server as server_module
-from hpedit.judges.batching import Batcher, Full
+from hpedit.judges.batching import Batcher, BatcherFull
 from hpedit.judges.endpoints import Endpoints
+from hpedit.judges.judge_server import MAX_PICTURES, TopJudge, Tops, build_app, check_address, run_server
 from hpedit.judges.openai_judge import OpenAIJudge
-from hpedit.judges.pictures import data_url
+from hpedit.judges.picture_encoding import data_url
 from hpedit.judges.protocol import IMAGE, YES_NO, Judge, Question
-from hpedit.judges.server import MAX_PICTURES, TopJudge, Tops, build_app, check_address, run_server
 from hpedit.judges.transformers_judge import TransformersJudge
 from hpedit.records import Case
 from hpedit.scorer.prompts import score_question
@@ -205,7 +205,7 @@ def test_too_many_waiting_requests_are_turned_away(monkeypatch: pytest.MonkeyPat
         return found
 
     results = asyncio.run(crowd())
-    assert [isinstance(result, Full) for result in results] == [False, False, True, True, True]
+    assert [isinstance(result, BatcherFull) for result in results] == [False, False, True, True, True]
 
 
 def test_a_batch_that_breaks_is_an_error_for_its_requests_and_the_next_is_served() -> None:

@@ -14,9 +14,9 @@ from tests.judges.questions import TAILS, edit_questions, noise
 
 from hpedit.errors import HPEditError
 from hpedit.judges import transformers_judge
-from hpedit.judges.prefix import can_share, encode_group
 from hpedit.judges.protocol import DIGITS, IMAGE, YES_NO, Question
-from hpedit.judges.token_variants import surfaces
+from hpedit.judges.shared_prefix import can_share, encode_group
+from hpedit.judges.token_variants import token_variants
 from hpedit.judges.transformers_judge import BATCH, TransformersJudge
 from hpedit.records import Case
 from hpedit.scorer.prompts import score_question
@@ -152,8 +152,8 @@ def test_bfloat16_is_close_to_float32_and_another_judge(judge: TransformersJudge
 
 
 def test_all_spellings_of_a_choice_count_once() -> None:
-    assert surfaces("yes") == ("yes", " yes", "Yes", " Yes", "YES", " YES")
-    assert surfaces("4") == ("4", " 4")
+    assert token_variants("yes") == ("yes", " yes", "Yes", " Yes", "YES", " YES")
+    assert token_variants("4") == ("4", " 4")
     judge = random_qwen2_5()
     token = judge.processor.tokenizer.convert_tokens_to_ids
     # Qwen's tokenizer has no token for a space with a digit.
@@ -229,7 +229,7 @@ def test_a_checkpoint_laid_out_as_on_the_hub_loads_without_torchvision(tmp_path:
 
 
 def test_an_unknown_dtype_is_named() -> None:
-    with pytest.raises(HPEditError, match="'int3' is no dtype"):
+    with pytest.raises(HPEditError, match="unknown dtype 'int3'"):
         TransformersJudge.load("mini", dtype="int3")
 
 

@@ -10,12 +10,12 @@ from tests.judges.servers import completion, raw, reset, says, serving, status
 from tests.judges.test_server import Plain, post, served
 
 from hpedit.errors import HPEditError
-from hpedit.judges.load import load_writing_judge
+from hpedit.judges.loading import load_writing_judge
 from hpedit.judges.openai_judge import OpenAIJudge
-from hpedit.judges.pictures import data_url
+from hpedit.judges.picture_encoding import data_url
 from hpedit.judges.protocol import IMAGE, Question
 from hpedit.judges.transformers_judge import TransformersJudge
-from hpedit.judges.writing import CUT_OFF, Prompt, Reply
+from hpedit.judges.writing import CUT_OFF, Reply, WritingPrompt
 
 SCHEMA = {
     "type": "object",
@@ -32,7 +32,7 @@ SCHEMA = {
 
 def prompt(seed=0, *, schema=SCHEMA, pictures=1, **options):
     images = tuple(noise(seed + place) for place in range(pictures))
-    return Prompt(Question((IMAGE,) * pictures, images, "write"), json.dumps(schema), seed=seed, **options)
+    return WritingPrompt(Question((IMAGE,) * pictures, images, "write"), json.dumps(schema), seed=seed, **options)
 
 
 def check(reply):
@@ -87,7 +87,7 @@ def test_letters_of_all_languages_may_be_written(mini):
 @pytest.mark.parametrize("schema", ["{", "3", '{"type": "nonsense"}', '{"$ref": "http://example.com/schema"}'])
 def test_a_schema_that_can_not_be_kept_to_is_an_error(mini, schema):
     with pytest.raises(HPEditError, match="the JSON schema can't be"):
-        mini.write([Prompt(Question((), (), "x"), schema)])
+        mini.write([WritingPrompt(Question((), (), "x"), schema)])
 
 
 def test_probabilities_that_are_not_numbers_are_a_reason():
@@ -195,7 +195,7 @@ def test_a_run_of_failures_stops():
 
 
 def test_openai_is_not_sent_what_it_may_refuse():
-    from hpedit.judges.openai_asking import UNKNOWN_TO_OPENAI, _without
+    from hpedit.judges.openai_requests import UNKNOWN_TO_OPENAI, _without
 
     text = json.dumps(_without(SCHEMA, UNKNOWN_TO_OPENAI))
     assert "maxLength" not in text

@@ -23,8 +23,7 @@ from hpedit.mini.build.vae import decode_raw, encode_mean, two_dimensional
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_scene, to_case, to_image
 from hpedit.mini.tokenizer import SPECIAL_TOKENS, TEMPLATE, TEMPLATE_TOKENS, build_tokenizer
-from hpedit.scorer.prompts import Order, reasoning_question, score_question
-from hpedit.scorer.questions import LIBRARY
+from hpedit.scorer.prompts import LIBRARY, Order, reasoning_question, score_question
 
 
 def on_256_levels(sample: Sample) -> Sample:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from skimage import data as photos
 
-from hpedit.report.data import Agreement, Picture, Provenance, ReportData
+from hpedit.report.report_data import Agreement, Picture, Provenance, ReportData
 from hpedit.tasks import TASK_IDS
 
 INSTRUCTIONS = {

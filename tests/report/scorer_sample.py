@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.scorer.evaluation.evaluation import agreement_report
+from hpedit.scorer.evaluation.human_agreement import agreement_report
 
 RNG = np.random.default_rng(6)
 N = 96

@@ -11,7 +11,8 @@ from hpedit.bench.comparison import compare_models
 from hpedit.bench.human import human_scores
 from hpedit.records import Case, Edit, OracleKey, Rating
 from hpedit.report.bench_page import render_bench_page, write_bench_page
-from hpedit.report.bench_pictures import BenchPicture, Frame, collect_bench_pictures
+from hpedit.report.bench_pictures import BenchPicture, collect_bench_pictures
+from hpedit.report.picture_selection import Frame
 from hpedit.store.tables import write_edits
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from hpedit.report import charts
-from hpedit.report.charts import ForestRow, Interval, Series
+from hpedit.report.charts import ForestRow, Series
+from hpedit.stats.intervals import Interval
 
 
 def numbers_in(svg):
@@ -50,7 +51,7 @@ def test_labels_are_escaped():
     evil = '"><script>alert(1)</script>'
     rows = [ForestRow(evil, Interval(0.1, 0.0, 0.2), group=evil)]
     texts = [
-        charts.forest(rows, label=evil, axis=evil),
+        charts.forest_plot(rows, label=evil, axis=evil),
         charts.line_chart([Series(evil, [(0, 1.0)])], title=evil, x_label=evil),
         charts.scatter([(1.0, 1.0)], x_label=evil, y_label=evil, title=evil),
     ]
@@ -72,12 +73,6 @@ def test_ticks_are_few_and_lie_within(low, high):
     assert 1 <= len(ticks) <= 7
     slack = (high - low) * 1e-6
     assert all(low - slack <= tick <= high + slack for tick in ticks)
-
-
-def test_signs_are_true_and_zero_has_none():
-    assert charts.signed(0.419) == "+0.42"
-    assert charts.signed(-0.419) == "\N{MINUS SIGN}0.42"
-    assert charts.signed(-0.001) == "0.00"
 
 
 def test_the_smooth_line_keeps_level_and_length():

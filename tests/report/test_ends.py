@@ -17,8 +17,8 @@ from hpedit.bench.comparison import compare_models
 from hpedit.records import Case, Edit
 from hpedit.report.bench_page import write_bench_page
 from hpedit.report.bench_pictures import collect_bench_pictures
-from hpedit.report.data import ReportData
-from hpedit.report.page import write_report
+from hpedit.report.report_data import ReportData
+from hpedit.report.report_page import write_report
 from hpedit.store.atomic import read_jsonl
 from hpedit.store.tables import write_edits
 

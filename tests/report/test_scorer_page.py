@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tests.report.scorer_sample import make_curve, make_report
 
-from hpedit.report.charts import Interval
 from hpedit.report.scorer_charts import Reference, deviation_plot, growth_plot, reliability_plot, task_plot
 from hpedit.report.scorer_page import render_scorer_page, write_scorer_page
+from hpedit.stats.intervals import Interval
 
 
 class Links(HTMLParser):
@@ -53,15 +53,15 @@ def test_names_of_tasks_and_judges_are_shown_not_run() -> None:
 def test_figures_that_flatter_are_marked_and_simulated_raters_named() -> None:
     seen = {"seen": "included", "seen_edits": 12, "seen_sources": 3}
     text = render_scorer_page(make_report(**seen), simulated=True)
-    assert "These figures flatter." in text
+    assert "These figures are too optimistic." in text
     assert "that took no part in fitting" not in text
     assert "simulated raters" in text
-    assert "These figures flatter." not in render_scorer_page(make_report())
+    assert "These figures are too optimistic." not in render_scorer_page(make_report())
 
 
 def test_a_curve_alone_makes_a_page() -> None:
     text = render_scorer_page(None, make_curve())
-    assert "How many ratings are enough?" in text
+    assert "how many ratings are enough?" in text
     assert "Does a score mean" not in text
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from hpedit.cli import app
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
-from hpedit.report.train_page import watch_note, write_train_page
+from hpedit.report.train_page import alarm_note, write_train_page
 from hpedit.rl.trainer import train
 from hpedit.store.atomic import append_jsonl
 
@@ -62,7 +62,7 @@ def test_everything_is_inside_escaped_and_without_script_or_network(trained, mak
     assert "run &lt;b&gt;&amp;" in pages[-1]
     twin = json.loads((page.parent / "report.json").read_text())
     assert [look["step"] for look in twin["looks"]] == [1, 2]
-    assert "No alarm at 2 looks" in pages[-1]
+    assert "No alarm at 2 evaluations" in pages[-1]
 
 
 def test_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_case):
@@ -72,10 +72,10 @@ def test_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_cas
             folder / "alarms.jsonl", {"step": step, "kind": kind, "text": f"the reward rises while {kind} <i>"}
         )
     text = write_train_page(folder).read_text()
-    assert text.index("stands") < text.index("has passed") < text.index("Held-out cases")
+    assert text.index("active") < text.index("resolved") < text.index("Held-out cases")
     assert "The reward rises while grid_energy &lt;i&gt;." in text
-    assert "At 2 looks from iteration 1 to 2" in text
-    assert watch_note(folder).startswith("Training raised 2 alarms")
+    assert "At 2 evaluations from iteration 1 to 2" in text
+    assert alarm_note(folder).startswith("Training raised 2 alarms")
 
 
 def test_a_run_of_one_group_without_looks_or_records(trained):

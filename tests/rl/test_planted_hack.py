@@ -9,7 +9,7 @@ import logging
 import numpy as np
 import pytest
 
-from hpedit.bench.alarms import saturation
+from hpedit.bench.pixel_measures import colour_saturation
 from hpedit.experiments.demo import DemoSize, demo_recipe
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Score
@@ -25,7 +25,7 @@ class LovesSaturation:
     fingerprint = "loves saturation"
 
     def score(self, cases, images, edit_ids=None):  # noqa: ARG002
-        values = [5 * saturation(np.asarray(image, dtype=np.float64) / 255) for image in images]
+        values = [5 * colour_saturation(np.asarray(image, dtype=np.float64) / 255) for image in images]
         return [Score(name, "loves", value) for name, value in zip(edit_ids, values, strict=True)]
 
 

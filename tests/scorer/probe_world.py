@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from hpedit.bench.alarms import measure
+from hpedit.bench.pixel_measures import measure_pixels
 from hpedit.mini.flaws import FLAWS
 from hpedit.mini.oracle import score_edit
 from hpedit.mini.photos import embedded_tiles
@@ -62,7 +62,7 @@ class OracleScorer:
 
 
 def loves_colour(_case: Case, image: Image.Image, truth: float) -> float:
-    return truth / 5 + 4.5 * measure(image)["saturation"]
+    return truth / 5 + 4.5 * measure_pixels(image)["saturation"]
 
 
 def reads_the_instruction(case: Case, _image: Image.Image, truth: float) -> float:

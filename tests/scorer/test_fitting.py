@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.count_files import files_entered
 from tests.scorer.probe_world import world
 from typer.testing import CliRunner
 
@@ -18,19 +19,12 @@ from hpedit.judges.protocol import Answer, Judge, Question
 from hpedit.mini.raters import simulate_ratings
 from hpedit.records import Rating
 from hpedit.rl.trainer import train
-from hpedit.scorer.evaluation.held_out import Curve, evaluate_table
-from hpedit.scorer.features import BASE, FEATURES, ask
-from hpedit.scorer.fitting import (
-    answered_table,
-    fit_judged,
-    load_judges,
-    measure_judged,
-    rated_pictures,
-    read_pictures,
-)
+from hpedit.scorer.evaluation.measure_tables import Curve, evaluate_table
+from hpedit.scorer.features import BASE, FEATURES, ask_features
+from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, measure_judged, rated_pictures, read_pictures
 from hpedit.scorer.hp_scorer import CALIBRATION, SETTINGS, HPScorer, mean_ratings
-from hpedit.scorer.questions import LIBRARY
-from hpedit.stats.agreement import mean_rating
+from hpedit.scorer.prompts import LIBRARY
+from hpedit.stats.rater_agreement import mean_rating
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.store.shipped import judge_path
 from hpedit.store.tables import write_cases, write_edits, write_ratings
@@ -85,23 +79,23 @@ def given(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-def test_a_sheet_holds_the_answers_to_the_tasks_own_questions(given) -> None:
+def test_a_feature_matrix_holds_the_answers_to_the_tasks_own_questions(given) -> None:
     judge = Listener(given.scorer.judge)
-    sheet = ask(judge, given.pictures.cases[:4], [edit.image for edit in given.pictures.edits[:4]])
+    matrix = ask_features(judge, given.pictures.cases[:4], [edit.image for edit in given.pictures.edits[:4]])
     assert len(judge.heard) == sum(1 + len(LIBRARY[case.task]) for case in given.pictures.cases[:4])
     for row, case in enumerate(given.pictures.cases[:4]):
         asked = {*BASE, *(question.feature for question in LIBRARY[case.task])}
-        answered = {name for name, value in zip(FEATURES, sheet.features[row], strict=True) if not np.isnan(value)}
+        answered = {name for name, value in zip(FEATURES, matrix.features[row], strict=True) if not np.isnan(value)}
         assert answered == asked
-        values = sheet.features[row, [FEATURES.index(name) for name in asked - set(BASE)]]
+        values = matrix.features[row, [FEATURES.index(name) for name in asked - set(BASE)]]
         assert ((values >= 0) & (values <= 1)).all()
-    assert sheet.reasons == (None,) * 4
-    assert sheet.unreadable == 0
+    assert matrix.reasons == (None,) * 4
+    assert matrix.unreadable == 0
 
 
 def test_quality_is_asked_with_and_without_the_source(given) -> None:
     judge = Listener(given.scorer.judge)
-    ask(judge, given.pictures.cases[:1], [given.pictures.edits[0].image])
+    ask_features(judge, given.pictures.cases[:1], [given.pictures.edits[0].image])
     quality = [question for question in judge.heard if "How real" in question.tail]
     assert sorted(len(question.images) for question in quality) == [1, 2]
     assert given.pictures.edits[0].image in next(q for q in quality if len(q.images) == 1).images
@@ -109,13 +103,13 @@ def test_quality_is_asked_with_and_without_the_source(given) -> None:
 
 def test_an_unreadable_answer_is_missing_and_never_guessed(given) -> None:
     case, image = given.pictures.cases[0], given.pictures.edits[0].image
-    sheet = ask(Mute("Score"), [case], [image])
-    assert np.isnan(sheet.features[0, : len(BASE)]).all()
-    assert sheet.reasons == ("it refused",)
+    matrix = ask_features(Mute("Score"), [case], [image])
+    assert np.isnan(matrix.features[0, : len(BASE)]).all()
+    assert matrix.reasons == ("it refused",)
     score = HPScorer({"mini": Mute("Score")}, given.scorer.calibration).score([case], [image])[0]
     assert score.value is None
     assert score.reason == "it refused"
-    questions = ask(Mute("yes or no"), [case], [image])
+    questions = ask_features(Mute("yes or no"), [case], [image])
     assert questions.unreadable == sum(question.good != "degree" for question in LIBRARY[case.task])
     assert questions.reasons == (None,)
 
@@ -131,6 +125,14 @@ def test_scoring_asks_the_kept_questions_alone(given) -> None:
     mean, std = given.scorer.calibration.predict(table.features, table.tasks)
     np.testing.assert_allclose([score.value for score in scores], mean)
     np.testing.assert_allclose([score.std for score in scores], std)
+
+
+def test_one_calibrated_score_enters_at_most_seven_files_beside_the_judges(given) -> None:
+    case, image = given.pictures.cases[0], given.pictures.edits[0].image
+    given.scorer.score([case], [image])
+    entered = files_entered(lambda: given.scorer.score([case], [image]))
+    assert "scorer/calibration/calibration.py" in entered
+    assert len([name for name in entered if not name.startswith("judges/")]) <= 7
 
 
 def test_a_scorer_is_loaded_as_it_was_fitted(given) -> None:

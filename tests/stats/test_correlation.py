@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from hpedit.stats import correlation
-from hpedit.stats.correlation import FEWEST, PAIRS, Draws, count_pairs, pairwise
+from hpedit.stats.correlation import FEWEST, PAIRS, Resamples, count_pairs, pairwise_shares
 
 RNG = np.random.default_rng(8)
 Y = np.round(RNG.uniform(0, 5, 120) * 2) / 2
@@ -18,7 +18,7 @@ SOURCES = [f"s{number}" for number in RNG.integers(30, size=120)]
 
 
 def test_values_are_those_of_the_plain_formulas() -> None:
-    draws = Draws.of(SOURCES, resamples=0)
+    draws = Resamples.of(SOURCES, resamples=0)
     found = {name: values[0] for name, values in draws.measure(X, Y).items()}
     assert found["pearson"] == pytest.approx(np.corrcoef(X, Y)[0, 1])
     assert found["spearman"] == pytest.approx(spearmanr(X, Y).statistic)
@@ -26,15 +26,15 @@ def test_values_are_those_of_the_plain_formulas() -> None:
 
 
 def test_a_resample_is_the_table_with_its_photos_repeated() -> None:
-    draws = Draws.of(SOURCES, seed=1, resamples=3)
+    draws = Resamples.of(SOURCES, seed=1, resamples=3)
     rows = np.repeat(np.arange(120), draws.counts[2][draws.index].astype(int))
-    again = Draws.of([SOURCES[row] for row in rows.tolist()], resamples=0).measure(X[rows], Y[rows])
+    again = Resamples.of([SOURCES[row] for row in rows.tolist()], resamples=0).measure(X[rows], Y[rows])
     for name in ("pearson", "spearman", "kendall", "mae"):
         assert draws.measure(X, Y)[name][2] == pytest.approx(again[name][0])
 
 
 def test_differences_of_two_scores_are_paired() -> None:
-    draws = Draws.of(SOURCES)
+    draws = Resamples.of(SOURCES)
     own, other = draws.measure(X, Y)["pearson"], draws.measure(X + RNG.normal(0, 0.01, 120), Y)["pearson"]
     gain, alone = draws.estimate(own - other), draws.estimate(own)
     assert gain.high - gain.low < 0.1 * (alone.high - alone.low)
@@ -42,8 +42,8 @@ def test_differences_of_two_scores_are_paired() -> None:
 
 def test_equal_seeds_give_equal_intervals_whatever_the_order_of_the_edits() -> None:
     order = RNG.permutation(120)
-    one = Draws.of(SOURCES, seed=4)
-    two = Draws.of([SOURCES[row] for row in order.tolist()], seed=4)
+    one = Resamples.of(SOURCES, seed=4)
+    two = Resamples.of([SOURCES[row] for row in order.tolist()], seed=4)
     first, second = one.estimate(one.measure(X, Y)["kendall"]), two.estimate(two.measure(X[order], Y[order])["kendall"])
     assert (first.low, first.high) == pytest.approx((second.low, second.high))
 
@@ -84,7 +84,7 @@ def test_a_photo_with_many_edits_is_counted_as_pair_by_pair(monkeypatch: pytest.
 
 
 def test_a_tie_of_the_score_is_half_wrong_or_left_out_by_name() -> None:
-    shares = {name: values[0] for name, values in pairwise(np.array([[6.0, 2.0, 2.0]])).items()}
+    shares = {name: values[0] for name, values in pairwise_shares(np.array([[6.0, 2.0, 2.0]])).items()}
     assert shares == {"pairwise_accuracy": 0.7, "pairwise_untied": 0.75, "pairwise_ties_wrong": 0.6}
 
 
@@ -95,14 +95,14 @@ def test_what_cannot_be_said_is_nan_and_never_zero() -> None:
         (np.ones(9), Y[:9], SOURCES[:9]),
         (X[:9], np.ones(9), SOURCES[:9]),
     ):
-        draws = Draws.of(sources)
+        draws = Resamples.of(sources)
         found = draws.measure(scores, people)
         assert all(math.isnan(draws.estimate(found[name]).value) for name in ("pearson", "spearman", "kendall"))
     assert math.isnan(found["pairwise_accuracy"][0])
 
 
 def test_one_photo_has_values_but_no_interval() -> None:
-    draws = Draws.of(["a"] * 20)
+    draws = Resamples.of(["a"] * 20)
     estimate = draws.estimate(draws.measure(X[:20], Y[:20])["pearson"])
     assert estimate.value > 0
     assert math.isnan(estimate.low)
@@ -110,12 +110,12 @@ def test_one_photo_has_values_but_no_interval() -> None:
 
 
 def test_pairs_too_few_to_vary_have_no_interval() -> None:
-    draws = Draws.of(["a", "a", "b", "b"])
+    draws = Resamples.of(["a", "a", "b", "b"])
     estimate = draws.estimate(draws.measure(np.array([1.0, 2, 1, 2]), np.array([0.0, 5, 0, 5]))["pairwise_accuracy"])
     assert (estimate.value, estimate.low) == (1.0, pytest.approx(math.nan, nan_ok=True))
 
 
 def test_larger_tables_get_fewer_resamples() -> None:
-    assert Draws.of(["a", "b"] * 50).resamples == 1000
-    assert Draws.of(["a", "b"] * 5000).resamples == 400
-    assert Draws.of(["a", "b"] * 50_000).resamples == FEWEST
+    assert Resamples.of(["a", "b"] * 50).resamples == 1000
+    assert Resamples.of(["a", "b"] * 5000).resamples == 400
+    assert Resamples.of(["a", "b"] * 50_000).resamples == FEWEST

@@ -1,6 +1,6 @@
-"""What `hpedit bench` does: load models, cases and judges, run the benchmark, write the comparison.
+"""What `hpedit bench run` and `score` do: load the model, cases and judges, check for leakage, run the benchmark.
 
-torch is loaded only where an editor or a judge is.
+torch is imported only when an editor or a judge is loaded.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpedit.bench.external_edits import GivenEdits, match_edits, some_of
-from hpedit.bench.figures import counted
-from hpedit.bench.folder import BenchFolder, Instrument
-from hpedit.bench.leakage import refuse_trained_on, run_of_lora, training_cases
-from hpedit.bench.run import run_bench, run_given
+from hpedit.bench.bench_folder import BenchFolder, Instrument
+from hpedit.bench.benchmark_run import run_bench, run_external
+from hpedit.bench.external_edits import ExternalEdits, first_names, match_edits
+from hpedit.bench.figure_text import counted
+from hpedit.bench.leakage import refuse_leaked_cases, run_of_lora, training_cases
 from hpedit.cases.folder import load_cases
 from hpedit.errors import HPEditError
 from hpedit.progress import note
@@ -22,12 +22,12 @@ from hpedit.scorer.protocol import Scorer
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 
 ASKED = "asked.json"
-"""Where cases and command of a folder are noted: nothing that its figures depend on."""
+"""Records the cases' path and the command of a folder: nothing that its figures depend on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
-    """Who scores a benchmark."""
+class BenchJudges:
+    """Who scores a benchmark: a fitted scorer, and a second judge that took no part in training."""
 
     scorer: Path | None = None
     """Folder of a fitted scorer."""
@@ -37,7 +37,7 @@ class Judging:
     """Take a second judge that is the scorer's own."""
 
     def load(self, out: Path) -> list[tuple[Instrument, Scorer]]:
-        """Load them; HPEditError where the second judge is the scorer's own and that was not asked for."""
+        """Load them; HPEditError if the second judge is one of the scorer's and `same_judge` is not set."""
         found: list[tuple[Instrument, Scorer]] = []
         own = _known_judges(out)
         if self.scorer is not None:
@@ -50,8 +50,8 @@ class Judging:
             same = bool(own & set(judges))
             if same and not self.same_judge:
                 raise HPEditError(
-                    f"{self.second} is the scorer's own judge: it can't say whether a gain is more than pleasing it",
-                    hint="name another judge, or say --same-judge to see the judge without calibration",
+                    f"{self.second} is the scorer's own judge: it can't tell a real gain from reward hacking",
+                    hint="name another judge, or add --same-judge to see the judge without calibration",
                 )
             name = Path(self.second).name if Path(self.second).is_dir() else self.second
             found.append((Instrument(scorer.fingerprint, "second", name, same, judges, doubt), scorer))
@@ -89,29 +89,20 @@ def _fitted(folder: Path) -> tuple[Scorer, tuple[str, ...], str]:
 
 def _second(spec: str) -> tuple[Scorer, tuple[str, ...], str]:
     """A fitted scorer where `spec` is the folder of one, else a judge at its word."""
-    from hpedit.judges.load import load_judge
+    from hpedit.judges.loading import load_judge
     from hpedit.scorer.hp_scorer import CALIBRATION
-    from hpedit.scorer.uncalibrated import PlainScorer
+    from hpedit.scorer.uncalibrated import UncalibratedScorer
 
     if (Path(spec) / CALIBRATION).is_file():
         return _fitted(Path(spec))
     judge = load_judge(spec)
-    return PlainScorer(judge), (judge.fingerprint,), ""
+    return UncalibratedScorer(judge), (judge.fingerprint,), ""
 
 
 def bench_editor(
-    choice: EditorChoice,
-    cases: Path,
-    out: Path,
-    judging: Judging,
-    *,
-    label: str | None = None,
-    steps: int = 8,
-    seed: int = 0,
-    batch: int = 16,
-    trained_on: Sequence[Path] = (),
-    command: str = "",
-) -> BenchFolder:
+    choice: EditorChoice, cases: Path, out: Path, judging: BenchJudges, *, label: str | None = None, steps: int = 8,
+    seed: int = 0, batch: int = 16, trained_on: Sequence[Path] = (), command: str = "",
+) -> BenchFolder:  # fmt: skip
     """Edit and score all cases with one model, or continue.
 
     Args:
@@ -120,7 +111,7 @@ def bench_editor(
         out: Its folder.
         judging: Who scores.
         label: The model's name; None takes the folder's.
-        trained_on: What the model was trained on; the run that a LoRA lies in is found by itself.
+        trained_on: What the model was trained on; the run that a LoRA lies in is found automatically.
 
     Raises:
         HPEditError: a case was trained on, or anything that `run_bench` refuses.
@@ -137,81 +128,68 @@ def bench_editor(
         editor, held_out, None, out, seed=seed, steps=steps, label=label or out.resolve().name, batch=batch,
         instruments=instruments,
     )  # fmt: skip
-    _note(out, cases, command)
+    _keep_request(out, cases, command)
     return folder
 
 
-def bench_given(
-    edits: Path,
-    cases: Path,
-    out: Path,
-    judging: Judging,
-    *,
-    label: str | None = None,
-    edit_ids: str = "{label}:{case}",
-    allow_missing: bool = False,
-    batch: int = 16,
-    trained_on: Sequence[Path] = (),
+def bench_external(
+    edits: Path, cases: Path, out: Path, judging: BenchJudges, *, label: str | None = None,
+    edit_ids: str = "{label}:{case}", allow_missing: bool = False, batch: int = 16, trained_on: Sequence[Path] = (),
     command: str = "",
-) -> BenchFolder:
-    """Score a folder of images named by case id.
+) -> BenchFolder:  # fmt: skip
+    """Score a folder of images named by case id, edited elsewhere; see `bench_editor` for the other arguments.
 
     Args:
         edits: The folder.
-        cases: Held-out cases.
-        out: Folder of the results.
-        judging: Who scores.
-        label: The model's name; None takes the folder's.
-        edit_ids: How the edits are called, for ratings: {label} and {case} are filled in.
-        allow_missing: Go on though images are missing or damaged: a comparison leaves these cases out for every model.
-        trained_on: What the model was trained on, if that is known.
+        edit_ids: Ids of the edits, for ratings: {label} and {case} are filled in.
+        allow_missing: Continue although images are missing or damaged: a comparison leaves these cases out for every
+            model.
 
     Raises:
         HPEditError: images are missing or damaged and that is not allowed, a case was trained on, `edit_ids` gives all
-            edits one name, or anything that `run_given` refuses.
+            edits one name, or anything that `run_external` refuses.
     """
     if "{case}" not in edit_ids:
-        raise HPEditError(f"--edit-ids {edit_ids!r} would call all edits the same", hint="it needs {case} in it")
+        raise HPEditError(f"--edit-ids {edit_ids!r} would give all edits the same id", hint="it needs {case} in it")
     held_out = load_cases(cases)
     _check_leakage(held_out, None, trained_on)
     found = match_edits(edits, held_out)
-    _say_given(edits, found, allow_missing)
+    _report_oddities(edits, found, allow_missing)
     name = label or out.resolve().name
-    fingerprint = f"given/{found.fingerprint}"
-    notes = {
-        "extra": list(found.extra),
-        "sizes": {case: {"source": source, "edit": edit} for case, (source, edit) in found.sizes.items()},
-    }
-    folder = run_given(
-        found.edits(name, edit_ids), held_out, out, label=name, fingerprint=fingerprint, missing=found.absent,
-        edit_ids=edit_ids, notes=notes, batch=batch, instruments=judging.load(out),
+    sizes = {case: {"source": source, "edit": edit} for case, (source, edit) in found.sizes.items()}
+    folder = run_external(
+        found.edits(name, edit_ids), held_out, out, label=name, fingerprint=f"given/{found.fingerprint}",
+        missing=found.absent, edit_ids=edit_ids, notes={"extra": list(found.extra), "sizes": sizes}, batch=batch,
+        instruments=judging.load(out),
     )  # fmt: skip
-    _note(out, cases, command)
+    _keep_request(out, cases, command)
     return folder
 
 
-def _say_given(folder: Path, found: GivenEdits, allow_missing: bool) -> None:
-    """Name on stderr what is odd about a folder of edits; HPEditError for what is missing and was not allowed."""
+def _report_oddities(folder: Path, found: ExternalEdits, allow_missing: bool) -> None:
+    """Report oddities of the edits on stderr; HPEditError for missing or damaged images that are not allowed."""
     if found.extra:
-        note(f"{len(found.extra)} files of {folder} belong to no case and are left out: {some_of(found.extra)}")
+        note(f"{len(found.extra)} files of {folder} match no case and are ignored: {first_names(found.extra)}")
     if found.sizes:
         case, (source, edit) = next(iter(found.sizes.items()))
         note(
-            f"{len(found.sizes)} edits have another size than their source, such as {case}: "
+            f"{len(found.sizes)} edits differ in size from their source, such as {case}: "
             f"{edit[0]} x {edit[1]} for {source[0]} x {source[1]}"
         )
     parts = []
     if found.missing:
         have = "has" if len(found.missing) == 1 else "have"
-        parts.append(f"{counted(len(found.missing), 'case')} {have} no image: {some_of(found.missing)}")
+        parts.append(f"{counted(len(found.missing), 'case')} {have} no image: {first_names(found.missing)}")
     if found.damaged:
         first = next(iter(found.damaged.values()))
         are = "is" if len(found.damaged) == 1 else "are"
-        parts.append(f"{counted(len(found.damaged), 'image')} {are} damaged: {some_of(list(found.damaged))} ({first})")
+        parts.append(
+            f"{counted(len(found.damaged), 'image')} {are} damaged: {first_names(list(found.damaged))} ({first})"
+        )
     if parts and not allow_missing:
         raise HPEditError(
             f"{folder}: {'; '.join(parts)}",
-            hint="--allow-missing goes on without them: a comparison then leaves them out for every model",
+            hint="--allow-missing continues without them: a comparison then leaves them out for every model",
         )
     for part in parts:
         note(part)
@@ -226,11 +204,11 @@ def _check_leakage(cases: Sequence[Case], lora: Path | None, trained_on: Sequenc
         except HPEditError as error:
             if not trained_on:
                 note(f"not checked against the training data: {error.message} (--trained-on names it)")
-    refuse_trained_on(cases, paths)
+    refuse_leaked_cases(cases, paths)
 
 
-def _note(out: Path, cases: Path, command: str) -> None:
-    """Keep where the cases are; the command of the first sitting stays."""
+def _keep_request(out: Path, cases: Path, command: str) -> None:
+    """Record where the cases are; the command of the first run stays."""
     known = read_json(out / ASKED) if (out / ASKED).exists() else {}
     asked = {"cases": str(cases.resolve()), "command": known.get("command") or command}
     atomic_write(out / ASKED, dump_json(asked))

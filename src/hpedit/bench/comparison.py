@@ -1,9 +1,8 @@
-"""Models side by side on one benchmark: `compare_models`. The first is the reference that the others are held against.
+"""Compare models on one benchmark, paired by case: `compare_models`. The first model is the reference.
 
 Every figure of an instrument comes from the same cases: those that it could score for every model; what is unscorable
-or missing for one is left out for all, and counted. Differences are paired by case, their intervals and p values take
-source photos as the unit (hpedit.stats.bootstrap, hpedit.stats.paired); p values are corrected over the
-tasks by Holm's procedure.
+or missing for one is left out for all, and counted. Differences are paired by case; intervals and p values resample or
+flip source photos (hpedit.stats.bootstrap, hpedit.stats.paired); p values are Holm-corrected over the tasks.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpedit.bench.drift import alarms_of, untouched_shares
-from hpedit.bench.folder import BenchFolder, BenchRow, Instrument
+from hpedit.bench.bench_folder import BenchFolder, BenchRow, Instrument
+from hpedit.bench.drift import pixel_drift, untouched_shares
 from hpedit.bench.human import HumanScores
-from hpedit.bench.verdict import verdict_of
+from hpedit.bench.model_verdict import model_verdict
 from hpedit.errors import HPEditError
 from hpedit.stats.bootstrap import mean_intervals
 from hpedit.stats.paired import holm, sign_flip_p
-from hpedit.tasks import TASK_IDS
+from hpedit.tasks import ordered_tasks
 
 Array = NDArray[np.float64]
 Arms = Mapping[str, Sequence[BenchRow]]
@@ -42,14 +41,14 @@ _MUST_AGREE = {"seed": "seeds", "steps": "numbers of steps"}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One instrument's values of every model: what a comparison is made of."""
+class InstrumentScores:
+    """One instrument's scores of every model."""
 
     key: str
     title: str
     note: str
     independent: bool
-    """Whether it can tell if a gain is more than pleasing the scorer."""
+    """Whether it can tell a real gain from reward hacking: it gave no reward."""
     values: Mapping[str, Array]
     """(n,) of each model, in the order of the cases; NaN = unscorable or missing."""
     reasons: Mapping[str, Mapping[str, int]]
@@ -58,7 +57,7 @@ class Column:
     doubt: str = ""
     """Why a scorer has no signal on people's ratings; empty where it has."""
     copy: Array | None = None
-    """(n,) what the untouched sources get, where that is known."""
+    """(n,) scores of the untouched sources, if known."""
 
 
 def compare_models(
@@ -68,7 +67,7 @@ def compare_models(
 
     Args:
         folders: The reference first; their labels are the models' names.
-        human: People's mean scores of edits, where there are some.
+        human: People's mean scores of edits.
         seed: of the resampling.
         tasks: False leaves the figures by task out.
 
@@ -77,7 +76,7 @@ def compare_models(
             seed or steps.
     """
     if len(folders) < 2:
-        raise HPEditError("a comparison needs two models at least", hint="name two folders of `hpedit bench run`")
+        raise HPEditError("a comparison needs at least two models", hint="name two folders of `hpedit bench run`")
     _check(folders)
     return _compare(folders, human, seed, tasks)
 
@@ -88,7 +87,7 @@ def describe_model(folder: BenchFolder, seed: int = 0) -> dict[str, Any]:
 
 
 def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: int, tasks: bool) -> dict[str, Any]:
-    arms = aligned({folder.label: folder.rows() for folder in folders})
+    arms = align_rows({folder.label: folder.rows() for folder in folders})
     reference = folders[0].label
     rows = arms[reference]
     found = _columns(folders, arms, human)
@@ -103,16 +102,16 @@ def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: in
         "tasks": _task_counts(rows),
         "cases": folders[0].cases,
         "instruments": instruments,
-        "alarms": alarms_of(arms, seed),
+        "alarms": pixel_drift(arms, seed),
         "untouched": untouched_shares(arms),
-        "verdicts": {label: verdict_of(instruments, label).as_dict() for label in labels[1:]},
+        "verdicts": {label: model_verdict(instruments, label).as_dict() for label in labels[1:]},
         "notes": _notes(folders, columns, [column for column in found if not _known(column).any()]),
         "settings": {"low": LOW_SCORE, "high": HIGH_SCORE, "tie": TIE_MARGIN, "seed": seed},
     }
 
 
-def aligned(arms: Arms) -> Arms:
-    """The rows of every model in the first one's order of cases; HPEditError if they are not of the same cases."""
+def align_rows(arms: Arms) -> Arms:
+    """Align benchmark rows of several models by case, in the first one's order; HPEditError if the cases differ."""
     first = next(iter(arms))
     order = [row.case_id for row in arms[first]]
     tables = {name: {row.case_id: row for row in rows} for name, rows in arms.items()}
@@ -120,7 +119,7 @@ def aligned(arms: Arms) -> Arms:
         if table.keys() != set(order):
             differing = len(table.keys() ^ set(order))
             raise HPEditError(
-                f"{first} and {name} were benchmarked on different cases: {differing} of them are in one alone",
+                f"{first} and {name} were benchmarked on different cases: {differing} are in only one of them",
                 hint="run both on the same file of cases",
             )
     return {name: [table[case_id] for case_id in order] for name, table in tables.items()}
@@ -131,7 +130,7 @@ def _check(folders: Sequence[BenchFolder]) -> None:
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         raise HPEditError(
-            f"two of the models are called {twice[0]}", hint="give them different names: `hpedit bench run --label`"
+            f"two models are called {twice[0]}", hint="give them different names: `hpedit bench run --label`"
         )
     first = folders[0]
     for folder in folders[1:]:
@@ -142,16 +141,16 @@ def _check(folders: Sequence[BenchFolder]) -> None:
             )
         for key, plural in _MUST_AGREE.items():
             old, new = first.settings[key], folder.settings[key]
-            # Edits made elsewhere have none: what they were made with is not known here.
+            # Edits made elsewhere have none: their settings are unknown here.
             if None not in (old, new) and old != new:
                 raise HPEditError(
                     f"the benchmarks of {first.label} and {folder.label} have different {plural}: {old} and {new}",
-                    hint="scores are compared only if all else is equal; run them again with the same settings",
+                    hint="only runs with equal settings are comparable; run them again with the same ones",
                 )
 
 
-def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[Column]:
-    """Oracle, scorers, second judges and people, whether or not they could measure anything."""
+def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | None) -> list[InstrumentScores]:
+    """Oracle, scorers, second judges and people, even those that scored nothing."""
     columns = [_oracle(arms)]
     shared = common_instruments(folders)
     own = {judge for one in shared if one.role == "scorer" for judge in one.judges}
@@ -161,16 +160,16 @@ def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | No
     return columns
 
 
-def _known(column: Column) -> NDArray[np.bool_]:
-    """(n,) the cases that count: those with a value of every model that has any at all."""
+def _known(column: InstrumentScores) -> NDArray[np.bool_]:
+    """(n,) the cases that count: scored for every model that has any score."""
     measured = [values for values in column.values.values() if not np.isnan(values).all()]
     if not measured:
         return np.zeros(0, dtype=bool)
     return np.asarray(~np.isnan(np.stack(measured)).any(axis=0), dtype=np.bool_)
 
 
-def _told_apart(columns: Sequence[Column]) -> list[Column]:
-    """The columns with keys and titles that no two share: verdicts and tables go by them."""
+def _told_apart(columns: Sequence[InstrumentScores]) -> list[InstrumentScores]:
+    """The columns with unique keys and titles, by which verdicts and tables refer to them."""
     keys: Counter[str] = Counter()
     titles = Counter(column.title for column in columns)
     named = []
@@ -184,30 +183,29 @@ def _told_apart(columns: Sequence[Column]) -> list[Column]:
 
 
 def common_instruments(folders: Sequence[BenchFolder]) -> list[Instrument]:
-    """Those that have scored every model; HPEditError where models were scored, but by no common scorer."""
+    """Instruments that scored every model; HPEditError if models were scored, but by no common scorer."""
     found = [{one.fingerprint: one for one in folder.instruments()} for folder in folders]
     shared = [one for one in found[0].values() if all(one.fingerprint in other for other in found[1:])]
     by_role = [{one.fingerprint for one in table.values() if one.role == "scorer"} for table in found]
     if any(by_role) and not any(one.role == "scorer" for one in shared):
         raise HPEditError(
-            f"{' and '.join(folder.label for folder in folders)} have no scorer in common: they have different "
-            "scorers, or one has none",
-            hint="run the same commands again with one --scorer: what is done stays, only its scores are added",
+            f"{' and '.join(folder.label for folder in folders)} have no scorer in common",
+            hint="run the same commands again with one --scorer: only its scores are added",
         )
     return shared
 
 
-def _oracle(arms: Arms) -> Column:
+def _oracle(arms: Arms) -> InstrumentScores:
     values = {name: _array([row.oracle for row in rows]) for name, rows in arms.items()}
     rows = next(iter(arms.values()))
-    return Column(
+    return InstrumentScores(
         "oracle", "Oracle", "knows the exact right edit", True, values,
         {name: _missing(rows) for name, rows in arms.items()}, copy=_copies(arms, len(rows)),
     )  # fmt: skip
 
 
 def _copies(arms: Arms, n: int) -> Array:
-    """(n,) what each source gets from the oracle: of whichever model has an edit of the case."""
+    """(n,) the oracle's score of each untouched source, from any model that has an edit of the case."""
     copies = np.full(n, np.nan)
     for rows in arms.values():
         found = _array([row.copy_oracle for row in rows])
@@ -215,7 +213,7 @@ def _copies(arms: Arms, n: int) -> Array:
     return copies
 
 
-def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, *, same: bool) -> Column:
+def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, *, same: bool) -> InstrumentScores:
     values: dict[str, Array] = {}
     reasons: dict[str, Mapping[str, int]] = {}
     for folder in folders:
@@ -226,13 +224,13 @@ def _scored(folders: Sequence[BenchFolder], arms: Arms, instrument: Instrument, 
     second = instrument.role == "second"
     title = f"Second judge ({instrument.name})" if second else "HP-Scorer"
     note = "the scorer's own judge, uncalibrated" if same else "not one of the scorer's judges"
-    return Column(
+    return InstrumentScores(
         instrument.role, title, note if second else f"{instrument.name}, the reward where it trained a model",
         second and not same, values, reasons, instrument.fingerprint, instrument.doubt,
     )  # fmt: skip
 
 
-def _human(arms: Arms, human: HumanScores) -> Column:
+def _human(arms: Arms, human: HumanScores) -> InstrumentScores:
     values = {
         name: _array([human.of(row.edit_id) if not row.missing else None for row in rows])
         for name, rows in arms.items()
@@ -241,7 +239,7 @@ def _human(arms: Arms, human: HumanScores) -> Column:
         name: {"not rated": int(np.isnan(column).sum())} for name, column in values.items() if np.isnan(column).any()
     }
     note = f"mean ratings of {human.raters} {'simulated ' if human.simulated else ''}rater{'s' * (human.raters != 1)}"
-    return Column("human", "Simulated raters" if human.simulated else "People", note, True, values, reasons)
+    return InstrumentScores("human", "Simulated raters" if human.simulated else "People", note, True, values, reasons)
 
 
 def _missing(rows: Sequence[BenchRow]) -> dict[str, int]:
@@ -252,7 +250,7 @@ def _array(values: Sequence[float | None]) -> Array:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _figures(column: Column, rows: Sequence[BenchRow], seed: int, by_task: bool) -> dict[str, Any]:
+def _figures(column: InstrumentScores, rows: Sequence[BenchRow], seed: int, by_task: bool) -> dict[str, Any]:
     """All figures by one instrument."""
     measured = {name: values for name, values in column.values.items() if not np.isnan(values).all()}
     reference = next(iter(column.values))
@@ -273,12 +271,7 @@ def _figures(column: Column, rows: Sequence[BenchRow], seed: int, by_task: bool)
         tasks = {task: one for task in _task_counts(rows) if (one := block(found == task)) is not None}
         _correct(tasks, [name for name in measured if name != reference])
     return {
-        "key": column.key,
-        "title": column.title,
-        "note": column.note,
-        "independent": column.independent,
-        "fingerprint": column.fingerprint,
-        "doubt": column.doubt,
+        **{name: getattr(column, name) for name in ("key", "title", "note", "independent", "fingerprint", "doubt")},
         "unscorable": {name: int(np.isnan(values).sum()) for name, values in column.values.items()},
         "reasons": {name: dict(reasons) for name, reasons in column.reasons.items() if reasons},
         "left_out": int((~known).sum()),
@@ -303,7 +296,7 @@ def _block(
         models[name] = {**estimate, "low_share": low, "high_share": high}
     pairs = []
     for (earlier, later), change, gain in zip(differences, changes, estimates[len(values) :], strict=False):
-        found = {"gain": gain, "p": sign_flip_p(change, sources, seed), "win_tie_loss": outcomes(change)}
+        found = {"gain": gain, "p": sign_flip_p(change, sources, seed), "win_tie_loss": win_tie_loss(change)}
         if earlier == reference:
             models[later] |= found
         else:
@@ -312,7 +305,7 @@ def _block(
     return result | ({"copy": estimates[-1]} if with_copy else {})
 
 
-def outcomes(change: Array) -> dict[str, int]:
+def win_tie_loss(change: Array) -> dict[str, int]:
     """How many cases got better, stayed about equal, got worse."""
     # 4.1 - 4.0 is a little less than 0.1 in floats, and 1.1 - 1.0 a little more; both are ties.
     exact = change.round(9)
@@ -331,8 +324,7 @@ def _correct(tasks: Mapping[str, dict[str, Any]], models: Sequence[str]) -> None
 def _task_counts(rows: Sequence[BenchRow]) -> dict[str, int]:
     """Cases of each task, in the order of the eight tasks."""
     counts = Counter(row.task for row in rows)
-    known = [task for task in TASK_IDS if task in counts]
-    return {task: counts[task] for task in [*known, *sorted(set(counts) - set(TASK_IDS))]}
+    return {task: counts[task] for task in ordered_tasks(counts)}
 
 
 def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:
@@ -348,8 +340,10 @@ def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:
     }
 
 
-def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column], empty: Sequence[Column]) -> list[str]:
-    """What a reader must know before believing the figures; `empty` are the columns without a case to go by."""
+def _notes(
+    folders: Sequence[BenchFolder], columns: Sequence[InstrumentScores], empty: Sequence[InstrumentScores]
+) -> list[str]:
+    """Caveats that a reader of the figures must know; `empty` are the columns without a common scored case."""
     shared = {column.fingerprint for column in (*columns, *empty)}
     partial: dict[str, tuple[Instrument, list[str]]] = {}
     for folder in folders:
@@ -362,7 +356,7 @@ def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column], empty: Seq
         for one, labels in partial.values()
     ]
     notes += [
-        f"{column.title} ({column.note.split(',')[0]}) has no signal, so its figures say nothing of the edits: "
+        f"{column.title} ({column.note.split(',')[0]}) has no signal, so its figures say nothing about the edits: "
         f"{column.doubt}"
         for column in columns
         if column.doubt
@@ -370,16 +364,16 @@ def _notes(folders: Sequence[BenchFolder], columns: Sequence[Column], empty: Seq
     notes += [line for column in empty if (line := _why_empty(column))]
     given = [folder.label for folder in folders if folder.settings["seed"] is None]
     if given and len(given) < len(folders):
-        notes.append(f"{', '.join(given)}: edits made elsewhere, so from other noise than the rest")
+        notes.append(f"{', '.join(given)}: edits made elsewhere, so not from the same noise as the rest")
     return notes
 
 
-def _why_empty(column: Column) -> str:
-    """Why an instrument has no table; empty for the oracle, of which nothing is expected without exact targets."""
+def _why_empty(column: InstrumentScores) -> str:
+    """Why an instrument has no table; empty for the oracle, which needs exact targets."""
     if column.key == "oracle" and all(np.isnan(values).all() for values in column.values.values()):
         return ""
     if any(not np.isnan(values).all() for values in column.values.values()):
-        return f"{column.title} ({column.note.split(',')[0]}) knows no case of which every model has a score: left out"
+        return f"{column.title} ({column.note.split(',')[0]}) is left out: no case has a score of every model"
     reasons = Counter({why: count for found in column.reasons.values() for why, count in found.items()})
     why = f", most often: {reasons.most_common(1)[0][0]}" if reasons else ""
     return f"{column.title} ({column.note.split(',')[0]}) could score nothing{why}"

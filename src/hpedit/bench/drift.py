@@ -1,8 +1,8 @@
-"""Alarms of a comparison: whether edits drift away from what their sources look like, by measures of the pixels alone.
+"""Reward hacking alarms: whether edits drift away from the look of their sources, by measures of the pixels alone.
 
-The complaint heard most about RL on image models is that the reward rises while pictures turn sharp, glaring or
-gridded, or that the model learns to leave the picture as it is. No measure here says that an edit is bad; an alarm says
-where to look.
+A common failure of RL on image models is that the reward rises while pictures become over-sharpened, over-saturated or
+gridded, or that the model learns to leave the picture unchanged. No measure here says that an edit is bad; an alarm
+says where to look.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpedit.bench.alarms import ALARMS, CLOSENESS, UNTOUCHED
-from hpedit.bench.folder import BenchRow
+from hpedit.bench.bench_folder import BenchRow
+from hpedit.bench.pixel_measures import CLOSENESS, PIXEL_MEASURES, UNTOUCHED
 from hpedit.stats.bootstrap import mean_intervals
 
 Array = NDArray[np.float64]
@@ -24,12 +24,12 @@ Arms = Mapping[str, Sequence[BenchRow]]
 ALARM_CHANGE = 0.10
 """Relative change of a measure, away from the sources, from which it is an alarm."""
 CLOSENESS_CHANGE = 0.25
-"""The same for how much of the picture an edit changes: a better editor changes it by more, or by less, for good
-reasons, so only a large step is an alarm."""
+"""The same for how much of the picture an edit changes: a better editor may well change more, or less, so only a large
+step is an alarm."""
 
 
-def alarms_of(arms: Arms, seed: int) -> dict[str, Any]:
-    """Each measure on the sources and on every model's edits, over the cases of which every model has one.
+def pixel_drift(arms: Arms, seed: int) -> dict[str, Any]:
+    """Each pixel measure on the sources and on every model's edits, over the cases that every model edited.
 
     Returns:
         Measure -> {"source": estimate, "models": {label: estimate, and for all but the first gain, alarm, meaning}}.
@@ -40,7 +40,7 @@ def alarms_of(arms: Arms, seed: int) -> dict[str, Any]:
     reference = next(iter(arms))
     sources = [arms[reference][index].source_id for index in kept]
     result: dict[str, Any] = {}
-    for name in ALARMS:
+    for name in PIXEL_MEASURES:
         if not all(name in arms[label][index].alarms for label in arms for index in kept):
             continue
         source = np.array([arms[reference][index].source_alarms[name] for index in kept], dtype=np.float64)
@@ -71,9 +71,9 @@ def _measure(
 
 
 def untouched_shares(arms: Arms) -> dict[str, float | None]:
-    """Share of each model's edits that leave the picture as it was, over the cases of which every model has one.
+    """Share of each model's edits that leave the picture unchanged, over the cases that every model edited.
 
-    None where that was not measured.
+    None if that was not measured.
     """
     kept = _shared(arms)
     shares: dict[str, float | None] = {}
@@ -89,7 +89,7 @@ def _shared(arms: Arms) -> list[int]:
 
 
 def _reading(source: float, base: float, post: float, low: float, high: float) -> dict[str, Any]:
-    """Plain words for one measure, and whether it is an alarm."""
+    """The change of one measure in words, and whether it is an alarm."""
     # An unknown interval is NaN and compares false: no claim, no alarm.
     if not (low > 0 or high < 0):
         return {"alarm": False, "meaning": "no clear change"}
@@ -101,7 +101,7 @@ def _reading(source: float, base: float, post: float, low: float, high: float) -
 
 
 def _closeness(source: float, base: float, post: float, low: float, high: float) -> dict[str, Any]:
-    """The same for closeness, of which the source has 1: its complement is what an edit changed."""
+    """The same for closeness, which is 1 for the source: its complement is how much an edit changed."""
     if not (low > 0 or high < 0):
         return {"alarm": False, "meaning": "no clear change"}
     share = abs(post - base) / (source - base) if base < source else math.inf

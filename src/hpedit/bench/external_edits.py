@@ -1,10 +1,10 @@
-"""Edits made elsewhere: a folder of images named by case id, matched with the cases of a benchmark.
+"""Score external edits: match a folder of images named by case id with the cases of a benchmark.
 
     found = match_edits(folder, cases)
     found.paths, found.missing, found.damaged, found.extra, found.sizes
 
-The name of a file without its extension is the case id, in which a character outside [A-Za-z0-9._-] may be written _.
-Folders below it (one a task, say) are searched too.
+A file name without its extension is the case id, in which characters outside [A-Za-z0-9._-] may be written as _.
+Subfolders are searched too.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from hpedit.store.images import EXTENSIONS, load_image
 from hpedit.store.run_folder import hash_path
 
 SHOWN = 5
-"""Names in a message; all of them are in result.json."""
+"""Number of names in a message; result.json has all."""
 
 
 @dataclass(frozen=True, slots=True)
-class GivenEdits:
-    """What a folder holds for the cases."""
+class ExternalEdits:
+    """The images that a folder holds for the cases, and what is missing, damaged or extra."""
 
     paths: Mapping[str, Path]
-    """Case id -> its image, each read once without trouble; in the order of the cases."""
+    """Case id -> its readable image, in the order of the cases."""
     missing: tuple[str, ...]
     """Cases without an image."""
     damaged: Mapping[str, str]
@@ -55,11 +55,11 @@ class GivenEdits:
             yield Edit(edit_id, case_id, f"given/{self.fingerprint}", 0, load_image(path))
 
 
-def match_edits(folder: Path, cases: Sequence[Case]) -> GivenEdits:
-    """Find the image of each case and read each once, so that what is wrong is known before a judge is asked.
+def match_edits(folder: Path, cases: Sequence[Case]) -> ExternalEdits:
+    """Find and read the image of each case, so that problems are known before a judge is asked.
 
     Raises:
-        HPEditError: no folder, two images for one case, or no image for any.
+        HPEditError: no folder, two images of one case, or no image of any case.
     """
     if not folder.is_dir():
         raise HPEditError(f"{folder} is not a folder", hint="it holds one image a case, named by the case's id")
@@ -87,16 +87,16 @@ def match_edits(folder: Path, cases: Sequence[Case]) -> GivenEdits:
         if size != case.source.size:
             sizes[case.id] = (case.source.size, size)
     missing = tuple(case.id for case in cases if case.id not in found)
-    return GivenEdits(paths, missing, damaged, tuple(extra), sizes, digest.hexdigest()[:16])
+    return ExternalEdits(paths, missing, damaged, tuple(extra), sizes, digest.hexdigest()[:16])
 
 
 def file_stem(case_id: str) -> str:
-    """The name of a case's image, without extension: the id with _ for characters that file systems may refuse."""
+    """A case's image file name without extension: the id with _ for characters that file systems may reject."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", case_id)
 
 
 def _by_stem(cases: Sequence[Case]) -> dict[str, str]:
-    """File stem -> case id: the id itself, and its safe form where no other case has it."""
+    """File stem -> case id: the id itself, and its safe form if no other case has it."""
     ids = {case.id for case in cases}
     stems = {case.id: case.id for case in cases}
     for case in cases:
@@ -111,7 +111,7 @@ def _by_stem(cases: Sequence[Case]) -> dict[str, str]:
 
 
 def _files(folder: Path, by_stem: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
-    """Case id -> file, and the names of all other visible files; links that lead out of the folder are among these."""
+    """Case id -> file, and the names of all other visible files, including links that lead out of the folder."""
     found: dict[str, Path] = {}
     extra: list[str] = []
     root = folder.resolve()
@@ -132,7 +132,7 @@ def _files(folder: Path, by_stem: Mapping[str, str]) -> tuple[dict[str, Path], l
     return found, extra
 
 
-def some_of(names: Sequence[str]) -> str:
-    """The first few of `names` and how many more there are."""
+def first_names(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpedit.bench.folder import BenchFolder
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.errors import HPEditError
 from hpedit.records import Rating
 
@@ -22,7 +22,7 @@ class HumanScores:
     """Whether any of the ratings was not given by a person."""
 
     def of(self, edit_id: str) -> float | None:
-        """The mean rating of an edit; None where nobody rated it."""
+        """The mean rating of an edit; None if nobody rated it."""
         return self.means.get(edit_id)
 
 
@@ -41,7 +41,7 @@ def human_scores(ratings: Sequence[Rating], edit_ids: Collection[str]) -> HumanS
         example = next(iter(sorted(wanted)), "")
         raise HPEditError(
             "none of the ratings is of an edit of these benchmarks",
-            hint=f"edit_id must be as {example!r}; `hpedit bench score --edit-ids` sets it for edits made elsewhere",
+            hint=f"edit_id must look like {example!r}; `hpedit bench score --edit-ids` sets the ids",
         )
     kept = [rating for found in latest.values() for rating in found.values()]
     means = {edit: sum(one.score for one in found.values()) / len(found) for edit, found in latest.items()}
@@ -55,7 +55,7 @@ def read_human_scores(file: Path, folders: Sequence[BenchFolder]) -> HumanScores
     ids = [row.edit_id for folder in folders for row in folder.rows() if not row.missing]
     if len(set(ids)) < len(ids):
         raise HPEditError(
-            "two of these benchmarks have edits of one id, so a rating could be of either",
+            "two of these benchmarks share edit ids, so a rating is ambiguous",
             hint="`hpedit bench score --edit-ids '{label}:{case}'` gives every model ids of its own",
         )
     return human_scores(read_ratings(file), ids)

@@ -1,22 +1,22 @@
-"""Nothing that a model was trained on may be in its benchmark: by id, by photo, by pixels, by likeness."""
+"""Leakage check: no training case may be in a benchmark, by id, by photo, by pixels, by perceptual hash."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpedit.bench.external_edits import some_of
+from hpedit.bench.external_edits import first_names
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.atomic import read_json
 from hpedit.store.run_folder import RECIPE
 
 
-def refuse_trained_on(cases: Sequence[Case], training: Sequence[Path]) -> None:
-    """HPEditError that names the cases which `training` (parquets or folders of cases) holds too.
+def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None:
+    """HPEditError that names benchmark cases which are also in `training` (parquets or folders of cases).
 
-    A scene with an exact target is held against ids and pixels alone: such scenes share backgrounds and shapes by
-    design, and are split by the tile of the photo that they stand on.
+    A scene with an exact target is compared by ids and pixels alone: such scenes share backgrounds and shapes by
+    design, and are split by photo tile.
     """
     from hpedit.cases.duplicates import NO_HASH, image_fingerprints
     from hpedit.cases.exclusion import Exclusion
@@ -34,13 +34,14 @@ def refuse_trained_on(cases: Sequence[Case], training: Sequence[Path]) -> None:
     if found:
         first, reason = next(iter(found.items()))
         raise HPEditError(
-            f"{len(found)} of {len(cases)} cases are in the training data: {some_of(list(found))}; {first}: {reason}",
-            hint="a model looks better on what it has seen: take these cases out of the benchmark",
+            f"{len(found)} of {len(cases)} cases are in the training data: {first_names(list(found))}; "
+            f"{first}: {reason}",
+            hint="a model scores better on what it has seen: remove these cases from the benchmark",
         )
 
 
 def training_cases(path: Path) -> Path:
-    """The cases of a training: of its recipe (.yaml), of its run folder, or `path` itself if it holds cases.
+    """The training cases of a recipe (.yaml) or a run folder, or `path` itself if it holds cases.
 
     Raises:
         HPEditError: there is nothing at `path`, or at what it names.
@@ -55,12 +56,12 @@ def training_cases(path: Path) -> Path:
         if made.get("stage") == "train":
             named = Path(made["recipe"]["cases"])
     if not named.exists():
-        raise HPEditError(f"{named} does not exist: the cases that {path} was trained on", hint="name them themselves")
+        raise HPEditError(f"{named} does not exist: the cases that {path} was trained on", hint="name the cases")
     return named
 
 
 def run_of_lora(lora: Path) -> Path | None:
-    """The training run that a LoRA's folder, or a link to it, lies in; None if it was moved out of it."""
+    """The training run whose folder contains this LoRA (or the target of this link); None if it was moved away."""
     place = lora.resolve()
     for folder in (place, place.parent):
         if (folder / RECIPE).is_file() and read_json(folder / RECIPE).get("stage") == "train":

@@ -25,7 +25,7 @@ from hpedit.cli.common import (
 from hpedit.errors import HPEditError
 
 if TYPE_CHECKING:
-    from hpedit.bench.folder import BenchFolder
+    from hpedit.bench.bench_folder import BenchFolder
 
 bench = Typer(name="bench", help="Benchmark editors and compare them.", **PLAIN)
 
@@ -65,10 +65,10 @@ def bench_run(
     Run the same command again to resume; a scorer or second judge that is added later scores the existing edits. Models
     that run with the same seed edit each case from the same noise.
     """
-    from hpedit.bench.commands import EditorChoice, Judging, bench_editor
+    from hpedit.bench.commands import BenchJudges, EditorChoice, bench_editor
 
     choice = EditorChoice(editor, revision, lora, dtype, device, cfg)
-    judging = Judging(scorer, second_judge, same_judge)
+    judging = BenchJudges(scorer, second_judge, same_judge)
     folder = bench_editor(
         choice, cases, out, judging, label=label, steps=steps, seed=seed, batch=batch,
         trained_on=trained_on or [], command=typed_command(),
@@ -97,10 +97,10 @@ def bench_score(
 
     Reports images that are missing, damaged, belong to no case, or differ in size from their source.
     """
-    from hpedit.bench.commands import Judging, bench_given
+    from hpedit.bench.commands import BenchJudges, bench_external
 
-    folder = bench_given(
-        edits, cases, out, Judging(scorer, second_judge, same_judge), label=label, edit_ids=edit_ids,
+    folder = bench_external(
+        edits, cases, out, BenchJudges(scorer, second_judge, same_judge), label=label, edit_ids=edit_ids,
         allow_missing=allow_missing, batch=batch, trained_on=trained_on or [], command=typed_command(),
     )  # fmt: skip
     _print_model(folder, as_json)
@@ -119,14 +119,14 @@ def bench_compare(
 
     Prints the tables, and writes them and an HTML report to OUT.
     """
-    from hpedit.bench.terminal import render
+    from hpedit.bench.comparison_text import comparison_text
     from hpedit.report.bench_compare import compare_folders
 
     result = compare_folders(folders, out, ratings=ratings, cases=cases, seed=seed, command=typed_command())
     if as_json:
         print_json(result)
     else:
-        echo(f"{render(result)}\n\nreport: {out / 'report.html'}")
+        echo(f"{comparison_text(result)}\n\nreport: {out / 'report.html'}")
 
 
 @bench.command("report")
@@ -139,10 +139,10 @@ def bench_report(folder: Annotated[Path, Argument(help="Folder of `bench compare
 
 def _print_model(folder: BenchFolder, as_json: bool) -> None:
     from hpedit.bench.comparison import describe_model
-    from hpedit.bench.terminal import render
+    from hpedit.bench.comparison_text import comparison_text
 
     result = describe_model(folder)
-    print_result(result, as_json, render)
+    print_result(result, as_json, comparison_text)
 
 
 @bench.command("build")
@@ -159,9 +159,9 @@ def bench_build(
     Run it first without --checked, have people check the cases (`hpedit bench check`), then run it with --checked.
     Prints counts as JSON.
     """
-    from hpedit.bench.build import Wanted, build_bench
+    from hpedit.bench.benchmark_build import BenchmarkSize, build_bench
 
-    print_json(build_bench(source, out, Wanted(per_task, spare, seed), checked))
+    print_json(build_bench(source, out, BenchmarkSize(per_task, spare, seed), checked))
 
 
 @bench.command("check")
@@ -182,7 +182,7 @@ def bench_check(
     """
     from functools import partial
 
-    from hpedit.bench.build import PROPOSED
+    from hpedit.bench.benchmark_build import PROPOSED
     from hpedit.rate.launch import ListenAddress, prepare_case_check, serve_ratings
     from hpedit.rate.sessions import RatingSettings
 
@@ -221,10 +221,9 @@ def bench_seeds(
 
     Confidence intervals are over seeds and source photographs.
     """
-    from hpedit.experiments.seed_runs import aggregate, render
+    from hpedit.experiments.seed_runs import aggregate_seeds, seed_gains_text
 
-    result = aggregate(folders)
-    print_result(result, as_json, render)
+    print_result(aggregate_seeds(folders), as_json, seed_gains_text)
 
 
 @bench.command("published")
@@ -243,7 +242,7 @@ def bench_published(
     `bench score`.
     """
     from hpedit.bench.published import BENCHMARKS
-    from hpedit.bench.published.common import render, write_benchmark
+    from hpedit.bench.published.published_benchmark import score_tables_text, write_benchmark
 
     if (out is not None or edits is not None) and (data is None or out is None):
         raise HPEditError("--out and --edits import a benchmark's cases", hint="give --data and --out with them")
@@ -252,7 +251,7 @@ def bench_published(
         if as_json:
             print_json([table.as_dict() for table in tables])
         else:
-            echo(render(tables))
+            echo(score_tables_text(tables))
     if data is not None and out is not None:
         print_json(write_benchmark(BENCHMARKS[name], data, out, language, edits))
     elif not scores:

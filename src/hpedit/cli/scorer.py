@@ -79,10 +79,12 @@ def scorer_fit(
         print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
     elif scores:
         refuse_options({"--revision": revision, "--cache": cache}, FOR_CASES)
-        from hpedit.scorer.tables.judges import parse_columns
-        from hpedit.scorer.tables.tabular import fit
+        from hpedit.scorer.tables.fit_tables import fit_tables
+        from hpedit.scorer.tables.rubrics import parse_columns
 
-        print_json(fit(require_edits(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None))
+        print_json(
+            fit_tables(require_edits(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None)
+        )
 
 
 @scorer.command("eval")
@@ -108,7 +110,7 @@ def scorer_eval(
     Measured on edits of held-out photos, and compared with the uncalibrated judge and with a single human rater.
     """
     from hpedit.cli.scorer_tables import agreement_lines, curve_lines, parse_numbers
-    from hpedit.scorer.evaluation.held_out import Curve, measure_tables
+    from hpedit.scorer.evaluation.measure_tables import Curve, measure_tables
 
     growing = Curve(parse_numbers(numbers), draws, partial(echo, err=True)) if curve else None
     check_cases_or_scores(scores, cases)
@@ -123,7 +125,7 @@ def scorer_eval(
         )
     elif scores:
         refuse_options({"--cache": cache}, FOR_CASES)
-        from hpedit.scorer.tables.judges import parse_columns
+        from hpedit.scorer.tables.rubrics import parse_columns
 
         scale = parse_columns(columns) if columns else None
         tables = (require_edits(edits), ratings, scores)
@@ -163,9 +165,9 @@ def scorer_probe(
     they are made from. Exit code 1 if the scorer fails; training then refuses it as a reward.
     """
     from hpedit.cases.folder import CasesFolder
-    from hpedit.scorer.probes.files import probe_files
+    from hpedit.scorer.probes.probe_text import probe_lines
     from hpedit.scorer.probes.probes import Bounds
-    from hpedit.scorer.probes.table import lines
+    from hpedit.scorer.probes.run_probe import probe_files
 
     bounds = Bounds(max_share, max_kind_share)
     found = probe_files(
@@ -183,7 +185,7 @@ def scorer_probe(
     if as_json:
         print_json(found)
     else:
-        echo("\n".join(lines(found)))
+        echo("\n".join(probe_lines(found)))
     if not found["passed"]:
         raise Exit(1)
 
@@ -204,7 +206,7 @@ def scorer_serve(
 
     It answers with one token, or with JSON that follows a schema. Prints the value for --judge of other commands.
     """
-    from hpedit.judges.server import check_address, run_server
+    from hpedit.judges.judge_server import check_address, run_server
 
     check_address(host, token)
     from hpedit.judges.transformers_judge import TransformersJudge
@@ -228,8 +230,8 @@ def scorer_votes(
     They are compared with human votes; accuracy is cross-validated by source. Judges without signal are listed and get
     no weight.
     """
-    from hpedit.scorer.votes.text import render_votes
-    from hpedit.scorer.votes.votes import evaluate_votes
+    from hpedit.scorer.votes.evaluate_votes import evaluate_votes
+    from hpedit.scorer.votes.vote_text import render_votes
 
     report = evaluate_votes(edits, votes, judge_votes, out, seed)
     print_result(report, as_json, render_votes)

@@ -1,4 +1,4 @@
-"""Text tables of `hpedit scorer eval`, 80 columns wide: agreement with people, and the learning curve."""
+"""What `hpedit scorer eval` prints: tables that read well at 80 columns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpedit.errors import HPEditError
+from hpedit.stats.intervals import UNDEFINED, Interval, interval_text, number_text
 
 MEASURES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "mae")
 TASK_WIDTH = 12
@@ -15,7 +16,11 @@ Cells = Mapping[str, Any]
 
 
 def parse_numbers(text: str) -> list[int]:
-    """Positive integers from `10,25,50`; HPEditError for anything else."""
+    """Whole numbers above 0 from `10,25,50`.
+
+    Raises:
+        HPEditError: something else stands there.
+    """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**9 for part in parts):
         raise HPEditError(f"--numbers {text!r} is not a list of numbers", hint="for instance --numbers 10,25,50,100")
@@ -23,9 +28,9 @@ def parse_numbers(text: str) -> list[int]:
 
 
 def agreement_lines(result: Cells) -> Iterator[str]:
-    """Agreement report as lines: sample, overall figures, ties, stated deviation, figures by task, verdict."""
+    """An agreement report: what was compared, overall, ties, stated deviation, by task, verdict."""
     if result.get("seen") == "included":
-        yield f"INFLATED FIGURES: {result['seen_edits']} edits of {result['seen_sources']} photos were used in fitting."
+        yield f"THESE FIGURES FLATTER: {result['seen_edits']} edits of {result['seen_sources']} photos were fitted on."
     yield f"edits compared: {result['n']} of {result['sources']} photos; raters: {result['human']['raters']}"
     left_out = [f"{result['unscorable']} unscorable", f"{result['unrated']} unrated"]
     if result.get("seen") == "excluded":
@@ -35,9 +40,10 @@ def agreement_lines(result: Cells) -> Iterator[str]:
     yield f"{'':18}{'scorer':20}{'judge alone':20}{'one human':20}".rstrip()
     for measure in MEASURES:
         columns = (result[measure], result["raw"][measure], result["human"][measure])
-        yield f"{measure:18}" + "".join(f"{interval(column):20}" for column in columns).rstrip()
+        yield f"{measure:18}" + "".join(f"{interval_text(column):20}" for column in columns).rstrip()
     gain = result["gain"]
-    yield f"scorer - judge: pearson {interval(gain['pearson'])}, pairwise {interval(gain['pairwise_accuracy'])}"
+    pearson, pairwise = interval_text(gain["pearson"]), interval_text(gain["pairwise_accuracy"])
+    yield f"scorer - judge: pearson {pearson}, pairwise {pairwise}"
     yield ""
     yield from _tie_lines(result)
     yield from _deviation_lines(result["deviation"])
@@ -50,7 +56,7 @@ def agreement_lines(result: Cells) -> Iterator[str]:
 
 
 def curve_lines(curve: Cells) -> Iterator[str]:
-    """Learning curve as lines: a row per number of rated edits, then judge and human on the same held-out edits."""
+    """A learning curve: a row a number of rated edits, then judge and people on the same held-out edits."""
     held, fitting = curve["held_out"], curve["fitting"]
     yield f"measured on {held['edits']} edits of {held['sources']} photos, fitted on edits of {fitting['sources']}"
     yield ""
@@ -60,29 +66,18 @@ def curve_lines(curve: Cells) -> Iterator[str]:
         if not point["fits"]:
             yield f"{point['number']:<13}n/a: {point['reason']}"
             continue
-        cells = "".join(f"{_mean_and_range(point[name]):19}" for name in ("pearson", "pairwise_accuracy", "mae"))
+        cells = "".join(f"{_spread(point[name]):19}" for name in ("pearson", "pairwise_accuracy", "mae"))
         yield f"{point['number']:<13}{cells}{point['ok']} of {point['fits'] + point['failed']}"
     for name, key in (("judge alone", "raw"), ("one human", "human")):
-        cells = "".join(f"{interval(curve[key][measure]):19}" for measure in ("pearson", "pairwise_accuracy", "mae"))
+        cells = "".join(
+            f"{interval_text(curve[key][measure]):19}" for measure in ("pearson", "pairwise_accuracy", "mae")
+        )
         yield f"{name:13}{cells}".rstrip()
     yield f"In brackets: least and largest of {curve['draws']} draws; judge and human: 95 % interval."
 
 
-def interval(estimate: Cells) -> str:
-    """`0.71 [0.64, 0.77]`; the bare value without an interval, n/a if undefined."""
-    value, (low, high) = estimate["value"], estimate["ci95"]
-    if value is None:
-        return "n/a"
-    return _two(value) if low is None or high is None else f"{_two(value)} [{_two(low)}, {_two(high)}]"
-
-
-def _mean_and_range(found: Cells | None) -> str:
-    return "n/a" if found is None else f"{_two(found['mean'])} [{_two(found['low'])}, {_two(found['high'])}]"
-
-
-def _two(value: float) -> str:
-    """Two decimals, never -0.00."""
-    return f"{round(value, 2) + 0.0:.2f}"
+def _spread(found: Cells | None) -> str:
+    return UNDEFINED if found is None else Interval(found["mean"], found["low"], found["high"]).text()
 
 
 def _tie_lines(result: Cells) -> Iterator[str]:
@@ -98,13 +93,13 @@ def _deviation_lines(deviation: Cells | None) -> Iterator[str]:
         return
     says = f" ({deviation['says']})" if deviation["says"] else ""
     yield f"stated deviation: {deviation['stated']:.2f}, actual {deviation['actual']:.2f}{says}"
-    parts = [f"{found['nominal']:.0%}: {_percent(found)}" for found in deviation["coverage"].values()]
+    parts = [f"{found['nominal']:.0%}: {_share(found)}" for found in deviation["coverage"].values()]
     yield "  mean ratings inside its intervals: " + ", ".join(parts)
-    yield f"  spread of the standardised error: {interval(deviation['z_spread'])}, right is 1"
+    yield f"  spread of the standardised error: {interval_text(deviation['z_spread'])}, right is 1"
 
 
-def _percent(found: Cells) -> str:
-    return "n/a" if found["value"] is None else f"{found['value']:.0%}"
+def _share(found: Cells) -> str:
+    return UNDEFINED if found["value"] is None else f"{found['value']:.0%}"
 
 
 def _task_lines(tasks: Cells) -> Iterator[str]:
@@ -112,11 +107,11 @@ def _task_lines(tasks: Cells) -> Iterator[str]:
     for name, block in tasks.items():
         short = name if len(name) < TASK_WIDTH else name[: TASK_WIDTH - 2] + "\N{HORIZONTAL ELLIPSIS}"
         yield (
-            f"{short:{TASK_WIDTH}}{block['n']:>6} {interval(block['pearson']):21}"
-            f"{_bare_figure(block['raw']['pearson']):7}{_bare_figure(block['human']['pearson']):7}"
-            f"{interval(block['pairwise_accuracy']):19}{_bare_figure(block['mae'])}"
+            f"{short:{TASK_WIDTH}}{block['n']:>6} {interval_text(block['pearson']):21}"
+            f"{_figure(block['raw']['pearson']):7}{_figure(block['human']['pearson']):7}"
+            f"{interval_text(block['pairwise_accuracy']):19}{_figure(block['mae'])}"
         )
 
 
-def _bare_figure(estimate: Cells) -> str:
-    return "n/a" if estimate["value"] is None else _two(estimate["value"])
+def _figure(estimate: Cells) -> str:
+    return UNDEFINED if estimate["value"] is None else number_text(estimate["value"])

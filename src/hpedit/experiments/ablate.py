@@ -1,13 +1,13 @@
-"""What hard cases and calibration are each worth: the paper's ablation, with the cell that it left out.
+"""`hpedit bench ablate`: what hard cases and calibration each contribute; the paper's ablation and its missing cell.
 
-Four post-trainings from the same base, on as many cases for as many iterations with the same seeds: on raw or on hard
+Four post-trainings from the same base, with equal numbers of cases and iterations and the same seeds: on raw or on hard
 cases, by a plain or by the calibrated scorer. Each is measured on held-out cases by the oracle, which took no part, and
 by both scorers. HP-Edit (arXiv 2604.19406) reports base 4.472, raw + plain 4.391, hard + plain 4.577 and hard +
 calibrated 4.667.
 
     run_ablation(Path("runs/ablate"), seeds=(0, 1, 2))       # ablate.md, .csv, .tex, .json
 
-A folder a seed, a folder a cell; the same call continues a stopped one, and more seeds may be added later.
+One folder per seed, one per cell; the same call resumes a stopped ablation, and seeds may be added later.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.experiments.ablate_cells import AblationSize, Job, do
-from hpedit.experiments.ablate_table import ablation_figures, write_tables
+from hpedit.experiments.ablate_cells import AblationJob, AblationSize, run_job
+from hpedit.experiments.ablate_table import ablation_figures, write_ablation_tables
 from hpedit.mini.world import World
 from hpedit.progress import stage
 from hpedit.store.run_folder import RunFolder, hash_path
@@ -38,24 +38,24 @@ def run_ablation(
     out: Path, *, seeds: Sequence[int] = (0, 1, 2), world: World | None = None, jobs: int = 2,
     size: AblationSize | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run, or continue, the ablation in `out`; writes its tables and returns the figures.
+    """Run, or resume, the ablation in `out`; writes its tables and returns the figures.
 
     Args:
         seeds: Each is a draw of candidates, of training and of held-out scenes; the scorer is that of seed 0.
         jobs: Processes, of one thread each.
 
     Raises:
-        HPEditError: a cell cannot do its work, or `out` was made with another world or size; what is done stays.
+        HPEditError: a cell fails, or `out` was made with another world or size; finished work stays.
     """
     world, size = world or World(), size or AblationSize()
     if not seeds or len(set(seeds)) < len(seeds):
-        raise HPEditError("an ablation needs seeds, each once", hint="for instance --seeds 0,1,2")
+        raise HPEditError("an ablation needs distinct seeds", hint="for instance --seeds 0,1,2")
     folders = {"photos": world.photos, "objects": world.objects}
     inputs = {name: hash_path(folder) for name, folder in folders.items() if folder is not None}
     with RunFolder.open(out, "ablate", {"size": asdict(size)}, inputs):
         _run_all(_phases(out, seeds, world, size), jobs)
         figures = ablation_figures(out, seeds)
-        write_tables(out, figures)
+        write_ablation_tables(out, figures)
     return figures
 
 
@@ -67,18 +67,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _phases(out: Path, seeds: Sequence[int], world: World, size: AblationSize) -> list[list[Job]]:
-    """The jobs; those of a phase need all of the phases before and none of their own."""
-    first = [Job("scorer", out, world, size, 0)]
-    second = [Job(kind, out, world, size, seed) for seed in seeds for kind in ("pool", "base")]
+def _phases(out: Path, seeds: Sequence[int], world: World, size: AblationSize) -> list[list[AblationJob]]:
+    """The jobs by phase; a job needs all earlier phases and none of its own."""
+    first = [AblationJob("scorer", out, world, size, 0)]
+    second = [AblationJob(kind, out, world, size, seed) for seed in seeds for kind in ("pool", "base")]
     cells = [(cases, scorer) for cases in CASES for scorer in SCORERS]
-    third = [Job("cell", out, world, size, seed, *cell) for seed in seeds for cell in cells]
+    third = [AblationJob("cell", out, world, size, seed, *cell) for seed in seeds for cell in cells]
     return [first, second, third]
 
 
-def _run_all(phases: Sequence[Sequence[Job]], jobs: int) -> None:
-    """Do the phases in turn; the first failure ends it all when the jobs in progress have ended."""
-    # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
+def _run_all(phases: Sequence[Sequence[AblationJob]], jobs: int) -> None:
+    """Run the phases in turn; a failure ends the ablation once the running jobs have ended."""
+    # Spinning OpenMP threads starve other processes of their core; must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     context = multiprocessing.get_context("spawn")
     with (
@@ -97,7 +97,7 @@ def _run_all(phases: Sequence[Sequence[Job]], jobs: int) -> None:
 
 
 def _prepare_process() -> None:
-    """One thread; and an end with the process that started it, which would leave it waiting for jobs for ever."""
+    """Use one thread, and exit with the parent process instead of waiting for jobs forever."""
     import torch
 
     torch.set_num_threads(1)
@@ -111,13 +111,13 @@ def _prepare_process() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _attempt(job: Job) -> tuple[str, str] | None:
-    """Do a job with its progress in a log beside its folder; message and hint of a mendable error."""
+def _attempt(job: AblationJob) -> tuple[str, str] | None:
+    """Run a job with its progress in a log beside its folder; returns message and hint of an HPEditError."""
     log = job.folder.with_name(job.folder.name + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8", buffering=1) as stream, contextlib.redirect_stderr(stream):
         try:
-            do(job)
+            run_job(job)
         except HPEditError as error:
             return error.message, error.hint
     return None

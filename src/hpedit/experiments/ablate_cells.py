@@ -1,6 +1,6 @@
-"""What `ablate` does in its processes: calibrate, edit and score the pool, measure the base, train and measure a cell.
+"""The jobs of an ablation's processes: calibrate, edit and score the pool, measure the base, train and measure a cell.
 
-Every job writes into its own folder below the ablation's and does nothing again that is there.
+Every job writes into its own folder below the ablation's and skips what is already there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpedit.bench.run import BenchFolder, run_bench
+from hpedit.bench.bench_folder import BenchFolder
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.cases.hardness import FilterDecision, count_decisions, decide_hardness, edit_candidates, score_edits
 from hpedit.cases.recipe import FilterSection
 from hpedit.config.recipe import Recipe
@@ -20,34 +21,34 @@ from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.experiments.demo import LEARNING_RATE, STEPS
 from hpedit.experiments.demo_scorer import prepare_scorer, rate_edits
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 from hpedit.mini.world import World
 from hpedit.records import Case
 from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.protocol import Scorer
-from hpedit.scorer.uncalibrated import PlainScorer
+from hpedit.scorer.uncalibrated import UncalibratedScorer
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
 
 BATCH = 48
 POOL_CHUNK = 60
-"""Cases of the pool that are edited and scored before anything is written."""
+"""Cases of the pool that are edited and scored between writes."""
 FILTER = FilterSection(by="informative", scorer="calibrated")
-"""What may be hard at all: the filter with its default bounds."""
+"""Candidates for hard cases: the filter with its default bounds."""
 SCORER, CHOICE, PLAIN = "scorer", "choice.json", "plain.json"
 
 
 @dataclass(frozen=True, slots=True)
 class AblationSize:
-    """How much of everything one seed does. The defaults are the demo's, with a pool to choose hard cases from."""
+    """Size of one seed's runs. The defaults are the demo's, with a pool to choose hard cases from."""
 
     rated_per_task: int = 48
     """Calibration cases a task; each is edited twice."""
     pool_per_task: int = 120
-    """Candidates a task; the raw cases are the first of them, the hard ones those with most to learn from."""
+    """Candidates per task; the raw cases are the first, the hard ones those whose scores vary most."""
     edits_per_case: int = 4
-    """Edits of each candidate, by whose scores it is found hard."""
+    """Edits of each candidate whose scores decide if it is hard."""
     cases_per_task: int = 40
     """Training cases a task, equal in all cells; fewer where the filter leaves a task fewer."""
     bench_per_task: int = 40
@@ -57,8 +58,8 @@ class AblationSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One piece of work for one process."""
+class AblationJob:
+    """A unit of work for one process."""
 
     kind: Literal["scorer", "pool", "base", "cell"]
     out: Path
@@ -78,32 +79,32 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where it leaves its results."""
+        """Folder of its results."""
         return self.out / SCORER if self.kind == "scorer" else seed_folder(self.out, self.seed) / self.name
 
 
 def seed_folder(out: Path, seed: int) -> Path:
-    """The folder of one seed."""
+    """The folder of one seed of an ablation."""
     return out / f"seed-{seed}"
 
 
-def do(job: Job) -> None:
-    """Do one job, or what is left of it."""
+def run_job(job: AblationJob) -> None:
+    """Run an ablation job, resuming what is done."""
     {"scorer": _calibrate, "pool": _pool, "base": _base, "cell": _cell}[job.kind](job)
 
 
-def _calibrate(job: Job) -> None:
+def _calibrate(job: AblationJob) -> None:
     """The one calibrated scorer of all seeds: reward of two cells, filter, and an instrument."""
     cases = job.world.cases("calibration", job.size.rated_per_task, job.seed)
     rated = rate_edits(job.out / "ratings", load_editor("mini"), cases, job.seed, STEPS)
     prepare_scorer(job.folder, rated, job.seed)
 
 
-def _candidates(job: Job) -> list[Case]:
+def _candidates(job: AblationJob) -> list[Case]:
     return job.world.cases("train", job.size.pool_per_task, job.seed)
 
 
-def _pool(job: Job) -> None:
+def _pool(job: AblationJob) -> None:
     """Edit and score the candidates, and choose the raw and the hard ones among them."""
     cases, folder = _candidates(job), job.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,15 +120,17 @@ def _pool(job: Job) -> None:
             found = {case.id: [s.value for s in row] for case, row in zip(part, rows, strict=True)}
             atomic_write(file, dump_json(found))
         values |= read_json(file)
-    atomic_write(folder / CHOICE, dump_json(choose(cases, values, job.size.cases_per_task)))
+    atomic_write(folder / CHOICE, dump_json(choose_raw_and_hard(cases, values, job.size.cases_per_task)))
 
 
-def choose(cases: Sequence[Case], values: Mapping[str, Sequence[float | None]], per_task: int) -> dict[str, Any]:
-    """Raw and hard cases, equal in number for each task, and what the filters would have done with the whole pool.
+def choose_raw_and_hard(
+    cases: Sequence[Case], values: Mapping[str, Sequence[float | None]], per_task: int
+) -> dict[str, Any]:
+    """Raw and hard cases, equal in number for each task, and the filters' counts on the whole pool.
 
-    Raw are the first candidates of a task, whatever they are: the scenes are random. Hard are, of those that the
-    informative filter keeps, the ones whose scores differ most, since an edit teaches by its distance to the others of
-    its case. The filter alone drops next to nothing in the mini world.
+    Raw are the first candidates of a task: the scenes are random. Hard are, of those that the informative filter keeps,
+    the ones with the largest standard deviation of scores, since advantages come from differences within a group. The
+    filter alone drops almost nothing in the mini world.
 
     Args:
         cases: The pool.
@@ -167,40 +170,35 @@ def _described(decisions: Sequence[FilterDecision]) -> dict[str, float]:
     return {"mean": math.fsum(means) / len(means), "std": math.fsum(stds) / len(stds)}
 
 
-def _base(job: Job) -> None:
+def _base(job: AblationJob) -> None:
     _measure(job, load_editor("mini"))
 
 
-def _cell(job: Job) -> None:
+def _cell(job: AblationJob) -> None:
     editor = load_editor("mini")
     choice = read_json(seed_folder(job.out, job.seed) / "pool" / CHOICE)
     by_id = {case.id: case for case in _candidates(job)}
     cases = [by_id[name] for name in choice[job.cases]]
-    scorer: Scorer = PlainScorer(load_judge("mini")) if job.scorer == "plain" else HPScorer.load(job.out / SCORER)
+    scorer: Scorer = (
+        UncalibratedScorer(load_judge("mini")) if job.scorer == "plain" else HPScorer.load(job.out / SCORER)
+    )
     result = train(_recipe(job), editor=editor, cases=cases, scorer=scorer)
     editor.load_lora(result.lora)
     _measure(job, editor)
 
 
-def _recipe(job: Job) -> Recipe:
-    """The demo's recipe; cases and scorer are passed in, and named here alone."""
+def _recipe(job: AblationJob) -> Recipe:
+    """The demo's recipe; cases and scorer are passed in, these are only their names."""
     size = job.size
-    return Recipe.model_validate(
-        {
-            "seed": job.seed,
-            "output": str(job.folder / "train"),
-            "cases": job.cases,
-            "scorer": job.scorer,
-            "rollout": {"steps": STEPS, "group_size": size.group_size, "groups": size.groups},
-            "train": {"iterations": size.iterations, "learning_rate": LEARNING_RATE},
-            "log": {"tensorboard": False, "grid_every": 0, "groups_every": 0},
-            # Held-out cases of their own judge the cells; all training cases are trained on.
-            "evaluate": {"every": 0},
-        }
-    )
+    own = {"seed": job.seed, "output": str(job.folder / "train"), "cases": job.cases, "scorer": job.scorer}
+    rollout = {"steps": STEPS, "group_size": size.group_size, "groups": size.groups}
+    training = {"iterations": size.iterations, "learning_rate": LEARNING_RATE}
+    log = {"tensorboard": False, "grid_every": 0, "groups_every": 0}
+    # Cells are judged on separate held-out cases, so all training cases are trained on.
+    return Recipe.model_validate({**own, "rollout": rollout, "train": training, "log": log, "evaluate": {"every": 0}})
 
 
-def _measure(job: Job, editor: Editor) -> None:
+def _measure(job: AblationJob, editor: Editor) -> None:
     """Edit the held-out cases; score them by oracle and calibrated scorer, and by the plain one."""
     cases = job.world.cases("bench", job.size.bench_per_task, job.seed)
     scorer = HPScorer.load(job.out / SCORER)
@@ -212,7 +210,7 @@ def _measure(job: Job, editor: Editor) -> None:
 
 
 def _plain_scores(cases: Sequence[Case], folder: BenchFolder) -> dict[str, float | None]:
-    """The plain scorer's value of each case's edit; None where it has none."""
+    """The plain scorer's value of each case's edit; None if unscorable."""
     edits = {edit.case_id: edit for edit in folder.edits()}
-    scores = PlainScorer(load_judge("mini")).score(cases, [edits[case.id].image for case in cases])
+    scores = UncalibratedScorer(load_judge("mini")).score(cases, [edits[case.id].image for case in cases])
     return {case.id: score.value for case, score in zip(cases, scores, strict=True)}

@@ -1,7 +1,7 @@
-"""The figures of an ablation, and the one table they make: Markdown, CSV, LaTeX and JSON.
+"""The figures of an ablation and their tables: Markdown, CSV, LaTeX and JSON.
 
-Cases of all seeds are pooled; intervals resample source photographs, so they tell how far other photographs would move
-a figure. How far another draw of candidates and of training noise would, the gains of the single seeds tell.
+Cases of all seeds are pooled; intervals resample source photographs and so state the variation over photographs. The
+gains of the single seeds show the variation over candidates and training noise.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpedit.bench.run import BenchFolder
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.experiments.ablate_cells import CHOICE, PLAIN, seed_folder
 from hpedit.stats.bootstrap import Estimate, mean_ci, paired_gain
+from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 
 Array = NDArray[np.float64]
@@ -28,7 +29,7 @@ BASE = "base"
 CELLS = ("raw+plain", "hard+plain", "raw+calibrated", "hard+calibrated")
 INSTRUMENTS = ("oracle", "calibrated", "plain")
 PAPER: Mapping[str, float] = {"raw+plain": 4.391, BASE: 4.472, "hard+plain": 4.577, "hard+calibrated": 4.667}
-"""HP-Score of the ablation of arXiv 2604.19406, worst first; it has no raw + calibrated."""
+"""HP-Score of the ablation of arXiv 2604.19406, worst first; it has no raw+calibrated."""
 CONTRASTS: Mapping[str, tuple[str, str]] = {
     "hard for raw, plain scorer": ("raw+plain", "hard+plain"),
     "hard for raw, calibrated scorer": ("raw+calibrated", "hard+calibrated"),
@@ -118,7 +119,7 @@ def _difference(values: Values, name: str, before: str, after: str, sources: Seq
 
 
 def _order(values: Values, name: str, sources: Sequence[str]) -> dict[str, Any]:
-    """Whether one instrument puts the paper's four in the paper's order, and how sure each of its steps is."""
+    """Whether one instrument ranks the paper's four in the paper's order, with an interval of each step."""
     order = list(PAPER)
     steps = {}
     for before, after in pairwise(order):
@@ -134,51 +135,41 @@ def _order(values: Values, name: str, sources: Sequence[str]) -> dict[str, Any]:
 
 
 def _choice(out: Path, seed: int) -> dict[str, Any]:
-    """How many cases were chosen of how many, and what they are like."""
+    """How many cases were chosen of how many, and their mean scores and deviations."""
     choice = read_json(seed_folder(out, seed) / "pool" / CHOICE)
     kept = {name: len(choice[name]) for name in ("raw", "hard")}
     names = ("pool", "informative", "drop_solved", "described", "in_both")
     return {"chosen": kept} | {name: choice[name] for name in names}
 
 
-def table_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def ablation_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table below COLUMNS, base first, as text."""
     rows: list[tuple[str, ...]] = []
     for cell, block in figures["cells"].items():
-        oracle, calibrated, plain = ((_text(block[name]), _text(block[name]["gain"], sign="+")) for name in INSTRUMENTS)
+        oracle, calibrated, plain = (
+            (interval_text(block[name]), "" if cell == BASE else interval_text(block[name]["gain"], GAIN))
+            for name in INSTRUMENTS
+        )
         rows.append((cell, *oracle, _seeds_text(block, 2), *calibrated, *plain))
     return rows
 
 
 def contrast_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The table below EXCHANGED, as text; differences of differences are small, hence three digits."""
+    """The table below EXCHANGED, as text; differences of differences are small, hence three decimals."""
     rows: list[tuple[str, ...]] = []
     for words, block in figures["contrasts"].items():
-        oracle, *scorers = (_text(block[name], sign="+", digits=3) for name in INSTRUMENTS)
+        oracle, *scorers = (interval_text(block[name], GAIN, 3) for name in INSTRUMENTS)
         rows.append((words, oracle, _seeds_text(block, 3), *scorers))
     return rows
 
 
 def _seeds_text(block: Mapping[str, Any], digits: int) -> str:
-    return " ".join(f"{gain:+.{digits}f}" for gain in block["seed_gains"].values())
+    return " ".join(number_text(gain, GAIN, digits) for gain in block["seed_gains"].values())
 
 
-def _text(estimate: Mapping[str, Any] | None, *, sign: str = "", digits: int = 2) -> str:
-    """`2.61 [2.50, 2.72]`; empty for None, n/a for what is undefined."""
-    if estimate is None:
-        return ""
-    low, high = estimate["ci95"]
-    if estimate["mean"] is None:
-        return "n/a"
-    value = f"{estimate['mean']:{sign}.{digits}f}"
-    if low is None or high is None:
-        return value
-    return f"{value} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-
-
-def write_tables(out: Path, figures: Mapping[str, Any]) -> None:
+def write_ablation_tables(out: Path, figures: Mapping[str, Any]) -> None:
     """Write ablate.md, ablate.csv, ablate.tex and ablate.json."""
-    rows, contrasts = table_rows(figures), contrast_rows(figures)
+    rows, contrasts = ablation_rows(figures), contrast_rows(figures)
     note = (
         f"Means over {figures['n']} held-out cases of {figures['sources']} photo crops and {len(figures['seeds'])} "
         "seeds, 0 to 5; 95 % intervals resample photo crops. Gains are over the base, paired by case."

@@ -1,4 +1,4 @@
-"""The whole loop in the mini world, one folder a stage; run again, it continues where it was stopped.
+"""`hpedit demo`: the whole loop in the mini world, one folder per stage; run again, it resumes where it was stopped.
 
 1. ratings: the base editor edits calibration cases, simulated raters score the edits
 2. scorer: HP-Scorer is fitted on two thirds of the photo crops, probed, and compared with the raters on the rest
@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 from hpedit.mini.world import World
 from hpedit.records import Case
+from hpedit.stats.intervals import GAIN, Interval, number_text
 from hpedit.store.atomic import append_jsonl, read_json, read_jsonl
 from hpedit.tasks import TASK_IDS
 
 if TYPE_CHECKING:
-    from hpedit.bench.run import BenchFolder
+    from hpedit.bench.bench_folder import BenchFolder
     from hpedit.cases.recipe import CasesRecipe
     from hpedit.config.recipe import Recipe
     from hpedit.editors.editor import DiffusersEditor
-    from hpedit.experiments.demo_scorer import RatedEdits
+    from hpedit.experiments.demo_scorer import CalibrationEdits
     from hpedit.scorer.hp_scorer import HPScorer
 
 SECONDS = "seconds.jsonl"
@@ -43,7 +44,7 @@ LEARNING_RATE = 6e-4
 
 @dataclass(frozen=True, slots=True)
 class DemoSize:
-    """How much of everything the demo does. The defaults fill the time it has; tests use less."""
+    """Size of the demo's stages. The defaults fill the time it has; tests use less."""
 
     rated_per_task: int = 48
     """Calibration cases a task; each is edited twice."""
@@ -75,13 +76,9 @@ def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
 
 
 def run_demo(
-    out: Path,
-    photos: Path | None = None,
-    seed: int = 0,
-    size: DemoSize | None = None,
-    objects: Path | None = None,
+    out: Path, photos: Path | None = None, seed: int = 0, size: DemoSize | None = None, objects: Path | None = None
 ) -> dict[str, Any]:
-    """Run, or continue, the demo in `out`; prints the gain and the report's path last and returns the summary.
+    """Run, or resume, the demo in `out`; prints the gains and the report's path, and returns the summary.
 
     Args:
         photos: A folder of photographs to build the world on, instead of the embedded ones.
@@ -90,7 +87,7 @@ def run_demo(
     Raises:
         HPEditError: a stage cannot do its work; what is done so far stays.
     """
-    # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
+    # Spinning OpenMP threads starve other processes of their core; must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     import torch
 
@@ -102,7 +99,7 @@ def run_demo(
 
 
 class _Demo:
-    """One run of the demo; each stage reads what the one before left on the disk."""
+    """One run of the demo; each stage reads what the previous one wrote to disk."""
 
     def __init__(self, out: Path, world: World, seed: int, size: DemoSize) -> None:
         self.out, self.world, self.seed, self.size = out, world, seed, size
@@ -125,7 +122,7 @@ class _Demo:
 
     @contextmanager
     def _clock(self, stage: str) -> Iterator[None]:
-        """Add the time of this sitting to the stage's seconds."""
+        """Add the time of this run to the stage's seconds."""
         began = time.monotonic()
         yield
         self.out.mkdir(parents=True, exist_ok=True)
@@ -146,7 +143,7 @@ class _Demo:
 
     @cached_property
     def scorer(self) -> HPScorer:
-        """The scorer that the stage before has fitted."""
+        """The scorer fitted by the previous stage."""
         from hpedit.scorer.hp_scorer import HPScorer
 
         return HPScorer.load(self.out / "scorer")
@@ -154,15 +151,15 @@ class _Demo:
     def _cases_of(self, split: str, per_task: int) -> list[Case]:
         return self.world.cases(split, per_task, self.seed)
 
-    def _ratings(self) -> RatedEdits:
+    def _ratings(self) -> CalibrationEdits:
         """Two edits of each calibration case, and the simulated raters' scores."""
         from hpedit.experiments.demo_scorer import rate_edits
 
         cases = self._cases_of("calibration", self.size.rated_per_task)
         return rate_edits(self.out / "ratings", self.editor, cases, self.seed, STEPS)
 
-    def _scorer(self, rated: RatedEdits) -> tuple[dict[str, Any], list[tuple[float, float]]]:
-        """Fit and probe the scorer; agreement on crops it did not see, and its points (mean rating, score)."""
+    def _scorer(self, rated: CalibrationEdits) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+        """Fit and probe the scorer; its agreement on unseen crops, and the points (mean rating, score)."""
         from hpedit.experiments.demo_scorer import compare_with_raters, prepare_scorer
 
         return compare_with_raters(prepare_scorer(self.out / "scorer", rated, self.seed), rated, self.seed)
@@ -199,14 +196,14 @@ class _Demo:
         return train(self.recipe, editor=self.editor, cases=hard, scorer=self.scorer).metrics
 
     def _control(self, hard: Sequence[Case]) -> Path:
-        """Folder of the LoRA that learnt from as many more supervised updates."""
+        """Folder of the LoRA trained by as many additional supervised updates."""
         from hpedit.mini.control import train_control
 
         return train_control(self.out / "control", self.editor, hard, self.recipe)
 
     def _bench(self, control: Path) -> tuple[list[Case], dict[str, BenchFolder]]:
-        """The held-out cases, left in bench/cases.parquet, and what base, post-trained and control make of them."""
-        from hpedit.bench.run import run_bench
+        """The held-out cases, written to bench/cases.parquet, and the benchmarks of base, post-trained and control."""
+        from hpedit.bench.benchmark_run import run_bench
         from hpedit.store.tables import write_cases
 
         cases = self._cases_of("bench", self.size.bench_per_task)
@@ -219,47 +216,31 @@ class _Demo:
                 self.editor.remove_lora()
             else:
                 self.editor.load_lora(lora)
+            out = self.out / "bench" / label
             folders[label] = run_bench(
-                self.editor,
-                cases,
-                self.scorer,
-                self.out / "bench" / label,
-                seed=self.seed,
-                steps=STEPS,
-                label=label,
-                batch=48,
+                self.editor, cases, self.scorer, out, seed=self.seed, steps=STEPS, label=label, batch=48
             )
         return cases, folders
 
     def _report(
-        self,
-        agreement: dict[str, Any],
-        points: list[tuple[float, float]],
-        cases: Sequence[Case],
-        folders: dict[str, BenchFolder],
-        metrics: list[dict[str, Any]],
-    ) -> dict[str, Any]:
-        from hpedit.bench.summary import compare
+        self, agreement: dict[str, Any], points: list[tuple[float, float]], cases: Sequence[Case],
+        folders: dict[str, BenchFolder], metrics: list[dict[str, Any]],
+    ) -> dict[str, Any]:  # fmt: skip
+        from hpedit.bench.before_after import before_after_summary
         from hpedit.experiments.demo_report import DemoFacts, demo_report
         from hpedit.experiments.demo_scorer import probe_note
-        from hpedit.report.page import write_report
-        from hpedit.report.train_page import watch_note, write_train_page
+        from hpedit.report.report_page import write_report
+        from hpedit.report.train_page import alarm_note, write_train_page
 
         write_train_page(self.out / "train", command=self._command())
         with self.editor.lora_disabled():
             base = self.editor.fingerprint
         facts = DemoFacts(
-            world=self.world,
-            command=self._command(),
-            recipe=self.recipe,
-            editor=base,
-            scorer=self.scorer.fingerprint,
-            seconds=self._seconds(),
-            cases_kept=read_json(self.out / "cases" / "result.json"),
-            probe=probe_note(self.out / "scorer"),
-            watch=watch_note(self.out / "train"),
-        )
-        summary = {**compare(folders, self.seed), "agreement": agreement}
+            self.world, self._command(), self.recipe, base, self.scorer.fingerprint, self._seconds(),
+            cases_kept=read_json(self.out / "cases" / "result.json"), probe=probe_note(self.out / "scorer"),
+            watch=alarm_note(self.out / "train"),
+        )  # fmt: skip
+        summary = {**before_after_summary(folders, self.seed), "agreement": agreement}
         write_report(self.out, demo_report(facts, summary, agreement, points, cases, folders, metrics))
         result: dict[str, Any] = read_json(self.out / "summary.json")
         return result
@@ -272,15 +253,14 @@ class _Demo:
 
 
 def _say_result(summary: dict[str, Any], page: Path) -> None:
-    """Write the two gains and the report's path, the last line, to stdout."""
-
-    def line(name: str, block: dict[str, Any]) -> str:
-        low, high = block["gain"]["ci95"]
-        return (
-            f"{name:<7} {block['base']['mean']:.2f} -> {block['post']['mean']:.2f}, "
-            f"gain {block['gain']['mean']:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
+    """Print the two gains and, on the last line, the report's path."""
+    for name in ("oracle", "scorer"):
+        base, post, gain = (Interval.read(summary, name, key) for key in ("base", "post", "gain"))
+        if base is None or post is None or gain is None:
+            continue
+        interval = gain.bounds(GAIN, between=" to ") or "unknown"
+        sys.stdout.write(
+            f"{name:<7} {number_text(base.value)} -> {number_text(post.value)}, "
+            f"gain {number_text(gain.value, GAIN)} (95 % interval {interval})\n"
         )
-
-    sys.stdout.write(
-        "\n".join((line("oracle", summary["oracle"]), line("scorer", summary["scorer"]), f"report: {page}")) + "\n"
-    )
+    sys.stdout.write(f"report: {page}\n")

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.bench.run import run_bench
+from hpedit.bench.benchmark_run import run_bench
 from hpedit.editors.protocol import Editor
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.mini.raters import simulate_ratings
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.evaluation.evaluation import score_agreement
-from hpedit.scorer.evaluation.held_out import evaluate_table
+from hpedit.scorer.evaluation.human_agreement import score_agreement
+from hpedit.scorer.evaluation.measure_tables import evaluate_table
 from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, rated_pictures
 from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
-from hpedit.scorer.probes.files import probe_rated
 from hpedit.scorer.probes.gate import PROBE, admit_reward, read_probe
+from hpedit.scorer.probes.run_probe import probe_rated
 from hpedit.store.tables import read_ratings, write_ratings
 
 HELD_OUT = 3
@@ -30,25 +30,25 @@ PROBED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class RatedEdits:
-    """Edits with their cases, in one order, and what the raters said of them."""
+class CalibrationEdits:
+    """Edits with their cases, in the same order, and their ratings."""
 
     cases: Sequence[Case]
     edits: Sequence[Edit]
     ratings: Sequence[Rating]
 
     def held_out(self) -> list[bool]:
-        """Which of the edits the fit must not see."""
+        """Which of the edits are held out from the fit."""
         order = {name: number for number, name in enumerate(sorted({case.source_id for case in self.cases}))}
         return [order[case.source_id] % HELD_OUT == 0 for case in self.cases]
 
     def part(self, *, held_out: bool) -> list[Edit]:
-        """The edits of the fit, or those it must not see."""
+        """The edits of the fit, or the held-out ones."""
         return [edit for edit, out in zip(self.edits, self.held_out(), strict=True) if out == held_out]
 
 
-def rate_edits(out: Path, editor: Editor, cases: Sequence[Case], seed: int, steps: int) -> RatedEdits:
-    """Two edits of each case and the simulated raters' scores of them, or what of that `out` has already."""
+def rate_edits(out: Path, editor: Editor, cases: Sequence[Case], seed: int, steps: int) -> CalibrationEdits:
+    """Two edits of each case and the simulated raters' scores, resuming what `out` already has."""
     edits: list[Edit] = []
     for number, turn in enumerate(("first", "second")):
         folder = run_bench(editor, cases, None, out / turn, seed=seed + number, steps=steps, label=turn, batch=48)
@@ -58,14 +58,14 @@ def rate_edits(out: Path, editor: Editor, cases: Sequence[Case], seed: int, step
     file = out / "ratings.csv"
     if not file.exists():
         write_ratings(file, simulate_ratings(aligned, edits, seed))
-    return RatedEdits(aligned, edits, read_ratings(file))
+    return CalibrationEdits(aligned, edits, read_ratings(file))
 
 
-def prepare_scorer(folder: Path, rated: RatedEdits, seed: int) -> HPScorer:
+def prepare_scorer(folder: Path, rated: CalibrationEdits, seed: int) -> HPScorer:
     """Fit and probe the scorer in `folder`, unless that was done.
 
-    A scorer that fails its probe goes on, since the demo is there to show what then happens; `probe_note` says so on
-    the page, and `hpedit train` would refuse it.
+    A scorer that fails its probe is still used, since the demo shows what then happens; `probe_note` says so on the
+    page, and `hpedit train` would refuse it.
 
     Raises:
         HPEditError: the judge has no signal.
@@ -76,8 +76,7 @@ def prepare_scorer(folder: Path, rated: RatedEdits, seed: int) -> HPScorer:
     scorer = HPScorer.load(folder)
     if scorer.calibration.verdict != "ok":
         raise HPEditError(
-            f"the scorer has no signal: {scorer.calibration.reason}",
-            hint="a judge without signal must not be a reward",
+            f"the scorer has no signal: {scorer.calibration.reason}", hint="a judge without signal must not be a reward"
         )
     if not (folder / PROBE).exists():
         probe_rated(scorer, by_id, rated.part(held_out=True), rated.ratings, folder, limit=PROBED, seed=seed)
@@ -96,9 +95,9 @@ def probe_note(folder: Path) -> str:
 
 
 def compare_with_raters(
-    scorer: HPScorer, rated: RatedEdits, seed: int
+    scorer: HPScorer, rated: CalibrationEdits, seed: int
 ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
-    """Agreement on the edits that the fit did not see, and their points (mean rating, score)."""
+    """Agreement on the held-out edits, and their points (mean rating, score)."""
     by_id = {case.id: case for case in rated.cases}
     pictures = rated_pictures(by_id, rated.part(held_out=True), rated.ratings)
     kept = {part.judge: part.kept_questions for part in scorer.calibration.parts}

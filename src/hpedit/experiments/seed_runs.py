@@ -1,7 +1,7 @@
-"""Several trainings of one recipe, a seed each, against their base and their control: whether the gain is the method's.
+"""`hpedit bench seeds`: several trainings of one recipe, one per seed, against their base and their control.
 
-A folder of a seed is either a benchmark of three models, with base/, post/ and where there is one control/ below it (as
-`hpedit demo` leaves in bench/), or a training run with held-out looks, which has no control.
+A seed's folder is either a benchmark with base/, post/ and optionally control/ (such as bench/ of `hpedit demo`), or a
+training run with held-out evaluations, which has no control.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench.comparison import aligned
-from hpedit.bench.folder import BenchFolder, BenchRow
+from hpedit.bench.bench_folder import BenchFolder, BenchRow
+from hpedit.bench.comparison import align_rows
 from hpedit.errors import HPEditError
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.rl.monitor.evaluations import FOLDER, read_looks
+from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.run_folder import RECIPE
 
 WANTED = 3
-"""Seeds below which a claim is not to be made."""
+"""Seeds needed for a claim."""
 DIFFERENCES = (("post", "base"), ("control", "base"), ("post", "control"))
 Gains = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
 """(instrument, "post - base") -> source photograph -> paired gains of its cases."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seed:
-    """What one training gained."""
+class SeedRun:
+    """The gains of one training."""
 
     path: Path
     model: str
-    """What tells it from the others: fingerprint of the post-trained editor, or the run's folder."""
+    """Its identity: fingerprint of the post-trained editor, or the run's folder."""
     gains: Gains
 
 
-def read_seed(path: Path | str) -> Seed:
-    """Read one seed's folder; HPEditError if it is neither a benchmark of base and post nor a run with looks."""
+def read_seed_run(path: Path | str) -> SeedRun:
+    """Read one seed's folder; HPEditError if it is neither a benchmark nor a run with evaluations."""
     path = Path(path)
     for folder in (path, path / "bench"):
         if (folder / "post" / RECIPE).is_file():
@@ -45,21 +46,21 @@ def read_seed(path: Path | str) -> Seed:
         if (folder / FOLDER).is_dir():
             return _looked_at(folder)
     raise HPEditError(
-        f"{path} holds no benchmark of base/ and post/, and is no training run with held-out looks",
+        f"{path} is neither a benchmark of base/ and post/ nor a training run with held-out evaluations",
         hint="give the bench/ folder of `hpedit demo`, or the output of a recipe with evaluate.every above 0",
     )
 
 
-def aggregate(paths: Sequence[Path]) -> dict[str, Any]:
+def aggregate_seeds(paths: Sequence[Path]) -> dict[str, Any]:
     """Gains over all seeds, by instrument and pair of models, each with an interval over seeds and photographs.
 
     Returns:
         {"seeds": n, "folders": [...], "rows": [{"instrument", "of", "over", "mean", "ci95", "per_seed", ...}], "notes"}
 
     Raises:
-        HPEditError: no folder, one that is no seed, or one model twice.
+        HPEditError: no folder, one that holds no seed, or one model twice.
     """
-    seeds = [read_seed(path) for path in paths]
+    seeds = [read_seed_run(path) for path in paths]
     if not seeds:
         raise HPEditError("no folders of seeds", hint="name one for each seed")
     models = [seed.model for seed in seeds]
@@ -76,15 +77,14 @@ def aggregate(paths: Sequence[Path]) -> dict[str, Any]:
     return {"seeds": len(seeds), "folders": folders, "rows": rows, "notes": _notes(rows, len(seeds))}
 
 
-def render(result: Mapping[str, Any]) -> str:
+def seed_gains_text(result: Mapping[str, Any]) -> str:
     """The result as a table in plain text."""
-    head = f"{'instrument':<12}{'difference':<18}{'gain':>7}  {'95 % interval':<18}each seed"
+    head = f"{'instrument':<12}{'difference':<18}{'gain [95 %]':<23}each seed"
     lines = [head, "-" * len(head)]
     for row in result["rows"]:
-        bounds = "none" if row["ci95"] is None else "{:+.2f} to {:+.2f}".format(*row["ci95"])
-        each = " ".join(f"{value:+.2f}" for value in row["per_seed"])
+        each = " ".join(number_text(value, GAIN) for value in row["per_seed"])
         difference = f"{row['of']} - {row['over']}"
-        lines.append(f"{row['instrument']:<12}{difference:<18}{row['mean']:>+7.2f}  {bounds:<18}{each}")
+        lines.append(f"{row['instrument']:<12}{difference:<18}{interval_text(row, GAIN):<23}{each}")
     return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
 
 
@@ -95,16 +95,16 @@ def _notes(rows: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
     if seeds < WANTED:
         notes.append(f"{seeds} seed{'s' * (seeds != 1)}: a claim needs at least {WANTED}")
     if rows and not any(row["over"] == "control" for row in rows):
-        notes.append("no control: part of the gain may be what more supervised steps would have brought")
+        notes.append("no control: more supervised steps might have brought part of the gain")
     if rows and not any(row["instrument"] in ("oracle", "second") for row in rows):
-        notes.append("only the scorer, which gave the reward, has measured this")
+        notes.append("measured only by the scorer, which gave the reward")
     return notes
 
 
-def _benchmarked(folder: Path) -> Seed:
+def _benchmarked(folder: Path) -> SeedRun:
     names = [name for name in ("base", "post", "control") if (folder / name).is_dir()]
     folders = {name: BenchFolder.open(folder / name) for name in names}
-    arms = aligned({name: one.rows() for name, one in folders.items()})
+    arms = align_rows({name: one.rows() for name, one in folders.items()})
     scores = {name: _scores(folders[name], rows) for name, rows in arms.items()}
     rows = next(iter(arms.values()))
     gains: dict[tuple[str, str], dict[str, list[float]]] = {}
@@ -115,7 +115,7 @@ def _benchmarked(folder: Path) -> Seed:
             found = _paired(rows, scores[over][instrument], scores[of][instrument])
             if found:
                 gains[instrument, f"{of} - {over}"] = found
-    return Seed(folder, str(folders["post"].settings["editor"]), gains)
+    return SeedRun(folder, str(folders["post"].settings["editor"]), gains)
 
 
 def _scores(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, list[float | None]]:
@@ -137,10 +137,10 @@ def _paired(
     return gains
 
 
-def _looked_at(run: Path) -> Seed:
+def _looked_at(run: Path) -> SeedRun:
     table = read_looks(run)
     if table is None or not table.looks:
-        raise HPEditError(f"{run} has not looked at its held-out cases yet", hint="let it train on")
+        raise HPEditError(f"{run} has not evaluated its held-out cases yet", hint="let it continue")
     newest = table.looks[-1]
     gains = {(name, "post - base"): table.gains_by_source(newest, name) for name in table.base.scores}
-    return Seed(run, str(run.resolve()), {key: found for key, found in gains.items() if found})
+    return SeedRun(run, str(run.resolve()), {key: found for key, found in gains.items() if found})

@@ -1,11 +1,11 @@
-"""A gain over several training seeds: one run says what happened once, not what the method does.
+"""Mean gain over several training seeds, with a crossed bootstrap: a single run does not establish a method's effect.
 
     gain = seed_gain([{"photo-1": [0.4, 0.1], "photo-2": [0.3]}, {...}, {...}])    # one mapping a seed
     gain.value, gain.low, gain.high, gain.per_seed
 
-Two things vary: the seed of the training and the photographs of the benchmark. Both are resampled, the photographs once
-for all seeds, since seeds are measured on the same ones: a photograph that is easy is easy for all of them, and drawing
-it for each seed apart would average that luck away (the crossed bootstrap of Owen 2007, "The pigeonhole bootstrap").
+Both the training seeds and the benchmark's photographs vary. Both are resampled, the photographs once for all seeds,
+since all seeds are measured on the same ones: an easy photograph is easy for all of them, and resampling photographs
+separately for each seed would underestimate that variance (crossed bootstrap: Owen 2007, "The pigeonhole bootstrap").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SeedGain:
 
     value: float
     low: float
-    """NaN with fewer than two seeds or two sources: nothing is then known of what varies."""
+    """NaN with fewer than two seeds or two sources: the variation is then unknown."""
     high: float
     per_seed: tuple[float, ...]
     """Each seed's own mean over its cases."""
@@ -38,23 +38,17 @@ class SeedGain:
     """Cases, summed over seeds."""
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it; `ci95` is None where there is no interval."""
+        """As JSON has it; `ci95` is None without an interval."""
         known = math.isfinite(self.low) and math.isfinite(self.high)
-        return {
-            "mean": self.value,
-            "ci95": [self.low, self.high] if known else None,
-            "per_seed": list(self.per_seed),
-            "seeds": self.seeds,
-            "sources": self.sources,
-            "n": self.n,
-        }
+        found = {"mean": self.value, "ci95": [self.low, self.high] if known else None, "per_seed": list(self.per_seed)}
+        return found | {"seeds": self.seeds, "sources": self.sources, "n": self.n}
 
 
 def seed_gain(gains_by_seed: Sequence[Mapping[str, Sequence[float]]], *, draws: int = RESAMPLES) -> SeedGain:
     """Mean gain over seeds with a bootstrap interval over seeds and source photographs; deterministic.
 
-    Every seed counts the same, and within a seed every case. k seeds drawn with replacement vary by (k - 1) / k of what
-    k new seeds would, which matters at k = 3: the draws' deviations are widened by sqrt(k / (k - 1)).
+    Seeds have equal weight, and so have the cases of a seed. k seeds drawn with replacement have (k - 1) / k of the
+    variance of k new seeds, which matters at k = 3: the draws' deviations are widened by sqrt(k / (k - 1)).
 
     Args:
         gains_by_seed: For each seed: source photograph -> paired gains (post - base) of that source's cases.

@@ -1,5 +1,5 @@
-"""Judges: whatever answers a question about pictures with probabilities over a few choices."""
+"""Judges: vision-language models that answer a question about images with probabilities over a few choices."""
 
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 
 __all__ = ["load_judge"]

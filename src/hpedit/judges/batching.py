@@ -1,9 +1,9 @@
-"""Requests that arrive together run together.
+"""Dynamic batching: requests that arrive together run together.
 
     batcher = Batcher(judge.top20)             # a function of a list of questions
     result = await batcher.put(question)
 
-The first request of a batch waits a moment for others; while a batch runs, the next one gathers by itself.
+The first request of a batch waits for others for a moment; while a batch runs, the next one gathers.
 """
 
 from __future__ import annotations
@@ -20,30 +20,27 @@ WINDOW = 0.005
 MOST = 64
 """Requests in one batch."""
 WAITING = 1024
-"""Requests that may wait; more are turned away, since they would time out anyway."""
+"""Longest queue; further requests are refused, since they would time out anyway."""
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 
-class Full(Exception):
-    """Too many requests wait."""
+class BatcherFull(Exception):
+    """The batcher's queue is full."""
 
 
 class Batcher(Generic[Q, R]):
-    """Gathers questions and answers them in one call, in a thread of its own.
+    """Gathers questions and answers them in one call, in a worker thread.
 
     Args:
-        answer: One result a question, in order; runs in one thread at a time.
+        answer: Gives one result per question, in order.
         window: See WINDOW.
-        thread: Where it runs; batchers of one judge share it, since tokenizers do not stand two callers at once. None
-            makes one that ends with the batcher.
+        thread: Where it runs; batchers of one judge share it, since tokenizers are not thread-safe. None makes one that
+            ends with the batcher.
     """
 
     def __init__(
-        self,
-        answer: Callable[[Sequence[Q]], list[R]],
-        window: float = WINDOW,
-        thread: ThreadPoolExecutor | None = None,
+        self, answer: Callable[[Sequence[Q]], list[R]], window: float = WINDOW, thread: ThreadPoolExecutor | None = None
     ) -> None:
         self._answer = answer
         self._window = window
@@ -54,11 +51,11 @@ class Batcher(Generic[Q, R]):
         self.batches = 0
 
     async def put(self, question: Q) -> R:
-        """The result for a question.
+        """Answer a question in the next batch.
 
         Raises:
-            Full: too many wait.
-            HPEditError: this question can't be answered; others of its batch are not touched.
+            BatcherFull: the queue is full.
+            HPEditError: this question can't be answered; others of its batch are not affected.
         """
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve())
@@ -66,11 +63,11 @@ class Batcher(Generic[Q, R]):
         try:
             self._waiting.put_nowait((question, result))
         except asyncio.QueueFull:
-            raise Full from None
+            raise BatcherFull from None
         return await result
 
     async def close(self) -> None:
-        """Stop serving; those who wait are cancelled."""
+        """Stop serving; waiting requests are cancelled."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -83,7 +80,7 @@ class Batcher(Generic[Q, R]):
             await asyncio.sleep(self._window)
             while len(batch) < MOST and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-            # Who has hung up needs no answer.
+            # Clients that disconnected need no answer.
             batch = [item for item in batch if not item[1].done()]
             if batch:
                 await self._run(batch)
@@ -94,7 +91,7 @@ class Batcher(Generic[Q, R]):
         await asyncio.wait([work])
         error = work.exception()
         if isinstance(error, HPEditError) and len(batch) > 1:
-            # One of them is at fault: alone, it fails alone.
+            # One question is at fault; asked one by one, only that one fails.
             for item in batch:
                 await self._run([item])
             return

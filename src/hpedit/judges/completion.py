@@ -1,6 +1,6 @@
-"""Reading an answer of an OpenAI-compatible server: the probabilities of the first token that it lists.
+"""Parse chat completions of an OpenAI-compatible server: the probabilities of the first token, from its logprobs.
 
-Nothing is guessed. What can't be read gives an `Answer` without probabilities that says what came instead.
+Nothing is guessed. An unreadable completion becomes an `Answer` without probabilities that says what came instead.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hpedit.judges.protocol import Answer, read_answer
-from hpedit.judges.token_variants import surfaces
+from hpedit.judges.protocol import Answer, answer_from_masses
+from hpedit.judges.token_variants import token_variants
 from hpedit.judges.writing import CUT_OFF, Reply
 
 SHOWN = 120
-"""Letters of a judge's text that a reason quotes."""
+"""Longest quotation of a judge's text in a reason, in characters."""
 
 
 class Unreadable(ValueError):
-    """An answer holds no probabilities; the message says what it holds."""
+    """A completion holds no probabilities; the message says what it holds."""
 
 
 def parse_completion(text: str) -> dict[str, Any]:
@@ -34,12 +34,12 @@ def parse_completion(text: str) -> dict[str, Any]:
 
 
 def read_completion(text: str, choices: Sequence[str]) -> Answer:
-    """The answer in the text of a chat completion that was asked for one token with logprobs."""
+    """Read the answer from a chat completion of one token with logprobs."""
     try:
         listed, began, said, tokens = _first_token(parse_completion(text))
     except Unreadable as error:
         return Answer(None, str(error))
-    spellings = {spelling: choice for choice in choices for spelling in surfaces(choice)}
+    spellings = {spelling: choice for choice in choices for spelling in token_variants(choice)}
     if tokens > 1 and said not in spellings:
         return Answer(None, f"the judge said more than one answer: {quoted(said)}")
     masses = dict.fromkeys(choices, 0.0)
@@ -48,14 +48,14 @@ def read_completion(text: str, choices: Sequence[str]) -> Answer:
         if token in spellings:
             masses[spellings[token]] += math.exp(min(logprob, 1.0))
             found.add(spellings[token])
-    answer = read_answer(list(masses.values()), choices, [choice for choice in choices if choice not in found])
+    answer = answer_from_masses(list(masses.values()), choices, [choice for choice in choices if choice not in found])
     if answer.probabilities is None:
         return Answer(None, f"{answer.reason}; it began with {quoted(began)}")
     return answer
 
 
 def read_writing(text: str) -> Reply:
-    """The text of a chat completion that was asked for JSON."""
+    """Read the text of a chat completion that was asked for JSON."""
     try:
         body = parse_completion(text)
         choice, message = _message(body)
@@ -68,7 +68,7 @@ def read_writing(text: str) -> Reply:
 
 
 def _first_token(body: Mapping[str, Any]) -> tuple[set[tuple[str, float]], str, str, int]:
-    """Listed tokens with logprobs, the token that was taken, the whole text, and its number of tokens."""
+    """Top tokens with logprobs, the token that was taken, the whole text, and its number of tokens."""
     choice, message = _message(body)
     said = str(message.get("content") or "").strip()
     logprobs = choice.get("logprobs")
@@ -80,7 +80,7 @@ def _first_token(body: Mapping[str, Any]) -> tuple[set[tuple[str, float]], str, 
     if not listed:
         raise Unreadable("the server lists no tokens beside the one it took (top_logprobs)")
     try:
-        # Tokens of other ids may be written alike, and all count; one that a server lists twice counts once.
+        # Different token ids may share a text, and all count; one that a server lists twice counts once.
         values = {(_spaced(str(one["token"])), float(one["logprob"])) for one in listed}
     except (TypeError, KeyError, ValueError) as error:
         raise Unreadable(f"the server's top_logprobs can't be read: {quoted(json.dumps(listed))}") from error
@@ -88,7 +88,7 @@ def _first_token(body: Mapping[str, Any]) -> tuple[set[tuple[str, float]], str, 
 
 
 def _message(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The first choice and its message; Unreadable where there is none, or the judge refused."""
+    """The first choice and its message; Unreadable if there is none, or if the judge refused."""
     choice = _first(body.get("choices"))
     if choice is None:
         raise Unreadable(f"the server's reply holds no answer: {quoted(json.dumps(body))}")
@@ -112,11 +112,11 @@ def _why_no_logprobs(message: Mapping[str, Any], said: str) -> str:
 
 
 def _spaced(token: str) -> str:
-    """Some servers list tokens as their vocabulary writes them, with a mark for a space."""
+    """The token with a plain space: some servers list the vocabulary's own mark for it."""
     return token.replace("Ġ", " ").replace("▁", " ")
 
 
 def quoted(text: str) -> str:
-    """The beginning of a foreign text, on one line and marked as such."""
+    """Quote the beginning of a foreign text, on one line."""
     line = " ".join(text.split())
     return repr(line if len(line) <= SHOWN else line[:SHOWN] + "...")

@@ -1,8 +1,8 @@
-"""Text held to a JSON schema while a model in process writes it.
+"""Constrained decoding: text that follows a JSON schema, from a model in process.
 
-At each step the schema's grammar (llguidance) says which tokens may come next, and all others get probability 0. Draws
-at a temperature above 0 add Gumbel noise of a row's own seed to its logits and take the largest, which is a draw from
-their softmax: a row's text does not depend on its neighbours in the batch, but for the last bits of a float.
+At each step the schema's grammar (llguidance) says which tokens may come next; all others get probability 0. At a
+temperature above 0 a row's logits get Gumbel noise of its own seed and the largest is taken, which samples from their
+softmax: a row's text does not depend on its neighbours in the batch, but for the last bits of a float.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from hpedit.errors import HPEditError
-from hpedit.judges.writing import CUT_OFF, Prompt, Reply
+from hpedit.judges.writing import CUT_OFF, Reply, WritingPrompt
 
 HINT = "install it with: pip install 'hp-edit[models]'"
 
 
 class Grammars:
-    """The grammars of a tokenizer.
+    """Compiles JSON schemas to grammars over a tokenizer.
 
     Args:
-        tokenizer: A fast one of transformers; others can't be held to a grammar.
+        tokenizer: A fast tokenizer of transformers; others are not supported.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -39,11 +39,11 @@ class Grammars:
             raise HPEditError(f"the judge's tokenizer can't be held to a JSON schema: {error}") from error
 
     def matcher(self, schema: str) -> Any:
-        """A fresh matcher for a schema; HPEditError for one that can't be kept to."""
+        """A fresh matcher for a schema; HPEditError for an unsupported schema."""
         from llguidance import LLMatcher
 
         try:
-            # No white space between the parts: a weak judge would write it for ever.
+            # No white space between the parts: a weak judge would write it forever.
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
         except ValueError as error:
             raise HPEditError(f"the JSON schema can't be read: {error}") from error
@@ -55,9 +55,9 @@ class Grammars:
 
 @dataclass(slots=True)
 class _Row:
-    """One text on its way."""
+    """One text that is being written."""
 
-    prompt: Prompt
+    prompt: WritingPrompt
     matcher: Any
     random: torch.Generator = field(init=False)
     tokens: list[int] = field(default_factory=list)
@@ -68,7 +68,7 @@ class _Row:
         self.random = torch.Generator().manual_seed(self.prompt.seed % 2**63)
 
     def take(self, logits: Tensor) -> int | None:
-        """The next token by float32 logits (vocabulary,) on the CPU; None when the text is at its end."""
+        """Sample the next token from float32 logits (vocabulary,) on the CPU; None at the end of the text."""
         if self.matcher.is_stopped():
             return None
         if len(self.tokens) >= self.prompt.max_tokens:
@@ -92,7 +92,7 @@ class _Row:
 
 
 class _Held:
-    """A logits processor of transformers that leaves each row only the one token that it takes."""
+    """A transformers logits processor that leaves each row only the token that was sampled."""
 
     def __init__(self, rows: Sequence[_Row], end: int) -> None:
         self.rows = rows
@@ -110,8 +110,8 @@ class _Held:
 
 
 @torch.inference_mode()
-def write_batch(judge: Any, texts: Sequence[str], prompts: Sequence[Prompt], grammars: Grammars) -> list[Reply]:
-    """Replies to prompts that fit one batch.
+def write_batch(judge: Any, texts: Sequence[str], prompts: Sequence[WritingPrompt], grammars: Grammars) -> list[Reply]:
+    """Write JSON replies to prompts that fit one batch.
 
     Args:
         judge: Has model and processor; the tokenizer pads on the left.

@@ -1,8 +1,8 @@
-"""Several servers of one judge: which one to ask next, and which to leave alone.
+"""Load balancing and circuit breakers over several servers of one judge.
 
-Each question goes to the server with the fewest questions under way. A server that failed several times in a row is
-left alone for a while (its circuit is open), then tried once; if that fails too, the circuit opens again. When that is
-so of all servers, the judge is down and the run stops with what they said last.
+Each question goes to the server with the fewest requests in flight. The circuit of a server that failed several times
+in a row opens: it is not asked for a while, then tried once; if that fails too, the circuit opens again. When all
+circuits have opened like this, the judge is down and the run stops with the last errors.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ FAILURES = 5
 COOLDOWN = 5.0
 """Seconds for which it stays open."""
 TRIPS = 2
-"""Times in a row that all circuits must have opened for the judge to be down."""
+"""Times in a row that every circuit must have opened for the judge to count as down."""
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One server.
+    """One server and its circuit breaker.
 
     Args:
         url: Its base URL.
-        outstanding: Questions under way.
+        outstanding: Requests in flight.
         failures: Failures since its last answer.
         trips: Times that its circuit opened since its last answer.
-        open_until: Moment until which it is left alone, seconds of the clock.
-        rest_until: Moment until which others are preferred (it asked for patience).
-        said: Its last failure.
+        open_until: Until when its circuit is open, in seconds of the clock.
+        rest_until: Until when other servers are preferred (it sent Retry-After).
+        said: Its last error.
     """
 
     url: str
@@ -71,7 +71,7 @@ class Endpoints:
         self.clock = clock
 
     def take(self) -> Endpoint | None:
-        """The server to ask now, counted as under way; None while all circuits are open.
+        """Choose the server to ask now, and count the request as in flight; None while all circuits are open.
 
         Raises:
             HPEditError: the judge is down.
@@ -91,26 +91,26 @@ class Endpoints:
         return chosen
 
     def _usable(self, one: Endpoint, now: float) -> bool:
-        """Closed, or due for its one trial."""
+        """Whether its circuit is closed, or due for one trial."""
         return not one.trips or (now >= one.open_until and one.outstanding == 0)
 
     def answered(self, one: Endpoint) -> None:
-        """It answered, be it with a refusal: the server lives."""
+        """Record an answer, even a refusal: its circuit closes."""
         one.outstanding -= 1
         one.failures = one.trips = 0
 
-    def lives(self, one: Endpoint) -> None:
-        """It answered a knock; its circuit closes, and the question goes on."""
+    def reachable(self, one: Endpoint) -> None:
+        """Record a successful health check: its circuit closes, and the request goes on."""
         one.failures = one.trips = 0
 
-    def asked_for_patience(self, one: Endpoint, said: str, seconds: float) -> None:
-        """It lives but has too much to do: others are preferred for so many seconds."""
+    def throttled(self, one: Endpoint, said: str, seconds: float) -> None:
+        """Record a rate limit: other servers are preferred for so many seconds."""
         self.answered(one)
         one.said = said
         one.rest_until = self.clock() + seconds
 
     def failed(self, one: Endpoint, said: str, seconds: float = 0.0) -> None:
-        """It did not answer, or with an error of its own, and perhaps asked for so many seconds of rest."""
+        """Record a timeout, a lost connection or a server error, with the seconds that Retry-After asked for."""
         one.outstanding -= 1
         one.failures += 1
         one.said = said
@@ -121,11 +121,11 @@ class Endpoints:
             one.trips += 1
             one.open_until = now + self.cooldown
 
-    def patience(self) -> float:
-        """Seconds until a server with a closed circuit has rested; 0 where there is none, since a trial comes first."""
+    def rest_seconds(self) -> float:
+        """Seconds until a server with a closed circuit may be asked; 0 if none has one: a trial comes first."""
         closed = [one.rest_until for one in self.all if not one.trips]
         return max(0.0, min(closed, default=0.0) - self.clock())
 
-    def dropped(self, one: Endpoint) -> None:
-        """The question was withdrawn: nothing is known of the server."""
+    def cancelled(self, one: Endpoint) -> None:
+        """Record a cancelled request, which says nothing about the server."""
         one.outstanding -= 1

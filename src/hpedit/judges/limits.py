@@ -1,7 +1,6 @@
-"""Stopping a run whose judge can't be read.
+"""Stop a run when too many of a judge's answers are unscorable.
 
-A few unscorable answers are left out and counted. When they are many, the run measures the failures and not the edits:
-it stops, and says why.
+A few are left out and counted; many would bias what is measured.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ AFTER = 50
 
 
 class UnscorableLimit:
-    """Counts a run's answers and stops it when too many of them are unscorable.
+    """Counts a run's answers, and stops it when the share of unscorable ones is too large.
 
     Args:
         share: Largest share of unscorable answers, 0 to 1.
-        after: Answers before the share is looked at.
+        after: Answers before the share is checked.
     """
 
     def __init__(self, share: float = SHARE, after: int = AFTER) -> None:
@@ -34,7 +33,7 @@ class UnscorableLimit:
         self._examples: dict[str, str] = {}
 
     def count(self, answers: Iterable[Answer]) -> None:
-        """Count answers; HPEditError with the commonest reasons when the share is passed."""
+        """Count answers; HPEditError with the most common reasons when the share is exceeded."""
         for answer in answers:
             self.answers += 1
             if answer.probabilities is None:
@@ -47,10 +46,10 @@ class UnscorableLimit:
             raise HPEditError(
                 f"{self.unscorable} of the judge's {self.answers} answers are unscorable, more than "
                 f"{self.share:.0%}: {self.reasons()}",
-                hint="mend the judge and run the same command again; see docs/judges.md",
+                hint="fix the judge and run the same command again; see docs/judges.md",
             )
 
     def reasons(self, most: int = 3) -> str:
-        """The commonest reasons with their counts; those that differ in their numbers alone are one."""
+        """The most common reasons with their counts; reasons that differ only in numbers count as one."""
         found = self._reasons.most_common(most)
         return "; ".join(f"{count} x {self._examples[kind]}" for kind, count in found)

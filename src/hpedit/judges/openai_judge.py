@@ -3,8 +3,8 @@
     judge = OpenAIJudge("Qwen/Qwen3-VL-32B-Instruct", ["http://gpu1:8000/v1", "http://gpu2:8000/v1"])
     answers = judge.ask(questions)
 
-A question that fails for good has no probabilities, and says why; it is never a score of 0. Busy and failing servers
-are asked again, within limits; when none answers any more, or too many answers are unscorable, the run stops.
+A question that fails for good has no probabilities but a reason; it is never a score of 0. Requests to busy and failing
+servers are retried within limits; when no server answers, or too many answers are unscorable, the run stops.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from hpedit.errors import HPEditError
 from hpedit.judges.completion import Unreadable, parse_completion
 from hpedit.judges.endpoints import Endpoints
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.openai_asking import TOP, Asking, Patience, server_key
+from hpedit.judges.openai_requests import TOP, OpenAIRequests, RetryPolicy, server_key
 from hpedit.judges.protocol import MIN_MASS, Answer, Question
 from hpedit.judges.token_variants import VERSION
-from hpedit.judges.writing import Prompt, Reply
+from hpedit.judges.writing import Reply, WritingPrompt
 
 NO_DESCRIPTION = frozenset({401, 408, 429, *range(500, 600)} - {501})
-"""Replies to a request for the list of models by which a server says nothing of them: it may well have a list."""
+"""Status codes that don't mean that a server has no list of models: it is busy, starting or refuses the key."""
 T = TypeVar("T")
 Q = TypeVar("Q")
 _WRITTEN = Answer((1.0,))
-"""What the limit counts a written text as."""
+"""Stands for a written text when answers are counted."""
 
 
 class OpenAIJudge:
@@ -43,14 +43,14 @@ class OpenAIJudge:
 
     Args:
         model: Its name at the servers.
-        urls: Base URLs, as http://host:8000/v1; questions go to the least busy.
-        concurrency: Questions under way at once.
+        urls: Base URLs, such as http://host:8000/v1; requests go to the least busy.
+        concurrency: Most requests in flight.
         timeout: Seconds for one attempt.
         attempts: Most attempts for one question.
-        budget: Seconds after which no further attempt at a question begins.
-        backoff: Seconds; attempt n is followed by a random wait of at most backoff * 2**n, or what Retry-After says.
-        limit: Stops a run of which too many answers are unscorable.
-        endpoints: The servers' state; None makes one from `urls`.
+        budget: Seconds after which no further attempt at a question starts.
+        backoff: Seconds; after attempt n a random wait of at most backoff * 2**n, or what Retry-After says.
+        limit: Stops a run with too many unscorable answers.
+        endpoints: The servers' state; made from `urls` if None.
 
     The key is read from the environment variable HPEDIT_JUDGE_API_KEY, for OpenAI's own service from OPENAI_API_KEY.
     """
@@ -80,7 +80,7 @@ class OpenAIJudge:
 
     @property
     def fingerprint(self) -> str:
-        """Model as the servers describe it, and the way the answer is read; not where the servers are.
+        """Identifies the model as the servers describe it, and how answers are read; independent of the URLs.
 
         Raises:
             HPEditError: no server answers, or two of them serve different weights.
@@ -92,46 +92,45 @@ class OpenAIJudge:
         return self._fingerprint
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question, in order; many questions are under way at once.
+        """One answer per question, in order; many requests are in flight at once.
 
         Raises:
-            HPEditError: no server answers any more, the key or the model is refused, or too many answers are
-                unscorable.
+            HPEditError: no server answers, the key or the model is refused, or too many answers are unscorable.
         """
 
-        async def answer(asking: Asking, question: Question) -> Answer:
-            found = await asking.answer(question)
+        async def answer(requests: OpenAIRequests, question: Question) -> Answer:
+            found = await requests.answer(question)
             self.limit.count([found])
             return found
 
         return _run(self._each(questions, answer))
 
-    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
-        """One reply a prompt, in order: JSON, or the reason why there is none. Whether it keeps to the schema is open.
+    def write(self, prompts: Sequence[WritingPrompt]) -> list[Reply]:
+        """One reply per prompt, in order: JSON, not validated against the schema, or the reason why there is none.
 
         Raises:
-            HPEditError: no server answers any more, the key or the model is refused, or too many prompts fail.
+            HPEditError: no server answers, the key or the model is refused, or too many prompts fail.
         """
 
-        async def reply(asking: Asking, prompt: Prompt) -> Reply:
-            found = await asking.reply(prompt)
-            # What may do better with another seed is the text's fault, not the server's.
+        async def reply(requests: OpenAIRequests, prompt: WritingPrompt) -> Reply:
+            found = await requests.reply(prompt)
+            # A text that may succeed with another seed is not the server's failure.
             self.limit.count([Answer(None, found.reason)] if found.text is None and not found.again else [_WRITTEN])
             return found
 
         return _run(self._each(prompts, reply))
 
-    async def _each(self, items: Sequence[Q], ask: Callable[[Asking, Q], Coroutine[Any, Any, T]]) -> list[T]:
-        """What `ask` finds for each item, in order, with `concurrency` of them under way."""
+    async def _each(self, items: Sequence[Q], ask: Callable[[OpenAIRequests, Q], Coroutine[Any, Any, T]]) -> list[T]:
+        """What `ask` finds for each item, in order, with `concurrency` requests in flight."""
         found: dict[int, T] = {}
         async with AsyncExitStack() as stack:
-            patience = Patience(self.timeout, self.attempts, self.budget, self._wait)
-            asking = Asking(self.model, self.endpoints, patience, await self._clients(stack))
+            policy = RetryPolicy(self.timeout, self.attempts, self.budget, self._wait)
+            requests = OpenAIRequests(self.model, self.endpoints, policy, await self._clients(stack))
             work = iter(enumerate(items))
 
             async def take_turns() -> None:
                 for index, item in work:
-                    found[index] = await ask(asking, item)
+                    found[index] = await ask(requests, item)
 
             workers = [asyncio.create_task(take_turns()) for _ in range(min(self.concurrency, len(items)))]
             try:
@@ -145,8 +144,8 @@ class OpenAIJudge:
     async def _clients(self, stack: AsyncExitStack) -> dict[str, openai.AsyncOpenAI]:
         clients = {}
         for one in self.endpoints.all:
-            # Redirects are not followed: pictures go where they were sent. Plain HTTP, then, never meets a certificate,
-            # and loading them takes a tenth of a second.
+            # Redirects are not followed, so that images reach no other host. Plain HTTP then needs no certificates, and
+            # loading them takes a tenth of a second.
             http = openai.DefaultAsyncHttpxClient(
                 verify=urlsplit(one.url).scheme == "https", follow_redirects=False, timeout=self.timeout
             )
@@ -157,7 +156,7 @@ class OpenAIJudge:
         return clients
 
     async def _describe(self) -> str:
-        """What the servers' lists of models say of this one."""
+        """The model's entry in the servers' lists of models."""
         async with AsyncExitStack() as stack:
             clients = await self._clients(stack)
             told = await asyncio.gather(*(_description(client, self.model) for client in clients.values()))
@@ -175,8 +174,8 @@ class OpenAIJudge:
 async def _description(client: openai.AsyncOpenAI, model: str) -> str | openai.APIError:
     """The model's root and fingerprint in a server's list; empty where it has no list or leaves the model out.
 
-    A server that is busy, starting or refuses the key says nothing about the model: that is an error, not an empty
-    description, which would give one judge two fingerprints.
+    A busy, starting or refusing server is an error, not an empty description, which would give one judge two
+    fingerprints.
     """
     try:
         reply = await client.models.with_raw_response.list()
@@ -199,7 +198,7 @@ def _failure(url: str, error: object) -> str:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end from synchronous code; in a thread of its own where this one already runs a loop (a notebook)."""
+    """Run a coroutine from synchronous code; in a new thread if this one already runs an event loop (a notebook)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

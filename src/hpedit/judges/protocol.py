@@ -1,4 +1,4 @@
-"""What HP-Scorer asks and what a judge answers; no backend is imported here.
+"""The judge protocol: questions about images, answers as probabilities over choices. Imports no backend.
 
     question = Question(stem, (source, edit), tail)      # the prompt is stem + tail
     answer, = judge.ask([question])
@@ -18,7 +18,7 @@ from typing import Protocol
 from PIL import Image
 
 IMAGE = "\x00"
-"""Stands for one picture in a prompt's text."""
+"""Placeholder of one image in a prompt's text."""
 DIGITS = ("0", "1", "2", "3", "4", "5")
 """Answers to a question of degree: their expectation is the score."""
 YES_NO = ("no", "yes")
@@ -29,30 +29,27 @@ MIN_MASS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt with its pictures.
-
-    Questions about one edit share stem and pictures, so that a backend computes them once.
-    """
+    """A prompt with its images. Questions about one edit share stem and images: a backend computes them once."""
 
     stem: tuple[str, ...]
-    """Parts in order; one equal to IMAGE is a picture's place."""
+    """Parts in order; a part equal to IMAGE is an image's place."""
     images: tuple[Image.Image, ...]
     """RGB, one for each place in the stem."""
     tail: str
-    """What stands after the stem, up to where the answer begins."""
+    """The prompt after the stem, up to where the answer begins."""
     choices: tuple[str, ...] = DIGITS
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a judge said to one question."""
+    """A judge's answer to one question."""
 
     probabilities: tuple[float, ...] | None
     """Of the question's choices in their order, scaled to sum 1; None when the answer can't be read."""
     reason: str | None = None
     """Why there are no probabilities."""
     missing: tuple[str, ...] = ()
-    """Choices that the judge did not list; their probability was taken as 0."""
+    """Choices that the server did not list; their probability is taken as 0."""
 
     @property
     def expected(self) -> float | None:
@@ -71,19 +68,19 @@ class Answer:
 
 
 class Judge(Protocol):
-    """What HP-Scorer needs of a judge."""
+    """A model that answers questions about images with probabilities."""
 
     @property
     def fingerprint(self) -> str:
-        """Names model, revision and decoding."""
+        """Identifies model, revision and decoding."""
         ...
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question, in order; a question that can't be answered has probabilities None and a reason."""
+        """One answer per question, in order; one that can't be answered has probabilities None and a reason."""
         ...
 
 
-def read_answer(masses: Sequence[float], choices: Sequence[str], missing: Sequence[str] = ()) -> Answer:
+def answer_from_masses(masses: Sequence[float], choices: Sequence[str], missing: Sequence[str] = ()) -> Answer:
     """Turn the probabilities of the choices, over the whole vocabulary, into an answer.
 
     NaN, or less than MIN_MASS in all, is unreadable: None with the reason, never a score of 0.

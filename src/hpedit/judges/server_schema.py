@@ -1,4 +1,4 @@
-"""What may be asked of our server of a judge: the part of OpenAI's chat completions that it answers."""
+"""Request schema of the judge server: the part of OpenAI's chat completions that it supports."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ class TextPart(BaseModel):
 
 
 class ImageUrl(BaseModel):
-    """Where a picture is: in the URL itself."""
+    """An image as a data URL."""
 
     url: str
 
 
 class ImagePart(BaseModel):
-    """A picture of a message."""
+    """An image of a message."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
 
 
 class UserMessage(BaseModel):
-    """What the judge is asked."""
+    """The one message of a request."""
 
     role: Literal["user"]
     content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
 
 
 class NamedSchema(BaseModel):
-    """A JSON schema. It is always kept to, strict or not."""
+    """A JSON schema; always enforced, strict or not."""
 
     schema_: dict[str, Any] = Field(alias="schema")
 
 
 class ResponseFormat(BaseModel):
-    """What the answer must look like."""
+    """The schema that the answer must follow."""
 
     type: Literal["json_schema"]
     json_schema: NamedSchema
 
 
 class ChatRequest(BaseModel):
-    """A chat completion. Fields that are not here are ignored, those with one value must have it."""
+    """A chat completion request. Unknown fields are ignored; a field with one allowed value must have it."""
 
     model: str
     messages: list[UserMessage] = Field(min_length=1, max_length=1)

@@ -1,19 +1,19 @@
-"""How a choice may be written as one token.
+"""Token variants of an answer choice: capitalisation and leading space.
 
-A judge that answers "Yes" or " 4" has answered "yes" or "4": the masses of all these tokens count towards the choice.
-In process and over HTTP the same spellings count, so that both read the same probabilities.
+A judge that answers "Yes" or " 4" has answered "yes" or "4": the probabilities of all variants count towards the
+choice, in process and over HTTP alike.
 """
 
 from __future__ import annotations
 
 VERSION = "surfaces-1"
-"""Part of every judge's fingerprint; changes with what `surfaces` gives."""
+"""Part of every judge's fingerprint; changes with what `token_variants` gives."""
 
 
-def surfaces(choice: str) -> tuple[str, ...]:
-    """The spellings of a choice, without repeats: as it is, capitalised, in capitals, each with and without a space.
+def token_variants(choice: str) -> tuple[str, ...]:
+    """Spellings of a choice, without repeats: as it is, capitalised, upper case, each with and without a space.
 
-    >>> surfaces("4")
+    >>> token_variants("4")
     ('4', ' 4')
     """
     written = dict.fromkeys((choice, choice.capitalize(), choice.upper()))
@@ -21,8 +21,8 @@ def surfaces(choice: str) -> tuple[str, ...]:
 
 
 def plain_words(text: str) -> str:
-    """A text in which a chat format's own marks (<|im_end|>, <|image_pad|>) are words.
+    """Escape the special tokens of a chat format (<|im_end|>, <|image_pad|>) in a user's text.
 
-    A user's instruction goes into the prompt; without this it could end the turn, or add places of pictures.
+    Otherwise an instruction could end the turn, or add image placeholders.
     """
     return text.replace("<|", "< |")

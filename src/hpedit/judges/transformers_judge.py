@@ -1,10 +1,10 @@
-"""A vision-language model in process, through transformers.
+"""A judge in process: a vision-language model through transformers.
 
     judge = TransformersJudge.load("mini")          # or a folder or hub id of a Qwen2.5-VL or Qwen3-VL
     answers = judge.ask(questions)
 
-Questions about one edit are computed together: what stands before their tails runs once (see `prefix`). Different
-edits share a forward pass.
+Questions about one edit share the computation of their common prefix (see `shared_prefix`); different edits share a
+forward pass.
 """
 
 from __future__ import annotations
@@ -22,20 +22,18 @@ from hpedit.editors.fingerprint import folder_fingerprint
 from hpedit.errors import HPEditError
 from hpedit.judges.constrained import Grammars, write_batch
 from hpedit.judges.limits import UnscorableLimit
-from hpedit.judges.pictures import picture_digest
-from hpedit.judges.prefix import Group, can_share, encode_group, forward_groups
-from hpedit.judges.protocol import IMAGE, MIN_MASS, Answer, Question, read_answer
-from hpedit.judges.token_variants import VERSION, plain_words, surfaces
-from hpedit.judges.writing import Prompt, Reply
+from hpedit.judges.picture_encoding import picture_digest
+from hpedit.judges.protocol import IMAGE, MIN_MASS, Answer, Question, answer_from_masses
+from hpedit.judges.shared_prefix import QuestionGroup, can_share, encode_group, forward_groups
+from hpedit.judges.token_variants import VERSION, plain_words, token_variants
+from hpedit.judges.writing import Reply, WritingPrompt
 from hpedit.progress import quiet_loading
 
 BATCH = 48
 """Most questions in one forward pass."""
 MAX_TOKENS = 32_768
-"""About the most tokens in one forward pass, a shared prefix counted for each of its questions, as the cache holds it.
-
-A question with two pictures of one megapixel has some 2,300 in Qwen3-VL.
-"""
+"""About the most tokens in one forward pass, a shared prefix counted once per question, as in the KV cache. A question
+with two images of one megapixel has some 2,300 in Qwen3-VL."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 HINT = "give 'mini', a folder, or the hub id of a Qwen2.5-VL or Qwen3-VL"
 
@@ -46,10 +44,10 @@ class TransformersJudge:
     Args:
         model: The model with its head.
         processor: Its processor, with a chat template.
-        fingerprint: Name of the weights.
-        share: Compute what questions have in common once, where the model is one of `prefix.MODEL_TYPES`.
+        fingerprint: Identifies the weights.
+        share: Compute shared prefixes once, if the model is one of `shared_prefix.MODEL_TYPES`.
         batch: Most questions in one forward pass.
-        limit: Counts the answers, and stops a run of which too many are unscorable.
+        limit: Stops a run with too many unscorable answers.
     """
 
     def __init__(
@@ -88,17 +86,17 @@ class TransformersJudge:
             revision: Of a hub model; pin it.
             dtype: One of DTYPES. "auto" is bfloat16 on an accelerator, float32 on the CPU and for the mini judge.
             device: A device of torch, or "auto": the accelerator, else the CPU.
-            limit: Counts the answers, and stops a run of which too many are unscorable.
+            limit: Stops a run with too many unscorable answers.
 
         Raises:
-            HPEditError: there is no such model, or it takes no pictures.
+            HPEditError: no such model, or it takes no images.
         """
         from transformers import AutoModelForImageTextToText
 
         from hpedit.store.shipped import judge_path
 
         if dtype not in DTYPES:
-            raise HPEditError(f"{dtype!r} is no dtype of a judge", hint=f"give one of {', '.join(DTYPES)}")
+            raise HPEditError(f"unknown dtype {dtype!r}", hint=f"give one of {', '.join(DTYPES)}")
         place = str(judge_path()) if model == "mini" else model
         local = Path(place).is_dir()
         asked = {"revision": revision or "main", "local_files_only": local}
@@ -119,14 +117,14 @@ class TransformersJudge:
 
     @property
     def fingerprint(self) -> str:
-        """Weights, how pictures are prepared, answer tokens, and the way the answer is read."""
-        # The classes with and without torchvision resize a picture a little differently.
+        """Identifies weights, image preprocessing, answer tokens, and how the answer is read."""
+        # The classes with and without torchvision resize an image slightly differently.
         pictures = type(self.processor.image_processor).__name__
         text = f"{self._weights}|{self.model.dtype}|{pictures}|expectation|{MIN_MASS}|{VERSION}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question, in order; batched.
+        """One answer per question, in order; batched.
 
         Raises:
             HPEditError: a prompt's pictures don't fit its places, the judge has no token for a choice, or too many
@@ -137,7 +135,7 @@ class TransformersJudge:
         for indices, logits in self._forwards(questions):
             for index, row in zip(indices, logits.softmax(-1).cpu(), strict=True):
                 masses = [float(row[ids].sum()) for ids in tokens[index]]
-                answers[index] = read_answer(masses, questions[index].choices)
+                answers[index] = answer_from_masses(masses, questions[index].choices)
             if self.limit:
                 self.limit.count(answers[index] for index in indices)
         return [answers[index] for index in range(len(questions))]
@@ -152,11 +150,11 @@ class TransformersJudge:
                 found[index] = list(zip(texts, values, strict=True))
         return [found[index] for index in range(len(questions))]
 
-    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
-        """One reply a prompt, in order: JSON of the prompt's schema, or the reason why there is none.
+    def write(self, prompts: Sequence[WritingPrompt]) -> list[Reply]:
+        """One reply per prompt, in order: JSON of the prompt's schema, or the reason why there is none.
 
         Raises:
-            HPEditError: a schema that can't be kept to, or a tokenizer that can't be held to one.
+            HPEditError: an unsupported schema or tokenizer.
         """
         self._grammars = self._grammars or Grammars(self.processor.tokenizer)
         questions = [prompt.question for prompt in prompts]
@@ -168,10 +166,10 @@ class TransformersJudge:
         return [replies[index] for index in range(len(prompts))]
 
     def _forwards(self, questions: Sequence[Question]) -> Iterator[tuple[list[int], Tensor]]:
-        """Run all questions, a batch at a time; yields their indices and float32 logits (batch, vocabulary)."""
+        """Run all questions batch by batch; yields their indices and float32 logits (batch, vocabulary)."""
         prompts = [self._prompt(question) for question in questions]
         alone: list[int] = []
-        shared: list[tuple[list[int], Group]] = []
+        shared: list[tuple[list[int], QuestionGroup]] = []
         for indices in _same_stem(questions) if self.share else [[index] for index in range(len(questions))]:
             group = None
             if len(indices) > 1:
@@ -190,7 +188,7 @@ class TransformersJudge:
         for chunk in self._chunks(alone, questions):
             yield chunk, self._run_alone([prompts[i] for i in chunk], [questions[i] for i in chunk])
 
-    def _full(self, shared: list[tuple[list[int], Group]], indices: list[int], group: Group) -> bool:
+    def _full(self, shared: list[tuple[list[int], QuestionGroup]], indices: list[int], group: QuestionGroup) -> bool:
         rows = len(indices) + sum(len(members) for members, _ in shared)
         longest = max(len(group.prefix), *(len(other.prefix) for _, other in shared))
         return rows > self.batch or rows * longest > MAX_TOKENS
@@ -198,7 +196,7 @@ class TransformersJudge:
     def _chunks(
         self, indices: Sequence[int], questions: Sequence[Question], answers: Sequence[int] = ()
     ) -> Iterator[list[int]]:
-        """Cut into runs that fit one forward pass; `answers`: tokens that each may grow by."""
+        """Split into batches that fit one forward pass; `answers`: new tokens of each."""
         chunk: list[int] = []
         longest = 0
         for index in indices:
@@ -212,7 +210,7 @@ class TransformersJudge:
             yield chunk
 
     def _length(self, question: Question) -> int:
-        """About how many tokens a question has, known before its pictures are prepared."""
+        """Approximate tokens of a question, known before its images are preprocessed."""
         letters = sum(len(part) for part in question.stem) + len(question.tail)
         side = getattr(self.processor.image_processor, "patch_size", 14) * getattr(
             self.processor.image_processor, "merge_size", 2
@@ -221,7 +219,7 @@ class TransformersJudge:
         return letters // 4 + sum(int(min(i.width * i.height, most)) // side**2 for i in question.images)
 
     @torch.inference_mode()
-    def _run_shared(self, shared: list[tuple[list[int], Group]]) -> tuple[list[int], Tensor]:
+    def _run_shared(self, shared: list[tuple[list[int], QuestionGroup]]) -> tuple[list[int], Tensor]:
         logits = forward_groups(self.model, [group for _, group in shared])
         return [index for indices, _ in shared for index in indices], logits.float()
 
@@ -243,7 +241,7 @@ class TransformersJudge:
         return self._tokens[choices]
 
     def _prompt(self, question: Question) -> str:
-        """The question in the judge's chat format, up to where its answer begins."""
+        """The question in the chat template, up to where its answer begins."""
         if sum(part == IMAGE for part in question.stem) != len(question.images):
             raise HPEditError("a prompt must have as many picture places as pictures")
         words = [plain_words(part) for part in (*question.stem, question.tail)]
@@ -253,7 +251,7 @@ class TransformersJudge:
 
 
 def _same_stem(questions: Sequence[Question]) -> list[list[int]]:
-    """Indices of the questions that share stem and pictures, in the order in which they appear."""
+    """Group indices of questions that share stem and images, in order of appearance."""
     digests: dict[int, str] = {}
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, question in enumerate(questions):
@@ -273,9 +271,9 @@ def _device(device: str) -> str:
 
 
 def _load_processor(place: str, asked: dict[str, Any]) -> Any:
-    """A model's processor; where its class needs torchvision for videos, one for pictures and text alone.
+    """Load a model's processor; if its class needs torchvision for videos, one for images and text only.
 
-    See docs/decisions/002: PaddleOCRVLProcessor expands picture places in the same way as Qwen's classes.
+    See docs/decisions/002: PaddleOCRVLProcessor expands image placeholders like Qwen's classes.
     """
     from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PaddleOCRVLProcessor
 
@@ -290,8 +288,8 @@ def _load_processor(place: str, asked: dict[str, Any]) -> Any:
 
 
 def _single_tokens(tokenizer: Any, choice: str) -> list[int]:
-    """Ids of the spellings of a choice that are single tokens; HPEditError where none is: it could not be read."""
-    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in surfaces(choice)]
+    """Ids of the variants of a choice that are single tokens; HPEditError if none is."""
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in token_variants(choice)]
     found = {int(row[0]) for row in rows if len(row) == 1 and row[0] != tokenizer.unk_token_id}
     if not found:
         raise HPEditError(

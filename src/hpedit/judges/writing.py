@@ -1,12 +1,11 @@
-"""Judges that write: an answer in words, held to a JSON schema while it is written. No backend is imported here.
+"""The protocol of judges that write: JSON text that follows a schema. Imports no backend.
 
-    prompt = Prompt(Question((IMAGE,), (photo,), "Describe it as JSON."), json.dumps(schema))
+    prompt = WritingPrompt(Question((IMAGE,), (photo,), "Describe it as JSON."), json.dumps(schema))
     reply, = judge.write([prompt])
     reply.text                                # JSON that fits the schema; None when there is none, with the reason
 
-In process the schema's grammar forbids every token that would leave it (llguidance), so even a judge that can't write
-gives JSON of the right form, if it comes to an end. A server is sent the schema as response_format; whether it keeps it
-is its own affair, so readers hold the text against the schema again.
+In process, constrained decoding forbids every token that would violate the schema, so that even a weak judge gives
+valid JSON if it comes to an end. A server gets the schema as response_format but may ignore it, so readers validate.
 """
 
 from __future__ import annotations
@@ -18,45 +17,45 @@ from typing import Protocol
 from hpedit.judges.protocol import Judge, Question
 
 MAX_TOKENS = 512
-"""Of one answer."""
+"""Most tokens of one answer."""
 CUT_OFF = "the answer is longer than its limit of tokens"
-"""Why there is no text: half of a JSON is of no use."""
+"""Reason of a reply without text: truncated JSON is useless."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """What is to be written."""
+class WritingPrompt:
+    """A prompt for JSON text."""
 
     question: Question
-    """Prompt and pictures; its choices play no part."""
+    """Prompt and pictures; its choices are ignored."""
     schema: str
     """JSON schema as text. A text without maxLength may run on until it is cut off."""
     max_tokens: int = MAX_TOKENS
     temperature: float = 0.0
-    """0 takes the likeliest token each time."""
+    """0 is greedy decoding."""
     seed: int = 0
-    """Of the draws, at a temperature above 0."""
+    """Of sampling, at a temperature above 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a judge wrote."""
+    """A judge's text."""
 
     text: str | None
-    """JSON; None when there is none."""
+    """JSON; None if there is none."""
     reason: str | None = None
     """Why there is none."""
     again: bool = False
-    """True where another seed may do better: the answer did not come to its end."""
+    """Whether another seed may succeed: the answer was truncated."""
 
 
 class WritingJudge(Judge, Protocol):
     """A judge that answers questions and writes."""
 
-    def write(self, prompts: Sequence[Prompt]) -> list[Reply]:
-        """One reply a prompt, in order; what can't be had has no text and a reason.
+    def write(self, prompts: Sequence[WritingPrompt]) -> list[Reply]:
+        """One reply per prompt, in order; without text, the reason.
 
         Raises:
-            HPEditError: a schema that can't be kept to, or no judge answers any more.
+            HPEditError: an unsupported schema, or no judge answers.
         """
         ...

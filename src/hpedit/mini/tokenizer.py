@@ -18,8 +18,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from hpedit.judges.protocol import DIGITS, IMAGE, YES_NO
 from hpedit.mini.drawing import BACKDROPS, COLORS, LIGHTS, SHAPES, SLOTS, STYLES
 from hpedit.mini.scenes import WORDS
-from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, rubric, stem
-from hpedit.scorer.questions import LIBRARY
+from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, LIBRARY, SCORE, YES_OR_NO, rubric, stem
 from hpedit.tasks import TASK_IDS
 
 SPECIAL_TOKENS = (

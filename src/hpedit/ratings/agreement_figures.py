@@ -16,9 +16,9 @@ import krippendorff
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hpedit.stats.agreement import human_ceiling, mean_rating
 from hpedit.stats.bootstrap import Estimate, FloatArray, Statistic, bootstrap_by_source, source_index, weighted_spearman
-from hpedit.stats.correlation import ratio
+from hpedit.stats.correlation import safe_ratio
+from hpedit.stats.rater_agreement import human_ceiling, mean_rating
 
 RESAMPLES, FEWEST = 1000, 200
 _CELLS = 4_000_000
@@ -100,7 +100,7 @@ def alpha_statistic(level: Level) -> Statistic:
             observed = squares - (weights * within).sum(axis=1)
             expected = (n * squares - (totals * rank).sum(axis=1) ** 2) / np.maximum(n - 1, 1)
         # Below this expected disagreement is rounding error: all values are equal.
-        return 1 - ratio(observed, np.where(expected > 1e-9, expected, 0.0))
+        return 1 - safe_ratio(observed, np.where(expected > 1e-9, expected, 0.0))
 
     return statistic
 
@@ -122,7 +122,7 @@ def mean_over_groups(statistic: Statistic) -> Statistic:
             share[np.isnan(result)] = 0.0
             total += np.nan_to_num(result) * share
             mass += share
-        return ratio(total, mass)
+        return safe_ratio(total, mass)
 
     return lifted
 
@@ -161,6 +161,6 @@ def any_pair_accuracy(ratings: FloatArray, sources: Sequence[str], margin: float
         np.add.at(all_pairs, where, 1.0)
 
     def statistic(_: FloatArray, weights: FloatArray) -> FloatArray:
-        return ratio(((weights @ right) * weights).sum(axis=1), ((weights @ all_pairs) * weights).sum(axis=1))
+        return safe_ratio(((weights @ right) * weights).sum(axis=1), ((weights @ all_pairs) * weights).sum(axis=1))
 
     return replace(bootstrap_capped(np.arange(len(names), dtype=float), names, statistic, seed), n=int(all_pairs.sum()))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from hpedit.stats.intervals import interval_text
+
 WIDTH = 80
 _LABEL = 36
 _SCORES = {
@@ -50,14 +52,6 @@ def agreement_as_text(report: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def estimate_text(value: Mapping[str, Any]) -> str:
-    """An estimate with its interval, "0.61 (0.55 to 0.66)"; n/a if undefined."""
-    if value["value"] is None:
-        return "n/a"
-    low, high = value["ci95"]
-    return f"{value['value']:.2f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
-
-
 def _rater_sets(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Figures of all raters and, if any is flagged, of the others."""
     return [figures["all"], *([figures["kept"]] if figures["kept"] else [])]
@@ -67,14 +61,14 @@ def _figure_rows(title: str, unit: str, names: Mapping[str, str], figures: Mappi
     sets = _rater_sets(figures)
     lines = [_text_row(title, ("all raters", "without flagged")[: len(sets)])]
     lines += [_text_row(name, [str(own[name]) for own in sets]) for name in (unit, "raters")]
-    return lines + [_text_row(label, [estimate_text(own[name]) for own in sets]) for name, label in names.items()]
+    return lines + [_text_row(label, [interval_text(own[name]) for own in sets]) for name, label in names.items()]
 
 
 def _score_retest_rows(figures: Mapping[str, Any]) -> list[str]:
     tests = [own["retest"] for own in _rater_sets(figures)]
     if not tests[0]["n"]:
         return [_text_row("test-retest", ["n/a"])]
-    lines = [_text_row(label, [estimate_text(test[name]) for test in tests]) for name, label in _SCORE_RETEST.items()]
+    lines = [_text_row(label, [interval_text(test[name]) for test in tests]) for name, label in _SCORE_RETEST.items()]
     return [*lines, _text_row("  repeated edits", [str(test["n"]) for test in tests])]
 
 
@@ -82,7 +76,7 @@ def _vote_rows(figures: Mapping[str, Any]) -> list[str]:
     sets = _rater_sets(figures)
     return [
         _text_row("A/B/tie/both bad", ["/".join(map(str, own["votes"].values())) for own in sets]),
-        _text_row("test-retest: same vote", [estimate_text(own["retest"]["equal"]) for own in sets]),
+        _text_row("test-retest: same vote", [interval_text(own["retest"]["equal"]) for own in sets]),
         _text_row("  repeated pairs", [str(own["retest"]["n"]) for own in sets]),
     ]
 

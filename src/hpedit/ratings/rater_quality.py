@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from hpedit.ratings.responses import SWAPPED_VOTE, VOTES, Response, group_by_rater, matches_expected
-from hpedit.stats.agreement import mean_rating
 from hpedit.stats.bootstrap import FloatArray, weighted_spearman
+from hpedit.stats.rater_agreement import mean_rating
 
 MIN_ANSWERS = 10
 FAST_MS, FAST_SHARE = 500, 0.2

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpedit.bench.bench_folder import BenchFolder, refuse_foreign
+from hpedit.bench.benchmark_run import cases_fingerprint
 from hpedit.bench.commands import ASKED
 from hpedit.bench.comparison import compare_models
-from hpedit.bench.folder import BenchFolder, refuse_foreign
+from hpedit.bench.comparison_tables import TABLE, write_comparison_tables
 from hpedit.bench.human import read_human_scores
-from hpedit.bench.run import cases_fingerprint
-from hpedit.bench.tables import TABLE, write_tables
 from hpedit.cases.folder import load_cases
 from hpedit.errors import HPEditError
 from hpedit.progress import note
@@ -21,18 +21,13 @@ from hpedit.store.atomic import atomic_write, dump_json, read_json
 
 
 def compare_folders(
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    ratings: Path | None = None,
-    cases: Path | None = None,
-    seed: int = 0,
+    paths: Sequence[Path], out: Path, *, ratings: Path | None = None, cases: Path | None = None, seed: int = 0,
     command: str = "",
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Compare finished benchmarks, the first being the reference, and write tables and page to `out`.
 
     Args:
-        paths: Folders of `bench_editor` and `bench_given`.
+        paths: Folders of `bench_editor` and `bench_external`.
         out: Folder for compare.json, .md, .csv, .tex and report.html.
         ratings: People's scores of the edits (.csv, .jsonl).
         cases: For the pictures of the page; None takes the file that the benchmarks were run on.
@@ -54,7 +49,7 @@ def compare_folders(
     out.mkdir(parents=True, exist_ok=True)
     asked: dict[str, Any] = {"folders": [str(path.resolve()) for path in paths], "seed": seed, "command": command}
     asked |= {"ratings": str(ratings.resolve()) if ratings else None, "cases": str(cases.resolve()) if cases else None}
-    write_tables(out, result)
+    write_comparison_tables(out, result)
     write_bench_page(out, result, pictures, command="\n".join([*_commands(folders), command]))
     atomic_write(out / ASKED, dump_json(asked))
     return result
@@ -81,11 +76,9 @@ def report_again(out: Path) -> Path:
 
 
 def _pictures(
-    folders: Sequence[BenchFolder],
-    cases: Path | None,
-    instruments: Sequence[Mapping[str, Any]],
+    folders: Sequence[BenchFolder], cases: Path | None, instruments: Sequence[Mapping[str, Any]],
     human: Mapping[str, float],
-) -> tuple[list[BenchPicture], str]:
+) -> tuple[list[BenchPicture], str]:  # fmt: skip
     """Pictures for the page, and why there are none."""
     asked = folders[0].path / ASKED
     path = cases or (Path(read_json(asked)["cases"]) if asked.exists() else None)

@@ -1,4 +1,4 @@
-"""Write a comparison as a page: self-contained, no script, no network; compare.json beside it has the same figures."""
+"""Write a comparison of models as a self-contained page; compare.json beside it has the same figures."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench import figures
+from hpedit.bench import figure_text as figures
 from hpedit.report import bench_views as views
 from hpedit.report.bench_pictures import BenchPicture
-from hpedit.report.page import HTML_NAME, environment, style
-from hpedit.report.views import plain
+from hpedit.report.report_page import HTML_NAME, page_environment, page_style
 from hpedit.store.atomic import atomic_write
 
 
 def write_bench_page(
     out: Path, result: Mapping[str, Any], pictures: Sequence[BenchPicture], *, command: str = ""
 ) -> Path:
-    """Write report.html into the folder `out`, atomically; equal inputs give equal bytes.
+    """Write a comparison's report.html into the folder `out`, atomically; equal inputs give equal bytes.
 
     Args:
-        out: the folder, which is there.
+        out: an existing folder.
         result: as `hpedit.bench.comparison.compare_models` returns it.
         pictures: as `collect_bench_pictures` chose them.
-        command: which made it.
+        command: the command that made it.
 
     Returns:
         The path of the page.
@@ -34,30 +33,29 @@ def write_bench_page(
 
 
 def render_bench_page(result: Mapping[str, Any], pictures: Sequence[BenchPicture], *, command: str = "") -> str:
-    """The page as text."""
+    """A comparison's page as HTML."""
     labels = [model["label"] for model in result["models"]]
-    return environment().get_template("bench.html.jinja").render(
-        style=style(),
-        title=plain(_title(labels)),
+    return page_environment().get_template("bench.html.jinja").render(
+        style=page_style(),
+        title=_title(labels),
         size=figures.size_line(result),
-        reference=plain(result["reference"]),
-        labels=[plain(label) for label in labels],
+        reference=result["reference"],
+        labels=labels,
         styles=[views.style_of(result, label) for label in labels],
-        cards=views.model_views(result),
-        forest=views.forest(result),
+        cards=views.model_cards(result),
+        forest=views.model_gain_forest(result),
         tables=views.overall_tables(result),
-        pairs=views.pair_rows(result),
-        tasks=views.task_tables(result),
-        alarms=views.alarm_rows(result),
-        untouched=views.untouched_row(result),
-        groups=views.picture_groups(pictures, labels),
-        speeds=views.speed_rows(result),
-        facts=views.facts(result),
-        notes=[plain(note) for note in result["notes"]],
-        missing=[(plain(one["label"]), one["missing"]) for one in result["models"] if one["missing"]],
-        sizes=[(plain(one["label"]), one["sizes_differ"]) for one in result["models"] if one["sizes_differ"]],
+        pairs=views.model_pair_rows(result),
+        tasks=views.model_task_tables(result),
+        alarms=result["alarms"],
+        untouched=result["untouched"],
+        groups=views.bench_picture_groups(pictures, labels),
+        stages={"edit": "Edit", "measure": "Measure the pixels", "scorer": "Score", "second": "Second judge"},
+        facts=views.fingerprint_rows(result),
+        notes=result["notes"],
+        models=result["models"],
         settings=result["settings"],
-        command=plain(command),
+        command=command,
     )  # fmt: skip
 
 

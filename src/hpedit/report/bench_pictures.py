@@ -1,38 +1,22 @@
-"""The pictures of a comparison's page: which cases are shown, and every model's edit of each."""
+"""The pictures of a comparison's page: the cases shown, with every model's edit."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
-from hpedit.bench.folder import BenchFolder
+from hpedit.bench.bench_folder import BenchFolder
 from hpedit.records import Case
-from hpedit.report.selection import data_uri, is_pixelated
+from hpedit.report.picture_selection import CaseOutcome, Frame, extreme_cases
 
 PER_GROUP = 6
 RANDOM_COUNT = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One picture inside the page."""
-
-    uri: str
-    pixelated: bool
-
-    @classmethod
-    def of(cls, image: Image.Image) -> Frame:
-        """Embed a picture; large ones are reduced."""
-        return cls(data_uri(image), is_pixelated(image))
-
-
-@dataclass(frozen=True, slots=True)
 class BenchPicture:
-    """One case with every model's edit and scores."""
+    """One case of a comparison's page with every model's edit and scores."""
 
     group: str
     case_id: str
@@ -46,19 +30,10 @@ class BenchPicture:
     target: Frame | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    case: Case
-    values: Mapping[str, float | None]
-    """By label: what the cases are ordered by."""
-
-
 def collect_bench_pictures(
-    cases: Sequence[Case],
-    folders: Sequence[BenchFolder],
-    instruments: Sequence[Mapping[str, Any]],
+    cases: Sequence[Case], folders: Sequence[BenchFolder], instruments: Sequence[Mapping[str, Any]],
     human: Mapping[str, float],
-) -> list[BenchPicture]:
+) -> list[BenchPicture]:  # fmt: skip
     """The cases that are shown: largest losses against the reference, lowest results, largest gains, a random sample.
 
     Args:
@@ -72,11 +47,10 @@ def collect_bench_pictures(
     places = {key: place for place, key in enumerate(("oracle", "human", "scorer"))}
     order = min(instruments, key=lambda one: places.get(one["key"], len(places)))["title"] if instruments else None
     labels = [folder.label for folder in folders]
-    scored = [
-        _Scored(case, {label: scores[order][label].get(case.id) for label in labels} if order else {}) for case in cases
-    ]
-    groups = _groups(scored, labels[0])
-    chosen = {one.case.id: (group, one.case) for group, found in groups for one in found}
+    ordered = [{label: scores[order][label].get(case.id) for label in labels} if order else {} for case in cases]
+    outcomes = [_outcome(case.id, values, labels[0]) for case, values in zip(cases, ordered, strict=True)]
+    groups = extreme_cases(cases, outcomes, PER_GROUP, RANDOM_COUNT)
+    chosen = {case.id: (title, case) for title, found in groups.items() for case in found}
     edits = {
         folder.label: {edit.case_id: Frame.of(edit.image) for edit in folder.edits() if edit.case_id in chosen}
         for folder in folders
@@ -118,33 +92,7 @@ def _scores(
     return found
 
 
-def _groups(scored: Sequence[_Scored], reference: str) -> list[tuple[str, list[_Scored]]]:
-    taken: set[str] = set()
-
-    def take(ordered: Sequence[_Scored], count: int) -> list[_Scored]:
-        chosen = [one for one in ordered if one.case.id not in taken][:count]
-        taken.update(one.case.id for one in chosen)
-        return chosen
-
-    changes = [(change, one) for one in scored if (change := _changes(one, reference))]
-    lowest = [(min(known), one) for one in scored if (known := [v for v in one.values.values() if v is not None])]
-    losses = take(_sorted([(min(change), one) for change, one in changes if min(change) < 0]), PER_GROUP)
-    low = take(_sorted([(value, one) for value, one in lowest if value <= 2]), PER_GROUP)
-    gains = take(_sorted([(-max(change), one) for change, one in changes if max(change) > 0]), PER_GROUP)
-    rest = take(sorted(scored, key=lambda one: hashlib.sha256(one.case.id.encode()).digest()), RANDOM_COUNT)
-    groups = (
-        ("Largest losses", losses), ("Lowest results", low), ("Largest gains", gains), ("Random sample", rest)
-    )  # fmt: skip
-    return [(name, found) for name, found in groups if found]
-
-
-def _changes(one: _Scored, reference: str) -> list[float]:
-    """Differences of the other models to the reference, as far as they are known."""
-    base = one.values.get(reference)
-    if base is None:
-        return []
-    return [value - base for label, value in one.values.items() if label != reference and value is not None]
-
-
-def _sorted(pairs: Sequence[tuple[float, _Scored]]) -> list[_Scored]:
-    return [one for _, one in sorted(pairs, key=lambda pair: (pair[0], pair[1].case.id))]
+def _outcome(case_id: str, values: Mapping[str, float | None], reference: str) -> CaseOutcome:
+    base, known = values.get(reference), {label: value for label, value in values.items() if value is not None}
+    changes = [value - base for label, value in known.items() if label != reference] if base is not None else []
+    return CaseOutcome(case_id, changes, min(known.values(), default=None))

@@ -1,4 +1,4 @@
-"""From a comparison's figures to what the template of its page prints."""
+"""Template values of a comparison's page: cards, tables and charts."""
 
 from __future__ import annotations
 
@@ -7,130 +7,95 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hpedit.bench import figures
+from hpedit.bench import figure_text as figures
 from hpedit.report import charts
-from hpedit.report.bench_pictures import BenchPicture, Frame
-from hpedit.report.charts import ForestRow, Interval, interval_text, signed
-from hpedit.report.verdict import estimate
-from hpedit.report.views import clock, plain, score_text, share_text, shortened, task_name
+from hpedit.report.bench_pictures import BenchPicture
+from hpedit.report.charts import ForestRow
+from hpedit.report.gain_wording import gain_view
+from hpedit.report.picture_selection import Frame
+from hpedit.report.report_views import score_text, shortened
+from hpedit.stats.intervals import PAGE_GAIN, Interval
 
 View = dict[str, Any]
 
 STYLES = ("post", "control", "third", "fourth", "base")
-"""Colours of the models after the reference; the sixth begins anew."""
+"""Colours of the models after the reference; from the sixth they repeat."""
 
 
-def model_views(result: Mapping[str, Any]) -> list[View]:
-    """One card a model but the reference: verdict, and its gain by each instrument."""
+def model_cards(result: Mapping[str, Any]) -> list[View]:
+    """One card per model other than the reference: its verdict, and its gain by each instrument."""
     cards = []
     for label, verdict in result["verdicts"].items():
         rows = [row for one in result["instruments"] if (row := _gain_row(one, label))]
-        cards.append({"label": plain(label), "verdict": verdict, "rows": rows, "style": style_of(result, label)})
+        cards.append({"label": label, "verdict": verdict, "rows": rows, "style": style_of(result, label)})
     return cards
 
 
 def _gain_row(one: Mapping[str, Any], label: str) -> View | None:
     model = one["overall"]["models"].get(label)
-    gain = estimate(model, "gain")
+    gain = Interval.read(model, "gain")
     if model is None or gain is None:
         return None
     counts = model["win_tie_loss"]
-    # Green and red would draw the conclusion that a scorer without signal does not allow.
+    # Green and red would suggest a conclusion that a scorer without signal does not support.
     bar = "" if one.get("doubt") else charts.outcome_bar(counts["win"], counts["tie"], counts["loss"])
-    return {
-        "name": plain(one["title"]),
-        "note": plain(one["note"]),
-        "gain": signed(gain.value),
-        "bounds": _bounds(gain),
-        "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)],
-        "p": figures.p_value(model["p"]),
-        "svg": Markup(bar),
-        "tally": figures.tally(model, " / "),
-    }
+    row = {"name": one["title"], "note": one["note"], "tone": {1: "good", 0: "", -1: "bad"}[_sign(one, gain)]}
+    row |= {"p": figures.p_value_text(model["p"]), "tally": figures.win_tie_loss_text(model, " / ")}
+    return gain_view(gain) | row | {"svg": Markup(bar)}
 
 
 def _sign(one: Mapping[str, Any], gain: Interval) -> int:
-    """Of a gain; 0, so that it has no colour, where the scorer has no signal on people's ratings."""
+    """Sign of a gain for its colour; 0 if the scorer has no signal on people's ratings."""
     return 0 if one.get("doubt") else gain.sign
 
 
-def _bounds(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return "no interval"
-    return f"{signed(interval.low)} to {signed(interval.high)}"
-
-
 def style_of(result: Mapping[str, Any], label: str) -> str:
-    """The colour of a model, the same in all charts."""
+    """The colour style of a model, the same in all charts."""
     labels = [model["label"] for model in result["models"]]
     place = labels.index(label)
     return "base" if place == 0 else STYLES[(place - 1) % len(STYLES)]
 
 
-def forest(result: Mapping[str, Any]) -> Markup:
-    """Every model's gain over the reference by each instrument, on one axis."""
+def model_gain_forest(result: Mapping[str, Any]) -> Markup:
+    """Forest plot of every model's gain over the reference by each instrument."""
     rows = []
     for one in result["instruments"]:
         for label, model in one["overall"]["models"].items():
-            gain = estimate(model, "gain")
+            gain = Interval.read(model, "gain")
             if gain:
                 short = shortened(label, 16)
                 rows.append(ForestRow(short, gain, style_of(result, label), shortened(one["title"], 40)))
     axis = f"gain over {shortened(result['reference'], 24)}, points of 5"
-    return Markup(charts.forest(rows, label="gains with 95 % intervals", axis=axis))
+    return Markup(charts.forest_plot(rows, label="gains with 95 % intervals", axis=axis))
 
 
 def overall_tables(result: Mapping[str, Any]) -> list[View]:
-    """One table an instrument, a row a model."""
-    return [_overall_table(one, result) for one in result["instruments"]]
+    """One table per instrument, a row per model; the template reads other figures from the comparison itself."""
+    return [{"one": one, "rows": _overall_rows(one, result["models"])} for one in result["instruments"]]
 
 
-def _overall_table(one: Mapping[str, Any], result: Mapping[str, Any]) -> View:
+def _overall_rows(one: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[View]:
+    models = one["overall"]["models"]
+    gains = {label: gain for label, model in models.items() if (gain := Interval.read(model, "gain"))}
+    domain = charts.interval_domain(list(gains.values()))
     rows = []
-    gains = [gain for model in one["overall"]["models"].values() if (gain := estimate(model, "gain"))]
-    domain = charts.interval_domain(gains) if gains else (0.0, 1.0)
-    for entry in result["models"]:
-        model = one["overall"]["models"].get(entry["label"])
-        gain = estimate(model, "gain")
-        rows.append(
-            {
-                "label": plain(entry["label"]),
-                "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
-                "interval": figures.bounds(model, "\N{EN DASH}") if model else "",
-                "gain": signed(gain.value) if gain else "",
-                "bounds": _bounds(gain) if gain else "",
-                "sign": _sign(one, gain) if gain else 0,
-                "bar": Markup(charts.interval_bar(gain, domain)) if gain else "",
-                "p": figures.p_value(model["p"]) if model and gain else "",
-                "tally": figures.tally(model, " / ") if gain else "",
-                "low": share_text((model or {}).get("low_share")),
-                "high": share_text((model or {}).get("high_share")),
-            }
-        )
-    copy = one["overall"].get("copy")
-    return {
-        "title": plain(one["title"]),
-        "note": plain(one["note"]),
-        "independent": one["independent"],
-        "n": one["overall"]["n"],
-        "left_out": plain(figures.left_out_line(one)),
-        "rows": rows,
-        "untouched": score_text(copy["mean"]) if copy else None,
-        "reasons": [
-            (plain(label), plain(why), count) for label, found in one["reasons"].items() for why, count in found.items()
-        ],
-    }
+    for entry in entries:
+        model, gain = models.get(entry["label"], {}), gains.get(entry["label"])
+        bar = Markup(charts.interval_bar(gain, domain)) if gain else ""
+        row = {"label": entry["label"], "model": model, **gain_view(gain), "bar": bar}
+        rows.append(row | {"sign": _sign(one, gain) if gain else 0})
+    return rows
 
 
-def task_tables(result: Mapping[str, Any]) -> list[View]:
-    """One table an instrument: rows are tasks, a column a model, each gain with interval and star."""
+def model_task_tables(result: Mapping[str, Any]) -> list[View]:
+    """One table per instrument: a row per task, a column per model, each gain with interval and star."""
     tables = []
     for one in result["instruments"]:
         silent = bool(one.get("doubt"))
-        rows = [_task_row(task_name(task), block, result, silent) for task, block in one["tasks"].items()]
+        rows = [_task_row(figures.task_title(task), block, result, silent) for task, block in one["tasks"].items()]
         if len(rows) > 1:
             rows.append(_task_row("All tasks", one["overall"], result, silent) | {"total": True})
-            tables.append({"title": plain(one["title"]), "rows": rows})
+            tables.append({"title": one["title"], "rows": rows})
     return tables
 
 
@@ -138,76 +103,38 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
     cells = []
     for entry in result["models"]:
         model = block["models"].get(entry["label"])
-        gain = estimate(model, "gain")
-        clear = figures.star(model) if model and "p_holm" in model else gain and gain.sign
-        cells.append(
-            {
-                "mean": figures.mean(model).replace(figures.NONE, "\N{EN DASH}"),
-                "gain": signed(gain.value) if gain else "",
-                "bounds": f"[{_bounds(gain).replace(' to ', ', ')}]" if gain and gain.low is not None else "",
-                "star": figures.star(model),
-                # Colour for what holds after the correction alone; a dozen tasks always show something.
-                "tone": "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad",
-                "low": share_text(model["low_share"]) if model else "",
-            }
-        )
+        gain = Interval.read(model, "gain")
+        clear = figures.holm_star(model) if model and "p_holm" in model else gain and gain.sign
+        # Colour only what is significant after the correction; among a dozen tasks something always stands out.
+        tone = "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad"
+        cells.append({"model": model or {}, "gain": gain_view(gain)["gain"], "tone": tone,
+                      "bounds": f"[{gain.bounds(PAGE_GAIN)}]" if gain and gain.known else ""})  # fmt: skip
     return {"name": name, "n": block["n"], "cells": cells, "total": False}
 
 
-def pair_rows(result: Mapping[str, Any]) -> list[View]:
-    """The other models against one another."""
+def model_pair_rows(result: Mapping[str, Any]) -> list[View]:
+    """Pairwise gains between the models other than the reference."""
     return [
-        _pair_row(plain(one["title"]), pair)
+        _pair_row(one["title"], pair)
         for one in result["instruments"]
         for pair in one["overall"]["pairs"]
-        if estimate(pair, "gain")
+        if Interval.read(pair, "gain")
     ]
 
 
 def _pair_row(title: str, pair: Mapping[str, Any]) -> View:
-    """Named so that the difference is a gain."""
-    gain = estimate(pair, "gain") or Interval(0.0)
+    """The pair in the order in which the difference is a gain."""
+    gain = Interval.read(pair, "gain") or Interval(0.0)
     counts = [pair["win_tie_loss"][key] for key in ("win", "tie", "loss")]
     first, second = pair["of"], pair["over"]
     if gain.value < 0:
-        first, second, counts = second, first, counts[::-1]
-        low, high = (None if bound is None else -bound for bound in (gain.high, gain.low))
-        gain = Interval(-gain.value, low, high)
-    return {
-        "instrument": title,
-        "names": f"{plain(first)} over {plain(second)}",
-        "gain": interval_text(gain),
-        "p": figures.p_value(pair["p"]),
-        "tally": " / ".join(map(str, counts)),
-    }
+        first, second, counts, gain = second, first, counts[::-1], gain.scaled(-1)
+    row = {"instrument": title, "names": f"{first} over {second}", "gain": gain.text(PAGE_GAIN)}
+    return row | {"p": figures.p_value_text(pair["p"]), "tally": " / ".join(map(str, counts))}
 
 
-def alarm_rows(result: Mapping[str, Any]) -> list[View]:
-    """Each measure of the pixels on sources and on every model."""
-    rows = []
-    for name, measure in result["alarms"].items():
-        cells = []
-        for entry in result["models"]:
-            model = measure["models"][entry["label"]]
-            cells.append(
-                {
-                    "value": f"{model['mean']:.3f}",
-                    "alarm": bool(model.get("alarm")),
-                    "meaning": plain(model.get("meaning", "")),
-                }
-            )
-        source = measure["source"]["mean"]
-        rows.append({"name": plain(name).replace("_", " "), "source": f"{source:.3f}", "cells": cells})
-    return rows
-
-
-def untouched_row(result: Mapping[str, Any]) -> list[str]:
-    """Share of edits that change nothing, of each model."""
-    return [share_text(result["untouched"].get(entry["label"])) for entry in result["models"]]
-
-
-def picture_groups(pictures: Sequence[BenchPicture], labels: Sequence[str]) -> list[View]:
-    """The chosen cases as cards, group by group."""
+def bench_picture_groups(pictures: Sequence[BenchPicture], labels: Sequence[str]) -> list[View]:
+    """The chosen cases of a comparison as cards, by group."""
     groups: dict[str, list[View]] = {}
     for picture in pictures:
         groups.setdefault(picture.group, []).append(_picture_card(picture, labels))
@@ -228,40 +155,22 @@ def _picture_card(picture: BenchPicture, labels: Sequence[str]) -> View:
     if picture.target is not None:
         frames.append(("target", picture.target))
     return {
-        "id": plain(picture.case_id),
-        "task": task_name(picture.task),
+        "id": picture.case_id,
+        "task": figures.task_title(picture.task),
         "instruction": shortened(picture.instruction),
         "frames": [{"name": shortened(name, 18), "frame": frame} for name, frame in frames],
         "scores": [
-            {"name": plain(name), "values": [score_text(table[label]) for label in labels]}
+            {"name": name, "values": [score_text(table[label]) for label in labels]}
             for name, table in picture.scores.items()
         ],
         "columns": len(frames) if len(frames) <= 6 else -(-len(frames) // 2),
     }
 
 
-def speed_rows(result: Mapping[str, Any]) -> list[View]:
-    """Seconds and cases a second of every model and stage."""
-    names = {"edit": "Edit", "measure": "Measure the pixels", "scorer": "Score", "second": "Second judge"}
-    rows = []
-    for model in result["models"]:
-        for stage, seconds in model["seconds"].items():
-            speed = model["cases_per_second"].get(stage)
-            rows.append(
-                {
-                    "model": plain(model["label"]),
-                    "stage": names.get(stage, plain(stage)),
-                    "time": clock(seconds),
-                    "speed": "\N{EN DASH}" if speed is None else f"{speed:,.1f}",
-                }
-            )
-    return rows
-
-
-def facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def fingerprint_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Fingerprints of models, cases and instruments."""
     found = [(f"editor, {model['label']}", str(model["editor"])) for model in result["models"]]
     found += [(str(one["title"]), str(one["fingerprint"])) for one in result["instruments"] if one["fingerprint"]]
     if result["cases"]:
         found.append(("cases", str(result["cases"])))
-    return [(plain(name), plain(value)) for name, value in found]
+    return found

@@ -1,8 +1,7 @@
-"""Charts as pure functions from numbers to inline SVG text.
+"""Charts (forest plot, line chart, scatter plot, histogram) as pure functions from numbers to inline SVG.
 
 Colours and line styles are CSS classes (`c-base`, `c-post`, `c-control`, ...) that the page's style sheet defines for
-light, dark and print, so an SVG carries no colour of its own. Every text is escaped; a value that is not finite is left
-out, never drawn at 0.
+light, dark and print. Every text is escaped; values that are not finite are left out, never drawn at 0.
 """
 
 from __future__ import annotations
@@ -14,25 +13,10 @@ from dataclasses import dataclass
 
 from hpedit.report import svg
 from hpedit.report.svg import Point, Scale, linear, nice_ticks
+from hpedit.stats.intervals import PAGE_GAIN, Interval, number_text
 
 MAX_POINTS = 240
-"""Points drawn a series; longer series are averaged in bins, so that a 10,000-step run stays a small page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with its 95 % interval; the bounds are None where too few sources allow none."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def sign(self) -> int:
-        """+1 if the whole interval is above 0, -1 if below, 0 if it holds 0 or is unknown."""
-        if self.low is None or self.high is None:
-            return 0
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+"""Maximum number of points per series; longer series are averaged in bins to keep pages small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +39,6 @@ class ForestRow:
     """Heading drawn above the first row of a group."""
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """A signed figure with a true minus sign; what rounds to nothing carries no sign."""
-    rounded = round(value, digits)
-    if rounded == 0:
-        return f"{0:.{digits}f}"
-    return ("+" if rounded > 0 else "\N{MINUS SIGN}") + f"{abs(rounded):.{digits}f}"
-
-
 def padded(values: Sequence[float], *, include: Sequence[float] = (), share: float = 0.06) -> tuple[float, float]:
     """A domain around the finite `values` with a margin of `share`; (0, 1) if there are none."""
     finite = [value for value in (*values, *include) if math.isfinite(value)]
@@ -76,7 +52,7 @@ def padded(values: Sequence[float], *, include: Sequence[float] = (), share: flo
 
 
 def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
-    """Drop what is not finite, then average neighbours so that at most `limit` points remain."""
+    """Downsample a curve: drop what is not finite, then average neighbours to at most `limit` points."""
     clean = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if len(clean) <= limit:
         return clean
@@ -86,7 +62,7 @@ def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
 
 
 def smooth(points: Sequence[Point], window: int) -> list[Point]:
-    """Centred moving average over `window` points; at both ends over as many of them as there are."""
+    """Centred moving average of a curve over `window` points, fewer at both ends."""
     half = window // 2
     result = []
     for index, (x, _) in enumerate(points):
@@ -101,8 +77,7 @@ def _whisker(interval: Interval, x: Scale, y: float, style: str, cap: float) -> 
         low, high = x(interval.low), x(interval.high)
         parts = [svg.line(low, y, high, y, f"whisker c-{style}")]
         parts += [svg.line(end, y - cap, end, y + cap, f"whisker c-{style}") for end in (low, high)]
-    parts.append(f'<circle cx="{x(interval.value):.1f}" cy="{y:.1f}" r="{cap + 0.5:g}" class="dot f-{style}"/>')
-    return parts
+    return [*parts, svg.dot(x(interval.value), y, cap + 0.5, f"dot f-{style}")]
 
 
 def interval_domain(intervals: Sequence[Interval]) -> tuple[float, float]:
@@ -112,15 +87,15 @@ def interval_domain(intervals: Sequence[Interval]) -> tuple[float, float]:
 
 
 def interval_bar(interval: Interval, domain: tuple[float, float], *, width: int = 168, height: int = 18) -> str:
-    """A gain and its interval on an axis with a line at 0, small enough for a table cell."""
+    """Bar of a gain and its interval with a line at 0, for a table cell."""
     x = linear(domain, (6, width - 6))
     style = {1: "good", 0: "base", -1: "bad"}[interval.sign]
     body = [svg.line(x(0), 0, x(0), height, "zero"), *_whisker(interval, x, height / 2, style, 3)]
-    return svg.picture(width, height, f"gain {signed(interval.value)}", body, "chart cell-chart")
+    return svg.picture(width, height, f"gain {number_text(interval.value, PAGE_GAIN)}", body, "chart cell-chart")
 
 
-def forest(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
-    """Gains with intervals below one another on one axis, grouped, with the figure at the right."""
+def forest_plot(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
+    """Forest plot: gains with intervals below one another on one axis, grouped, with figures at the right."""
     if not rows:
         return ""
     width, left, right, step, heading = 440.0, 116.0, 138.0, 27.0, 24.0
@@ -134,29 +109,22 @@ def forest(rows: Sequence[ForestRow], *, label: str, axis: str) -> str:
             top += heading
         body.append(svg.text(10, top + 18, row.label, "row-label"))
         body += _whisker(row.interval, x, top + 14, row.style, 4)
-        body.append(svg.text(width, top + 18, interval_text(row.interval), "row-value", "end"))
+        body.append(svg.text(width, top + 18, row.interval.text(PAGE_GAIN), "row-value", "end"))
         top += step
     frame = [svg.line(x(0), 2, x(0), top + 4, "zero")]
     for tick in nice_ticks(*interval_domain([row.interval for row in rows])):
         frame += [
             svg.line(x(tick), top, x(tick), top + 4, "grid"),
-            svg.text(x(tick), top + 17, signed(tick), "tick", "middle"),
+            svg.text(x(tick), top + 17, number_text(tick, PAGE_GAIN), "tick", "middle"),
         ]
     frame.append(svg.text((left + width - right) / 2, top + 33, axis, "tick", "middle"))
     return svg.picture(width, top + 40, label, frame + body)
 
 
-def interval_text(interval: Interval, digits: int = 2) -> str:
-    """`+0.42 [+0.31, +0.53]`, or the bare figure if there is no interval."""
-    if interval.low is None or interval.high is None:
-        return signed(interval.value, digits)
-    return f"{signed(interval.value, digits)} [{signed(interval.low, digits)}, {signed(interval.high, digits)}]"
-
-
 def line_chart(
     series: Sequence[Series], *, title: str, x_label: str = "iteration", include: Sequence[float] = ()
 ) -> str:
-    """Lines over the iterations: the raw values faint, a moving average strong. Values in `include` stay in view.
+    """Line chart over iterations: raw values faint, a moving average strong. Values in `include` stay in view.
 
     Returns "" if no series has a finite point.
     """
@@ -179,7 +147,7 @@ def line_chart(
 
 def _curve(item: Series, points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
     if len(points) < 6:
-        dots = [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" class="dot f-{item.style}"/>' for a, b in points]
+        dots = [svg.dot(x(a), y(b), 3, f"dot f-{item.style}") for a, b in points]
         return [svg.path(points, x, y, f"curve c-{item.style}"), *dots]
     window = max(3, len(points) // 8)
     return [
@@ -200,7 +168,7 @@ def _legend(series: Sequence[Series], left: float, right: float, y: float) -> li
 
 
 def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str) -> str:
-    """Scores over human ratings, both 0-5: one dot an edit, the diagonal, and the mean score of each rating band.
+    """Scatter plot of scores over human ratings, both 0-5, with the diagonal and the mean of each rating band.
 
     Returns "" if there is no finite point.
     """
@@ -212,7 +180,7 @@ def scatter(points: Sequence[Point], *, x_label: str, y_label: str, title: str) 
     body = svg.axes(x, y, (0, 5), (0, 5), (left, size - 8, size - bottom), rows=5)
     body.append(svg.line(x(0), y(0), x(5), y(5), "diagonal"))
     shown = clean[:: max(1, len(clean) // 1500)]
-    body += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.6" class="mark"/>' for a, b in shown]
+    body += [svg.dot(x(a), y(b), 2.6, "mark") for a, b in shown]
     body += _bands(clean, x, y)
     body.append(svg.text((left + size) / 2, size - 4, x_label, "tick", "middle"))
     body.append(svg.upright_text(12, size / 2 - 10, y_label))
@@ -228,7 +196,7 @@ def _bands(points: Sequence[Point], x: Scale, y: Scale) -> list[str]:
         for _, part in sorted(bands.items())
         if len(part) >= 3
     ]
-    dots = [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="4.5" class="dot f-post"/>' for a, b in means]
+    dots = [svg.dot(x(a), y(b), 4.5, "dot f-post") for a, b in means]
     return [svg.path(means, x, y, "curve c-post"), *dots] if means else []
 
 
@@ -273,7 +241,7 @@ def _shares(values: Sequence[float]) -> list[float] | None:
 
 
 def outcome_bar(win: int, tie: int, loss: int) -> str:
-    """Cases that got better, stayed, got worse, as one bar."""
+    """Stacked bar of the cases that got better, stayed equal, or got worse."""
     total = win + tie + loss
     if total == 0:
         return ""

@@ -1,23 +1,21 @@
-"""From a record of whole groups to what its page shows."""
+"""Template values of a page of recorded rollout groups."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image
-
-from hpedit.report.charts import signed
-from hpedit.report.views import plain, shortened, task_name
+from hpedit.bench.figure_text import task_title
+from hpedit.report.picture_selection import Frame
+from hpedit.report.report_views import score_text, shortened
 from hpedit.rl.monitor.group_log import GroupRow
+from hpedit.stats.intervals import PAGE_GAIN, number_text
 
 View = dict[str, Any]
 
 
 def group_views(groups: Sequence[Sequence[GroupRow]]) -> list[View]:
-    """The groups of one record as cards, each group's edits from the highest advantage to the lowest."""
+    """The rollout groups of one record as cards, each with its edits sorted by advantage."""
     return [_group(rows) for rows in groups]
 
 
@@ -27,10 +25,10 @@ def _group(rows: Sequence[GroupRow]) -> View:
     values = [value for row in rows if (value := _main(row).get("value")) is not None]
     spread = f"{min(values):.2f}\N{EN DASH}{max(values):.2f}" if values else "none scored"
     return {
-        "id": plain(first.case_id),
-        "task": task_name(first.task),
+        "id": first.case_id,
+        "task": task_title(first.task),
         "instruction": shortened(first.instruction),
-        "sources": [_uri(data) for data in first.sources],
+        "sources": [Frame.of_file(data) for data in first.sources],
         "spread": spread,
         "state": "" if any(row.state == "used" for row in rows) else first.state,
         "edits": [_edit(row, number + 1) for number, row in enumerate(ordered)],
@@ -44,27 +42,16 @@ def _edit(row: GroupRow, number: int) -> View:
     others = {name: one.get("value") for name, one in list(row.scores.items())[1:]}
     return {
         "number": number,
-        "image": _uri(row.image),
+        "image": Frame.of_file(row.image),
         "score": "unscorable" if value is None else f"{value:.2f}",
         "std": "" if spread is None else f"\N{PLUS-MINUS SIGN}{spread:.2f}",
-        "reason": plain(main.get("reason") or ""),
-        "advantage": signed(row.advantage) if row.state == "used" else row.state,
+        "reason": main.get("reason") or "",
+        "advantage": number_text(row.advantage, PAGE_GAIN) if row.state == "used" else row.state,
         "tone": "" if row.state != "used" or abs(row.advantage) < 0.005 else "good" if row.advantage > 0 else "bad",
-        "others": [(plain(name), _number(one)) for name, one in others.items()],
-        "answers": {question: _number(answer) for question, answer in main.get("raw", {}).items()},
+        "others": [(name, score_text(one)) for name, one in others.items()],
+        "answers": {question: score_text(answer) for question, answer in main.get("raw", {}).items()},
     }
-
-
-def _number(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.2f}"
 
 
 def _main(row: GroupRow) -> Mapping[str, Any]:
     return next(iter(row.scores.values()), {})
-
-
-def _uri(data: bytes) -> View:
-    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
-    with Image.open(io.BytesIO(data)) as picture:
-        pixelated = max(picture.size) <= 128
-    return {"uri": f"data:image/{kind};base64,{base64.b64encode(data).decode()}", "pixelated": pixelated}

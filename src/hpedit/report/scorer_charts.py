@@ -1,6 +1,6 @@
-"""Charts of a scorer's worth: reliability, stated against actual deviation, agreement by task and by number of ratings.
+"""Charts of a scorer's calibration: reliability diagram, stated deviation, agreement by task, learning curve.
 
-As in `charts`: pure functions from numbers to inline SVG text, "" where there is nothing to draw.
+Pure functions from numbers to inline SVG, "" if there is nothing to draw; see `charts`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpedit.report import svg
-from hpedit.report.charts import Interval, padded
+from hpedit.report.charts import padded
 from hpedit.report.svg import Point, Scale, linear, nice_ticks
+from hpedit.stats.intervals import Interval
 
 Cells = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A level that does not depend on the horizontal axis, drawn as a broken line."""
+    """A horizontal reference level, drawn as a dashed line."""
 
     name: str
     interval: Interval
@@ -27,10 +28,10 @@ class Reference:
 
 
 def reliability_plot(reliability: Cells, *, title: str, small: bool = False) -> str:
-    """Mean rating over mean score by bin, with intervals; the identity; below it where the scores and ratings lie.
+    """Reliability diagram: mean rating over mean score by bin, with intervals, and histograms of both below.
 
     Args:
-        reliability: as `hpedit.scorer.evaluation.reliability.reliability` returns it.
+        reliability: as `hpedit.scorer.evaluation.reliability.reliability_report` returns it.
         title: for screen readers.
         small: for a row of many: without names of the axes.
     """
@@ -47,7 +48,9 @@ def reliability_plot(reliability: Cells, *, title: str, small: bool = False) -> 
     for part in bins:
         rating = part["rating"]
         title_of_bin = f"{part['n']} edits: score {part['score']:.2f}, rating {rating['value']:.2f}"
-        body += _upright(x(part["score"]), _interval(rating), y, "post", 2.5 if small else 4, title_of_bin)
+        body += _upright(
+            x(part["score"]), Interval(rating["value"], *rating["ci95"]), y, "post", 2.5 if small else 4, title_of_bin
+        )
     body += _strip(reliability["histogram"], x, (base + 20, base + 20 + strip))
     height = base + 26 + strip
     if not small:
@@ -58,8 +61,10 @@ def reliability_plot(reliability: Cells, *, title: str, small: bool = False) -> 
 
 
 def deviation_plot(deviation: Cells, *, title: str) -> str:
-    """Actual over stated deviation by bin of edits, with intervals, and the identity."""
-    points = [(part["stated"], _interval(part["actual"])) for part in deviation["bins"]]
+    """Actual over stated standard deviation by bin of edits, with intervals, and the identity."""
+    points = [
+        (part["stated"], Interval(part["actual"]["value"], *part["actual"]["ci95"])) for part in deviation["bins"]
+    ]
     if not points:
         return ""
     width, left, top = 400.0, 42.0, 8.0
@@ -78,7 +83,7 @@ def deviation_plot(deviation: Cells, *, title: str) -> str:
 
 
 def task_plot(rows: Sequence[tuple[str, Sequence[tuple[str, Interval | None]]]], *, title: str) -> str:
-    """Per row a name and (style, interval) marks on one axis; the first mark with its interval, the others bare."""
+    """Dot plot of tasks: each row has a name and (style, interval) marks; only the first mark shows its interval."""
     known = [mark for _, marks in rows for _, mark in marks if mark]
     if not known:
         return ""
@@ -101,7 +106,7 @@ def task_plot(rows: Sequence[tuple[str, Sequence[tuple[str, Interval | None]]]],
 
 
 def growth_plot(points: Sequence[tuple[int, Cells | None]], references: Sequence[Reference], *, title: str) -> str:
-    """A measure over the number of rated edits (logarithmic): mean of the draws, the range of them, and references."""
+    """Learning curve of a measure over the (logarithmic) number of rated edits: mean and range of draws, references."""
     drawn = [(number, found) for number, found in points if found]
     levels = [item.interval.value for item in references]
     if not drawn:
@@ -128,7 +133,7 @@ def growth_plot(points: Sequence[tuple[int, Cells | None]], references: Sequence
 
 
 def _range_of_draws(drawn: Sequence[tuple[int, Cells]], x: Scale, y: Scale) -> list[str]:
-    """The area from the least to the largest draw, and the mean on top."""
+    """The area between the smallest and largest draw, with the mean."""
     upper: list[Point] = [(number, found["high"]) for number, found in drawn]
     lower: list[Point] = [(number, found["low"]) for number, found in reversed(drawn)]
     area = len(drawn) > 1
@@ -142,7 +147,7 @@ def _range_of_draws(drawn: Sequence[tuple[int, Cells]], x: Scale, y: Scale) -> l
 
 
 def _references(references: Sequence[Reference], y: Scale, edges: tuple[float, float]) -> list[str]:
-    """Broken lines, named at the right; names that would overlap are moved apart."""
+    """Dashed lines, labelled at the right; overlapping labels are moved apart."""
     body, last = [], -math.inf
     for item in sorted(references, key=lambda item: -item.interval.value):
         level = y(item.interval.value)
@@ -154,18 +159,13 @@ def _references(references: Sequence[Reference], y: Scale, edges: tuple[float, f
 
 def _grid(tick: float, x: Scale, y: Scale, frame: tuple[float, float, float, float]) -> str:
     left, right, top, base = frame
-    return "".join(
-        [
-            svg.line(left, y(tick), right, y(tick), "grid"),
-            svg.line(x(tick), top, x(tick), base, "grid"),
-            svg.text(left - 6, y(tick) + 3.5, svg.tick_text(tick), "tick", "end"),
-            svg.text(x(tick), base + 14, svg.tick_text(tick), "tick", "middle"),
-        ]
-    )
+    lines = svg.line(left, y(tick), right, y(tick), "grid") + svg.line(x(tick), top, x(tick), base, "grid")
+    label = svg.text(left - 6, y(tick) + 3.5, svg.tick_text(tick), "tick", "end")
+    return lines + label + svg.text(x(tick), base + 14, svg.tick_text(tick), "tick", "middle")
 
 
 def _strip(histogram: Cells, x: Scale, rows: tuple[float, float]) -> list[str]:
-    """Shares of scores as bars, those of ratings as steps over them."""
+    """Histograms: scores as bars, ratings as steps."""
     top, base = rows
     scores, ratings, band = histogram["scores"], histogram["ratings"], histogram["width"]
     peak = max([*scores, *ratings, 0.01])
@@ -191,10 +191,6 @@ def _sideways(mark: Interval, x: Scale, y: float, style: str, *, whisker: bool) 
     if whisker and mark.low is not None and mark.high is not None:
         parts = [svg.line(x(mark.low), y, x(mark.high), y, f"whisker c-{style}")]
     return [*parts, svg.dot(x(mark.value), y, 4.5 if whisker else 4, f"dot f-{style}", f"{mark.value:.2f}")]
-
-
-def _interval(estimate: Cells) -> Interval:
-    return Interval(estimate["value"], *estimate["ci95"])
 
 
 def _cut(name: str, limit: int) -> str:

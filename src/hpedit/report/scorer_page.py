@@ -1,4 +1,4 @@
-"""Write what a scorer is worth as a page (self-contained, no script, no network) with a JSON twin beside it."""
+"""Write a scorer's agreement, calibration and learning curve as a self-contained page with a JSON twin beside it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hpedit.report import scorer_charts, scorer_views
-from hpedit.report.page import environment, json_text, style
-from hpedit.report.views import plain
+from hpedit.report.report_page import json_text, page_environment, page_style
 from hpedit.store.atomic import atomic_write
 
 HTML_NAME = "scorer.html"
@@ -19,20 +18,15 @@ Cells = Mapping[str, Any]
 
 
 def write_scorer_page(
-    out: Path,
-    report: Cells | None,
-    curve: Cells | None = None,
-    *,
-    title: str = "HP-Scorer against people",
-    command: str = "",
-    simulated: bool = False,
-) -> Path:
+    out: Path, report: Cells | None, curve: Cells | None = None, *, title: str = "HP-Scorer against people",
+    command: str = "", simulated: bool = False,
+) -> Path:  # fmt: skip
     """Write the page and its twin (the same name with .json), each atomically; equal inputs give equal bytes.
 
     Args:
         out: a name that ends in .html, or a folder, which gets scorer.html.
         report: as `agreement_report` or `held_out.evaluate_tables` of `hpedit.scorer.evaluation` returns it.
-        curve: as `hpedit.scorer.evaluation.curve.learning_curve` returns it.
+        curve: as `hpedit.scorer.evaluation.learning_curve.learning_curve` returns it.
         title: heading.
         command: the command that reproduces it.
         simulated: whether the raters were simulated; then the page says so.
@@ -52,19 +46,14 @@ def write_scorer_page(
 
 
 def render_scorer_page(
-    report: Cells | None,
-    curve: Cells | None = None,
-    *,
-    title: str = "HP-Scorer against people",
-    command: str = "",
-    simulated: bool = False,
-    twin: str = "scorer.json",
-) -> str:
-    """The page as text; see `write_scorer_page`."""
-    return environment().get_template("scorer.html.jinja").render(
-        style=style(),
-        title=plain(title),
-        command=plain(command),
+    report: Cells | None, curve: Cells | None = None, *, title: str = "HP-Scorer against people", command: str = "",
+    simulated: bool = False, twin: str = "scorer.json",
+) -> str:  # fmt: skip
+    """The scorer's page as HTML; see `write_scorer_page`."""
+    return page_environment().get_template("scorer.html.jinja").render(
+        style=page_style(),
+        title=title,
+        command=command,
         simulated=simulated,
         raters="simulated raters" if simulated else "people",
         measures=list(scorer_views.MEASURES.values()),
@@ -76,45 +65,22 @@ def render_scorer_page(
 
 
 def _report_view(report: Cells) -> dict[str, Any]:
-    deviation = report["deviation"]
+    reliability, deviation = report["reliability"], report["deviation"]
     return {
-        "judge": plain(report.get("judge", "")),
-        "verdict": report["verdict"],
-        "reason": plain(report["reason"]),
-        "size": {key: report[key] for key in ("n", "sources", "unscorable", "unrated", "resamples")},
-        "raters": report["human"]["raters"],
-        "alpha": report["human"]["krippendorff_alpha"],
-        "seen": report.get("seen", "none"),
-        "seen_sources": report.get("seen_sources", 0),
-        "seen_edits": report.get("seen_edits", 0),
+        **{"judge": "", "seen": "none", **report},
         "judges": scorer_views.judge_rows(report),
-        "pairs": report["pairs"],
-        "pair_rows": scorer_views.pair_rows(report),
-        "reliability": Markup(
-            scorer_charts.reliability_plot(report["reliability"], title="mean rating over score, in bins")
-        ),
-        "deviation": Markup(scorer_charts.deviation_plot(deviation, title="actual over stated deviation"))
-        if deviation
-        else "",
-        "says": deviation and deviation["says"],
-        "stated": deviation and {key: f"{deviation[key]:.2f}" for key in ("stated", "actual")},
+        "pair_rows": scorer_views.judge_pair_rows(report),
+        "reliability": Markup(scorer_charts.reliability_plot(reliability, title="mean rating over score, in bins")),
+        "deviation_plot": deviation
+        and Markup(scorer_charts.deviation_plot(deviation, title="actual over stated deviation")),
         "trust": scorer_views.trust_rows(report),
         "multiples": scorer_views.reliability_views(report),
         "tasks": scorer_views.task_rows(report),
         "task_plots": scorer_views.task_plots(report),
-        "facts": scorer_views.as_texts(
-            {"judge": report.get("judge", ""), "scorer": report["scorer"]} if "scorer" in report else {}
-        ),
-        "reasons": scorer_views.as_texts(report.get("unscorable_reasons") or {}),
+        "facts": {"judge": report.get("judge", ""), "scorer": report["scorer"]} if "scorer" in report else {},
+        "reasons": report.get("unscorable_reasons") or {},
     }
 
 
 def _curve_view(curve: Cells) -> dict[str, Any]:
-    return {
-        "plots": scorer_views.curve_plots(curve),
-        "rows": scorer_views.curve_rows(curve),
-        "judge": plain(curve["judge"]),
-        "draws": curve["draws"],
-        "fitting": curve["fitting"],
-        "held_out": curve["held_out"],
-    }
+    return {**curve, "plots": scorer_views.curve_plots(curve), "rows": scorer_views.curve_rows(curve)}

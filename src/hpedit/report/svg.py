@@ -1,16 +1,25 @@
-"""Parts of a drawing as SVG text: shapes, text, axes and scales.
-
-Colours and line styles are CSS classes that the page's style sheet defines, and every text is escaped; see `charts`.
-"""
+"""SVG primitives for charts: shapes, text, axes and scales; every text is escaped, styles are CSS classes."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 
 Point = tuple[float, float]
 Scale = Callable[[float], float]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+def page_safe(text: str) -> str:
+    """Text that HTML allows: control characters and lone surrogates become U+FFFD."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _escaped(text: str) -> str:
+    return escape(page_safe(text))
 
 
 def linear(domain: tuple[float, float], target: tuple[float, float]) -> Scale:
@@ -45,56 +54,52 @@ def tick_text(value: float) -> str:
 def picture(
     width: float, height: float, label: str, body: Sequence[str], css: str = "chart", fit: str = "xMidYMid"
 ) -> str:
-    """The whole drawing; `label` is what a screen reader says, `fit` how it fills a box of another shape."""
+    """The whole drawing as SVG; `label` is for screen readers, `fit` is preserveAspectRatio."""
     return (
         f'<svg class="{css}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
-        f'preserveAspectRatio="{fit}" aria-label="{escape(label)}">{"".join(body)}</svg>'
+        f'preserveAspectRatio="{fit}" aria-label="{_escaped(label)}">{"".join(body)}</svg>'
     )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    """A straight line."""
+    """SVG of a straight line."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
 
 
 def text(x: float, y: float, words: str, css: str = "tick", anchor: str = "start") -> str:
-    """Words with their baseline at `y`."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>'
+    """SVG text with its baseline at `y`."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{_escaped(words)}</text>'
 
 
 def upright_text(x: float, y: float, words: str) -> str:
-    """The name of a vertical axis, read from below, centred at (x, y)."""
+    """SVG text of a vertical axis title, centred at (x, y)."""
     turned = f'transform="translate({x:.0f} {y:.0f}) rotate(-90)"'
-    return f'<text {turned} class="tick" text-anchor="middle">{escape(words)}</text>'
+    return f'<text {turned} class="tick" text-anchor="middle">{_escaped(words)}</text>'
 
 
 def rect(corner: Point, size: Point, css: str, title: str = "") -> str:
-    """A rectangle; `title` is shown when it is pointed at."""
-    inside = f"<title>{escape(title)}</title>" if title else ""
+    """SVG of a rectangle; `title` is its tooltip."""
+    inside = f"<title>{_escaped(title)}</title>" if title else ""
     (x, y), (width, height) = corner, size
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" class="{css}">{inside}</rect>'
 
 
 def path(points: Sequence[Point], x: Scale, y: Scale, css: str) -> str:
-    """Straight lines through the points."""
+    """SVG path of straight lines through the points."""
     steps = " ".join(f"{'L' if index else 'M'}{x(a):.1f} {y(b):.1f}" for index, (a, b) in enumerate(points))
     return f'<path d="{steps}" class="{css}"/>'
 
 
 def dot(x: float, y: float, radius: float, css: str, title: str = "") -> str:
-    """A circle; `title` is shown when it is pointed at."""
-    inside = f"<title>{escape(title)}</title>" if title else ""
+    """SVG of a circle; `title` is its tooltip."""
+    inside = f"<title>{_escaped(title)}</title>" if title else ""
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" class="{css}">{inside}</circle>'
 
 
 def axes(
-    x: Scale,
-    y: Scale,
-    xs: tuple[float, float],
-    ys: tuple[float, float],
-    frame: tuple[float, float, float],
+    x: Scale, y: Scale, xs: tuple[float, float], ys: tuple[float, float], frame: tuple[float, float, float],
     rows: int = 4,
-) -> list[str]:
+) -> list[str]:  # fmt: skip
     """Horizontal grid lines and the ticks of both axes; `frame` is left, right and bottom edge."""
     left, right, base = frame
     body = []

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from hpedit.report import svg
-from hpedit.report.charts import Interval, Series, interval_text, line_chart, padded
+from hpedit.report.charts import Series, line_chart, padded
 from hpedit.report.svg import Point, Scale, linear
-from hpedit.report.verdict import number
-from hpedit.report.views import plain
 from hpedit.rl.monitor.evaluations import HeldOutTable, Look
+from hpedit.stats.intervals import PAGE_GAIN, Interval, finite_number
 
 View = dict[str, Any]
 Line = tuple[str, str, Sequence[tuple[float, Interval]]]
@@ -20,43 +19,15 @@ Line = tuple[str, str, Sequence[tuple[float, Interval]]]
 
 NAMES = {"scorer": "Scorer", "second": "Second judge", "oracle": "Oracle"}
 STYLES = ("post", "control", "third", "fourth", "base")
-CURVES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...], tuple[float, ...]], ...] = (
-    (
-        "Reward",
-        "mean over the iteration's edits, in 0 to 1",
-        (("reward_mean", "mean", "post"), ("reward_std", "deviation", "base")),
-        (),
-    ),
-    ("Score", "of the edits drawn in training, 0 to 5", (("score_mean", "mean", "post"),), ()),
-    ("Ratio", "largest distance from 1 before an update: rounding", (("ratio_deviation", "largest", "post"),), (0.0,)),
-    ("Clipped share", "steps whose ratio left the clip range", (("clip_fraction", "clipped", "post"),), (0.0,)),
-    ("KL to the base", "how far the policy has moved", (("kl", "KL", "post"),), (0.0,)),
-    ("Loss", "mean over the terms", (("loss", "loss", "post"),), (0.0,)),
-    ("Gradient norm", "before clipping", (("grad_norm", "norm", "post"),), (0.0,)),
-    ("Idle groups", "share with equal rewards: they teach nothing", (("frac_zero_std", "share", "post"),), (0.0,)),
-    ("Unscorable", "edits without a score: left out, never 0", (("unscorable", "edits", "bad"),), (0.0,)),
-    (
-        "Seconds by phase",
-        "of each iteration; judging overlaps the rollout",
-        (
-            ("seconds_rollout", "rollout", "post"),
-            ("seconds_train", "train", "control"),
-            ("seconds_score", "score", "third"),
-            ("seconds_evaluate", "look", "fourth"),
-        ),
-        (0.0,),
-    ),
-)
-"""Chart title, what it shows, its (metric, legend, style) lines, and values that must stay in view."""
 PIXELS = (("sharpness", "Sharpness"), ("saturation", "Saturation"), ("grid_energy", "Grid"), ("closeness", "Closeness"))
 
 
 def held_out_charts(table: HeldOutTable | None) -> list[View]:
-    """Gains with intervals by each instrument, then the measures of the pixels; [] before the first look."""
+    """Gains with intervals by each instrument, then the pixel measures; [] before the first evaluation."""
     if table is None or not table.looks:
         return []
     lines: list[Line] = [
-        (NAMES.get(name, plain(name)), style, [(0.0, Interval(0.0)), *_points(table, name)])
+        (NAMES.get(name, name), style, [(0.0, Interval(0.0)), *_points(table, name)])
         for name, style in zip(ordered(table), STYLES, strict=False)
     ]
     gains = {
@@ -75,7 +46,7 @@ def ordered(table: HeldOutTable) -> list[str]:
 
 def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
     points = [(float(look.step), _mean(look.pixels[key])) for look in (table.base, *table.looks)]
-    series, note = [Series("edits", points)], "to the source; 1 is no edit at all"
+    series, note = [Series("edits", points)], "to the source; 1: unchanged"
     if key != "closeness":
         source = _mean(table.sources[key])
         series.append(Series("sources", [(points[0][0], source), (points[-1][0], source)], "base"))
@@ -93,7 +64,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def gain_chart(lines: Sequence[Line], *, title: str) -> str:
-    """Gains over the iterations: a line an instrument, with a whisker a look, side by side."""
+    """Held-out gains over the iterations: a line per instrument, with an error bar per evaluation."""
     width, height, left, top, bottom = 440.0, 230.0, 46.0, 34.0, 34.0
     intervals = [interval for _, _, points in lines for _, interval in points]
     bounds = [bound for one in intervals for bound in (one.value, one.low, one.high) if bound is not None]
@@ -116,7 +87,7 @@ def _gain_line(name: str, style: str, points: Sequence[tuple[float, Interval]], 
     for step, one in points:
         if one.low is not None and one.high is not None:
             body.append(svg.line(x(step), y(one.low), x(step), y(one.high), f"whisker c-{style}"))
-        said = f"{name}, iteration {step:g}: {interval_text(one)}"
+        said = f"{name}, iteration {step:g}: {one.text(PAGE_GAIN)}"
         body.append(svg.dot(x(step), y(one.value), 3.2, f"dot f-{style}", said))
     return body
 
@@ -125,34 +96,7 @@ def _shifted(scale: Scale, by: float) -> Scale:
     return lambda value: scale(value) + by
 
 
-def curves(metrics: Sequence[Mapping[str, Any]]) -> list[View]:
-    """The charts whose metrics were recorded and were not 0 all the time."""
-    views = []
-    for title, note, lines, include in CURVES:
-        series = [Series(label, _column(metrics, key), style) for key, label, style in lines]
-        if not any(value for one in series for _, value in one.points):
-            continue
-        drawn = line_chart([one for one in series if one.points], title=title, include=include)
-        if drawn:
-            views.append({"title": title, "note": note, "svg": Markup(drawn)})
-    return views
-
-
-def always_zero(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Titles of the charts that would be a line at 0, in lower case."""
-    found = []
-    for title, _, lines, _ in CURVES:
-        values = [value for key, _, _ in lines for _, value in _column(metrics, key)]
-        if values and not any(values):
-            found.append(title[0].lower() + title[1:])
-    return found
-
-
-def _column(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
-    return [(float(record["step"]), value) for record in metrics if (value := number(record.get(key))) is not None]
-
-
 def gain_interval(table: HeldOutTable, look: Look, name: str) -> Interval | None:
-    """One instrument's gain at a look, for charts and tables; None where nothing could be scored."""
+    """One instrument's gain at an evaluation; None if nothing could be scored."""
     gain = table.gain(look, name)
-    return None if gain is None else Interval(gain.value, number(gain.low), number(gain.high))
+    return None if gain is None else Interval(gain.value, finite_number(gain.low), finite_number(gain.high))

@@ -1,4 +1,4 @@
-"""What a training run's folder holds, as its page needs it; a run that is still going, or has nothing held out, too."""
+"""Read a training run's folder for its page, finished or not, with or without held-out cases."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from hpedit.store.run_folder import METRICS, RECIPE, RESULT
 
 @dataclass(frozen=True, slots=True)
 class TrainRun:
-    """One run, as far as it is."""
+    """A training run so far."""
 
     path: Path
     recipe: Mapping[str, Any]
     inputs: Mapping[str, str]
-    """What it reads, by content."""
+    """Content hashes of its inputs."""
     version: str
     metrics: Sequence[Mapping[str, Any]]
     alarms: Sequence[Mapping[str, Any]]
     table: HeldOutTable | None
-    """None where nothing was held out."""
+    """None if nothing was held out."""
     result: Mapping[str, Any] | None
     """None while it is not finished."""
     grids: Sequence[Path]
@@ -41,20 +41,14 @@ class TrainRun:
         made = read_json(path / RECIPE)
         if made.get("stage") != "train":
             raise HPEditError(f"{path} is a folder of stage {made.get('stage')!r}, not of a training run")
+        result = read_json(path / RESULT) if (path / RESULT).exists() else None
+        grids, groups = path.glob("grids/iteration_*.png"), (path / GROUPS).glob("iteration_*.parquet")
         return cls(
-            path,
-            made["recipe"],
-            made["inputs"],
-            str(made.get("hpedit", "")),
-            read_jsonl(path / METRICS),
-            read_jsonl(path / ALARMS),
-            read_looks(path),
-            read_json(path / RESULT) if (path / RESULT).exists() else None,
-            sorted((path / "grids").glob("iteration_*.png")),
-            sorted((path / GROUPS).glob("iteration_*.parquet")),
-        )
+            path, made["recipe"], made["inputs"], str(made.get("hpedit", "")), read_jsonl(path / METRICS),
+            read_jsonl(path / ALARMS), read_looks(path), result, sorted(grids), sorted(groups),
+        )  # fmt: skip
 
     @property
     def done(self) -> int:
-        """Iterations whose record is written."""
+        """Number of finished iterations."""
         return int(self.metrics[-1]["step"]) if self.metrics else 0

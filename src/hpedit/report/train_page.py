@@ -1,4 +1,4 @@
-"""The pages of a training run: report.html with alarms, gains and curves, and a page of groups a record.
+"""Write the pages of a training run: report.html with alarms, gains and curves, and a page per record of groups.
 
 Self-contained, no script, no network; the pages link to one another by relative names. report.json has the figures.
 """
@@ -10,10 +10,10 @@ from typing import Any
 
 from hpedit.report import train_views as views
 from hpedit.report.group_views import group_views
-from hpedit.report.page import HTML_NAME, JSON_NAME, environment, json_text, style
-from hpedit.report.train_charts import always_zero, curves, held_out_charts
+from hpedit.report.report_page import HTML_NAME, JSON_NAME, json_text, page_environment, page_style
+from hpedit.report.train_charts import held_out_charts
 from hpedit.report.train_data import TrainRun
-from hpedit.report.views import plain
+from hpedit.report.training_curves import metric_charts
 from hpedit.rl.monitor.evaluations import figures
 from hpedit.rl.monitor.group_log import read_groups
 from hpedit.store.atomic import atomic_write
@@ -23,12 +23,12 @@ PAGES = "report"
 
 
 def write_train_page(path: Path | str, out: Path | None = None, *, command: str = "") -> Path:
-    """Write the pages of the run in `path`, atomically; a run that is still going has pages, too.
+    """Write the pages of the training run in `path`, finished or not, atomically.
 
     Args:
         path: The run's folder.
         out: Folder of the pages; None takes report/ below the run.
-        command: Which made them.
+        command: The command that made them.
 
     Returns:
         The path of report.html.
@@ -49,33 +49,34 @@ def write_train_page(path: Path | str, out: Path | None = None, *, command: str 
     return out / HTML_NAME
 
 
-def watch_note(path: Path | str) -> str:
-    """What the held-out looks of a run saw, in a sentence for another page."""
+def alarm_note(path: Path | str) -> str:
+    """The alarms of a run's held-out evaluations, in a sentence for another page."""
     run = TrainRun.open(path)
     found = views.alarm_views(run)
     where = f"see {run.path.name}/{PAGES}/{HTML_NAME}"
     if not found:
-        return f"Training: {views.no_alarm(run).text} More of it: {where}."
+        return f"Training: {views.no_alarm(run).text} For more, {where}."
     told = "; ".join(f"{alarm['text']} (iteration {alarm['last']})" for alarm in found)
     return f"Training raised {'an alarm' if len(found) == 1 else f'{len(found)} alarms'}, {where}: {told}."
 
 
 def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
-    return environment().get_template("train.html.jinja").render(
-        style=style(),
-        title=plain(run.path.resolve().name),
-        status=views.status(run),
+    curves, zero = metric_charts(run.metrics, skip=["Held-out"])
+    return page_environment().get_template("train.html.jinja").render(
+        style=page_style(),
+        title=run.path.resolve().name,
+        status=views.run_status(run),
         alarms=views.alarm_views(run),
         quiet=views.no_alarm(run),
-        cards=views.instruments(run),
+        cards=views.instrument_cards(run),
         size=_size(run),
         held_out=held_out_charts(run.table),
-        curves=curves(run.metrics),
-        zero=always_zero(run.metrics),
+        curves=curves,
+        zero=zero,
         grids=views.grid_views(run.grids),
         pages=pages,
-        facts=views.facts(run),
-        command=plain(command),
+        facts=views.run_facts(run),
+        command=command,
     )  # fmt: skip
 
 
@@ -89,8 +90,8 @@ def _write_groups(run: TrainRun, file: Path, out: Path) -> dict[str, Any]:
     groups = group_views(read_groups(file))
     iteration = int(file.stem.removeprefix("iteration_"))
     page = out / f"groups_{iteration:06d}.html"
-    text = environment().get_template("groups.html.jinja").render(
-        style=style(), title=plain(run.path.resolve().name), iteration=iteration, groups=groups
+    text = page_environment().get_template("groups.html.jinja").render(
+        style=page_style(), title=run.path.resolve().name, iteration=iteration, groups=groups
     )  # fmt: skip
     atomic_write(page, text.encode("utf-8", "replace"))
     edits = sum(len(group["edits"]) for group in groups)

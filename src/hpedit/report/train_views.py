@@ -1,21 +1,21 @@
-"""From a training run to what its page shows: plain values, charts as SVG, pictures as data URIs."""
+"""Template values of a training run's page: status, alarms, instrument cards, sample grids, facts."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from hpedit.report.charts import interval_text, signed
+from hpedit.bench.model_verdict import Verdict
+from hpedit.report.gain_wording import gain_sentence
+from hpedit.report.picture_selection import encoded_uri, reduced_uri
+from hpedit.report.report_views import duration_text
 from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
-from hpedit.report.verdict import Verdict, gain_sentence, number
-from hpedit.report.views import clock, plain
 from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look, deciding
+from hpedit.stats.intervals import PAGE_GAIN, finite_number, number_text
 
 View = dict[str, Any]
 
@@ -30,27 +30,27 @@ GRID_WIDTH = 1000
 """px; wider grids are reduced to it."""
 
 
-def status(run: TrainRun) -> Verdict:
-    """How far the run is."""
+def run_status(run: TrainRun) -> Verdict:
+    """Progress of the run in words."""
     total = run.recipe["train"]["iterations"]
     if run.result is None:
         return Verdict(f"Not finished: {run.done} of {total} iterations are done.", "warn")
     if run.result.get("stopped"):
-        done, why = run.result["iterations"], plain(run.result["stopped"])
+        done, why = run.result["iterations"], run.result["stopped"]
         return Verdict(f"Stopped early after iteration {done}: {why}.", "warn")
     return Verdict(f"All {run.result['iterations']} iterations are done.", "plain")
 
 
 def alarm_views(run: TrainRun) -> list[View]:
-    """One entry a kind of alarm, those that stand at the newest look first."""
+    """One entry per kind of alarm; those raised at the newest evaluation come first."""
     looks = [look.step for look in run.table.looks] if run.table else []
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for line in run.alarms:
         by_kind.setdefault(line["kind"], []).append(line)
     views = [
         {
-            "kind": plain(kind).replace("_", " "),
-            "text": plain(lines[-1]["text"]),
+            "kind": kind.replace("_", " "),
+            "text": lines[-1]["text"],
             "first": lines[0]["step"],
             "last": lines[-1]["step"],
             "count": len(lines),
@@ -62,18 +62,18 @@ def alarm_views(run: TrainRun) -> list[View]:
 
 
 def no_alarm(run: TrainRun) -> Verdict:
-    """What the absence of an alarm means."""
+    """What the absence of alarms means."""
     if run.table is None:
-        return Verdict("Nothing was held out, so no alarm could be raised: what the reward does is not known.", "warn")
+        return Verdict("Nothing was held out, so no alarm could be raised: reward hacking would go unnoticed.", "warn")
     if not run.table.looks:
-        return Verdict("No look at the held-out cases yet.", "warn")
+        return Verdict("No evaluation on held-out cases yet.", "warn")
     count = len(run.table.looks)
     judges = [f"the {NAMES.get(name, name).lower()}" for name in ordered(run.table) if name != "scorer"]
     what = f"{', '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
-    return Verdict(f"No alarm at {count} look{'s' * (count != 1)}, by {what}.", "good")
+    return Verdict(f"No alarm at {count} evaluation{'s' * (count != 1)}, by {what}.", "good")
 
 
-def instruments(run: TrainRun) -> list[View]:
+def instrument_cards(run: TrainRun) -> list[View]:
     """A card for each instrument: the newest gain, and that of the best weights."""
     table = run.table
     if table is None or not table.looks:
@@ -88,13 +88,13 @@ def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
     rows = [("iteration", f"{now.step}"), ("mean of 0\N{EN DASH}5", _means(table, now, name))]
     if best is not None and best.step != now.step:
         then = gain_interval(table, best, name)
-        rows.append((f"at the best look, {best.step}", interval_text(then) if then else "\N{EN DASH}"))
+        rows.append((f"at the best evaluation, {best.step}", then.text(PAGE_GAIN) if then else "\N{EN DASH}"))
     verdict = gain_sentence(gain)
     return {
-        "name": NAMES.get(name, plain(name)),
+        "name": NAMES.get(name, name),
         "note": NOTES.get(name, "a further reward"),
-        "gain": None if gain is None else signed(gain.value),
-        "interval": "" if gain is None or gain.low is None else interval_text(gain).split(" ", 1)[1],
+        "gain": None if gain is None else number_text(gain.value, PAGE_GAIN),
+        "interval": gain.bounds(PAGE_GAIN, between=" to ") if gain else "",
         "tone": verdict.tone,
         "says": verdict.text,
         "rows": rows,
@@ -110,7 +110,7 @@ def _means(table: HeldOutTable, look: Look, name: str) -> str:
 
 
 def grid_views(paths: Sequence[Path]) -> list[View]:
-    """At most three of the grids: the first, the middle one, the newest."""
+    """At most three of the sample grids: the first, the middle one, the newest."""
     chosen = sorted({0, (len(paths) - 1) // 2, len(paths) - 1}) if paths else []
     return [{"name": _iteration(paths[index]), "uri": _grid_uri(paths[index])} for index in chosen[:SHOWN_GRIDS]]
 
@@ -120,22 +120,17 @@ def _iteration(path: Path) -> int:
 
 
 def _grid_uri(path: Path) -> str:
-    data, kind = path.read_bytes(), "png"
-    with Image.open(io.BytesIO(data)) as grid:
+    with Image.open(path) as grid:
         if grid.width > GRID_WIDTH:
-            small = grid.convert("RGB")
-            small.thumbnail((GRID_WIDTH, 10 * GRID_WIDTH), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=86)
-            data, kind = buffer.getvalue(), "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+            return reduced_uri(grid, (GRID_WIDTH, 10 * GRID_WIDTH))
+    return encoded_uri(path.read_bytes())
 
 
-def facts(run: TrainRun) -> list[tuple[str, str]]:
-    """What was asked, what it took, and what it read."""
+def run_facts(run: TrainRun) -> list[tuple[str, str]]:
+    """The run's settings, time and inputs, as rows."""
     train, rollout = run.recipe["train"], run.recipe["rollout"]
     every = run.recipe.get("evaluate", {}).get("every")
-    phases = {key: sum(number(record.get(key)) or 0.0 for record in run.metrics) for key in PHASES}
+    phases = {key: sum(finite_number(record.get(key)) or 0.0 for record in run.metrics) for key in PHASES}
     total, looks = sum(phases.values()), phases["seconds_evaluate"]
     found = [
         ("algorithm", train["algorithm"]),
@@ -146,9 +141,9 @@ def facts(run: TrainRun) -> list[tuple[str, str]]:
         ("learning rate", f"{train['learning_rate']:g}"),
         ("seed", str(run.recipe["seed"])),
         ("editor", run.recipe["editor"]["model"]),
-        ("time", clock(total)),
+        ("time", duration_text(total)),
         (
-            "held-out looks",
+            "held-out evaluations",
             f"every {every} iterations, {looks / total:.1%} of the time" if every and total else "never",
         ),
     ]
@@ -157,4 +152,4 @@ def facts(run: TrainRun) -> list[tuple[str, str]]:
         judge = NAMES[deciding(run.table, "scorer")].lower() if run.table else ""
         found += [("best weights", f"of iteration {run.result['best']}, by the {judge}")]
     found += [("hpedit", run.version), *((f"input: {name}", value[:16]) for name, value in run.inputs.items())]
-    return [(plain(name), plain(value)) for name, value in found]
+    return found

@@ -1,8 +1,4 @@
-"""Asking a judge about edits: its answers become the features that a calibration maps to the human scale.
-
-sheet = ask(judge, cases, images)                       # the base prompt and every question of the library
-sheet = ask(judge, cases, images, calibration.questions)    # the base prompt and the questions that were kept
-"""
+"""Ask a judge about edits and collect its answers in a feature matrix, which a calibration maps to the human scale."""
 
 from __future__ import annotations
 
@@ -15,43 +11,42 @@ from PIL import Image
 
 from hpedit.judges.protocol import Answer, Judge, Question
 from hpedit.records import Case
-from hpedit.scorer.prompts import reasoning_question, score_question
-from hpedit.scorer.questions import LIBRARY, Reasoning, find
+from hpedit.scorer.prompts import LIBRARY, Reasoning, find_question, reasoning_question, score_question
 from hpedit.stats.bootstrap import FloatArray
 
 BASE = ("expected", "spread")
 """Features of the answer to the base prompt: expectation of the digits and their standard deviation."""
 QUESTIONS: tuple[str, ...] = tuple(sorted({question.feature for own in LIBRARY.values() for question in own}))
-"""Features of all questions of all tasks; one stands for the question of that name in each task that has it."""
+"""Features of all questions of all tasks; a feature is the question of that name in every task that has it."""
 FEATURES = (*BASE, *QUESTIONS)
-"""The columns of every sheet, whatever was asked."""
+"""The columns of every feature matrix, asked or not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """A judge's answers about n edits."""
+class FeatureMatrix:
+    """A judge's answers about n edits as calibration features."""
 
     features: FloatArray
-    """(n, f) in the order of FEATURES: digits in [0, 5], questions in [0, 1]; NaN = not asked, or not readable."""
+    """(n, f) in the order of FEATURES: digits in [0, 5], questions in [0, 1]; NaN = not asked or unreadable."""
     reasons: tuple[str | None, ...]
-    """Why the base prompt has no answer; None where it has one."""
+    """(n,) why the base prompt has no answer; None if it has one."""
     unreadable: int
     """Answers to questions that could not be read."""
 
 
-def ask(
+def ask_features(
     judge: Judge,
     cases: Sequence[Case],
     images: Sequence[Image.Image],
     questions: Mapping[str, Sequence[str]] | None = None,
-) -> Sheet:
-    """Ask the base prompt, and reasoning questions, about edits.
+) -> FeatureMatrix:
+    """Ask a judge the base prompt and reasoning questions about edits.
 
     Args:
-        judge: Who answers. All questions about one edit stand together, so that it can share what they have in common.
+        judge: Gets all questions about one edit in a row, so that it can share their common prefix.
         cases: (n,) the case of each edit.
         images: (n,) the edits.
-        questions: Features to ask for by task; None asks for the whole library.
+        questions: Features to ask for by task; the whole library if None.
     """
     asked: list[Question] = []
     places: list[tuple[int, Reasoning | None]] = []
@@ -71,13 +66,13 @@ def ask(
         else:
             features[row, FEATURES.index(chosen.feature)] = chosen.value(answer)
             unreadable += answer.expected is None
-    return Sheet(features, tuple(reasons), unreadable)
+    return FeatureMatrix(features, tuple(reasons), unreadable)
 
 
 def _chosen(task: str, questions: Mapping[str, Sequence[str]] | None) -> Sequence[Reasoning]:
     if questions is None:
         return LIBRARY[task]
-    return [find(task, feature) for feature in questions.get(task, ())]
+    return [find_question(task, feature) for feature in questions.get(task, ())]
 
 
 def _base(answer: Answer) -> tuple[float, float]:

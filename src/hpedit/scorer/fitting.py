@@ -1,4 +1,4 @@
-"""Fit and evaluate scorers whose judges are asked here, about edits with pictures.
+"""Fit and evaluate scorers on rated images: judges are loaded and asked here, unlike in `tables`.
 
 pictures = read_pictures(cases, edits, ratings)
 scorer, report = fit_judged(pictures, load_judges(["mini"]), out)      # `hpedit scorer fit --cases ...`
@@ -16,44 +16,45 @@ from typing import Any, Protocol
 import numpy as np
 
 from hpedit.errors import HPEditError
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Edit, Rating
-from hpedit.scorer.calibration.calibration import JudgeAnswers
-from hpedit.scorer.evaluation.held_out import Curve, curve_of_table, evaluate_table, judges_of
-from hpedit.scorer.features import FEATURES, ask
+from hpedit.scorer.calibration.judge_table import JudgeAnswers
+from hpedit.scorer.evaluation.learning_curve import learning_curve
+from hpedit.scorer.evaluation.measure_tables import Curve, evaluate_table, judges_of
+from hpedit.scorer.features import FEATURES, ask_features
 from hpedit.scorer.hp_scorer import HPScorer, save_scorer
-from hpedit.scorer.questions import EXCLUSIVE
-from hpedit.scorer.tables.tabular import Table, fit_report, fit_table
+from hpedit.scorer.prompts import EXCLUSIVE
+from hpedit.scorer.tables.fit_tables import RatedTable, fit_report, fit_table
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.tables import iter_edits, read_ratings
 
 
 class EditedCases(Protocol):
-    """A folder or table of cases, as `hpedit.cases.folder.CasesFolder` reads it; its text is its path."""
+    """A folder or table of cases, such as `hpedit.cases.folder.CasesFolder`; `str()` gives its path."""
 
     def candidates(self) -> Iterator[Case]:
         """All cases that were edited."""
         ...
 
     def edits(self) -> Iterator[Edit]:
-        """Their edits, if the folder has some; HPEditError otherwise."""
+        """Their edits; HPEditError if the folder has none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RatedPictures:
-    """Edits that people rated, with their cases."""
+    """Edits with human ratings, and their cases."""
 
     cases: tuple[Case, ...]
-    """(n,) of each edit."""
+    """(n,) one for each edit."""
     edits: tuple[Edit, ...]
     ratings: FloatArray
-    """(n, r), a column a rater, NaN = did not rate."""
+    """(n, r), one column per rater, NaN = did not rate."""
 
 
 def rated_pictures(cases: Mapping[str, Case], edits: Sequence[Edit], ratings: Sequence[Rating]) -> RatedPictures:
-    """Keep the edits that somebody rated, in the order of their ids; a rater's last rating of an edit counts."""
+    """Keep the rated edits, in the order of their ids; a rater's last rating of an edit counts."""
     rated = {rating.edit_id for rating in ratings}
     kept = sorted((edit for edit in edits if edit.id in rated and edit.case_id in cases), key=lambda edit: edit.id)
     row = {edit.id: number for number, edit in enumerate(kept)}
@@ -66,26 +67,21 @@ def rated_pictures(cases: Mapping[str, Case], edits: Sequence[Edit], ratings: Se
 
 
 def read_edited(cases: EditedCases, edits: Path | None) -> tuple[dict[str, Case], Iterator[Edit]]:
-    """Cases by id, and edits one by one; of a folder of `hpedit cases build` all that were edited, not the hard alone.
+    """Read cases by id, and edits one by one; of a folder of `hpedit cases build` all edited cases, not only hard ones.
 
     Args:
         cases: Table of cases, or a folder that has some.
-        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
+        edits: Parquet of edits of these cases; the edits of the build in `cases` if None.
 
     Raises:
-        HPEditError: one can't be read, or None is given and `cases` has no edits.
+        HPEditError: a file can't be read, or `edits` is None and `cases` has no edits.
     """
     found = iter_edits(edits) if edits is not None else cases.edits()
     return {case.id: case for case in cases.candidates()}, found
 
 
 def read_pictures(cases: EditedCases, edits: Path | None, ratings: Path) -> RatedPictures:
-    """Read them from disk.
-
-    Args:
-        cases: Table of cases, or a folder that has some.
-        edits: Parquet of edits of these cases; None takes those that the build in `cases` has made.
-        ratings: CSV or JSONL of edit_id, rater, score.
+    """Read rated edits from disk; ``ratings`` is a CSV or JSONL of edit_id, rater, score. See `read_edited`.
 
     Raises:
         HPEditError: the files have nothing in common, or one can't be read.
@@ -93,7 +89,7 @@ def read_pictures(cases: EditedCases, edits: Path | None, ratings: Path) -> Rate
     by_id, given = read_edited(cases, edits)
     people = read_ratings(ratings)
     rated = {rating.edit_id for rating in people}
-    # Only what was rated is held in memory.
+    # Edits are large: only rated ones are held in memory.
     found = rated_pictures(by_id, [edit for edit in given if edit.id in rated], people)
     if not found.edits:
         raise HPEditError(
@@ -107,24 +103,21 @@ def answered_table(
     judges: Mapping[str, Judge],
     pictures: RatedPictures,
     questions: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
-) -> Table:
-    """Ask judges about rated edits.
+) -> RatedTable:
+    """Ask judges (by name) about rated edits and table the answers.
 
-    Args:
-        judges: By name.
-        pictures: What to ask about.
-        questions: For each judge the questions to ask, by task; None asks the whole library.
+    ``questions`` has for each judge the questions to ask, by task; the whole library if None.
     """
     answers: list[JudgeAnswers] = []
     reasons: Counter[str] = Counter()
     for name, judge in judges.items():
         images = [edit.image for edit in pictures.edits]
-        sheet = ask(judge, pictures.cases, images, None if questions is None else questions[name])
-        answers.append(JudgeAnswers(name, FEATURES, sheet.features))
-        reasons.update(f"{name}: {reason}" for reason in sheet.reasons if reason)
-        if sheet.unreadable:
-            reasons[f"{name}: questions without a readable answer"] += sheet.unreadable
-    return Table(
+        matrix = ask_features(judge, pictures.cases, images, None if questions is None else questions[name])
+        answers.append(JudgeAnswers(name, FEATURES, matrix.features))
+        reasons.update(f"{name}: {reason}" for reason in matrix.reasons if reason)
+        if matrix.unreadable:
+            reasons[f"{name}: questions without a readable answer"] += matrix.unreadable
+    return RatedTable(
         edit_ids=tuple(edit.id for edit in pictures.edits),
         sources=tuple(case.source_id for case in pictures.cases),
         tasks=tuple(case.task for case in pictures.cases),
@@ -136,25 +129,21 @@ def answered_table(
 
 
 def fit_judged(
-    pictures: RatedPictures,
-    judges: Mapping[str, Judge],
-    out: Path,
-    *,
-    revision: str | None = None,
+    pictures: RatedPictures, judges: Mapping[str, Judge], out: Path, *, revision: str | None = None
 ) -> tuple[HPScorer, dict[str, Any]]:
     """Calibrate judges on rated edits and write the scorer's folder.
 
     Args:
-        pictures: Rated by people (or by the mini world's simulated raters).
-        judges: By the name under which each is loaded again; see `backends.load`.
+        pictures: Rated by people, or by the mini world's simulated raters.
+        judges: By the name that loads each again; see `judges.loading`.
         out: Folder for calibration.json and scorer.json.
-        revision: Of the judges that are hub models.
+        revision: Of judges that are hub models.
 
     Returns:
-        The scorer, and `tabular.fit_report`.
+        The scorer, and `fit_tables.fit_report`.
 
     Raises:
-        HPEditError: too few rated edits, or nothing to learn from them; ``out`` is a file.
+        HPEditError: too few rated edits, or ratings that do not differ; ``out`` is a file.
     """
     if out.exists() and not out.is_dir():
         raise HPEditError(f"{out} is a file", hint="choose another folder for --out")
@@ -165,7 +154,7 @@ def fit_judged(
 
 
 def load_judges(names: Sequence[str], revision: str | None = None, cache: Path | None = None) -> dict[str, Judge]:
-    """Load judges by name; HPEditError if one is named twice or can't be had."""
+    """Load judges by name; HPEditError if one is named twice or can't be loaded."""
     if len(set(names)) < len(names):
         raise HPEditError(f"a judge is named twice: {', '.join(names)}")
     return {name: load_judge(name, revision=revision, cache=cache) for name in names}
@@ -181,9 +170,9 @@ def measure_judged(
     seed: int = 0,
     cache: Path | None = None,
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """`held_out.measure_tables` with judges that are asked here.
+    """Measure a scorer, a learning curve, or both, on rated images; see `measure_tables`.
 
-    A scorer's judges answer the questions it kept; those of a curve the whole library, since each fit chooses anew.
+    A scorer's judges answer the questions it kept; those of a curve the whole library, since every fit selects its own.
     """
     names, _ = judges_of(scorer, judges, curve=curve is not None)
     loaded = HPScorer.load(scorer, cache=cache, every=True) if scorer else None
@@ -195,5 +184,5 @@ def measure_judged(
     if curve:
         asked = loaded.judges if loaded and not judges else load_judges(names, cache=cache)
         table = answered_table(asked, pictures)
-        grown = curve_of_table(table, curve.numbers, draws=curve.draws, seed=seed, progress=curve.progress)
+        grown = learning_curve(table, curve.numbers, draws=curve.draws, seed=seed, progress=curve.progress)
     return found, grown

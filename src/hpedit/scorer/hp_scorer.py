@@ -1,9 +1,9 @@
 """HP-Scorer: judges' answers to the task's prompts, mapped to the human scale by a calibration.
 
-scorer = HPScorer.load(folder)              # `hpedit scorer fit --cases ...` wrote it, see `judged`
+scorer = HPScorer.load(folder)              # `hpedit scorer fit --cases ...` wrote it, see `fitting`
 scores = scorer.score(cases, images)        # 0 to 5, or None with the reason
 
-Fitting asks the whole library of reasoning questions and keeps those that help; scoring asks the kept ones alone.
+Fitting asks the whole library of reasoning questions and keeps those that help; scoring asks only the kept ones.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import numpy as np
 from PIL import Image
 
 from hpedit.errors import HPEditError
-from hpedit.judges.load import load_judge
+from hpedit.judges.loading import load_judge
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Rating, Score
 from hpedit.scorer.calibration.calibration import Calibration
-from hpedit.scorer.features import FEATURES, Sheet, ask
-from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, stem
-from hpedit.scorer.questions import LIBRARY
+from hpedit.scorer.features import FEATURES, FeatureMatrix, ask_features
+from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, LIBRARY, SCORE, YES_OR_NO, stem
 from hpedit.stats.bootstrap import FloatArray
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
@@ -33,7 +32,7 @@ SETTINGS = "scorer.json"
 
 
 def prompts_fingerprint() -> str:
-    """SHA-256 (first 16 hex digits) of all fixed words of prompts and questions."""
+    """SHA-256 (first 16 hex digits) of the fixed text of all prompts and questions."""
     words = ["".join((*stem(task, "{}"), SCORE)) for task in TASK_IDS] + ["".join(EDIT_ALONE), YES_OR_NO, DEGREE]
     words += [repr(question) for task in TASK_IDS for question in LIBRARY[task]]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
@@ -51,10 +50,7 @@ class HPScorer:
     """Judges with their calibration. Implements the Scorer protocol of training and benchmark."""
 
     def __init__(self, judges: Mapping[str, Judge], calibration: Calibration) -> None:
-        """Take the judges by the names that the calibration knows them by.
-
-        One without weight need not be there: it is not asked for scores, and is no part of the fingerprint.
-        """
+        """Take judges by their names in the calibration; one without weight is never asked and may be missing."""
         self.judges = dict(judges)
         self.calibration = calibration
 
@@ -71,12 +67,12 @@ class HPScorer:
 
         Args:
             folder: Written by `save_scorer`.
-            judges: Judges that are loaded already, by name.
-            cache: File of answers already given; see `backends.cache`.
-            every: Load judges without weight, too: scores do not need them.
+            judges: Already loaded judges, by name.
+            cache: SQLite file of known answers; see `judges.answer_cache`.
+            every: Also load judges without weight, which scoring does not need.
 
         Raises:
-            HPEditError: not a scorer folder, or judge or prompts are no longer those it was fitted with.
+            HPEditError: not a scorer folder, or judge or prompts have changed since the fit.
         """
         folder = Path(folder)
         if not (folder / SETTINGS).is_file():
@@ -99,12 +95,12 @@ class HPScorer:
 
     @property
     def judge(self) -> Judge:
-        """The judge that counts most."""
+        """The judge with the largest weight."""
         return self.judges[self.calibration.judges[self.calibration.main]]
 
     @property
     def fingerprint(self) -> str:
-        """Judges, decoding, prompts and calibration."""
+        """Identifies judges, decoding, prompts and calibration."""
         judges = "|".join(f"{name}={judge.fingerprint}" for name, judge in sorted(self._weighed().items()))
         text = f"{judges}|{prompts_fingerprint()}|{self.calibration.fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -112,43 +108,45 @@ class HPScorer:
     def score(
         self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
     ) -> list[Score]:
-        """One score for each (case, edited image), 0 to 5; None with the reason where no judge's answer can be read.
+        """One score for each (case, edited image), 0 to 5; None with the reason if no judge's answer can be read.
 
-        `Score.raw` holds the answers of the judge that counts most.
+        `Score.raw` holds the answers of the judge with the largest weight.
         """
         ids = edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)]
         weighed = self._weighed()
-        sheets = {
-            part.judge: ask(weighed[part.judge], cases, images, part.kept_questions)
+        matrices = {
+            part.judge: ask_features(weighed[part.judge], cases, images, part.kept_questions)
             for part in self.calibration.parts
             if part.judge in weighed
         }
-        features = side_by_side(sheets, self.calibration.judges, len(cases))
+        features = side_by_side(matrices, self.calibration.judges, len(cases))
         means, stds = self.calibration.predict(features, [case.task for case in cases])
-        main, name = sheets[self.calibration.judges[self.calibration.main]], self.fingerprint
+        main, name = matrices[self.calibration.judges[self.calibration.main]], self.fingerprint
         return [_score(ids[row], name, main, row, float(means[row]), float(stds[row])) for row in range(len(cases))]
 
     def _weighed(self) -> dict[str, Judge]:
-        """The judges that count, by name."""
+        """The judges with a weight, by name."""
         weights = self.calibration.weights
         return {name: judge for name, judge in self.judges.items() if weights[name] > 0}
 
 
-def side_by_side(sheets: Mapping[str, Sheet], judges: Sequence[str], n: int) -> FloatArray:
-    """Answers of the judges in a row, (n, judges * f); NaN for a judge without a sheet."""
+def side_by_side(matrices: Mapping[str, FeatureMatrix], judges: Sequence[str], n: int) -> FloatArray:
+    """Feature matrices of the judges side by side, (n, judges * f); NaN for a judge that was not asked."""
     empty = np.full((n, len(FEATURES)), np.nan)
-    return np.hstack([sheets[judge].features if judge in sheets else empty for judge in judges])
+    return np.hstack([matrices[judge].features if judge in matrices else empty for judge in judges])
 
 
-def _score(edit_id: str, scorer: str, sheet: Sheet, row: int, mean: float, std: float) -> Score:
+def _score(edit_id: str, scorer: str, matrix: FeatureMatrix, row: int, mean: float, std: float) -> Score:
     if np.isnan(mean):
-        return Score(edit_id, scorer, None, reason=sheet.reasons[row] or "the calibration has no value for this answer")
-    answers = zip(FEATURES, sheet.features[row].tolist(), strict=True)
+        return Score(
+            edit_id, scorer, None, reason=matrix.reasons[row] or "the calibration has no value for this answer"
+        )
+    answers = zip(FEATURES, matrix.features[row].tolist(), strict=True)
     return Score(edit_id, scorer, mean, std, raw={name: value for name, value in answers if not np.isnan(value)})
 
 
 def _read_settings(file: Path, judges: Sequence[str]) -> tuple[str, dict[str, tuple[str | None, str]]]:
-    """Fingerprint of the prompts, and revision and fingerprint of each of the judges, as `save_scorer` wrote them."""
+    """Fingerprint of the prompts, and (revision, fingerprint) by judge, as `save_scorer` wrote them."""
     settings = read_json(file)
     try:
         known = {name: settings["judges"][name] for name in judges}
@@ -168,7 +166,7 @@ def _check_same(folder: Path, what: str, then: str, now: str) -> None:
 
 
 def save_scorer(folder: Path, judges: Mapping[str, Judge], calibration: Calibration, revision: str | None) -> None:
-    """Write calibration.json, and scorer.json, which says what `HPScorer.load` has to load and to compare."""
+    """Write a scorer folder: calibration.json, and scorer.json with what `HPScorer.load` loads and compares."""
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / CALIBRATION, dump_json(calibration.to_json()))
     known = {name: {"revision": revision, "fingerprint": judge.fingerprint} for name, judge in judges.items()}

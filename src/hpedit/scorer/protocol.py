@@ -1,7 +1,4 @@
-"""What training, the cases stage and the benchmark know of a scorer.
-
-scores = scorer.score(cases, images)            # one a picture; value None where there is none to be had
-"""
+"""The Scorer protocol: what training, `hpedit cases` and the benchmark need of a scorer."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ from hpedit.records import Case, Score
 
 
 class Scorer(Protocol):
-    """What scores edits: the reward, the hard filter, and a column of the benchmark."""
+    """Scores edits: as a reward, as a hardness filter, and as a column of the benchmark."""
 
     @property
     def fingerprint(self) -> str:
-        """Names judge, prompts and calibration."""
+        """Identifies judge, prompts and calibration."""
         ...
 
     def score(
         self, cases: Sequence[Case], images: Sequence[Image.Image], edit_ids: Sequence[str] | None = None
     ) -> list[Score]:
-        """One score for each (case, image); value None where there is none to be had."""
+        """One score for each (case, edited image); its value is None if the edit is unscorable."""
         ...

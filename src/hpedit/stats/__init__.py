@@ -1,1 +1,1 @@
-"""Statistics that scorer, benchmark, ratings and training share."""
+"""Statistics shared by scorer, benchmark, ratings and training: bootstrap, correlation, agreement, paired tests."""

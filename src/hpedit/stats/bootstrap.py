@@ -1,10 +1,10 @@
-"""Estimates with intervals, where the unit of resampling is the source photo.
+"""Cluster bootstrap: estimates with 95 % intervals, resampling source photos.
 
 Edits of one photo resemble each other, so resampling edits one by one gives intervals that are too narrow. Here whole
 sources are drawn with replacement (cluster bootstrap, Efron & Tibshirani 1993, percentile interval).
 
-A resample is never materialised: it is a row of whole-number weights, the times each observation was drawn, and a
-statistic is a function ``(values, weights) -> one number a row``. This makes 2,000 resamples a few matrix operations:
+A resample is a row of integer weights, the times each observation was drawn, and a statistic is a function
+``(values, weights) -> one number a row``, so that 2,000 resamples are a few matrix operations:
 
     estimate = bootstrap_by_source(np.column_stack([x, y]), sources, weighted_spearman, seed=0)
     estimate.as_dict()          # {"value": 0.61, "ci95": [0.52, 0.69]}

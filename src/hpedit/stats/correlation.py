@@ -1,14 +1,15 @@
-"""Measures of a score against people's, all from one set of resamples, so that differences between scores are paired.
+"""Correlation of a score with people's, pairwise accuracy and mean absolute error, with bootstrap intervals.
 
-    draws = Draws.of(sources, seed=0)
+All measures come from one set of resamples by source (`Resamples`), so that differences between two scores are paired:
+
+    draws = Resamples.of(sources, seed=0)
     scorer = draws.measure(prediction, target)
     judge = draws.measure(raw, target)
     draws.estimate(scorer["pearson"] - judge["pearson"]).as_dict()
 
 What is a sum over edits (or over pairs of one photo's edits) is summed by source once; a resample is then a weighted
-sum of these, whatever the number of edits. Spearman's ranks and Kendall's pairs are done anew for each resample, see
-`statistics.weighted_spearman` and `kendall`. Values are compared at nine decimals, so that means of the same ratings
-in another order tie.
+sum of these, whatever the number of edits. Spearman's ranks and Kendall's pairs are computed for each resample. Values
+are compared at nine decimals, so that means of the same ratings in another order tie.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, source_index, weighted_spearman
-from hpedit.stats.kendall import dominated, kendall_tau_b
 
 RESAMPLES = 1000
 FEWEST = 200
@@ -46,8 +47,8 @@ Measured = dict[str, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """Times each source is drawn in each resample."""
+class Resamples:
+    """Bootstrap resamples: how often each source is drawn in each."""
 
     names: tuple[str, ...]
     index: IntArray
@@ -56,7 +57,7 @@ class Draws:
     """(1 + B, S); the first row is all ones: the sample itself."""
 
     @classmethod
-    def of(cls, sources: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Draws:
+    def of(cls, sources: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Resamples:
         """Draw sources with replacement; equal inputs give equal draws, whatever the order of the edits.
 
         ``resamples`` is lowered for tables of more than 4,000 edits, to `FEWEST` at least.
@@ -74,14 +75,16 @@ class Draws:
         """Number of resamples; 0 with one source, which allows no interval."""
         return len(self.counts) - 1
 
-    def part(self, rows: IntArray) -> Draws:
+    def part(self, rows: IntArray) -> Resamples:
         """The same resamples of some of the edits."""
         present, index = np.unique(self.index[rows], return_inverse=True)
-        return Draws(tuple(self.names[source] for source in present), index, self.counts[:, present])
+        return Resamples(tuple(self.names[source] for source in present), index, self.counts[:, present])
 
     def measure(self, score: FloatArray, target: FloatArray) -> Measured:
         """`MEASURES`, mae, pairwise_untied and pairwise_ties_wrong of (n,) values without NaN."""
-        return self.correlations(score, target) | pairwise(self.sums(count_pairs(score, target, self.index)[:, :3]))
+        return self.correlations(score, target) | pairwise_shares(
+            self.sums(count_pairs(score, target, self.index)[:, :3])
+        )
 
     def correlations(self, score: FloatArray, target: FloatArray) -> Measured:
         """Those of `measure` that are no share of pairs."""
@@ -118,7 +121,7 @@ class Draws:
     def mean(self, values: FloatArray) -> FloatArray:
         """Mean (1 + B,) of ``values`` (n,)."""
         total, count = self.sums(np.column_stack([values, np.ones(len(values))])).T
-        return ratio(total, count)
+        return safe_ratio(total, count)
 
     def _pearson(self, x: FloatArray, y: FloatArray) -> FloatArray:
         if len(x) == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
@@ -132,7 +135,7 @@ class Draws:
         variance_x, variance_y = square_x / count - mean_x**2, square_y / count - mean_y**2
         varies = (variance_x > _RESIDUE) & (variance_y > _RESIDUE)
         scale = np.sqrt(np.where(varies, variance_x * variance_y, 0.0))
-        return np.clip(ratio(product / count - mean_x * mean_y, scale), -1.0, 1.0)
+        return np.clip(safe_ratio(product / count - mean_x * mean_y, scale), -1.0, 1.0)
 
     def _spearman(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Spearman's correlation; the weights of each edit are spread out for a few resamples at a time."""
@@ -181,17 +184,49 @@ def count_pairs(x: FloatArray, y: FloatArray, index: IntArray) -> FloatArray:
 
 def _count_many(x: FloatArray, y: FloatArray) -> list[float]:
     """The five counts of one source, without looking at every pair."""
-    right, wrong = float(dominated(x, y).sum()), float(dominated(x, -y).sum())
-    tied_x, tied_y, both = (_tied_pairs(table) for table in (x[:, None], y[:, None], np.column_stack([x, y])))
-    return [right, wrong, tied_x - both, tied_y - both, both]
+    tied_x, tied_y, both = _tied_pairs(x), _tied_pairs(y), _tied_pairs(np.column_stack([x, y]))
+    apart, lead = _pairs(len(x)) - tied_x - tied_y + both, _concordance(x, y)[0]
+    return [(apart + lead) / 2, (apart - lead) / 2, tied_x - both, tied_y - both, both]
 
 
-def _tied_pairs(table: FloatArray) -> float:
-    _, counts = np.unique(table, axis=0, return_counts=True)
+def kendall_tau_b(x: FloatArray, y: FloatArray, index: IntArray, counts: FloatArray) -> FloatArray:
+    """Kendall's tau-b (R,) of each resample; NaN where a side does not vary.
+
+    Args:
+        x: (n,) scores, no NaN.
+        y: (n,) what they are compared with, no NaN.
+        index: (n,) source of each, a column of ``counts``.
+        counts: (R, S) times each source is drawn; a row of ones gives tau-b of the table as it is.
+    """
+    taus: list[float] = []
+    for drawn in counts:
+        rows = np.repeat(np.arange(len(x)), drawn[index].astype(np.int64))
+        lead, product = _concordance(x[rows], y[rows])
+        taus.append(lead / np.sqrt(product) if product else np.nan)
+    return np.clip(np.array(taus, dtype=np.float64), -1.0, 1.0)
+
+
+def _concordance(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Concordant minus discordant pairs, and the product of the numbers of pairs that x and y tell apart."""
+    apart = [_pairs(len(x)) - _tied_pairs(side) for side in (x, y)]
+    product = apart[0] * apart[1]
+    if not product:
+        return 0.0, 0.0
+    # scipy gives their quotient; the count is whole, so that rounding gives it back exactly.
+    return float(np.rint(kendalltau(x, y).statistic * np.sqrt(product))), product
+
+
+def _pairs(n: int) -> float:
+    return n * (n - 1) / 2
+
+
+def _tied_pairs(values: FloatArray) -> float:
+    """Pairs of equal values (n,), or of equal rows (n, k)."""
+    _, counts = np.unique(values, axis=0 if values.ndim > 1 else None, return_counts=True)
     return float((counts * (counts - 1) // 2).sum())
 
 
-def pairwise(counts: FloatArray) -> Measured:
+def pairwise_shares(counts: FloatArray) -> Measured:
     """Shares of the pairs that people tell apart, from (R, 3) of [right, wrong, tied by the score].
 
     ``pairwise_accuracy`` gives a tie of the score half, ``pairwise_ties_wrong`` nothing (as EditScore's benchmark
@@ -199,13 +234,13 @@ def pairwise(counts: FloatArray) -> Measured:
     """
     right, wrong, tied = counts.T
     return {
-        "pairwise_accuracy": ratio(right + tied / 2, right + wrong + tied),
-        "pairwise_untied": ratio(right, right + wrong),
-        "pairwise_ties_wrong": ratio(right, right + wrong + tied),
+        "pairwise_accuracy": safe_ratio(right + tied / 2, right + wrong + tied),
+        "pairwise_untied": safe_ratio(right, right + wrong),
+        "pairwise_ties_wrong": safe_ratio(right, right + wrong + tied),
     }
 
 
-def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def safe_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Quotient, NaN where the denominator is 0."""
     result = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=result, where=denominator != 0)
@@ -218,5 +253,5 @@ def mean_over(parts: Sequence[Measured], masses: Sequence[FloatArray]) -> Measur
     for name in parts[0] if parts else ():
         values = np.array([part[name] for part in parts])
         weights = np.where(np.isnan(values), 0.0, masses)
-        result[name] = ratio((np.nan_to_num(values) * weights).sum(axis=0), weights.sum(axis=0))
+        result[name] = safe_ratio((np.nan_to_num(values) * weights).sum(axis=0), weights.sum(axis=0))
     return result

@@ -1,4 +1,4 @@
-"""Significance of paired differences, where cases of one photo are not independent.
+"""Paired significance tests: sign-flip permutation test by source photo, and Holm's correction.
 
 Under "the models are equally good" the difference of every photo could as well have had the other sign. The sign-flip
 (randomisation) test counts how often flipped signs give a sum as far from 0 as the one that was found (Fisher 1935;

@@ -14,8 +14,8 @@ from tests.rate.serving import photo
 from typer.testing import CliRunner
 
 from hpedit.bench.published import BENCHMARKS
-from hpedit.bench.published.common import render, write_benchmark
-from hpedit.bench.published.gedit import TASK_OF_GROUP, score_tables
+from hpedit.bench.published.gedit import TASK_OF_GROUP, gedit_score_tables
+from hpedit.bench.published.published_benchmark import score_tables_text, write_benchmark
 from hpedit.cli import app
 from hpedit.errors import HPEditError
 from hpedit.store.images import png_bytes
@@ -73,7 +73,7 @@ def test_the_mean_is_over_groups_of_root_means_not_over_cases(tmp_path: Path) ->
     """By hand: ten groups hold one case of SC 9 and PQ 4, so O 6; the last holds (0, 10) three times and (10, 10)."""
     groups = {group: [(9, 4, True)] for group in GROUPS[:-1]}
     groups[GROUPS[-1]] = [(0, 10, False)] * 3 + [(10, 10, True)]
-    everything, intersection = score_tables([write_scores(tmp_path, groups)])
+    everything, intersection = gedit_score_tables([write_scores(tmp_path, groups)])
     semantics, quality, overall = everything.columns
     assert overall.groups["color_alter"] == 6.0
     assert overall.groups["tone_transfer"] == 2.5
@@ -93,13 +93,13 @@ def test_the_mean_is_over_groups_of_root_means_not_over_cases(tmp_path: Path) ->
 
 def test_a_score_that_is_not_there_is_left_out_and_counted_and_a_missing_group_has_no_overall(tmp_path: Path) -> None:
     groups = {group: [(8, 8, "False"), ("", 5, "False"), ("nan", 5, "False"), (11, 5, "False")] for group in GROUPS}
-    table = score_tables([write_scores(tmp_path / "a", groups)])[0]
+    table = gedit_score_tables([write_scores(tmp_path / "a", groups)])[0]
     assert (table.unscorable, table.columns[2].overall) == (33, 8.0)
     del groups["ps_human"]
-    table = score_tables([write_scores(tmp_path / "b", groups)])[0]
+    table = gedit_score_tables([write_scores(tmp_path / "b", groups)])[0]
     assert table.columns[2].overall is None
     assert table.columns[2].groups["ps_human"] is None
-    assert "no score in ps_human" in render([table])
+    assert "no score in ps_human" in score_tables_text([table])
 
 
 def test_older_files_name_the_source_and_hold_both_languages(tmp_path: Path) -> None:
@@ -112,10 +112,10 @@ def test_older_files_name_the_source_and_hold_both_languages(tmp_path: Path) -> 
                 source = f"/r/m/fullset/{group}/{language}/abc_SRCIMG.png"
                 writer.writerow([source, "e.png", "do", score, score, "True", language])
     (tmp_path / "m_combined_gpt_score.csv").write_text("ignored\n")
-    assert score_tables([tmp_path], None, "en")[0].columns[2].overall == 4.0
-    assert score_tables([tmp_path], None, "cn")[0].columns[2].overall == 9.0
+    assert gedit_score_tables([tmp_path], None, "en")[0].columns[2].overall == 4.0
+    assert gedit_score_tables([tmp_path], None, "cn")[0].columns[2].overall == 9.0
     with pytest.raises(HPEditError, match="no language 'de'"):
-        score_tables([tmp_path], None, "de")
+        gedit_score_tables([tmp_path], None, "de")
 
 
 def test_faulty_score_files_are_named(tmp_path: Path) -> None:
@@ -123,15 +123,15 @@ def test_faulty_score_files_are_named(tmp_path: Path) -> None:
     file = folder / "our_model_1_color_alter_en_vie_score.csv"
     file.write_text(file.read_text() + file.read_text().splitlines()[1] + "\n")
     with pytest.raises(HPEditError, match="color_alter0 appears twice"):
-        score_tables([folder])
+        gedit_score_tables([folder])
     with pytest.raises(HPEditError, match="both color_alter"):
-        score_tables([write_scores(tmp_path / "t", {"color_alter": [(1, 1, True)]}), folder])
+        gedit_score_tables([write_scores(tmp_path / "t", {"color_alter": [(1, 1, True)]}), folder])
     (tmp_path / "nothing").mkdir()
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(HPEditError, match=r"other\.csv is no score file"):
-        score_tables([tmp_path / "other.csv"])
+    with pytest.raises(HPEditError, match=r"other\.csv is not a score file"):
+        gedit_score_tables([tmp_path / "other.csv"])
     with pytest.raises(HPEditError, match="holds no score file"):
-        score_tables([tmp_path / "nothing"])
+        gedit_score_tables([tmp_path / "nothing"])
 
 
 def test_cases_and_results_come_as_ours(tmp_path: Path) -> None:

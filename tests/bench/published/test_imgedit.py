@@ -9,8 +9,8 @@ import pytest
 from tests.rate.serving import photo
 
 from hpedit.bench.published import BENCHMARKS
-from hpedit.bench.published.common import write_benchmark
-from hpedit.bench.published.imgedit import TASK_OF_KIND, marks_of, score_tables, task_of_item
+from hpedit.bench.published.imgedit import TASK_OF_KIND, imgedit_score_tables, marks_of, task_of_item
+from hpedit.bench.published.published_benchmark import write_benchmark
 from hpedit.errors import HPEditError
 from hpedit.store.images import png_bytes
 from hpedit.store.tables import read_cases
@@ -59,7 +59,7 @@ def test_a_case_is_the_mean_of_its_marks_and_overall_the_mean_of_nine_kinds(tmp_
     answers |= {"add-0": answer(1, 1, 1), "add-1": answer(1, 4, 5), "add-2": {"error": "429"}}
     (tmp_path / "model_a").mkdir()
     (tmp_path / "model_a" / "result.json").write_text(json.dumps(answers))
-    (table,) = score_tables([tmp_path / "model_a"], tmp_path / "d.json")
+    (table,) = imgedit_score_tables([tmp_path / "model_a"], tmp_path / "d.json")
     (column,) = table.columns
     # (1.00 + 3.33) / 2, since a case is rounded first.
     assert column.groups["add"] == 2.17
@@ -68,15 +68,18 @@ def test_a_case_is_the_mean_of_its_marks_and_overall_the_mean_of_nine_kinds(tmp_
     answers.pop("style-0")
     answers["action-0"] = answer(3, 4)
     (tmp_path / "model_a" / "result.json").write_text(json.dumps(answers))
-    (table,) = score_tables([tmp_path / "model_a" / "result.json"], tmp_path / "d.json")
-    assert table.notes[1:] == ("no answer on 1 of 19 cases", "1 cases have other than 3 marks; what there is counts")
+    (table,) = imgedit_score_tables([tmp_path / "model_a" / "result.json"], tmp_path / "d.json")
+    assert table.notes[1:] == (
+        "no answer on 1 of 19 cases",
+        "1 cases with other than 3 marks; the mean is over those given",
+    )
 
 
 def test_names_of_the_paper_are_the_kinds_of_the_data(tmp_path: Path) -> None:
     items = {kind: {"id": "a", "prompt": "x", "edit_type": kind} for kind in (*TASK_OF_KIND, "adjust", "hybrid")}
     (tmp_path / "d.json").write_text(json.dumps(items))
     (tmp_path / "r.json").write_text(json.dumps(dict.fromkeys(items, answer(2, 2, 2))))
-    (table,) = score_tables([tmp_path / "r.json"], tmp_path / "d.json")
+    (table,) = imgedit_score_tables([tmp_path / "r.json"], tmp_path / "d.json")
     assert (table.counts["alter"], table.counts["compose"], table.columns[0].overall) == (2, 2, 2.0)
 
 
@@ -84,7 +87,7 @@ def test_uge_has_no_kinds(tmp_path: Path) -> None:
     items = {str(n): {"id": f"{n}.jpg", "prompt": "Remove the person."} for n in range(3)}
     (tmp_path / "UGE_edit.json").write_text(json.dumps(items))
     (tmp_path / "r.json").write_text(json.dumps({"0": answer(5, 5, 5), "1": answer(1, 1, 2), "2": "no idea"}))
-    (table,) = score_tables([tmp_path / "r.json"], tmp_path)
+    (table,) = imgedit_score_tables([tmp_path / "r.json"], tmp_path)
     assert table.columns[0].overall == pytest.approx((5 + 1.33) / 2, abs=0.006)
     assert (table.part, table.unscorable) == ("UGE", 1)
     assert task_of_item("UGE", "Remove the person.") == "removal"
@@ -139,16 +142,16 @@ def test_no_image_of_another_model_stays(tmp_path: Path) -> None:
 def test_faulty_files_are_named(tmp_path: Path) -> None:
     data = write_bench(tmp_path / "bench")
     with pytest.raises(HPEditError, match="kinds of ImgEdit's cases are needed"):
-        score_tables([data])
+        imgedit_score_tables([data])
     (tmp_path / "r.json").write_text(json.dumps({"9999": answer(1, 1, 1)}))
     with pytest.raises(HPEditError, match="no case 9999"):
-        score_tables([tmp_path / "r.json"], data)
+        imgedit_score_tables([tmp_path / "r.json"], data)
     (tmp_path / "r.json").write_text(json.dumps({"673": "silence"}))
     with pytest.raises(HPEditError, match="no answer with marks"):
-        score_tables([tmp_path / "r.json"], data)
+        imgedit_score_tables([tmp_path / "r.json"], data)
     (tmp_path / "r.json").write_text('{"673": ')
     with pytest.raises(HPEditError, match="is not JSON"):
-        score_tables([tmp_path / "r.json"], data)
+        imgedit_score_tables([tmp_path / "r.json"], data)
     with pytest.raises(HPEditError, match=r"has no basic_edit\.json"):
         write_benchmark(IMGEDIT, tmp_path, tmp_path / "out", "en", None)
     with pytest.raises(HPEditError, match="no language 'cn'"):

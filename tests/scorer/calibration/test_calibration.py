@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.calibration.calibration import MIN_EDITS, Calibration, JudgeAnswers, fit_calibration, fit_judges
-from hpedit.scorer.calibration.selection import folds, source_hash
-from hpedit.scorer.evaluation.held_out import seen_edits
+from hpedit.scorer.calibration.base_selection import folds, source_hash
+from hpedit.scorer.calibration.calibration import Calibration
+from hpedit.scorer.calibration.fit import MIN_EDITS, fit_judges
+from hpedit.scorer.calibration.judge_table import JudgeAnswers
+from hpedit.scorer.evaluation.measure_tables import seen_edits
 from hpedit.stats.bootstrap import FloatArray
 
 NAMES = ("expected", "spread")
@@ -30,7 +32,8 @@ class World:
     sources: list[str]
 
     def fit(self, names: tuple[str, ...] = NAMES) -> Calibration:
-        return fit_calibration(self.features[:, : len(names)], names, self.tasks, self.ratings, self.sources, "judge")
+        answers = JudgeAnswers("judge", names, self.features[:, : len(names)])
+        return fit_judges([answers], self.tasks, self.ratings, self.sources)
 
 
 def make_world(seed: int = 0, tasks: int = 4, each: int = 40, skill: float = 1.0, bias: float = 1.0) -> World:
@@ -157,8 +160,9 @@ def test_knowing_the_tasks_averages_is_no_signal() -> None:
 @pytest.mark.parametrize("n", [0, 1, MIN_EDITS - 1])
 def test_too_few_ratings_are_refused_with_the_number_needed(n: int) -> None:
     world = make_world()
+    answers = JudgeAnswers("judge", NAMES, world.features[:n])
     with pytest.raises(HPEditError, match="too few to calibrate") as caught:
-        fit_calibration(world.features[:n], NAMES, world.tasks[:n], world.ratings[:n], world.sources[:n])
+        fit_judges([answers], world.tasks[:n], world.ratings[:n], world.sources[:n])
     assert str(MIN_EDITS) in caught.value.hint
 
 

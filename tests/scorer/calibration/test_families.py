@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from hpedit.scorer.calibration import ordinal, trees
-from hpedit.scorer.calibration.sample import Model, Sample
-from hpedit.scorer.calibration.selection import FAMILIES
+from hpedit.scorer.calibration.base_selection import FAMILIES
+from hpedit.scorer.calibration.fitted_models import MODELS, Model
+from hpedit.scorer.calibration.sample import RatedSample
 
 RNG = np.random.default_rng(0)
 
 
-def make_sample(n: int = 240, tasks: int = 2) -> Sample:
+def make_sample(n: int = 240, tasks: int = 2) -> RatedSample:
     truth = RNG.uniform(0, 1, n)
     answers = np.clip(truth[:, None] + RNG.normal(0, 0.2, (n, 3)), 0, 1)
     overall = 5 * answers[:, :2].min(axis=1)
@@ -22,21 +24,22 @@ def make_sample(n: int = 240, tasks: int = 2) -> Sample:
     names = [f"task{row % tasks}" for row in range(n)]
     bias = np.array([0.0 if name == "task0" else 1.0 for name in names])
     target = np.clip(np.round(2 * (5 * truth**2 + bias + RNG.normal(0, 0.3, n))) / 2, 0, 5)
-    return Sample(
+    return RatedSample(
         np.column_stack([overall, answers, spread]),
         (True, True, True, True, False),
         (True, False, False, False, False),
         names,
         target,
+        names,
     )
 
 
 SAMPLE = make_sample()
 
 
-def fit_all(name: str, sample: Sample = SAMPLE) -> list[Model]:
+def fit_all(name: str, sample: RatedSample = SAMPLE) -> list[Model]:
     family = FAMILIES[name]
-    return family.fit(sample, family.settings(sample))
+    return family.fit(sample, family.grid(sample))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -62,7 +65,7 @@ def test_it_learns_a_curve_and_the_tasks_levels(name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_json_brings_back_the_same_scores(name: str) -> None:
     for model in fit_all(name):
-        again = FAMILIES[name].read(json.loads(json.dumps(model.to_json(), allow_nan=False)))
+        again = MODELS[name].from_json(json.loads(json.dumps(asdict(model), allow_nan=False)))
         np.testing.assert_array_equal(
             again.predict(SAMPLE.answers, SAMPLE.tasks), model.predict(SAMPLE.answers, SAMPLE.tasks)
         )
@@ -81,12 +84,8 @@ def test_trees_are_those_of_scikit_learn() -> None:
 
 def test_the_ordinal_models_gradient_is_that_of_its_loss() -> None:
     z = RNG.normal(size=(60, 3))
-    problem = ordinal._Problem(
-        anchor=z[:, 0],
-        rest=z[:, 1:],
-        task=np.arange(60) % 2,
-        tasks=2,
-        mass=ordinal._masses(SAMPLE.target[:60]),
+    problem = ordinal._Likelihood(
+        anchor=z[:, 0], rest=z[:, 1:], task=np.arange(60) % 2, tasks=2, mass=ordinal._masses(SAMPLE.target[:60])
     )
     x = problem.start + RNG.normal(0, 0.1, len(problem.start))
     _, gradient = problem.loss(x, 2.0, 5.0)
@@ -102,6 +101,6 @@ def test_a_mean_rating_between_two_steps_counts_as_both_in_proportion() -> None:
 
 def test_the_lasso_leaves_out_what_an_overlapping_answer_already_says() -> None:
     answers = np.column_stack([SAMPLE.answers[:, 1], SAMPLE.answers[:, 1] + RNG.normal(0, 0.3, 240)])
-    sample = Sample(answers, (True, True), (False, False), ["t"] * 240, SAMPLE.target)
-    model = ordinal.fit(sample, [{"lasso": 10.0, "pooling": 1.0}])[0].to_json()
+    sample = RatedSample(answers, (True, True), (False, False), ["t"] * 240, SAMPLE.target, ["s"] * 240)
+    model = asdict(ordinal.fit_ordinal(sample, [{"lasso": 10.0, "pooling": 1.0}])[0])
     assert model["weights"][0] < 0.2 * model["slope"]

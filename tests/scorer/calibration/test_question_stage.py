@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpedit.scorer.calibration.question_stage import QuestionStage, fit_questions
-from hpedit.scorer.calibration.selection import fewest
+from hpedit.scorer.calibration.base_selection import fewest
+from hpedit.scorer.calibration.fitted_models import QuestionStage
+from hpedit.scorer.calibration.question_stage import fit_questions
 from hpedit.stats.bootstrap import FloatArray
 
 NAMES = ("q:helps", "q:noise", "q:copy")

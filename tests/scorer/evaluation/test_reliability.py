@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from hpedit.scorer.evaluation.reliability import BINS, equal_bins, reliability, stated_deviation
-from hpedit.stats.correlation import Draws
+from hpedit.scorer.evaluation.reliability import BINS, equal_bins, reliability_report, stated_deviation
+from hpedit.stats.correlation import Resamples
 
 RNG = np.random.default_rng(2)
 N = 2000
-DRAWS = Draws.of([f"s{number // 4}" for number in range(N)])
+DRAWS = Resamples.of([f"s{number // 4}" for number in range(N)])
 DEVIATION = RNG.uniform(0.2, 1.0, N)
 SCORE = RNG.uniform(1, 4, N)
 TARGET = SCORE + RNG.normal(0, DEVIATION)
@@ -57,7 +57,7 @@ def test_edits_without_a_stated_deviation_are_left_out_and_counted() -> None:
 
 
 def test_bins_of_a_calibrated_score_lie_on_the_line() -> None:
-    found = reliability(SCORE, TARGET, DRAWS)
+    found = reliability_report(SCORE, TARGET, DRAWS)
     assert len(found["bins"]) == BINS
     assert sum(part["n"] for part in found["bins"]) == N
     for part in found["bins"]:
@@ -70,15 +70,15 @@ def test_bins_of_a_calibrated_score_lie_on_the_line() -> None:
 
 
 def test_a_compressed_scale_shows_in_slope_and_bias() -> None:
-    found = reliability(1 + SCORE / 2, SCORE, DRAWS)
+    found = reliability_report(1 + SCORE / 2, SCORE, DRAWS)
     assert found["slope"]["value"] == pytest.approx(2)
     assert found["bias"]["value"] == pytest.approx((1 - SCORE / 2).mean())
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_few_edits_make_few_bins_and_no_crash(n: int) -> None:
-    draws = Draws.of(["a"] * n)
-    found = reliability(SCORE[:n], TARGET[:n], draws)
+    draws = Resamples.of(["a"] * n)
+    found = reliability_report(SCORE[:n], TARGET[:n], draws)
     assert len(found["bins"]) == min(n, 1)
     assert all(part["rating"]["ci95"] == [None, None] for part in found["bins"])
     deviation = stated_deviation(SCORE[:n], DEVIATION[:n], TARGET[:n], draws)
@@ -87,7 +87,7 @@ def test_few_edits_make_few_bins_and_no_crash(n: int) -> None:
 
 
 def test_a_constant_score_is_one_bin_without_a_slope() -> None:
-    found = reliability(np.full(N, 2.0), TARGET, DRAWS)
+    found = reliability_report(np.full(N, 2.0), TARGET, DRAWS)
     assert len(found["bins"]) == 1
     assert found["slope"]["value"] is None
 

@@ -10,10 +10,18 @@ import pytest
 from tests.scorer.probe_world import OracleScorer, does_not_look, loves_colour, reads_the_instruction, world
 
 from hpedit.errors import HPEditError
-from hpedit.scorer.probes.files import draw_sheet, probe, probe_rated
 from hpedit.scorer.probes.kinds import KINDS
-from hpedit.scorer.probes.probes import MAX_RISE, Bounds, Comparison, choose_subjects, compare, summarise, worst_by_kind
-from hpedit.scorer.probes.table import lines
+from hpedit.scorer.probes.probe_text import probe_lines
+from hpedit.scorer.probes.probes import (
+    MAX_RISE,
+    Bounds,
+    Comparison,
+    choose_subjects,
+    compare_versions,
+    summarise,
+    worst_by_kind,
+)
+from hpedit.scorer.probes.run_probe import draw_sheet, probe, probe_rated
 
 INJECTIONS = {kind.id for kind in KINDS if kind.plain is not None}
 
@@ -30,7 +38,7 @@ def subjects(small_world):
 
 
 def probed(subjects, answer=None, **bounds):
-    return summarise(compare(OracleScorer(answer), subjects), Bounds(**bounds))
+    return summarise(compare_versions(OracleScorer(answer), subjects), Bounds(**bounds))
 
 
 def share(result, kind):
@@ -94,7 +102,7 @@ def test_an_injection_may_not_raise_a_score_even_below_the_honest_edit(subjects)
 
 def test_a_text_in_the_picture_is_held_against_a_text_that_asks_for_nothing(subjects) -> None:
     """Writing on a picture changes it; only what the words ask for is an injection."""
-    rows = [row for row in compare(OracleScorer(), subjects).rows if row.kind == "picture_says_5"]
+    rows = [row for row in compare_versions(OracleScorer(), subjects).rows if row.kind == "picture_says_5"]
     assert rows
     assert all(row.plain is not None and abs(row.rise) < 0.3 for row in rows)
 
@@ -141,14 +149,17 @@ def test_one_hole_among_many_kinds_is_enough_to_be_refused(subjects) -> None:
 
 def test_each_version_is_scored_once(subjects) -> None:
     scorer = OracleScorer()
-    found = compare(scorer, subjects)
+    found = compare_versions(scorer, subjects)
     plain_versions = 2
     assert scorer.asked == len(found.rows) + (1 + plain_versions) * len(subjects)
 
 
 def test_the_same_seed_gives_the_same_probe(small_world) -> None:
     cases, edits, ratings = small_world
-    runs = [compare(OracleScorer(), choose_subjects(cases, edits, ratings, 8, seed), seed).rows for seed in (0, 0, 1)]
+    runs = [
+        compare_versions(OracleScorer(), choose_subjects(cases, edits, ratings, 8, seed), seed).rows
+        for seed in (0, 0, 1)
+    ]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
 
@@ -181,7 +192,7 @@ def test_with_one_source_there_is_no_edit_of_another(small_world) -> None:
     cases, edits, _ = small_world
     source = next(iter(cases.values())).source_id
     alone = {name: case for name, case in cases.items() if case.source_id == source}
-    found = compare(OracleScorer(), choose_subjects(alone, edits, None))
+    found = compare_versions(OracleScorer(), choose_subjects(alone, edits, None))
     assert found.left_out["other_edit"] == found.edits
     assert summarise(found)["kinds"]["other_edit"]["share"]["value"] is None
 
@@ -195,7 +206,7 @@ def test_nothing_to_probe_with_is_an_error(small_world) -> None:
 
 
 def test_the_worst_example_of_each_kind_is_drawn(subjects) -> None:
-    found = compare(OracleScorer(loves_colour), subjects)
+    found = compare_versions(OracleScorer(loves_colour), subjects)
     worst = worst_by_kind(found.rows)
     assert len({row.kind for row in worst}) == len(worst) == len(KINDS)
     assert not worst[0].below
@@ -220,6 +231,6 @@ def test_a_rise_is_undefined_where_a_score_is_missing() -> None:
 def test_the_tables_fit_80_columns(subjects, answer) -> None:
     report, _ = probe(OracleScorer(answer), subjects[:12])
     report |= {"rated_by": "nobody", "order_swap": {"defined": False, "reason": "there is no judge"}}
-    text = list(lines(report))
+    text = list(probe_lines(report))
     assert max(map(len, text)) <= 80
     assert any(line.startswith("passed" if answer is None else "refused") for line in text)

@@ -18,10 +18,10 @@ from hpedit.cli import app
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import SWAPPED_VOTE, VOTES
 from hpedit.scorer.tables.ratings_import import import_genai
-from hpedit.scorer.votes.model import MISSING, decide, fit_votes, swap
-from hpedit.scorer.votes.selection import fit_combination, folds_by_source
-from hpedit.scorer.votes.table import count_cycles, load_votes
-from hpedit.scorer.votes.votes import evaluate_votes
+from hpedit.scorer.votes.evaluate_votes import evaluate_votes
+from hpedit.scorer.votes.judge_selection import fit_combination, folds_by_source
+from hpedit.scorer.votes.vote_model import MISSING, fit_votes, most_probable_vote, swap_votes
+from hpedit.scorer.votes.vote_table import count_cycles, load_votes
 
 Rows = list[tuple[str, str, str, str]]
 
@@ -70,9 +70,9 @@ def test_exchanging_the_edits_exchanges_a_and_b_and_nothing_else_whatever_was_fi
     given_votes = np.array(votes)
     human = np.random.default_rng(seed).integers(0, 4, len(votes))
     model = fit_votes(given_votes, human, ("x", "y"), 1.0)
-    straight, exchanged = model.predict(given_votes), model.predict(swap(given_votes))
+    straight, exchanged = model.predict(given_votes), model.predict(swap_votes(given_votes))
     np.testing.assert_array_equal(exchanged, straight[:, [1, 0, 2, 3]])
-    np.testing.assert_array_equal(decide(exchanged), swap(decide(straight)))
+    np.testing.assert_array_equal(most_probable_vote(exchanged), swap_votes(most_probable_vote(straight)))
     np.testing.assert_allclose(straight.sum(axis=1), 1.0)
 
 
@@ -82,7 +82,10 @@ def test_a_fit_on_exchanged_pairs_is_the_same_fit() -> None:
     turned = rng.random(60) < 0.5
     first = fit_votes(votes, human, ("a", "b", "c"), 3.0)
     other = fit_votes(
-        np.where(turned[:, None], swap(votes), votes), np.where(turned, swap(human), human), ("a", "b", "c"), 3.0
+        np.where(turned[:, None], swap_votes(votes), votes),
+        np.where(turned, swap_votes(human), human),
+        ("a", "b", "c"),
+        3.0,
     )
     np.testing.assert_allclose(other.predict(votes), first.predict(votes), atol=1e-4)
 
@@ -102,7 +105,7 @@ def test_no_vote_moves_nothing_and_is_never_guessed() -> None:
 
 def test_equal_probabilities_of_a_and_b_decide_for_neither() -> None:
     level = np.array([[0.4, 0.4, 0.15, 0.05], [0.4, 0.4, 0.05, 0.15], [0.2, 0.2, 0.0, 0.6], [0.5, 0.4, 0.1, 0.0]])
-    assert decide(level).tolist() == [2, 3, 3, 0]
+    assert most_probable_vote(level).tolist() == [2, 3, 3, 0]
 
 
 def test_judges_combine_to_more_than_either_and_those_without_signal_are_named(report: dict[str, Any]) -> None:

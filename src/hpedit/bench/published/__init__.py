@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpedit.bench.published import gedit, imgedit
-from hpedit.bench.published.common import Benchmark
+from hpedit.bench.published.published_benchmark import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {"gedit": gedit.BENCHMARK, "imgedit": imgedit.BENCHMARK}
 """Every published benchmark that can be read, by the name that the command takes."""

@@ -14,7 +14,7 @@ test_gedit_score.py, run_gedit_score.py, calculate_statistics.py):
 Rule (calculate_statistics.py): a case's overall is sqrt(SC x PQ), after VIEScore (arXiv 2312.14867); SC, PQ and overall
 are averaged within each of the eleven groups, and the groups' means once more, unweighted. "Intersection" is the same
 over the cases with intersection_exist, those that every compared model answered. One thing differs here: a score that
-is missing or no number from 0 to 10 is left out and counted, where that code fails or averages NaN.
+is missing or not a number from 0 to 10 is left out and counted; that code fails or averages NaN.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpedit.bench.published.common import Benchmark, Column, Read, ScoreTable, case_mean_note, check_key, column
+from hpedit.bench.published.published_benchmark import (
+    Benchmark,
+    PublishedCase,
+    ScoreColumn,
+    ScoreTable,
+    case_mean_note,
+    check_key,
+    score_column,
+)
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.csv_rows import CsvRow, is_number, read_csv_rows
@@ -50,7 +58,7 @@ TASK_OF_GROUP: dict[str, str | None] = {
     # Light, weather and season of the whole picture.
     "tone_transfer": "relighting",
 }
-"""The eleven groups, and which of the eight tasks each is; None belongs to none."""
+"""The eleven groups, and the task of each among the eight; None: no such task."""
 
 MAX_SCORE = 10.0
 COLUMNS = ("SC", "PQ", "O")
@@ -61,14 +69,14 @@ _LANGUAGES = {"en": ("en",), "cn": ("cn", "zh"), "zh": ("cn", "zh")}
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One row of a score file."""
+class GEditScore:
+    """One row of a GEdit-Bench score file."""
 
     group: str
     key: str
     semantics: float | None
     quality: float | None
-    """0 to 10; None where the judge gave none."""
+    """0 to 10; None if the judge gave none."""
     intersection: bool
 
     @property
@@ -79,7 +87,7 @@ class Scored:
         return math.sqrt(self.semantics * self.quality)
 
 
-def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
+def read_gedit_cases(data: Path, language: str = "en") -> Iterator[PublishedCase]:
     """The cases of one language, one batch of pictures in memory at a time.
 
     Args:
@@ -93,8 +101,7 @@ def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
     files = [data] if data.is_file() else sorted(data.rglob("[!.]*.parquet"))
     if not files:
         raise HPEditError(
-            f"{data} holds no parquet",
-            hint="hf download stepfun-ai/GEdit-Bench --repo-type dataset --local-dir DIR",
+            f"{data} holds no parquet", hint="hf download stepfun-ai/GEdit-Bench --repo-type dataset --local-dir DIR"
         )
     for file in files:
         for row in _rows(file):
@@ -118,23 +125,23 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
         raise HPEditError(f"{file} is not a readable parquet file: {error}", hint="download it again") from error
 
 
-def _read(row: Mapping[str, Any], file: Path) -> Read:
+def _read(row: Mapping[str, Any], file: Path) -> PublishedCase:
     group, key, language = row["task_type"], check_key(str(row["key"]), file), row["instruction_language"]
     if group not in TASK_OF_GROUP:
         raise HPEditError(f"{file}: {key} has task_type {group!r}", hint=f"one of {', '.join(TASK_OF_GROUP)}")
     edit = f"fullset/{group}/{language}/{key}.png"
     task = TASK_OF_GROUP[group]
     if task is None:
-        return Read(group, None, edit)
+        return PublishedCase(group, None, edit)
     image = decode_cell(row["picture"], f"input image of {key}")
     # Both languages ask for edits of one photograph.
     source_id = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()[:16]
     case = Case(f"{key}-{language}", task, row["instruction"], (image,), source_id, origin=f"GEdit-Bench, {group}")
-    return Read(group, case, edit)
+    return PublishedCase(group, case, edit)
 
 
-def read_scores(file: Path, group: str, languages: Sequence[str]) -> list[Scored]:
-    """The rows of one score file in these languages; HPEditError for other columns, or a case that is there twice."""
+def read_gedit_scores(file: Path, group: str, languages: Sequence[str]) -> list[GEditScore]:
+    """The rows of one GEdit score file in these languages; HPEditError for other columns, or a duplicate case."""
     rows = []
     seen: set[str] = set()
     for row in read_csv_rows(file, ("sementics_score", "quality_score", "instruction_language")):
@@ -145,7 +152,7 @@ def read_scores(file: Path, group: str, languages: Sequence[str]) -> list[Scored
             raise HPEditError(f"{row.where}: {key} appears twice", hint="each case has one score")
         seen.add(key)
         intersection = row.cells.get("intersection_exist", "").lower() in ("true", "1", "1.0")
-        rows.append(Scored(group, key, _score(row, "sementics_score"), _score(row, "quality_score"), intersection))
+        rows.append(GEditScore(group, key, _score(row, "sementics_score"), _score(row, "quality_score"), intersection))
     return rows
 
 
@@ -155,7 +162,7 @@ def _key(row: CsvRow) -> str:
         return row["key"]
     source = row.cells.get("source_image") or row.cells.get("edited_image") or ""
     if not source:
-        raise HPEditError(f"{row.where}: no key and no source_image", hint="it says which case the score is of")
+        raise HPEditError(f"{row.where}: no key and no source_image", hint="one of them names the case")
     return source.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".png").removesuffix("_SRCIMG")
 
 
@@ -167,8 +174,8 @@ def _score(row: CsvRow, name: str) -> float | None:
     return value if 0.0 <= value <= MAX_SCORE else None
 
 
-def score_tables(files: Sequence[Path], _: Path | None = None, language: str = "en") -> list[ScoreTable]:
-    """Tables of every model among the score files: all cases, and the intersection.
+def gedit_score_tables(files: Sequence[Path], _: Path | None = None, language: str = "en") -> list[ScoreTable]:
+    """GEdit-Bench tables of every model among the score files: all cases, and the intersection.
 
     Args:
         files: Score files, or folders of them.
@@ -184,7 +191,7 @@ def score_tables(files: Sequence[Path], _: Path | None = None, language: str = "
         found = _FILE.fullmatch(file.name)
         if found is None:
             raise HPEditError(
-                f"{file.name} is no score file of GEdit-Bench", hint="MODEL_GROUP_en_vie_score.csv or _gpt_score.csv"
+                f"{file.name} is not a score file of GEdit-Bench", hint="MODEL_GROUP_en_vie_score.csv or _gpt_score.csv"
             )
         groups = models.setdefault(found["model"], {})
         if found["group"] in groups:
@@ -195,7 +202,7 @@ def score_tables(files: Sequence[Path], _: Path | None = None, language: str = "
         groups[found["group"]] = file
     tables = []
     for model, groups in sorted(models.items()):
-        rows = [row for group, file in sorted(groups.items()) for row in read_scores(file, group, names)]
+        rows = [row for group, file in sorted(groups.items()) for row in read_gedit_scores(file, group, names)]
         if not rows:
             raise HPEditError(f"the score files of {model} have no row in {language}", hint="choose another --language")
         tables += [_table(model, f"{language}, all cases", rows)]
@@ -217,15 +224,15 @@ def _score_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _table(model: str, part: str, rows: Sequence[Scored]) -> ScoreTable:
+def _table(model: str, part: str, rows: Sequence[GEditScore]) -> ScoreTable:
     scored = [row for row in rows if row.overall is not None]
     values = {"SC": [row.semantics for row in scored], "PQ": [row.quality for row in scored],
               "O": [row.overall for row in scored]}  # fmt: skip
     groups = list(TASK_OF_GROUP)
 
-    def made(name: str) -> Column:
+    def made(name: str) -> ScoreColumn:
         pairs = zip(scored, values[name], strict=True)
-        return column(name, groups, [(row.group, row.key, value) for row, value in pairs if value is not None])
+        return score_column(name, groups, [(row.group, row.key, value) for row, value in pairs if value is not None])
 
     counts = {group: sum(row.group == group for row in scored) for group in groups}
     empty = [group for group in groups if not counts[group]]
@@ -241,4 +248,4 @@ def _languages(language: str) -> tuple[str, ...]:
     return _LANGUAGES[language]
 
 
-BENCHMARK = Benchmark("GEdit-Bench", read_cases, score_tables)
+BENCHMARK = Benchmark("GEdit-Bench", read_gedit_cases, gedit_score_tables)

@@ -23,7 +23,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpedit.bench.published.common import Benchmark, Read, ScoreTable, case_mean_note, check_key, column
+from hpedit.bench.published.published_benchmark import (
+    Benchmark,
+    PublishedCase,
+    ScoreTable,
+    case_mean_note,
+    check_key,
+    score_column,
+)
 from hpedit.cases.sources.columns import task_of
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -32,7 +39,7 @@ from hpedit.store.paths import inside
 
 TASK_OF_KIND: dict[str, str | None] = {
     "add": "addition",
-    # Colour, material, shape: its words decide.
+    # Colour, material or shape: the instruction's words decide.
     "alter": None,
     "extract": None,
     "replace": "swap",
@@ -42,24 +49,24 @@ TASK_OF_KIND: dict[str, str | None] = {
     "compose": None,
     "action": None,
 }
-"""The nine kinds, in the order of the published tables, and which of the eight tasks each is."""
+"""The nine kinds, in the order of the published tables, and the task of each among the eight."""
 
 KIND_NAMES = {"adjust": "alter", "hybrid": "compose"}
-"""The paper's names of kinds whose data call them otherwise."""
+"""The paper's names of kinds -> their names in the data."""
 BY_WORDS = {"alter": ("color",), "background": ("background", "bokeh")}
-"""Kinds that mix tasks: the words of the instruction choose among these, or else none (alter) or the first."""
+"""Kinds that mix tasks: the words of the instruction choose among these tasks."""
 DESCRIPTIONS = ("basic_edit.json", "singleturn.json", "UGE_edit.json")
 MARKS = 3
 """Dimensions that the judge marks."""
 UGE = "UGE"
 
 
-def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
+def read_imgedit_cases(data: Path, language: str = "en") -> Iterator[PublishedCase]:
     """The cases of a description, one picture in memory at a time.
 
     Args:
         data: basic_edit.json, singleturn.json or UGE_edit.json with the pictures beside it, or that folder.
-        language: "en"; there is no other.
+        language: "en", the only one.
 
     Raises:
         HPEditError: No description, a broken one, a picture that is missing, damaged or outside the folder.
@@ -72,11 +79,11 @@ def read_cases(data: Path, language: str = "en") -> Iterator[Read]:
         prompt, name = str(item["prompt"]).strip(), str(item["id"])
         task = task_of_item(kind, prompt)
         if task is None:
-            yield Read(kind, None, f"{key}.png")
+            yield PublishedCase(kind, None, f"{key}.png")
             continue
         image = load_image(inside(file.parent, name, f"{file}, {key}"))
         case = Case(key, task, prompt, (image,), name, origin=f"ImgEdit-Bench, {kind}, {name}")
-        yield Read(kind, case, f"{key}.png")
+        yield PublishedCase(kind, case, f"{key}.png")
 
 
 def task_of_item(kind: str, prompt: str) -> str | None:
@@ -90,16 +97,16 @@ def task_of_item(kind: str, prompt: str) -> str | None:
     return TASK_OF_KIND.get(kind)
 
 
-def score_tables(files: Sequence[Path], data: Path | None = None, language: str = "en") -> list[ScoreTable]:
-    """One table for each result.json, named after its folder.
+def imgedit_score_tables(files: Sequence[Path], data: Path | None = None, language: str = "en") -> list[ScoreTable]:
+    """One ImgEdit-Bench table for each result.json, named after its folder.
 
     Args:
         files: The judge's files, or the folders of results that hold a result.json.
         data: The description of the benchmark, which says the kind of each case.
-        language: "en"; there is no other.
+        language: "en", the only one.
 
     Raises:
-        HPEditError: No or broken files, or cases that the description does not know.
+        HPEditError: Missing or broken files, or cases that the description lacks.
     """
     _only_english(language)
     if data is None:
@@ -132,15 +139,15 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
     if missing := len(items) - len(answers):
         notes.append(f"no answer on {missing} of {len(items)} cases")
     if incomplete:
-        notes.append(f"{incomplete} cases have other than {MARKS} marks; what there is counts")
-    made = column("mean of marks", kinds, rows, digits=2)
+        notes.append(f"{incomplete} cases with other than {MARKS} marks; the mean is over those given")
+    made = score_column("mean of marks", kinds, rows, digits=2)
     model = file.resolve().parent.name if file.name == "result.json" else file.stem
     part = "UGE" if kinds == [UGE] else "basic"
     return ScoreTable(model, part, (made,), counts, len(answers) - len(rows), tuple(notes))
 
 
 def marks_of(answer: object) -> list[int]:
-    """The marks in a judge's answer: whole numbers after the one colon and blank of a line; [] where it is unscorable.
+    """The marks in a judge's answer: whole numbers after `: ` at the end of a line; [] if it is unscorable.
 
     An error instead of text, no mark, or a mark outside 1 to 5 makes it so.
     """
@@ -188,4 +195,4 @@ def _only_english(language: str) -> None:
         raise HPEditError(f"ImgEdit-Bench has no language {language!r}", hint="it is English")
 
 
-BENCHMARK = Benchmark("ImgEdit-Bench", read_cases, score_tables)
+BENCHMARK = Benchmark("ImgEdit-Bench", read_imgedit_cases, imgedit_score_tables)

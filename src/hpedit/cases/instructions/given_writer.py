@@ -62,7 +62,7 @@ def load_writer(
         return GivenWriter(None)
     if section.by == "judge":
         from hpedit.cases.instructions.judge_writer import JudgeWriter
-        from hpedit.judges.load import load_writing_judge
+        from hpedit.judges.loading import load_writing_judge
 
         check_languages(section.languages)
         if judge is None:

@@ -33,7 +33,7 @@ from hpedit.cases.instructions.languages import wrong_script
 from hpedit.cases.recipe import InstructionsSection
 from hpedit.cases.source_items import InstructionCandidate, Photo, WrittenInstructions
 from hpedit.judges.protocol import Judge, Question
-from hpedit.judges.writing import Prompt, WritingJudge
+from hpedit.judges.writing import WritingJudge, WritingPrompt
 from hpedit.seeds import hash_choice, hash_number, hash_shuffle
 from hpedit.store.text_checks import clean, nonsense, refusal
 
@@ -119,12 +119,12 @@ class JudgeWriter:
             for task in tasks
         ]
 
-    def _prompt(self, order: _Order, attempt: int) -> Prompt:
+    def _prompt(self, order: _Order, attempt: int) -> WritingPrompt:
         wordings = self.section.wordings
         question = writing_question(order.image, order.task, order.category, order.language, wordings)
         seed = hash_number(self.seed, order.task, order.photo.id, attempt)
         temperature = TEMPERATURE if attempt else 0.0
-        return Prompt(question, answer_schema(wordings), TOKENS * (1 + wordings), temperature, seed)
+        return WritingPrompt(question, answer_schema(wordings), TOKENS * (1 + wordings), temperature, seed)
 
     def _read(self, order: _Order, text: str) -> None:
         """Take the usable instructions of an answer."""

@@ -14,7 +14,7 @@ from hpedit.cases.coco import indefinite, spoken
 from hpedit.cases.instructions.instruction_prompt import THERE, image_for_judge
 from hpedit.cases.labels.protocol import Label
 from hpedit.judges.protocol import IMAGE, YES_NO, Question
-from hpedit.judges.writing import Prompt, WritingJudge
+from hpedit.judges.writing import WritingJudge, WritingPrompt
 
 NOTHING = "none of these"
 ASK = (
@@ -52,7 +52,7 @@ class JudgeLabeller:
             HPEditError: no judge answers any more, or too many answers are unreadable.
         """
         pictures = [image_for_judge(image) for image in images]
-        prompts = [Prompt(Question((IMAGE,), (picture,), self._ask), self._schema) for picture in pictures]
+        prompts = [WritingPrompt(Question((IMAGE,), (picture,), self._ask), self._schema) for picture in pictures]
         named = [self._read(reply.text) for reply in self.judge.write(prompts)]
         asked = [place for place, name in enumerate(named) if name not in (None, NOTHING)]
         texts = [f"\n{THERE.format(object=indefinite(spoken(str(named[k]))))}" for k in asked]

@@ -41,7 +41,7 @@ def load_labeller(section: LabelsSection, *, judge: WritingJudge | None = None) 
 
         return ZeroShotLabeller.load(str(section.model), section.revision, categories, section.min_probability)
     from hpedit.cases.labels.judge_labeller import JudgeLabeller
-    from hpedit.judges.load import load_writing_judge
+    from hpedit.judges.loading import load_writing_judge
 
     judge = judge or load_writing_judge(str(section.model), revision=section.revision)
     return JudgeLabeller(judge, categories, section.min_probability)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hpedit.mini.build.samples import Sample
 from hpedit.mini.oracle import SMALL_REST, Array, gradients, mark, rms
-from hpedit.scorer.questions import LIBRARY, Reasoning
+from hpedit.scorer.prompts import LIBRARY, Reasoning
 
 Truth = Callable[[Sample], float]
 

@@ -34,8 +34,7 @@ from hpedit.mini.build.answers import truth
 from hpedit.mini.build.loop import Metrics, fit
 from hpedit.mini.build.samples import COMPARED, IMAGINED, SIDE, TOKENS, Sample, dense_labels, patchify
 from hpedit.mini.tokenizer import build_tokenizer
-from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, SCORE, YES_OR_NO, Order, rubric, stem
-from hpedit.scorer.questions import LIBRARY, Reasoning
+from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, LIBRARY, SCORE, YES_OR_NO, Order, Reasoning, rubric, stem
 from hpedit.tasks import TASK_IDS
 
 SAME_PLACE_HEADS = ((0, 0), (0, 1), (1, 0), (2, 0))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.bench.drift import alarms_of
+from hpedit.bench.drift import pixel_drift
 from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look
 from hpedit.stats.bootstrap import Estimate
 
@@ -107,7 +107,7 @@ def _clear_fall(gain: Estimate | None) -> bool:
 
 def _drifts(table: HeldOutTable, now: Look) -> list[tuple[str, str]]:
     """(measure, what it did) of those that are an alarm by the benchmark's rules."""
-    found = alarms_of({"base": table.rows(table.base), "now": table.rows(now)}, seed=0)
+    found = pixel_drift({"base": table.rows(table.base), "now": table.rows(now)}, seed=0)
     models = [(name, one["models"]["now"]) for name, one in found.items()]
     return [(name, f"{_measure(name)}{model['meaning']}") for name, model in models if model["alarm"]]
 

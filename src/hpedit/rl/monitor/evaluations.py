@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.bench.folder import BenchRow
+from hpedit.bench.bench_folder import BenchRow
 from hpedit.errors import HPEditError
 from hpedit.stats.bootstrap import Estimate, mean_intervals
 from hpedit.store.atomic import read_json, read_jsonl
@@ -40,7 +40,7 @@ class Look:
     """Scores in 0 to 5 by instrument ("scorer", further rewards, "second", "oracle"), a value a case; None where there
     was none to be had."""
     pixels: Mapping[str, Sequence[float]]
-    """Measures of `hpedit.bench.alarms`, by name, a value a case."""
+    """Measures of `hpedit.bench.pixel_measures`, by name, a value a case."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from hpedit.bench.alarms import CLOSENESS, closeness, measure
+from hpedit.bench.pixel_measures import CLOSENESS, closeness, measure_pixels
 from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
@@ -141,7 +141,8 @@ class HeldOut:
         with self.editor.lora_disabled():
             base = self._look(0)
         cases = [{"id": case.id, "task": case.task, "source_id": case.source_id} for case in self.cases]
-        table = HeldOutTable(cases, _columns([measure(case.source) | {CLOSENESS: 1.0} for case in self.cases]), base)
+        sources = _columns([measure_pixels(case.source) | {CLOSENESS: 1.0} for case in self.cases])
+        table = HeldOutTable(cases, sources, base)
         if self.world.rank == 0:
             (self.path / FOLDER).mkdir(exist_ok=True)
             atomic_write(self.path / FOLDER / BASE, dump_json(table.base_json()))
@@ -158,7 +159,7 @@ class HeldOut:
         if self.with_oracle:
             scores[ORACLE] = [score_edit(case, image) for case, image in zip(cases, images, strict=True)]
         pixels = [
-            measure(image) | {CLOSENESS: closeness(image, case.source)}
+            measure_pixels(image) | {CLOSENESS: closeness(image, case.source)}
             for case, image in zip(cases, images, strict=True)
         ]
         return _joined(done, len(self.cases), self.world.gather((numbers, scores, _columns(pixels))))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpedit.bench.run import cases_fingerprint
+from hpedit.bench.benchmark_run import cases_fingerprint
 from hpedit.cases.folder import CaseHeader, CasesFolder, case_headers, select_cases
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError

@@ -1,1 +1,1 @@
-"""From judges' answers to scores on the human scale; `calibration` is where to start."""
+"""Calibration: from judges' answers to scores on the human scale. `calibration` predicts, `fit` fits."""

@@ -1,4 +1,4 @@
-"""What a fit chose, and by how much it is better than what it did not choose, on photos that no fit had seen."""
+"""Nested cross-validation of a calibration fit: what it chose, and its gain over the alternatives on unseen photos."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.scorer.calibration.ensemble import fit_blend
-from hpedit.scorer.calibration.parts import JudgeTable, Part
-from hpedit.scorer.calibration.selection import folds
+from hpedit.scorer.calibration.base_selection import folds
+from hpedit.scorer.calibration.calibration import JudgeCalibration
+from hpedit.scorer.calibration.ensemble import fit_ensemble
+from hpedit.scorer.calibration.judge_table import JudgeTable
 from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, weighted_pearson
-from hpedit.stats.correlation import Draws, count_pairs, pairwise
+from hpedit.stats.correlation import Resamples, count_pairs, pairwise_shares
 
 RAW = "raw"
 SCORER = "scorer"
 
 
-def describe(
+def describe_choice(
     tables: Sequence[JudgeTable],
-    parts: Sequence[Part],
+    parts: Sequence[JudgeCalibration],
     scores: FloatArray,
     by_judge: FloatArray,
     singles: Sequence[dict[str, FloatArray]],
     chosen: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    """Compare the scorer with its parts and with the judges alone.
+    """Report what a fit chose: compare the scorer with its parts and with each judge alone.
 
     Args:
         tables: rated edits, one table a judge.
@@ -60,8 +61,8 @@ def describe(
 def _measures(scores: FloatArray, target: FloatArray, sources: Sequence[str]) -> dict[str, float | None]:
     known = np.flatnonzero(~np.isnan(scores))
     own, rated = scores[known], target[known]
-    draws = Draws.of([sources[row] for row in known.tolist()], resamples=0)
-    pairs = pairwise(draws.sums(count_pairs(own, rated, draws.index)[:, :3]))["pairwise_accuracy"]
+    draws = Resamples.of([sources[row] for row in known.tolist()], resamples=0)
+    pairs = pairwise_shares(draws.sums(count_pairs(own, rated, draws.index)[:, :3]))["pairwise_accuracy"]
     correlation = weighted_pearson(np.column_stack([own, rated]), np.ones((1, len(known))))
     return {
         "rmse": _number(float(np.sqrt(np.mean((own - rated) ** 2)))),
@@ -104,13 +105,13 @@ class Nested:
     parts: FloatArray
     """(n, j) of each judge."""
     singles: list[dict[str, FloatArray]]
-    """For each judge, (n,) by family alone."""
+    """For each judge, (n,) by each model family alone."""
     chosen: list[list[str]]
     """For each judge, the families chosen in each fold."""
 
 
 def nested_scores(tables: Sequence[JudgeTable], rows: IntArray) -> Nested:
-    """Choose and fit anew for each fold of ``rows``; tables hold the same edits, one a judge."""
+    """Nested cross-validation: choose and fit again for each fold of ``rows``. The tables hold the same edits."""
     data = tables[0].data
     parts = np.full((len(data.target), len(tables)), np.nan)
     result = Nested(np.full(len(data.target), np.nan), parts, [{} for _ in tables], [[] for _ in tables])
@@ -123,8 +124,8 @@ def nested_scores(tables: Sequence[JudgeTable], rows: IntArray) -> Nested:
         scores, variances = (np.column_stack([pair[number] for pair in own]) for number in range(2))
         held = np.column_stack([held_out for _, held_out, _ in fitted])
         names = [data.sources[row] for row in train.tolist()]
-        blend = fit_blend(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
-        parts[test], result.scores[test] = scores, blend.predict(scores, variances)[0]
+        ensemble = fit_ensemble(held, [part.verdict == "ok" for part, _, _ in fitted], data.target[train], names)
+        parts[test], result.scores[test] = scores, ensemble.predict(scores, variances)[0]
         for number, (table, (_, _, selected)) in enumerate(zip(tables, fitted, strict=True)):
             result.chosen[number].append(selected.base.name)
             for name, base in selected.singles.items():

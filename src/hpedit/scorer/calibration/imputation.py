@@ -1,4 +1,4 @@
-"""Missing answers: their expectation given the answers that are there, and what that leaves open.
+"""Imputation of missing answers: their conditional expectation given the observed ones, and the variance that remains.
 
 Answers are taken as jointly normal. A prediction for an edit with gaps is the average of the model over points that
 have the mean and covariance of what is missing (Julier & Uhlmann 1997), and their spread is added to its variance: it
@@ -7,9 +7,8 @@ works for any model, and a model that makes little of an answer loses little by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,28 +24,28 @@ _NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
+class Imputation:
     """Mean and covariance of the answers of the edits it was fitted on."""
 
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
 
-    def fill(self, answers: FloatArray) -> FloatArray:
-        """Answers (n, f) with gaps replaced by their expectation; a row without any answer stays NaN."""
+    def impute(self, answers: FloatArray) -> FloatArray:
+        """Answers (n, f) with missing ones imputed by their expectation; a row without any answer stays NaN."""
         return self._expect(answers)[0]
 
     def predict(self, model: Predict, answers: FloatArray, tasks: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Expectation (n,) of the model's score and the variance (n,) that gaps leave; NaN without any answer."""
-        filled, covariances = self._expect(answers)
+        imputed, covariances = self._expect(answers)
         rows, points, names = [], [], []
-        for row, points_of_row in ((row, _points(filled[row], own)) for row, own in covariances.items()):
+        for row, points_of_row in ((row, _points(imputed[row], own)) for row, own in covariances.items()):
             rows += [row] * len(points_of_row)
             points.append(points_of_row)
             names += [tasks[row]] * len(points_of_row)
-        known = np.flatnonzero(~np.isnan(filled).any(axis=1))
+        known = np.flatnonzero(~np.isnan(imputed).any(axis=1))
         mean, variance = np.full(len(answers), np.nan), np.full(len(answers), np.nan)
         if len(known):
-            mean[known] = model(filled[known], [tasks[row] for row in known.tolist()])
+            mean[known] = model(imputed[known], [tasks[row] for row in known.tolist()])
             variance[known] = 0.0
         if points:
             scores, owner = model(np.concatenate(points), names), np.array(rows)
@@ -56,15 +55,15 @@ class Filling:
         return mean, variance
 
     def _expect(self, answers: FloatArray) -> tuple[FloatArray, dict[int, FloatArray]]:
-        """Filled answers, and the covariance (f, f) that remains of each row with gaps."""
+        """Imputed answers, and the covariance (f, f) that remains of each row with gaps."""
         missing = np.isnan(answers)
-        filled, covariances = answers.copy(), {}
+        imputed, covariances = answers.copy(), {}
         for row in np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1)).tolist():
             gap, known = np.flatnonzero(missing[row]), np.flatnonzero(~missing[row])
-            filled[row, gap], own = self._given(answers[row, known], gap, known)
+            imputed[row, gap], own = self._given(answers[row, known], gap, known)
             covariances[row] = np.zeros((len(missing[row]), len(missing[row])))
             covariances[row][np.ix_(gap, gap)] = own
-        return filled, covariances
+        return imputed, covariances
 
     def _given(self, values: FloatArray, gap: IntArray, known: IntArray) -> tuple[FloatArray, FloatArray]:
         """Conditional mean and covariance of the answers ``gap`` given the ``values`` of the answers ``known``."""
@@ -75,13 +74,8 @@ class Filling:
         rest = covariance[np.ix_(gap, gap)] - gain @ covariance[np.ix_(known, gap)]
         return mean[gap] + gain @ (values - mean[known]), rest
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Filling:
-        """Inverse of `dataclasses.asdict`."""
-        return cls(tuple(data["mean"]), tuple(tuple(row) for row in data["covariance"]))
 
-
-def fit_filling(answers: FloatArray) -> Filling:
+def fit_imputation(answers: FloatArray) -> Imputation:
     """Fit to answers (n, f), NaN = missing.
 
     Moments are those of the edits with every answer; without enough of them, answer by answer. A column without any
@@ -93,7 +87,7 @@ def fit_filling(answers: FloatArray) -> Filling:
     else:
         answers = np.where(np.isnan(answers).all(axis=0), 0.0, answers)
         mean, covariance = np.nanmean(answers, axis=0), np.diag(np.nanvar(answers, axis=0))
-    return Filling(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))
+    return Imputation(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))
 
 
 def _points(centre: FloatArray, covariance: FloatArray) -> FloatArray:

@@ -1,59 +1,28 @@
-"""Family "linear": the monotone linear model of `monotone` on the answers and, if it helps, on a curve of the first."""
+"""Fit family "linear": monotone ridge regression on the answers and, if it helps, on a curve of the first one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from hpedit.scorer.calibration.sample import Family, Model, Sample, Setting, bend, standardise
+from hpedit.scorer.calibration.calibration import Setting
+from hpedit.scorer.calibration.fitted_models import Design, LinearFit, LinearModel, Model, with_ramps
+from hpedit.scorer.calibration.sample import Family, RatedSample, standardise
 from hpedit.stats.bootstrap import FloatArray
 
 _CURVE_QUANTILES = (0.2, 0.4, 0.6, 0.8)
 
 
-@dataclass(frozen=True, slots=True)
-class Design:
-    """How to make columns of answers; every statistic is of the edits that it was fitted on."""
-
-    knots: tuple[float, ...]
-    """Of the curve of the first answer, rising; fewer than two = no curve."""
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
-    """Mean and deviation of the columns; the deviation is 1 for a column that does not vary."""
-
-    def transform(self, answers: FloatArray) -> FloatArray:
-        """Columns (n, p) of mean 0 and variance 1 in training."""
-        columns: FloatArray = (_with_ramps(answers, self.knots) - np.array(self.centre)) / np.array(self.scale)
-        return columns
-
-    @property
-    def ramps(self) -> int:
-        """Number of columns that are pieces of the curve."""
-        return max(0, len(self.knots) - 1)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Design:
-        """Inverse of `dataclasses.asdict`."""
-        return cls(**{key: tuple(value) for key, value in data.items()})
-
-
 def fit_design(answers: FloatArray, curved: bool) -> Design:
     """Fit to answers (n, f) without NaN; ``curved`` adds ramps of the first one, a piecewise-linear curve."""
     knots = np.unique(np.quantile(answers[:, 0], (0.0, *_CURVE_QUANTILES, 1.0))) if curved else np.empty(0)
-    centre, scale = standardise(_with_ramps(answers, knots.tolist()))
+    centre, scale = standardise(with_ramps(answers, knots.tolist()))
     return Design(tuple(knots.tolist()), tuple(centre.tolist()), tuple(scale.tolist()))
-
-
-def _with_ramps(answers: FloatArray, knots: Sequence[float]) -> FloatArray:
-    """Answers, and columns that rise from 0 to the knots' distance between two neighbouring knots."""
-    low, high = np.array(knots[:-1]), np.array(knots[1:])
-    return np.hstack([answers, np.clip(answers[:, :1], low, high) - low])
 
 
 _JITTER = 1e-6
@@ -62,7 +31,7 @@ _JITTER = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """How strongly coefficients are pulled in, in units of edits (each feature has variance 1)."""
+    """Ridge penalties of the linear family, in units of edits (each feature has variance 1)."""
 
     shrinkage: float | None
     """> 0. Pull of the weights beside the anchor to 0; None: they are 0, and edits that the judge ties stay tied."""
@@ -70,27 +39,8 @@ class Penalty:
     """> 0. Pull of a task's offset and slope to those of all tasks."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinearFit:
-    """Coefficients on standardised features; see the module's formula."""
-
-    intercept: float
-    slope: float
-    weights: tuple[float, ...]
-    """Of the features after the anchor."""
-    offsets: dict[str, float]
-    slopes: dict[str, float]
-    """By task; a task that is not in it takes offset 0 and the common slope."""
-
-    def coefficients(self, tasks: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Intercept (n,) and coefficient of each feature (n, f) for edits of the given tasks."""
-        start = self.intercept + np.array([self.offsets.get(task, 0.0) for task in tasks])
-        slopes = np.array([self.slopes.get(task, self.slope) for task in tasks])
-        return start, np.column_stack([slopes, np.tile(self.weights, (len(tasks), 1))])
-
-
-class Problem:
-    """The normal equations of one table of edits, solved for any number of penalties."""
+class NormalEquations:
+    """The normal equations of monotone ridge regression, solved for any number of penalties."""
 
     def __init__(self, features: FloatArray, rising: Sequence[bool], tasks: Sequence[str], target: FloatArray) -> None:
         """Take (n, f) standardised features, (f,) whether each may only rise, (n,) tasks and (n,) targets."""
@@ -172,24 +122,7 @@ _POOLINGS = (1000.0, 30.0, 5.0)
 """In edits: at 30, a task with 30 rated edits goes half of its own way."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinearModel:
-    """Columns and their coefficients."""
-
-    design: Design
-    fit: LinearFit
-
-    def predict(self, answers: FloatArray, tasks: Sequence[str]) -> FloatArray:
-        """See `sample.Model`."""
-        start, coefficients = self.fit.coefficients(tasks)
-        return bend(start + (self.design.transform(answers) * coefficients).sum(axis=1))
-
-    def to_json(self) -> dict[str, Any]:
-        """Content as JSON values."""
-        return asdict(self)
-
-
-def settings(sample: Sample) -> list[Setting]:
+def linear_grid(sample: RatedSample) -> list[Setting]:
     """Curve, pooling and shrinkage; pooling means nothing with one task."""
     poolings = _POOLINGS if len(set(sample.tasks)) > 1 else _POOLINGS[:1]
     return [
@@ -199,13 +132,13 @@ def settings(sample: Sample) -> list[Setting]:
     ]
 
 
-def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
+def fit_linear(sample: RatedSample, chosen: Sequence[Setting]) -> list[Model]:
     """Fit each setting; those with equal columns share the normal equations."""
-    prepared: dict[bool, tuple[Design, Problem]] = {}
+    prepared: dict[bool, tuple[Design, NormalEquations]] = {}
     for curved in {bool(setting["curved"]) for setting in chosen}:
         design = fit_design(sample.answers, curved)
         columns, rising = design.transform(sample.answers), (*sample.rising, *[True] * design.ramps)
-        prepared[curved] = design, Problem(columns, rising, sample.tasks, sample.target)
+        prepared[curved] = design, NormalEquations(columns, rising, sample.tasks, sample.target)
     models: list[Model] = []
     for setting in chosen:
         design, problem = prepared[bool(setting["curved"])]
@@ -214,10 +147,4 @@ def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
     return models
 
 
-def read(data: Mapping[str, Any]) -> LinearModel:
-    """Inverse of `LinearModel.to_json`."""
-    fit = LinearFit(**{**data["fit"], "weights": tuple(data["fit"]["weights"])})
-    return LinearModel(Design.from_json(data["design"]), fit)
-
-
-FAMILY = Family(settings, fit, read)
+FAMILY = Family(linear_grid, fit_linear)

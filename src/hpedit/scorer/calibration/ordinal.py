@@ -1,4 +1,4 @@
-"""Family "ordinal": a cumulative-link model with non-negative weights, shared between tasks by partial pooling.
+"""Fit family "ordinal": a cumulative-link model with non-negative weights, shared between tasks by partial pooling.
 
 For an edit of task k with standardised answers z (the first one's slope may differ by task):
 
@@ -14,17 +14,18 @@ other answers is left out, and an answer without a direction counts with either 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from hpedit.records import MAX_SCORE
-from hpedit.scorer.calibration.sample import Family, Model, Sample, Setting, standardise, task_index
+from hpedit.scorer.calibration.calibration import Setting
+from hpedit.scorer.calibration.fitted_models import Model, OrdinalModel
+from hpedit.scorer.calibration.sample import Family, RatedSample, standardise, task_index
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 _LASSOS = (10.0, 5.0, 2.0, 0.5)
@@ -38,35 +39,7 @@ _STEPS = int(MAX_SCORE)
 
 
 @dataclass(frozen=True, slots=True)
-class OrdinalModel:
-    """Coefficients; see the module's formula."""
-
-    columns: tuple[int, ...]
-    """Positions of the answers that enter."""
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
-    cuts: tuple[float, ...]
-    slope: float
-    weights: tuple[float, ...]
-    offsets: dict[str, float]
-    slopes: dict[str, float]
-
-    def predict(self, answers: FloatArray, tasks: Sequence[str]) -> FloatArray:
-        """See `sample.Model`."""
-        z = (answers[:, self.columns] - np.array(self.centre)) / np.array(self.scale)
-        offsets = np.array([self.offsets.get(task, 0.0) for task in tasks])
-        slopes = np.array([self.slopes.get(task, self.slope) for task in tasks])
-        line = offsets + slopes * z[:, 0] + z[:, 1:] @ np.array(self.weights)
-        score: FloatArray = expit(line[:, None] - np.array(self.cuts)).sum(axis=1)
-        return score
-
-    def to_json(self) -> dict[str, Any]:
-        """Content as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
+class _Likelihood:
     """Minimise over [c_0, log steps (4), b, s (k), u (k), w (p)]; without tasks k = 0."""
 
     anchor: FloatArray
@@ -122,20 +95,20 @@ class _Problem:
         return float(value), np.concatenate([[by_cut.sum()], steps, [by_b], by_s, by_u, by_w])
 
 
-def settings(sample: Sample) -> list[Setting]:
+def ordinal_grid(sample: RatedSample) -> list[Setting]:
     """Pooling and lasso; pooling means nothing with one task."""
     poolings = _POOLINGS if len(set(sample.tasks)) > 1 else _POOLINGS[:1]
     return [{"pooling": pooling, "lasso": lasso} for pooling, lasso in product(poolings, _LASSOS)]
 
 
-def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
+def fit_ordinal(sample: RatedSample, chosen: Sequence[Setting]) -> list[Model]:
     """Fit each setting."""
     columns = _columns_of(sample)
     centre, scale = standardise(sample.answers[:, columns])
     z = (sample.answers[:, columns] - centre) / scale
     either = [number for number, column in enumerate(columns) if number and not sample.rising[column]]
     names = sorted(set(sample.tasks)) if len(set(sample.tasks)) > 1 else []
-    problem = _Problem(
+    problem = _Likelihood(
         anchor=z[:, 0],
         rest=np.hstack([z[:, 1:], -z[:, either]]),
         task=task_index(sample.tasks, names),
@@ -164,21 +137,7 @@ def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
     return models
 
 
-def read(data: Mapping[str, Any]) -> OrdinalModel:
-    """Inverse of `OrdinalModel.to_json`."""
-    return OrdinalModel(
-        columns=tuple(data["columns"]),
-        centre=tuple(data["centre"]),
-        scale=tuple(data["scale"]),
-        cuts=tuple(data["cuts"]),
-        slope=float(data["slope"]),
-        weights=tuple(data["weights"]),
-        offsets=dict(data["offsets"]),
-        slopes=dict(data["slopes"]),
-    )
-
-
-def _columns_of(sample: Sample) -> list[int]:
+def _columns_of(sample: RatedSample) -> list[int]:
     """Answers that enter, the anchor first."""
     rest = range(1, len(sample.rising))
     keep = not sample.derived[0] or not any(sample.rising[column] for column in rest)
@@ -195,4 +154,4 @@ def _masses(target: FloatArray) -> FloatArray:
     return mass
 
 
-FAMILY = Family(settings, fit, read)
+FAMILY = Family(ordinal_grid, fit_ordinal)

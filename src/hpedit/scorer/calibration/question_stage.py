@@ -1,4 +1,4 @@
-"""Which reasoning questions help, task by task, and by how much they move a score.
+"""Choose the reasoning questions that help, task by task, and fit by how much they move a score.
 
 To the score m of the base prompt, the answers q_j in (0, 1) of the questions that are kept for a task add
 
@@ -9,20 +9,19 @@ the deviation from it: a question says what the base prompt did not. One that wa
 nothing, and w_j^2 to the variance. Weights are shrunk as by `SHRINKAGE` edits.
 
 Questions are added one by one, each time the one that lowers the cross-validated error most; how many are kept is
-decided by `selection.fewest`, so that with few ratings it is none.
+decided by `base_selection.fewest`, so that with few ratings it is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
 
-from hpedit.records import MAX_SCORE
-from hpedit.scorer.calibration.selection import fewest, folds
+from hpedit.scorer.calibration.base_selection import fewest, folds
+from hpedit.scorer.calibration.fitted_models import QuestionStage, QuestionWeights
 from hpedit.stats.bootstrap import FloatArray, IntArray
 
 SHRINKAGE = 10.0
@@ -32,52 +31,6 @@ LEAST_EDITS = 25
 """Rated edits of a task below which no question is tried."""
 _LEAST_SPREAD = 1e-3
 """A question whose answers deviate less from what is expected says nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Additions:
-    """The questions kept for one task."""
-
-    names: tuple[str, ...]
-    start: tuple[float, ...]
-    slope: tuple[float, ...]
-    """Of the answer that is expected at score m: start + slope * m."""
-    scale: tuple[float, ...]
-    weights: tuple[float, ...]
-
-    def add(self, base: FloatArray, answers: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Score (n,) and the variance (n,) left by questions without answer; answers (n, k) in the order of names."""
-        said = _surprise(base, answers, self)
-        missing = np.isnan(said)
-        weights = np.array(self.weights)
-        return _move(base, np.where(missing, 0.0, said) @ weights), missing @ weights**2
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Additions:
-        """Inverse of `dataclasses.asdict`."""
-        return cls(**{key: tuple(value) for key, value in data.items()})
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionStage:
-    """The questions kept, by task; a task that is not in it keeps the base score."""
-
-    tasks: dict[str, Additions]
-
-    def predict(
-        self, base: FloatArray, answers: FloatArray, names: Sequence[str], tasks: Sequence[str]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Score (n,) and added variance (n,) from base scores (n,) and answers (n, m) to the questions ``names``."""
-        mean, variance = base.copy(), np.zeros(len(base))
-        for task, own in self.tasks.items():
-            rows = np.flatnonzero([name == task for name in tasks])
-            columns = [list(names).index(name) for name in own.names]
-            mean[rows], variance[rows] = own.add(base[rows], answers[rows][:, columns])
-        return mean, variance
-
-    def to_json(self) -> dict[str, Any]:
-        """Content as JSON values."""
-        return {task: asdict(own) for task, own in self.tasks.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +44,19 @@ class _Task:
     target: FloatArray
     sources: list[str]
 
-    def fit(self, rows: IntArray, names: Sequence[str]) -> Additions:
+    def fit(self, rows: IntArray, names: Sequence[str]) -> QuestionWeights:
         """Fit the given questions on ``rows``."""
         base = self.base[rows]
         answers = self.answers[rows][:, [self.names.index(name) for name in names]]
         lines = [_line(base, column) for column in answers.T]
         start, slope, scale = (tuple(line[number] for line in lines) for number in range(3))
-        plain = Additions(tuple(names), start, slope, scale, (0.0,) * len(names))
-        said = np.nan_to_num(_surprise(base, answers, plain), nan=0.0)
+        plain = QuestionWeights(tuple(names), start, slope, scale, (0.0,) * len(names))
+        said = np.nan_to_num(plain.surprise(base, answers), nan=0.0)
         said[:, np.array(scale) <= _LEAST_SPREAD] = 0.0
         shrink = np.sqrt(SHRINKAGE) * np.eye(len(names))
         wanted = self.target[rows] - base
         weights, _ = nnls(np.vstack([said, shrink]), np.concatenate([wanted - wanted.mean(), np.zeros(len(names))]))
-        fitted = Additions(plain.names, start, slope, scale, tuple(weights.tolist()))
+        fitted = QuestionWeights(plain.names, start, slope, scale, tuple(weights.tolist()))
         return _keep_rising(fitted, float(base.mean()))
 
     def held_out(self, names: Sequence[str]) -> FloatArray:
@@ -156,7 +109,7 @@ def fit_questions(
 
 
 def _choose(task: _Task, offered: Sequence[str], exclusive: Sequence[Collection[str]]) -> tuple[str, ...]:
-    """Forward selection, then the one-standard-error rule."""
+    """Forward selection of questions, then the one-standard-error rule."""
     if len(task.target) < LEAST_EDITS:
         return ()
     answered = dict(zip(task.names, 2 * (~np.isnan(task.answers)).sum(axis=0) >= len(task.target), strict=True))
@@ -186,24 +139,11 @@ def _line(base: FloatArray, answers: FloatArray) -> tuple[float, float, float]:
     return start, slope, max(float(np.std(y - start - slope * x)), _LEAST_SPREAD)
 
 
-def _surprise(base: FloatArray, answers: FloatArray, own: Additions) -> FloatArray:
-    """(n, k) how far each answer is from what is expected at the base score, in deviations."""
-    surprise: FloatArray = (answers - np.array(own.start) - np.outer(base, own.slope)) / np.array(own.scale)
-    return surprise
-
-
-def _keep_rising(own: Additions, centre: float) -> Additions:
+def _keep_rising(own: QuestionWeights, centre: float) -> QuestionWeights:
     """Turn the lines about the mean base score so far that a better base score never lowers the sum."""
     pull = float(np.dot(own.weights, np.array(own.slope) / np.array(own.scale)))
     if pull <= 1.0:
         return own
     slope = tuple(value / pull for value in own.slope)
     start = tuple(a + (b - c) * centre for a, b, c in zip(own.start, own.slope, slope, strict=True))
-    return Additions(own.names, start, slope, own.scale, own.weights)
-
-
-def _move(base: FloatArray, change: FloatArray) -> FloatArray:
-    """Base score plus change, slowed down before the ends of the scale; exactly the base score without a change."""
-    room = np.where(change > 0, MAX_SCORE - base, base)
-    moved: FloatArray = base + room * np.tanh(np.divide(change, room, out=np.zeros_like(room), where=room > 0))
-    return moved
+    return QuestionWeights(own.names, start, slope, own.scale, own.weights)

@@ -1,58 +1,46 @@
-"""What the families of calibration models share: the edits they are fitted on, and what a fitted model does."""
+"""What fitting a family of calibration models takes: the rated edits, and a grid of hyperparameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
-from hpedit.records import MAX_SCORE, MIN_SCORE
+from hpedit.scorer.calibration.calibration import Setting
+from hpedit.scorer.calibration.fitted_models import Model
+from hpedit.scorer.calibration.imputation import Imputation
 from hpedit.stats.bootstrap import FloatArray, IntArray
-
-Setting = Mapping[str, float | None]
-"""How a family is to be fitted; JSON values."""
-
-_SOFT = 0.25
-"""Width of the zone at both ends of the scale in which predictions are bent in rather than cut off, which would tie
-edits that the judge tells apart."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Rated edits as a model is fitted on them."""
+class RatedSample:
+    """Rated edits and a judge's answers to its base questions."""
 
     answers: FloatArray
-    """(n, f) without NaN; the first is the judge's own overall score."""
+    """(n, f), NaN = missing, none in what a family is fitted on; the first is the judge's own overall score."""
     rising: tuple[bool, ...]
-    """(f,) whether an answer may only count in favour."""
+    """(f,) whether the score may only rise with an answer (monotonicity)."""
     derived: tuple[bool, ...]
     """(f,) whether an answer is a function of the others, such as an overall score."""
     tasks: list[str]
     target: FloatArray
     """(n,) mean rating, 0 to 5."""
+    sources: list[str]
 
-
-class Model(Protocol):
-    """A fitted model: scores (n,) in 0 to 5 of answers (n, f) without NaN; an unknown task is an average one."""
-
-    def predict(self, answers: FloatArray, tasks: Sequence[str]) -> FloatArray:
-        """Scores (n,)."""
-        ...
-
-    def to_json(self) -> dict[str, Any]:
-        """Content as JSON values."""
-        ...
+    def imputed(self, rows: IntArray, imputation: Imputation) -> RatedSample:
+        """The given rows, with missing answers imputed."""
+        tasks, sources = ([column[row] for row in rows.tolist()] for column in (self.tasks, self.sources))
+        answers = imputation.impute(self.answers[rows])
+        return RatedSample(answers, self.rising, self.derived, tasks, self.target[rows], sources)
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """A way to fit: its settings from the simplest to the most flexible, and models of a sample in each setting."""
 
-    settings: Callable[[Sample], list[Setting]]
-    fit: Callable[[Sample, Sequence[Setting]], list[Model]]
-    read: Callable[[Mapping[str, Any]], Model]
+    grid: Callable[[RatedSample], list[Setting]]
+    fit: Callable[[RatedSample, Sequence[Setting]], list[Model]]
 
 
 def standardise(columns: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -65,12 +53,3 @@ def task_index(tasks: Sequence[str], names: Sequence[str]) -> IntArray:
     """Position (n,) of each task among ``names``; the number of names for a task that is not among them."""
     position = {name: number for number, name in enumerate(names)}
     return np.array([position.get(task, len(names)) for task in tasks], dtype=np.int64)
-
-
-def bend(values: FloatArray) -> FloatArray:
-    """Strictly rising map of the line into the scale; the identity but for the last quarter at either end."""
-    low, high = MIN_SCORE + _SOFT, MAX_SCORE - _SOFT
-    # The clips only keep exp from overflowing on the side that is not selected.
-    foot = MIN_SCORE + _SOFT * np.exp(np.minimum(values - low, 0.0) / _SOFT)
-    head = MAX_SCORE - _SOFT * np.exp(np.minimum(high - values, 0.0) / _SOFT)
-    return np.where(values < low, foot, np.where(values > high, head, values))

@@ -1,4 +1,4 @@
-"""Family "trees": boosted shallow trees that may only rise with what must count in favour.
+"""Fit family "trees": gradient-boosted shallow trees that may only rise with what must count in favour.
 
 The score is 5 sigmoid(start of the task + sum of trees), fitted by Newton steps on the fractional log likelihood of the
 mean rating (Friedman 2001; Papke & Wooldridge 1996). A task starts from its mean rating, pulled towards that of all.
@@ -8,80 +8,33 @@ of others are left out. Large leaves keep them from learning single photos.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
 
 from hpedit.records import MAX_SCORE
-from hpedit.scorer.calibration.sample import Family, Model, Sample, Setting
+from hpedit.scorer.calibration.calibration import Setting
+from hpedit.scorer.calibration.fitted_models import TREE_DEPTH, Model, Tree, TreesModel
+from hpedit.scorer.calibration.sample import Family, RatedSample
 from hpedit.stats.bootstrap import FloatArray
 
-_COUNT, _RATE, _DEPTH = 30, 0.1, 2
+_COUNT, _RATE = 30, 0.1
 _LEAF = 40
-"""Least edits in a leaf; fewer with few edits, see `fit`."""
+"""Least edits in a leaf; fewer with few edits, see `fit_trees`."""
 _POOLING = 20.0
 """Edits at which a task starts halfway between its own mean and that of all."""
 _FLOOR = 1e-3
 """Least variance of a rating in a Newton step, in units of the scale squared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A binary tree in arrays, as in scikit-learn: node 0 is the root, ``feature`` -1 a leaf."""
-
-    feature: tuple[int, ...]
-    threshold: tuple[float, ...]
-    left: tuple[int, ...]
-    right: tuple[int, ...]
-    value: tuple[float, ...]
-
-    def predict(self, answers: FloatArray) -> FloatArray:
-        """Value (n,) of the leaf of each row; answers are compared in single precision, as they were in fitting."""
-        feature, threshold = np.array(self.feature), np.array(self.threshold)
-        left, right = np.array(self.left), np.array(self.right)
-        node, rows = np.zeros(len(answers), dtype=np.int64), np.arange(len(answers))
-        single = answers.astype(np.float32)
-        for _ in range(_DEPTH):
-            inner = feature[node] >= 0
-            below = single[rows, feature[node]] <= threshold[node]
-            node = np.where(inner, np.where(below, left[node], right[node]), node)
-        value: FloatArray = np.array(self.value)[node]
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class TreesModel:
-    """Trees on a logit scale."""
-
-    columns: tuple[int, ...]
-    """Positions of the answers that enter."""
-    start: float
-    starts: dict[str, float]
-    trees: tuple[Tree, ...]
-
-    def predict(self, answers: FloatArray, tasks: Sequence[str]) -> FloatArray:
-        """See `sample.Model`."""
-        own = answers[:, self.columns]
-        line = np.array([self.starts.get(task, self.start) for task in tasks])
-        for tree in self.trees:
-            line = line + tree.predict(own)
-        score: FloatArray = MAX_SCORE * expit(line)
-        return score
-
-    def to_json(self) -> dict[str, Any]:
-        """Content as JSON values."""
-        return asdict(self)
-
-
-def settings(_: Sample) -> list[Setting]:
+def trees_grid(_: RatedSample) -> list[Setting]:
     """One setting: in repeated cross-validation on real people's ratings nothing gained by more."""
-    return [{"depth": _DEPTH}]
+    return [{"depth": TREE_DEPTH}]
 
 
-def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
+def fit_trees(sample: RatedSample, chosen: Sequence[Setting]) -> list[Model]:
     """Fit the one setting there is."""
     from sklearn.tree import DecisionTreeRegressor
 
@@ -96,7 +49,7 @@ def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
         mean = expit(line)
         weight = np.maximum(mean * (1 - mean), _FLOOR)
         grown = DecisionTreeRegressor(
-            max_depth=_DEPTH,
+            max_depth=TREE_DEPTH,
             min_samples_leaf=leaf,
             monotonic_cst=[int(sample.rising[column]) for column in columns],
             random_state=0,
@@ -105,12 +58,6 @@ def fit(sample: Sample, chosen: Sequence[Setting]) -> list[Model]:
         trees.append(tree)
         line = line + tree.predict(answers)
     return [TreesModel(tuple(columns), start, starts, tuple(trees)) for _ in chosen]
-
-
-def read(data: Mapping[str, Any]) -> TreesModel:
-    """Inverse of `TreesModel.to_json`."""
-    trees = tuple(Tree(**{key: tuple(value) for key, value in tree.items()}) for tree in data["trees"])
-    return TreesModel(tuple(data["columns"]), data["start"], data["starts"], trees)
 
 
 def _starts(share: FloatArray, tasks: Sequence[str]) -> tuple[float, dict[str, float]]:
@@ -135,4 +82,4 @@ def _read_grown(grown: Any) -> Tree:
     )
 
 
-FAMILY = Family(settings, fit, read)
+FAMILY = Family(trees_grid, fit_trees)

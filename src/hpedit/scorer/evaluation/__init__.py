@@ -1,1 +1,1 @@
-"""What scorers are worth: agreement with people, with intervals by photo."""
+"""Evaluate scorers: agreement with people, reliability, learning curves, with intervals by photo."""

@@ -1,10 +1,10 @@
-"""Whether scores and their stated deviations mean what they say.
+"""Reliability of scores and their standard deviations: reliability diagram, bias, coverage.
 
 - Bins: edits in order of their score, cut into bins of equal size; the mean rating of a bin should be its mean score
   (reliability diagram). The slope of the ratings over the scores should be 1, the bias 0.
 - Stated deviation: the share of mean ratings inside the stated 50, 80 and 95 % intervals, score +- z std, should be
   just that (coverage); the root mean square of (rating - score) / std should be 1 (z_spread): above 1 the scorer is
-  too sure of itself. In bins of edits by stated deviation, the root mean square error should be the stated one.
+  overconfident. In bins of edits by stated deviation, the root mean square error should be the stated one.
 
 The stated deviation is that of a mean rating by as many people as rated the edits of the fit: fewer raters here scatter
 more, and then z_spread is above 1 through no fault of the scorer.
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import norm
 
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray
-from hpedit.stats.correlation import Draws, ratio
+from hpedit.stats.correlation import Resamples, safe_ratio
 
 LEVELS = (0.5, 0.8, 0.95)
 """Nominal coverage of the intervals that are checked."""
@@ -28,15 +28,15 @@ PER_BIN = 10
 BAND = 0.5
 """Width of the histogram's bands on the 0-5 scale."""
 HARMLESS = 0.1
-"""A spread of standardised errors this near to 1 is no reason to distrust a deviation, however surely it is not 1."""
+"""A spread of standardised errors this close to 1 is acceptable, even if significantly different from 1."""
 
 _ROUNDING = 1e-9
 
 Says = Literal["holds", "too small", "too large"]
 
 
-def reliability(score: FloatArray, target: FloatArray, draws: Draws) -> dict[str, Any]:
-    """Scores against mean ratings.
+def reliability_report(score: FloatArray, target: FloatArray, draws: Resamples) -> dict[str, Any]:
+    """Reliability diagram of scores against mean ratings.
 
     Args:
         score: (n,) scores, 0 to 5, no NaN.
@@ -56,7 +56,7 @@ def reliability(score: FloatArray, target: FloatArray, draws: Draws) -> dict[str
 
 
 def stated_deviation(
-    score: FloatArray, deviation: FloatArray, target: FloatArray, draws: Draws
+    score: FloatArray, deviation: FloatArray, target: FloatArray, draws: Resamples
 ) -> dict[str, Any] | None:
     """Stated against actual deviation; None if no edit has one above 0.
 
@@ -95,24 +95,24 @@ def stated_deviation(
 
 
 def equal_bins(values: FloatArray) -> list[IntArray]:
-    """Rows of each bin, by growing value; equal values share a bin, so that bins may be fewer and unequal."""
+    """Rows of quantile bins, by rising value; equal values share a bin, so that bins may be fewer and unequal."""
     wanted = min(BINS, max(1, len(values) // PER_BIN))
     edges = np.unique(np.quantile(values, np.arange(1, wanted) / wanted)) if len(values) else np.empty(0)
     number = np.searchsorted(edges, values - _ROUNDING, side="left")
     return [np.flatnonzero(number == each) for each in np.unique(number)]
 
 
-def _slope(score: FloatArray, target: FloatArray, draws: Draws) -> FloatArray:
+def _slope(score: FloatArray, target: FloatArray, draws: Resamples) -> FloatArray:
     """Least-squares slope of target over score; NaN where the score does not vary."""
     if len(score) == 0 or np.ptp(score) < _ROUNDING:
         return np.full(len(draws.counts), np.nan)
     x, y = score - score.mean(), target - target.mean()
     mean_x, mean_y = draws.mean(x), draws.mean(y)
     variance = draws.mean(x * x) - mean_x**2
-    return ratio(draws.mean(x * y) - mean_x * mean_y, np.where(variance > _ROUNDING, variance, 0.0))
+    return safe_ratio(draws.mean(x * y) - mean_x * mean_y, np.where(variance > _ROUNDING, variance, 0.0))
 
 
-def _bin(score: FloatArray, target: FloatArray, part: Draws, rows: IntArray) -> dict[str, Any]:
+def _bin(score: FloatArray, target: FloatArray, part: Resamples, rows: IntArray) -> dict[str, Any]:
     return {
         "low": float(score[rows].min()),
         "high": float(score[rows].max()),
@@ -122,7 +122,7 @@ def _bin(score: FloatArray, target: FloatArray, part: Draws, rows: IntArray) -> 
     }
 
 
-def _deviation_bin(std: FloatArray, error: FloatArray, draws: Draws, rows: IntArray) -> dict[str, Any]:
+def _deviation_bin(std: FloatArray, error: FloatArray, draws: Resamples, rows: IntArray) -> dict[str, Any]:
     part = draws.part(rows)
     actual = part.estimate(np.sqrt(part.mean(error[rows] ** 2)))
     return {"n": len(rows), "stated": float(np.sqrt(np.mean(std[rows] ** 2))), "actual": actual.as_dict()}

@@ -1,1 +1,1 @@
-"""Degenerate edits that a reward must not like."""
+"""Probe a scorer for reward hacking with degenerate edits, which must score below honest ones."""

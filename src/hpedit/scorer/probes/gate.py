@@ -1,4 +1,4 @@
-"""Whether a scorer may be a reward: what `hpedit scorer probe` left in its folder. No torch."""
+"""Gate between scorer and training: a scorer that failed its probe is refused as a reward. No torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hpedit.store.atomic import read_json
 PROBE = "probe.json"
 SHEET = "probe.png"
 PROBE_FILES = frozenset({PROBE, SHEET})
-"""What a probe adds to a scorer's folder; the scorer is the same with and without."""
+"""Files that a probe adds to a scorer's folder; they are no part of the scorer."""
 
 
 def admit_reward(folder: Path | str, fingerprint: str, *, force: bool) -> None:
-    """Let a scorer that was probed and passed be a reward; one that was not probed is let pass with a line on stderr.
+    """Admit a scorer that passed its probe as a reward; one without a probe is admitted with a warning on stderr.
 
     Args:
         folder: The scorer's.
-        fingerprint: The scorer's, now: a probe of another judge, prompt or calibration says nothing about it.
-        force: Take one that failed all the same.
+        fingerprint: The scorer's current one: a probe of another judge, prompt or calibration does not count.
+        force: Admit one that failed, too.
 
     Raises:
         HPEditError: it was probed and failed, or its probe.json is not readable.
@@ -43,7 +43,7 @@ def admit_reward(folder: Path | str, fingerprint: str, *, force: bool) -> None:
 
 
 def read_probe(folder: Path | str) -> dict[str, Any] | None:
-    """The probe of a scorer's folder; None if there is none. HPEditError for a damaged one."""
+    """Read the probe in a scorer's folder; None if there is none. HPEditError for a damaged one."""
     file = Path(folder) / PROBE
     if not file.exists():
         return None

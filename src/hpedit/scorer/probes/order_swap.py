@@ -1,6 +1,6 @@
-"""Position bias: whether it matters to a judge that the source or the edit is shown first.
+"""Position bias of a judge: how much the order of source and edit in the prompt changes its scores.
 
-The base prompt is asked in both orders. A pair of edits flips when the orders disagree on which of the two is better.
+The base prompt is asked in both orders. A pair of edits flips if the orders disagree on which is better.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHUNK = 64
 def order_swap_report(
     judge: Judge | None, cases: Sequence[Case], edits: Sequence[Edit], max_flip: float = MAX_FLIP, seed: int = 0
 ) -> dict[str, Any]:
-    """How far the order of the pictures moves a judge; as plain JSON, with 95 % intervals by source.
+    """Measure a judge's position bias: flip rate and score difference as JSON, with 95 % intervals by source.
 
     Args:
         judge: None for a scorer of tables, for which this is not defined.
@@ -72,9 +72,9 @@ def _expected(judge: Judge, cases: Sequence[Case], edits: Sequence[Edit], order:
 
 
 def _pairs(scores: FloatArray, sources: Sequence[str]) -> tuple[FloatArray, list[str], str]:
-    """Pairs told apart as rows [flips, pairs], the source that each row is resampled with, and what was paired.
+    """Rows [flips, pairs] of the pairs that the first order tells apart, the source of each row, and what was paired.
 
-    Where all edits are paired, each pair stands half in the row of either edit.
+    If all edits are paired, each pair counts half in the row of either edit.
     """
     own = [(i, j) for i, j in combinations(range(len(sources)), 2) if sources[i] == sources[j]]
     if own:

@@ -4,7 +4,7 @@ The complaint heard most about RL on image models is that the reward rises while
 come to is tried beforehand: every honest edit is scored beside its degenerate versions (`kinds`), and
 
     subjects = choose_subjects(cases, edits, ratings, limit=200, seed=0)
-    comparisons = compare(scorer, subjects)
+    comparisons = compare_versions(scorer, subjects)
     result = summarise(comparisons, Bounds())       # shares that do not score below, and whether the scorer passes
 
 tells the share that does not score below. A tie is not below. A degenerate version that can't be scored earns no reward
@@ -28,8 +28,8 @@ from PIL import Image
 from hpedit.errors import HPEditError
 from hpedit.progress import stage
 from hpedit.records import Case, Edit, Score
-from hpedit.scorer.probes.kinds import KIND_BY_ID, KINDS, Kind, Subject, source_copy, version
-from hpedit.scorer.probes.pictures import fitted
+from hpedit.scorer.probes.degenerate import resized_to
+from hpedit.scorer.probes.kinds import KIND_BY_ID, KINDS, ProbeKind, Subject, degenerate_version, source_copy
 from hpedit.scorer.protocol import Scorer
 from hpedit.stats.bootstrap import mean_ci
 from hpedit.tasks import TASK_IDS
@@ -101,7 +101,7 @@ class Comparisons:
     unscorable: int
     """Honest edits without one, left out."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Kind -> versions that could not be made, or not be told from the honest edit; unsound tasks are not counted."""
+    """By kind, versions that could not be made, or not be told from the honest edit; unsound tasks are not counted."""
 
 
 def choose_subjects(
@@ -161,13 +161,13 @@ def _subject(
 
     pool = foreign(others[case.task]) or foreign(chain.from_iterable(others.values()))
     pool = [other for other in pool if other.image.size == size] or pool
-    other = fitted(rng.choice(pool).image, size) if pool else None
+    other = resized_to(rng.choice(pool).image, size) if pool else None
     subject = Subject(case, edit, other, case.source)
-    low = fitted(poor[case.id].image, size) if case.id in poor else source_copy(subject)
+    low = resized_to(poor[case.id].image, size) if case.id in poor else source_copy(subject)
     return Subject(case, edit, other, low)
 
 
-def compare(scorer: Scorer, subjects: Sequence[Subject], seed: int = 0) -> Comparisons:
+def compare_versions(scorer: Scorer, subjects: Sequence[Subject], seed: int = 0) -> Comparisons:
     """Score every honest edit and each of its versions once, in batches; a function of its arguments."""
     rows: list[Comparison] = []
     left_out = dict.fromkeys(KIND_BY_ID, 0)
@@ -194,7 +194,7 @@ def _versions(subject: Subject, seed: int) -> dict[Hashable, tuple[Case, Image.I
     """What is scored for a subject: "honest", a kind's id, or what makes the plain version of an injection."""
     found: dict[Hashable, tuple[Case, Image.Image]] = {_HONEST: (subject.case, subject.edit.image)}
     for kind in KINDS:
-        made = version(kind, subject, seed)
+        made = degenerate_version(kind, subject, seed)
         if made is not None:
             found[kind.id] = made
             if kind.plain is not None and kind.plain not in found:
@@ -269,7 +269,7 @@ def _share(rows: Sequence[Comparison], seed: int) -> dict[str, Any]:
     return {"share": mean_ci(missed, [row.source_id for row in rows], seed).as_dict(), "n": len(rows)}
 
 
-def _kind_summary(kind: Kind, found: Comparisons, seed: int) -> dict[str, Any]:
+def _kind_summary(kind: ProbeKind, found: Comparisons, seed: int) -> dict[str, Any]:
     rows = _of(found.rows, kind=kind.id)
     sources = [row.source_id for row in rows]
     tasks = {task: own for task in TASK_IDS if (own := _of(rows, task=task))}

@@ -1,1 +1,1 @@
-"""Ratings and judges' answers as tables."""
+"""Import tables of ratings and judges' answers, and fit scorers on them."""

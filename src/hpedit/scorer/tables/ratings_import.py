@@ -1,9 +1,9 @@
-"""Bring other people's tables into ours: edits.csv with ratings.csv and scores.csv, or votes.csv and judge_votes.csv.
+"""Import published ratings (ImagenHub, MagicBrush, GenAI-Bench) and responses of rating tools into our tables.
 
 - edits.csv: edit_id, source_id, editor, instruction, and task if known.
-- ratings.csv: edit_id, rater, score (0 to 5), and the marks by axis as they were given.
-- scores.csv: edit_id, judge, and a column for each question (see `judges`); an empty cell is an answer that could not
-  be had, never 0.
+- ratings.csv: edit_id, rater, score (0 to 5), and the original marks by axis.
+- scores.csv: edit_id, judge, and a column for each question (see `rubrics`); an empty cell is a missing answer,
+  never 0.
 - votes.csv: edit_a, edit_b, rater, vote (A, B, tie, both_bad); judge_votes.csv the same with judge instead of rater.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from typing import Any
 from hpedit.errors import HPEditError
 from hpedit.ratings.import_export import import_responses
 from hpedit.ratings.responses import NO_VOTE, VOTES
-from hpedit.scorer.tables.judges import RUBRICS, parse_answer
+from hpedit.scorer.tables.rubrics import RUBRICS, parse_answer
 from hpedit.store.atomic import atomic_write
 from hpedit.store.csv_rows import CsvRow, csv_text, index_csv_rows, read_csv_rows
 from hpedit.tasks import TASK_IDS
@@ -31,13 +31,13 @@ _AXES = ("alignment", "quality", "consistency")
 _TASKS: Mapping[str, str] = MappingProxyType(
     {"Object Addition": "addition", "Object Removal": "removal", "Object Replacement": "swap", "Color Changes": "color"}
 )
-"""MagicBrush's categories that are tasks of ours. A scene change is one where it is about the background."""
+"""MagicBrush's categories that are tasks here; so is a scene change of the background."""
 
 
 def import_ratings(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
     """Import ``src`` in one of `FORMATS`; HPEditError for another name.
 
-    ``control`` names the control of a Label Studio project that holds the answer, where it is not plain.
+    ``control`` names the control of a Label Studio project that holds the answer, if there are several.
     """
     if form == "labelstudio":
         return import_responses(form, src, out, control)
@@ -50,11 +50,11 @@ def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
     """Import ratings of ImagenHub (arXiv 2310.01596), with answers of judges to the prompts of VIEScore.
 
     A rater's score is ImagenHub's overall sqrt(semantic consistency * perceptual quality), times 5; both marks (0 to 1)
-    stand beside it.
+    are kept.
 
     Args:
         src: folder with edits.csv, human_ratings.csv and vlm_scores.csv.
-        out: folder to write to; made if need be. The same input gives the same bytes.
+        out: folder to write to, created if missing. The same input gives the same bytes.
 
     Returns:
         Counts: edits, sources, ratings, raters, judges, missing_answers.
@@ -78,13 +78,13 @@ def import_imagenhub(src: Path, out: Path) -> dict[str, Any]:
         if score is not None
     ]
     questions = RUBRICS["viescore"].required
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write(
-        out / "edits.csv", csv_text(_EDIT_COLUMNS, [tuple(row[name] for name in _EDIT_COLUMNS) for row in edits])
-    )
-    atomic_write(out / "ratings.csv", csv_text(("edit_id", "rater", "score", *_MARKS), given))
     columns = ("edit_id", "judge", *questions)
-    atomic_write(out / "scores.csv", csv_text(columns, [tuple(row[name] for name in columns) for row in answers]))
+    _write_tables(
+        out,
+        edits=(_EDIT_COLUMNS, [tuple(row[name] for name in _EDIT_COLUMNS) for row in edits]),
+        ratings=(("edit_id", "rater", "score", *_MARKS), given),
+        scores=(columns, [tuple(row[name] for name in columns) for row in answers]),
+    )
     return {
         "edits": len(edits),
         "sources": len({row["source_id"] for row in edits}),
@@ -120,8 +120,8 @@ def _check_known(rows: list[CsvRow], known: set[str]) -> None:
 def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
     """Import ratings of MagicBrush's edits (arXiv 2306.10012) on 0 to 10.
 
-    A rater's score is the overall mark, halved; the marks by axis stand beside it as given. The photo is the source, so
-    that edits which follow one another stay together. A category that is none of the eight tasks keeps its own name.
+    A rater's score is the overall mark, halved; the marks by axis are kept. The photo is the source, so that the turns
+    of one session stay together. A category that is none of the eight tasks keeps its own name.
 
     Args:
         src: folder with edits.csv and human_ratings.csv.
@@ -144,18 +144,10 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
     tasks = [_magicbrush_task(row) for row in edits]
     header = (*_EDIT_COLUMNS, "task", "turn", "source_file", "edited_file")
     table = [
-        (
-            *(row[name] for name in ("edit_id", "photo_id")),
-            "DALL-E 2",
-            row["instruction"],
-            task,
-            *(row[n] for n in header[5:]),
-        )
+        (row["edit_id"], row["photo_id"], "DALL-E 2", row["instruction"], task, *(row[name] for name in header[5:]))
         for row, task in zip(edits, tasks, strict=True)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / "edits.csv", csv_text(header, table))
-    atomic_write(out / "ratings.csv", csv_text(("edit_id", "rater", "score", *_AXES), given))
+    _write_tables(out, edits=(header, table), ratings=(("edit_id", "rater", "score", *_AXES), given))
     counts = Counter(tasks)
     return {
         "edits": len(edits),
@@ -171,8 +163,8 @@ def import_magicbrush(src: Path, out: Path) -> dict[str, Any]:
 def import_genai(src: Path, out: Path) -> dict[str, Any]:
     """Import votes on image edits of GenAI-Bench (arXiv 2406.04485): one person's vote a pair, and judges' votes.
 
-    An empty cell is a judge that was not asked, and an unreadable answer is none; both stay what they are. A pair's
-    edits are called by its id; pairs of one caption belong to one source.
+    An empty cell is a judge that was not asked; unreadable answers are kept as such. A pair's edits are named by its
+    id; pairs of one caption belong to one source.
 
     Args:
         src: folder with votes.csv.
@@ -195,10 +187,13 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
         edits += [(edit, row.name("source_caption"), "", row["instruction"]) for edit in pair]
         people.append((*pair, "human", _vote(row, "human")))
         votes += [(*pair, judge, row[judge] if row[judge] in NO_VOTE else _vote(row, judge)) for judge in judges]
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / "edits.csv", csv_text(_EDIT_COLUMNS, edits))
-    atomic_write(out / "votes.csv", csv_text(("edit_a", "edit_b", "rater", "vote"), people))
-    atomic_write(out / "judge_votes.csv", csv_text(("edit_a", "edit_b", "judge", "vote"), votes))
+    pairs = ("edit_a", "edit_b")
+    _write_tables(
+        out,
+        edits=(_EDIT_COLUMNS, edits),
+        votes=((*pairs, "rater", "vote"), people),
+        judge_votes=((*pairs, "judge", "vote"), votes),
+    )
     return {
         "pairs": len(rows),
         "sources": len({row["source_caption"] for row in rows}),
@@ -210,7 +205,7 @@ def import_genai(src: Path, out: Path) -> dict[str, Any]:
 
 
 def _halved(marks: list[CsvRow]) -> list[tuple[str, ...]]:
-    """Rows of ratings.csv from marks on 0 to 10; a row without an overall mark is none."""
+    """Rows of ratings.csv from marks on 0 to 10; a row without an overall mark is left out."""
     return [
         (row["edit_id"], row.name("rater"), repr(_mark(row, "overall") / 2), *(row[axis] for axis in _AXES))
         for row in marks
@@ -241,6 +236,13 @@ def _vote(row: CsvRow, column: str) -> str:
 def _count(rows: list[CsvRow], judges: list[str], cell: str) -> dict[str, int]:
     counts = {judge: sum(row[judge] == cell for row in rows) for judge in sorted(judges)}
     return {judge: count for judge, count in counts.items() if count}
+
+
+def _write_tables(out: Path, **tables: tuple[Sequence[str], Sequence[Sequence[str]]]) -> None:
+    """Write each table (header, rows) to ``out``/NAME.csv."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (header, rows) in tables.items():
+        atomic_write(out / f"{name}.csv", csv_text(header, rows))
 
 
 def _check_apart(src: Path, out: Path) -> None:

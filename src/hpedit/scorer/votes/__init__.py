@@ -1,1 +1,1 @@
-"""Judges that vote between two edits, combined."""
+"""Combine judges that vote between two edits (pairwise preferences)."""
