@@ -25,18 +25,18 @@ from PIL import Image
 from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
 from hpedit.config.recipe import Recipe
-from hpedit.editors.editor import DiffusersEditor
-from hpedit.editors.load import wrap
+from hpedit.editors.diffusers_editor import DiffusersEditor
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.placement import compile_blocks
-from hpedit.editors.protocol import Conditioning, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt
 from hpedit.editors.sizes import ImageAreas
 from hpedit.mini import architecture as mini
 from hpedit.mini.tokenizer import build_tokenizer
 from hpedit.records import Case, Score
-from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.online import Online
-from hpedit.rl.parallel.processes import Alone
-from hpedit.rl.policy import Policy
+from hpedit.rl.parallel.processes import SingleProcess
+from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.rl.sampler import CaseSampler
 from hpedit.seeds import generator
@@ -110,7 +110,7 @@ def build_editor(shape: Shape, device: torch.device, dtype: torch.dtype) -> Diff
         transformer=random_transformer(shape, device, dtype),
     )
     side = shape.resolution
-    editor = wrap(pipeline, ImageAreas(side, side * side, side * side), fingerprint="random")
+    editor = wrap_pipeline(pipeline, ImageAreas(side, side * side, side * side), fingerprint="random")
     grid, channels = side // (pipeline.vae_scale_factor * 2), pipeline.transformer.config.in_channels
 
     def encode(cases: Sequence[Case]) -> Conditioning:
@@ -118,7 +118,7 @@ def build_editor(shape: Shape, device: torch.device, dtype: torch.dtype) -> Diff
         text = torch.stack([torch.randn(TEXT_TOKENS, shape.joint, generator=draw) for draw in draws])
         source = torch.stack([torch.randn(grid * grid, channels, generator=draw) for draw in draws])
         mask = torch.ones(len(cases), TEXT_TOKENS, dtype=torch.bool, device=device)
-        return Conditioning(Prompt(text.to(device, dtype), mask), source.to(device, dtype), ((grid, grid),) * 2)
+        return Conditioning(EncodedPrompt(text.to(device, dtype), mask), source.to(device, dtype), ((grid, grid),) * 2)
 
     editor.encode = encode  # type: ignore[method-assign]
     return editor
@@ -168,11 +168,13 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     editor.set_checkpointing(True)
     if asked.compile:
         compile_blocks(editor.pipeline.transformer)
-    policy = Policy(editor, recipe.train)
+    policy = LoraPolicy(editor, recipe.train)
     picture = Image.new("RGB", (shape.resolution,) * 2)
     cases = [Case(f"case-{i}", "color", "make it red", (picture,), f"photo-{i}") for i in range(2 * asked.groups)]
-    setting = Setting(recipe, editor, policy, recomputes=True)
-    online = Online(setting, cases, Rewards({MAIN: PixelScorer()}, {MAIN: 1.0}), CaseSampler(len(cases), 0), Alone())
+    context = UpdateContext(recipe, editor, policy, recomputes=True)
+    online = Online(
+        context, cases, Rewards({MAIN: PixelScorer()}, {MAIN: 1.0}), CaseSampler(len(cases), 0), SingleProcess()
+    )
     began = time.perf_counter()
     online.iterate(0)
     first = time.perf_counter() - began

@@ -28,9 +28,9 @@ from PIL import Image
 from torch import Tensor
 
 from hpedit.config.recipe import Recipe
-from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.lora import ADAPTER
-from hpedit.editors.protocol import Conditioning, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt
 from hpedit.records import Case
 from hpedit.rl.advantage import group_advantages, reward_from_score
 from hpedit.rl.flow_sde import sde_step
@@ -165,7 +165,7 @@ class PublicTrainer:
         patch = pipe.vae_scale_factor * 2
         grids = ((self.editor.areas.resolution // patch,) * 2, (side // patch,) * 2)
         masks = [row.new_ones(row.shape[:2], dtype=torch.bool) for row in embeds]
-        rows = [Conditioning(Prompt(row, masks[i]), packed[i : i + 1], grids) for i, row in enumerate(embeds)]
+        rows = [Conditioning(EncodedPrompt(row, masks[i]), packed[i : i + 1], grids) for i, row in enumerate(embeds)]
         return Conditioning.cat(rows)
 
     def _noise(self, like: Conditioning) -> Tensor:

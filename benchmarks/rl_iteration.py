@@ -29,16 +29,16 @@ from public_schedules import KINDS, PublicTrainer
 from rl_meters import counted_rows, flops_of, product_ceiling, watched_memory
 
 from hpedit.config.recipe import Recipe
-from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.load import load_editor
 from hpedit.experiments.demo import demo_recipe
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_cases
 from hpedit.records import Case
-from hpedit.rl.algorithms.protocol import Setting
+from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.online import Online
-from hpedit.rl.parallel.processes import Alone
-from hpedit.rl.policy import Policy
+from hpedit.rl.parallel.processes import SingleProcess
+from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.rl.sampler import CaseSampler
 from hpedit.scorer.hp_scorer import HPScorer
@@ -106,10 +106,10 @@ def timed_encode(editor: Any) -> list[float]:
 def our_arm(name: str, editor: Any, cases: list[Case], scorer: Scorer, recipe: Recipe) -> Arm:
     """Our trainer's iteration, without the run folder around it."""
     editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
-    policy = Policy(editor, recipe.train)
-    setting = Setting(recipe, editor, policy, recomputes=editor.device.type == "cuda")
+    policy = LoraPolicy(editor, recipe.train)
+    context = UpdateContext(recipe, editor, policy, recomputes=editor.device.type == "cuda")
     sampler = CaseSampler(len(cases), recipe.seed)
-    online = Online(setting, cases, Rewards({MAIN: scorer}, {MAIN: 1.0}), sampler, Alone())
+    online = Online(context, cases, Rewards({MAIN: scorer}, {MAIN: 1.0}), sampler, SingleProcess())
     spent = timed_encode(editor)
 
     def iterate(iteration: int) -> dict[str, float]:

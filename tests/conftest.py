@@ -31,8 +31,8 @@ def make_case():
 @pytest.fixture
 def tiny_editor():
     """An editor of the miniature's architecture with random weights, fresh for every test."""
-    from hpedit.editors.load import wrap
+    from hpedit.editors.load import wrap_pipeline
     from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
 
-    return wrap(build_pipeline(0), ImageAreas(32, 32 * 32, 32 * 32), fingerprint="tiny")
+    return wrap_pipeline(build_pipeline(0), ImageAreas(32, 32 * 32, 32 * 32), fingerprint="tiny")

@@ -166,10 +166,10 @@ import sys
 sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT)!r}]
 from tests.bench.test_benchmark_run import small_cases
 from hpedit.bench.benchmark_run import run_bench
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.sizes import ImageAreas
 from hpedit.mini.architecture import build_pipeline
-editor = wrap(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
+editor = wrap_pipeline(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
 run_bench(editor, small_cases(), None, sys.argv[1], steps=8, label="base", batch=1)
 """
 

@@ -21,7 +21,7 @@ from hpedit.store.tables import read_cases, write_cases
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished build of 16 scenes, edited twice each, without the styles and the unscorable."""
-    from hpedit.editors.load import wrap
+    from hpedit.editors.load import wrap_pipeline
     from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
 
@@ -30,7 +30,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "edits": {"editor": "mini", "steps": 2, "per_case": 2},
         "filter": {"by": "drop-solved", "scorer": "given"},
     }
-    editor = wrap(build_pipeline(0), ImageAreas(32, 32 * 32, 32 * 32), fingerprint="tiny")
+    editor = wrap_pipeline(build_pipeline(0), ImageAreas(32, 32 * 32, 32 * 32), fingerprint="tiny")
     run_build(recipe(out, [{"mini": "train", "count": 16}], **sections), editor=editor, scorer=Brightness())
     return out
 

@@ -193,11 +193,24 @@ def test_no_such_whole_number(recipe: Path, text: str) -> None:
     assert len(line) < 200
 
 
+def test_the_old_name_of_a_key_is_an_error_that_gives_the_new_one(recipe: Path) -> None:
+    [line] = mistakes(recipe, f"{HEAD}rollout: {{refill: 2}}")
+    assert line == "r.yaml:4: rollout.refill: unknown key: it is called dynamic_sampling now"
+    [line] = mistakes(recipe, HEAD, "rollout.refill=2")
+    assert line == "--set rollout.refill=2: rollout.refill: unknown key: it is called dynamic_sampling now"
+
+
+def test_a_run_folder_keeps_the_old_name_of_a_key_so_that_older_runs_can_be_resumed(recipe: Path) -> None:
+    loaded = load(recipe, HEAD, "rollout.dynamic_sampling=2")
+    assert list(loaded.shaping()["rollout"])[-1] == "refill"
+    assert loaded.shaping()["rollout"]["refill"] == 2
+
+
 @pytest.mark.parametrize("size", [1, 0, -3])
 def test_a_group_of_one_is_refused_with_the_reason(recipe: Path, size: int) -> None:
     [line] = mistakes(recipe, f"{HEAD}rollout: {{group_size: {size}}}")
     assert f"rollout.group_size: must be at least 2, is {size}" in line
-    assert "nothing but noise would be learnt" in line
+    assert "only noise would be trained on" in line
 
 
 def test_ode_dynamics_are_refused_with_the_reason(recipe: Path) -> None:

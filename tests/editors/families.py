@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from diffusers import QwenImageEditPipeline, QwenImageEditPlusPipeline
 
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.sizes import ImageAreas
 from hpedit.mini.kontext import build_kontext
 from hpedit.progress import quiet_loading
@@ -26,7 +26,7 @@ class Family:
     most_sources: int = 1
 
     def editor(self, areas=None, **settings):
-        return wrap(self.build(), areas or self.areas, fingerprint=self.name, **settings)
+        return wrap_pipeline(self.build(), areas or self.areas, fingerprint=self.name, **settings)
 
 
 def shipped(kind):

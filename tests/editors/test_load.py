@@ -8,10 +8,9 @@ import torch
 from tests.editors.families import EDIT, KONTEXT, pixel_difference
 
 from hpedit.editors.flux_kontext import FluxKontext
-from hpedit.editors.load import ADAPTERS, load_editor, wrap
+from hpedit.editors.load import ADAPTERS, load_editor, wrap_pipeline
 from hpedit.editors.placement import check_base
-from hpedit.editors.qwen_image_edit import QwenEdit
-from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
+from hpedit.editors.qwen_image import QwenEdit, QwenEditPlus
 from hpedit.editors.sampling import edit_cases
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
@@ -109,7 +108,7 @@ def test_8bit_without_bitsandbytes_or_in_another_dtype_is_refused(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_device_that_is_not_there_is_refused_before_the_model_is_looked_for():
-    with pytest.raises(HPEditError, match="there is no cuda here"):
+    with pytest.raises(HPEditError, match="device cuda is not available"):
         load_editor("nobody/no-such-model", device="cuda:1")
     with pytest.raises(HPEditError, match="unknown device"):
         load_editor("nobody/no-such-model", device="gpu")
@@ -119,7 +118,7 @@ def test_what_is_no_model_is_one_clear_error(tmp_path, monkeypatch):
     with pytest.raises(HPEditError, match="cannot be loaded"):
         load_editor(str(tmp_path))
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    with pytest.raises(HPEditError, match="StableDiffusionPipeline, which is not known") as caught:
+    with pytest.raises(HPEditError, match="StableDiffusionPipeline, which is not supported") as caught:
         load_editor(str(tmp_path))
     assert "FluxKontextPipeline" in caught.value.hint
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -128,8 +127,8 @@ def test_what_is_no_model_is_one_clear_error(tmp_path, monkeypatch):
 
 
 def test_a_pipeline_in_memory_of_another_kind_is_refused():
-    with pytest.raises(HPEditError, match="is a dict, which is not known"):
-        wrap({}, EDIT.areas)
+    with pytest.raises(HPEditError, match="is a dict, which is not supported"):
+        wrap_pipeline({}, EDIT.areas)
 
 
 class Bomb:

@@ -45,10 +45,7 @@ def test_no_target_or_none_that_is_a_linear_layer(tiny_editor, targets):
 
 @pytest.mark.parametrize(
     ("target", "missed"),
-    [
-        ("transformer_blocks.0.attn.to_q", "transformer_blocks 1, 2, 3"),
-        ("2.attn.to_k", "transformer_blocks 0, 1, 3"),
-    ],
+    [("transformer_blocks.0.attn.to_q", "transformer_blocks 1, 2, 3"), ("2.attn.to_k", "transformer_blocks 0, 1, 3")],
 )
 def test_targets_that_match_in_some_blocks_only_are_listed(tiny_editor, target, missed):
     with pytest.raises(HPEditError, match="match in some blocks only") as caught:

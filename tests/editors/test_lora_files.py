@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from hpedit.cli import app
 from hpedit.editors.comfyui import from_comfyui, to_comfyui
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.lora import WEIGHTS_NAME
 from hpedit.editors.lora_files import COMFYUI_NAME, export_lora, read_lora
 from hpedit.editors.sampling import edit_cases
@@ -49,11 +49,11 @@ def test_the_saved_lora_gives_equal_pixels_through_diffusers_own_loader(family, 
     ours = edit(editor, make_case())
     editor.save_lora(tmp_path)
     pipeline = family.build()
-    base = edit(wrap(pipeline, family.areas, fingerprint=family.name), make_case())
+    base = edit(wrap_pipeline(pipeline, family.areas, fingerprint=family.name), make_case())
     pipeline.load_lora_weights(tmp_path)
     (config,) = pipeline.transformer.peft_config.values()
     assert (config.r, config.lora_alpha) == (4, 16.0)
-    theirs = edit(wrap(pipeline, family.areas, fingerprint=family.name), make_case())
+    theirs = edit(wrap_pipeline(pipeline, family.areas, fingerprint=family.name), make_case())
     assert pixel_difference(ours, theirs) == 0
     assert pixel_difference(ours, base) > 10
 
@@ -126,7 +126,7 @@ def test_diffusers_reads_the_comfyui_file_too(family, make_case, tmp_path):
     editor.save_lora(tmp_path, comfyui=True)
     pipeline = family.build()
     pipeline.load_lora_weights(tmp_path / COMFYUI_NAME)
-    theirs = edit(wrap(pipeline, family.areas, fingerprint=family.name), make_case())
+    theirs = edit(wrap_pipeline(pipeline, family.areas, fingerprint=family.name), make_case())
     assert pixel_difference(ours, theirs) <= 1
 
 
@@ -169,10 +169,10 @@ def test_what_cannot_be_exported_is_one_clear_error(tmp_path):
         export_lora(tmp_path / "lora", tmp_path / "out.bin", "comfyui")
     with pytest.raises(HPEditError, match="unknown form"):
         export_lora(tmp_path / "lora", tmp_path / "out.safetensors", "kohya")
-    with pytest.raises(HPEditError, match="names for FluxPipeline are not known"):
+    with pytest.raises(HPEditError, match="layer names for FluxPipeline are unknown"):
         export_lora(tmp_path / "lora", tmp_path / "out.safetensors", "comfyui", "FluxPipeline")
     save_file(load_file(tmp_path / "lora" / WEIGHTS_NAME), tmp_path / "anonymous.safetensors")
-    with pytest.raises(HPEditError, match="does not say what model"):
+    with pytest.raises(HPEditError, match="does not name its base model"):
         export_lora(tmp_path / "anonymous.safetensors", tmp_path / "out.safetensors", "comfyui")
     export_lora(
         tmp_path / "anonymous.safetensors", tmp_path / "out.safetensors", "comfyui", "QwenImageEditPlusPipeline"
@@ -184,7 +184,7 @@ class TestWrongBase:
     def test_other_weights_of_the_same_shapes_are_refused_naming_both(self, make_case, tmp_path):
         editor = trained(KONTEXT)
         editor.save_lora(tmp_path)
-        other = wrap(build_kontext(seed=1), KONTEXT.areas, fingerprint="black-forest-labs/other@abc")
+        other = wrap_pipeline(build_kontext(seed=1), KONTEXT.areas, fingerprint="black-forest-labs/other@abc")
         base = edit(other, make_case())
         with pytest.raises(HPEditError, match="was trained on a local model") as caught:
             other.load_lora(tmp_path)
@@ -195,10 +195,10 @@ class TestWrongBase:
 
     def test_the_same_base_is_known_in_another_dtype_and_with_a_lora_on(self, tmp_path):
         trained(KONTEXT).save_lora(tmp_path)
-        half = wrap(build_kontext().to(torch.bfloat16), KONTEXT.areas, fingerprint="x")
+        half = wrap_pipeline(build_kontext().to(torch.bfloat16), KONTEXT.areas, fingerprint="x")
         half.load_lora(tmp_path)
         assert half.lora_parameters()
-        again = wrap(half.pipeline, KONTEXT.areas, fingerprint="x")
+        again = wrap_pipeline(half.pipeline, KONTEXT.areas, fingerprint="x")
         assert again._base.weights == KONTEXT.editor()._base.weights
 
     def test_another_family_is_refused_though_the_file_does_not_name_its_base(self, tmp_path):

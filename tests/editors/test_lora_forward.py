@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.editors.test_lora import disturb, settings
 
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 
 
 def velocity(editor, case):
@@ -27,7 +27,7 @@ def gradients(editor, case):
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 0.04)])
 def test_it_is_pefts_function_with_its_gradients(tiny_editor, make_case, dtype, close):
-    editor = wrap(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
+    editor = wrap_pipeline(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
     editor.add_lora(settings(), seed=0)
     disturb(editor)
     ours, our_gradients = gradients(editor, make_case())
@@ -61,7 +61,7 @@ def test_without_the_lora_the_layers_are_plain_again(tiny_editor, make_case):
 
 
 def test_a_bf16_model_keeps_changes_that_its_weights_could_not_hold(tiny_editor, make_case):
-    editor = wrap(tiny_editor.pipeline.to(torch.bfloat16), tiny_editor.areas, fingerprint="tiny")
+    editor = wrap_pipeline(tiny_editor.pipeline.to(torch.bfloat16), tiny_editor.areas, fingerprint="tiny")
     editor.add_lora(settings(), seed=0)
     before = velocity(editor, make_case()).detach()
     for name, parameter in editor.lora_parameters().items():

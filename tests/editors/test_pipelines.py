@@ -6,12 +6,12 @@ import torch
 from tests.editors.families import EDIT, FAMILIES, KONTEXT, PLUS, UNDISTILLED, pipeline_edit, pixel_difference
 
 from hpedit.config.recipe import RolloutSection
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import edit_cases, group_by_size
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
-from hpedit.rl.rollout import Draws, collect, parts, replay
+from hpedit.rl.rollout import RolloutSeed, collect, replay, row_chunks
 
 WORDS = "Replace the sky with a red one."
 SHAPES = {
@@ -32,7 +32,9 @@ def tiny():
         if (family.name, cfg) not in made:
             pipeline = next((e.pipeline for (name, _), e in made.items() if name == family.name), None)
             made[family.name, cfg] = (
-                wrap(pipeline, family.areas, fingerprint=family.name, cfg=cfg) if pipeline else family.editor(cfg=cfg)
+                wrap_pipeline(pipeline, family.areas, fingerprint=family.name, cfg=cfg)
+                if pipeline
+                else family.editor(cfg=cfg)
             )
         return made[family.name, cfg]
 
@@ -79,7 +81,7 @@ def test_an_edit_depends_on_source_and_words_so_that_equality_means_something(ti
     ids=lambda value: getattr(value, "name", None),
 )
 def test_holds_with_other_seeds_and_areas(tiny, make_case, family, areas):
-    editor = wrap(tiny(family).pipeline, areas, fingerprint="other areas")
+    editor = wrap_pipeline(tiny(family).pipeline, areas, fingerprint="other areas")
     case = make_case(sizes=((90, 60),))
     first, second = edit_cases(editor, [case, case], [1, 2], 2, batch_size=1)
     assert pixel_difference(first, pipeline_edit(editor, case, 1, 2)) == 0
@@ -92,7 +94,7 @@ def test_holds_for_2511_whose_sources_have_a_time_of_their_own(make_case):
     transformer = type(pipeline.transformer).from_config(pipeline.transformer.config, zero_cond_t=True)
     transformer.load_state_dict(pipeline.transformer.state_dict())
     pipeline.transformer = transformer
-    editor = wrap(pipeline, PLUS.areas, fingerprint="2511")
+    editor = wrap_pipeline(pipeline, PLUS.areas, fingerprint="2511")
     case = make_case(sizes=((60, 40), (32, 32)), instruction=WORDS)
     ours = edit_cases(editor, [case], [7], 2)[0]
     assert pixel_difference(ours, pipeline_edit(editor, case, 7, 2)) == 0
@@ -101,7 +103,7 @@ def test_holds_for_2511_whose_sources_have_a_time_of_their_own(make_case):
 
 def test_kontext_is_told_its_guidance(tiny, make_case):
     usual = tiny(KONTEXT)
-    strong = wrap(usual.pipeline, KONTEXT.areas, fingerprint="kontext", guidance=6.0)
+    strong = wrap_pipeline(usual.pipeline, KONTEXT.areas, fingerprint="kontext", guidance=6.0)
     assert (usual.adapter.embedded_guidance, strong.adapter.embedded_guidance) == (2.5, 6.0)
     assert tiny(UNDISTILLED).adapter.embedded_guidance is None
     ours = edit_cases(strong, [make_case()], [7], 2)[0]
@@ -147,9 +149,9 @@ def test_T4_a_replay_with_the_same_chunk_repeats_every_bit(tiny, make_case, fami
     editor = tiny(family, cfg)
     settings = RolloutSection(steps=3, window=1, window_start=(0, 1), group_size=3)
     cases = [make_case("a"), make_case("b", "add a very large green hat", seed=5)]
-    rollout = collect(editor, cases, settings, Draws(0, 0, (0, 1)), chunk=2)
+    rollout = collect(editor, cases, settings, RolloutSeed(0, 0, (0, 1)), chunk=2)
     for batch in rollout.batches:
-        for rows in parts(torch.arange(len(batch.edits)), batch.chunk):
+        for rows in row_chunks(torch.arange(len(batch.edits)), batch.chunk):
             with torch.no_grad():
                 again = replay(editor, batch, settings, rows, torch.zeros_like(rows)).log_prob
             assert torch.equal(again, batch.log_prob[rows, 0])
@@ -158,12 +160,12 @@ def test_T4_a_replay_with_the_same_chunk_repeats_every_bit(tiny, make_case, fami
 @pytest.mark.parametrize("cfg", [1.0, 4.0], ids=["unguided", "cfg"])
 def test_T4_holds_in_bfloat16(make_case, cfg):
     pipeline = KONTEXT.build().to(torch.bfloat16)
-    editor = wrap(pipeline, KONTEXT.areas, fingerprint="half", cfg=cfg)
+    editor = wrap_pipeline(pipeline, KONTEXT.areas, fingerprint="half", cfg=cfg)
     settings = RolloutSection(steps=3, window=1, window_start=(0, 1), group_size=3)
-    (batch,) = collect(editor, [make_case()], settings, Draws(0, 0, (0,)), chunk=2).batches
+    (batch,) = collect(editor, [make_case()], settings, RolloutSeed(0, 0, (0,)), chunk=2).batches
     assert editor.dtype == torch.bfloat16
-    assert batch.path.dtype == torch.float32
-    for rows in parts(torch.arange(3), batch.chunk):
+    assert batch.trajectory.dtype == torch.float32
+    for rows in row_chunks(torch.arange(3), batch.chunk):
         with torch.no_grad():
             again = replay(editor, batch, settings, rows, torch.zeros_like(rows)).log_prob
         assert torch.equal(again, batch.log_prob[rows, 0])

@@ -5,8 +5,15 @@ import torch
 from tests.editors.families import FAMILIES, KONTEXT, pixel_difference
 from torch import nn
 
-from hpedit.editors.load import wrap
-from hpedit.editors.placement import Encoders, compile_blocks, is_compiled, is_group_offloaded, place, quantization
+from hpedit.editors.load import wrap_pipeline
+from hpedit.editors.placement import (
+    Encoders,
+    compile_blocks,
+    is_compiled,
+    is_group_offloaded,
+    place_pipeline,
+    quantization,
+)
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 
@@ -26,7 +33,9 @@ def test_encoders_leave_the_device_and_what_decodes_stays(family):
     # The meta device stands for an accelerator.
     encoders = Encoders(pipeline, editor.adapter.ENCODERS, torch.device("meta"))
     moved = []
-    encoders._move = lambda device: moved.append((device.type, [type(part).__name__ for part in encoders._parts]))
+    encoders._move_encoders = lambda device: moved.append(
+        (device.type, [type(part).__name__ for part in encoders._parts])
+    )
     encoders.bring_back()
     encoders.send_away()
     encoders.send_away()
@@ -47,7 +56,7 @@ def test_moving_moves_the_parts():
         vae, text_encoder = Vae, nn.Linear(2, 2)
 
     encoders = Encoders(Pipeline, ["text_encoder"], torch.device("meta"))
-    encoders._move(torch.device("meta"))
+    encoders._move_encoders(torch.device("meta"))
     assert devices(Vae.encoder) == devices(Pipeline.text_encoder) == {"meta"}
 
 
@@ -102,8 +111,8 @@ def test_compiled_blocks_give_the_same_numbers_with_and_without_gradients(compil
 
 def test_an_offloaded_base_edits_the_same_and_is_not_trained(make_case):
     """With the CPU as the device that the blocks come to; on a GPU the same hooks copy them there."""
-    pipeline = place(KONTEXT.build(), "offload", "cpu")
-    editor = wrap(pipeline, KONTEXT.areas, fingerprint="offloaded")
+    pipeline = place_pipeline(KONTEXT.build(), "offload", "cpu")
+    editor = wrap_pipeline(pipeline, KONTEXT.areas, fingerprint="offloaded")
     assert is_group_offloaded(pipeline.transformer)
     expected = edit_cases(KONTEXT.editor(), [make_case()], [1], 2)[0]
     assert pixel_difference(edit_cases(editor, [make_case()], [1], 2)[0], expected) == 0

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from hpedit.cli import app
 from hpedit.errors import HPEditError
 from hpedit.experiments.seed_runs import aggregate_seeds, seed_gains_text
-from hpedit.rl.monitor.evaluations import BASE, FOLDER, LOOKS, HeldOutTable, Look
+from hpedit.rl.monitor.evaluations import BASE, EVALUATIONS, FOLDER, Evaluation, HeldOutTable
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def test_training_runs_count_by_their_last_look(tmp_path):
     for number, gain in enumerate((0.2, 0.3, 0.4)):
         folder = tmp_path / f"run{number}" / FOLDER
         folder.mkdir(parents=True)
-        base = Look(0, {"scorer": [2.0] * 8, "oracle": [2.0] * 7 + [None]}, {})
+        base = Evaluation(0, {"scorer": [2.0] * 8, "oracle": [2.0] * 7 + [None]}, {})
         (folder / BASE).write_text(json.dumps(HeldOutTable(cases, {}, base).base_json()))
         gains = {5: 3 * gain, 10: gain}
-        looks = [Look(step, {name: [2.0 + one] * 8 for name in base.scores}, {}) for step, one in gains.items()]
-        (folder / LOOKS).write_text("".join(json.dumps(dataclasses.asdict(look)) + "\n" for look in looks))
+        looks = [Evaluation(step, {name: [2.0 + one] * 8 for name in base.scores}, {}) for step, one in gains.items()]
+        (folder / EVALUATIONS).write_text("".join(json.dumps(dataclasses.asdict(look)) + "\n" for look in looks))
     result = CliRunner().invoke(app, ["bench", "seeds", *(str(tmp_path / f"run{i}") for i in range(3)), "--json"])
     assert result.exit_code == 0, result.output
     found = {row["instrument"]: row for row in json.loads(result.stdout)["rows"]}

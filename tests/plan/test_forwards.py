@@ -56,8 +56,8 @@ def test_a_shared_prefix_costs_15_2():
     assert round(forwards.forwards_per_edit(recipe, recomputes=True).all, 1) == 15.2
 
 
-def test_processes_share_the_work_and_refills_bound_the_rollout():
-    recipe = make(rollout={"refill": 2, "groups": 6})
+def test_processes_share_the_work_and_dynamic_sampling_bounds_the_rollout():
+    recipe = make(rollout={"dynamic_sampling": 2, "groups": 6})
     one = forwards.iteration_forwards(recipe, recomputes=True)
     assert forwards.iteration_forwards(recipe, recomputes=True, processes=4) == one
     most = one.with_refills(2)
@@ -120,4 +120,4 @@ def test_every_algorithm_of_the_recipe_is_counted():
     assert set(forwards.ALGORITHMS) == {*ALGORITHMS, "offline_dpo"}
     for name, kind in ALGORITHMS.items():
         assert forwards.ALGORITHMS[name].stochastic == kind.stochastic
-        assert forwards.ALGORITHMS[name].keeps_means == kind.keep_mu
+        assert forwards.ALGORITHMS[name].keeps_means == kind.keep_means

@@ -13,8 +13,8 @@ from hpedit.plan.judge_memory import judge_shape
 from hpedit.plan.layout import Layout
 from hpedit.plan.memory import account_memory
 from hpedit.plan.transformer_layers import QWEN, Architecture, Tokens
-from hpedit.rl.parallel.processes import Alone
-from hpedit.rl.policy import Policy
+from hpedit.rl.parallel.processes import SingleProcess
+from hpedit.rl.policy import LoraPolicy
 from hpedit.store.shipped import editor_path
 
 CPU = Layout(gpus=1, accelerator=False, dtype="float32", recomputes=False)
@@ -31,10 +31,10 @@ def test_base_lora_gradient_and_optimizer_of_the_mini_are_exact(tiny_editor, rec
     tiny_editor.pipeline.save_pretrained(tmp_path / "model")
     tiny_editor.add_lora(settings.lora, 0)
     base = size(p for name, p in tiny_editor.pipeline.transformer.named_parameters() if ".lora_" not in name)
-    policy = Policy(tiny_editor, settings.train)
+    policy = LoraPolicy(tiny_editor, settings.train)
     for parameter in policy.parameters.values():
         parameter.grad = torch.ones_like(parameter)
-    policy.step(1, 0.0, Alone())
+    policy.step(1, 0.0, SingleProcess())
     shape = editor_shape_of_folder("tiny", tmp_path / "model", {"resolution": 32})
     memory = account_memory(settings, shape, shape.tokens(), CPU, None, None)
     assert memory.bytes_of("base, float32") == base

@@ -24,13 +24,13 @@ def parts():
     from tests.conftest import picture
     from tests.rl.redness import RednessScorer
 
-    from hpedit.editors.load import wrap
+    from hpedit.editors.load import wrap_pipeline
     from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
     from hpedit.records import Case
 
     torch.set_num_threads(1)
-    editor = wrap(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
+    editor = wrap_pipeline(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
     cases = [Case(f"case-{i}", "color", "make it red", (picture(seed=10 * i),), f"photo-{i}") for i in range(4)]
     return editor, cases, RednessScorer
 

@@ -40,7 +40,7 @@ def test_equal_rewards_give_exactly_zero_and_the_group_is_skipped(std):
     assert (result.values[:4] == 0.0).all()
     assert not result.active[:4].any()
     assert result.active[4:].all()
-    assert result.zero_std_groups == 1
+    assert len(result.zero_variance_groups) == 1
     assert result.frac_zero_std == 0.5
 
 
@@ -49,7 +49,7 @@ def test_float_residue_gives_no_advantage(std):
     rewards = [float(np.float32(0.7))] * 7 + [float(np.nextafter(np.float32(0.7), np.float32(1)))]
     result = group_advantages(rewards, [0] * 8, std=std)
     assert (result.values == 0.0).all()
-    assert result.zero_std_groups == 1
+    assert len(result.zero_variance_groups) == 1
 
 
 def test_a_tiny_spread_is_held_down_by_the_floor():
@@ -73,7 +73,7 @@ def test_a_group_of_none_or_of_one_survivor_gives_no_signal():
     result = group_advantages([None, None, 0.9, None], [0, 0, 1, 1])
     assert not result.active.any()
     assert (result.values == 0.0).all()
-    assert (result.unscorable, result.zero_std_groups) == (3, 2)
+    assert (result.unscorable, len(result.zero_variance_groups)) == (3, 2)
 
 
 def test_nan_is_not_a_reward():
@@ -81,10 +81,10 @@ def test_nan_is_not_a_reward():
         group_advantages([0.1, float("nan")], [0, 0])
 
 
-def test_groups_without_signal_are_named_for_refilling():
+def test_zero_variance_groups_are_named_for_dynamic_sampling():
     result = group_advantages([0.4, 0.4, 0.1, 0.9, None, 0.3], [7, 7, 3, 3, 5, 5])
-    assert result.no_signal_groups == (5, 7)
-    assert result.zero_std_groups == 2
+    assert result.zero_variance_groups == (5, 7)
+    assert len(result.zero_variance_groups) == 2
     assert result.groups == 3
 
 
@@ -101,7 +101,7 @@ def test_one_reward_alone_is_group_advantages_exactly(batch, std, weight):
     expected = group_advantages(rewards, groups, std=std)
     assert np.array_equal(alone.values, expected.values)
     assert np.array_equal(alone.active, expected.active)
-    assert alone.no_signal_groups == expected.no_signal_groups
+    assert alone.zero_variance_groups == expected.zero_variance_groups
     beside = combined_advantages({"hp": rewards, "watched": [NAN] * len(batch)}, {"hp": weight, "watched": 0.0}, groups)
     assert np.array_equal(beside.values, group_advantages(rewards, groups).values)
 
@@ -115,7 +115,7 @@ def test_what_holds_for_every_batch(first, second, std):
     result = combined_advantages(rewards, {"a": 1.0, "b": 2.0}, groups.tolist(), std=std, max_advantage=1e9)
     assert np.isfinite(result.values).all()
     assert (result.values[~result.active] == 0.0).all()
-    assert set(groups[~np.isin(groups, result.no_signal_groups)]) == set(groups[result.active])
+    assert set(groups[~np.isin(groups, result.zero_variance_groups)]) == set(groups[result.active])
     for group in set(groups.tolist()):
         assert result.values[groups == group].sum() == pytest.approx(0.0, abs=1e-9)
 
@@ -149,7 +149,7 @@ def test_a_group_is_skipped_only_if_no_reward_has_a_signal(std):
     a = [0.4, 0.4, 0.4, 0.4, 0.1, 0.9]
     b = [0.7, 0.7, 0.2, 0.8, 0.5, 0.5]
     result = combined_advantages({"a": a, "b": b}, EVEN, [0, 0, 1, 1, 2, 2], std=std)
-    assert result.no_signal_groups == (0,)
+    assert result.zero_variance_groups == (0,)
     assert (result.values[:2] == 0.0).all()
     assert list(result.active) == [False, False, True, True, True, True]
     only_b = group_advantages(b, [0, 0, 1, 1, 2, 2], std=std)
@@ -159,7 +159,7 @@ def test_a_group_is_skipped_only_if_no_reward_has_a_signal(std):
 def test_rewards_that_cancel_each_other_give_no_signal():
     a = [0.1, 0.3, 0.7]
     result = combined_advantages({"a": a, "b": [1.0 - r for r in a]}, EVEN, [0, 0, 0])
-    assert result.no_signal_groups == (0,)
+    assert result.zero_variance_groups == (0,)
     assert (result.values == 0.0).all()
 
 
@@ -196,7 +196,7 @@ def test_nan_from_one_of_several_rewards_is_left_out_and_counted_by_name(bad):
 def test_a_group_of_which_no_edit_has_all_rewards_gives_no_signal():
     result = combined_advantages({"a": [0.1, None], "b": [None, 0.2]}, EVEN, [0, 0])
     assert not result.active.any()
-    assert (result.unscorable, result.no_signal_groups) == (2, (0,))
+    assert (result.unscorable, result.zero_variance_groups) == (2, (0,))
 
 
 def test_an_empty_batch_has_no_groups():

@@ -17,7 +17,7 @@ from hpedit.ratings.responses import Response
 from hpedit.records import Edit
 from hpedit.rl import inputs
 from hpedit.rl.algorithms import ALGORITHMS
-from hpedit.rl.rollout import Draws, collect
+from hpedit.rl.rollout import RolloutSeed, collect
 from hpedit.rl.trainer import train
 from hpedit.store.tables import write_cases, write_edits
 
@@ -115,7 +115,7 @@ def test_nft_makes_its_edits_with_the_old_policy(start, make_recipe, tiny_editor
     cases = [by_id[name] for name in ids[::4]]
 
     def edits():
-        draws = Draws(recipe.seed, 1, (0, 1))
+        draws = RolloutSeed(recipe.seed, 1, (0, 1))
         made = collect(tiny_editor, cases, recipe.rollout, draws, chunk=8, stochastic=False)
         return [np.asarray(image) for image in made.images]
 
@@ -137,8 +137,8 @@ def test_silent_groups_are_replaced_by_others(make_recipe, tiny_editor, make_cas
                 for case, score in zip(cases, scores, strict=True)
             ]
 
-    def run(name, refill):
-        recipe = make_recipe(tmp_path / name, rollout={"refill": refill}, train={"iterations": 3})
+    def run(name, rounds):
+        recipe = make_recipe(tmp_path / name, rollout={"dynamic_sampling": rounds}, train={"iterations": 3})
         return train(recipe, editor=tiny_editor, cases=cases, scorer=Partly()).metrics
 
     skipped = run("without", 0)
@@ -162,7 +162,7 @@ def test_several_rewards_are_normalised_before_they_are_summed(start, redness_sc
             scores = super().score(cases, images, edit_ids)
             return [replace(score, value=2.5 - (score.value - 2.5) / 100) for score in scores]
 
-    monkeypatch.setattr(inputs, "load_scorer", lambda _path, _force: Faint())
+    monkeypatch.setattr(inputs, "load_reward", lambda _path, _force: Faint())
     monkeypatch.setattr(inputs, "hash_path", lambda *_: "faint")
     faint = RewardSection(name="faint", scorer="passed in", weight=1.0)
     result = start(train={"advantage_std": std, "iterations": 1}, update={"rewards": (faint,)})

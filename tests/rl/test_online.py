@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from hpedit.config.recipe import LoraSection
-from hpedit.editors.load import wrap
-from hpedit.rl.algorithms.protocol import Setting
+from hpedit.editors.load import wrap_pipeline
+from hpedit.rl.algorithms.protocol import UpdateContext
 from hpedit.rl.online import Online
-from hpedit.rl.parallel.processes import Alone
-from hpedit.rl.policy import Policy
+from hpedit.rl.parallel.processes import SingleProcess
+from hpedit.rl.policy import RATIO_TOLERANCE, LoraPolicy
 from hpedit.rl.rewards import MAIN, Rewards
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.update import RATIO_TOLERANCE
 
 GROUPS, SIZE, STEPS = 3, 4, 3
 EDITS = GROUPS * SIZE
@@ -27,9 +26,9 @@ def make_online(tiny_editor, training_cases, redness_scorer, make_recipe):
         recipe = make_recipe(train={"micro_batch": SIZE} | train, rollout=rollout)
         editor.add_lora(LoraSection(rank=2, alpha=4.0), 0)
         editor.set_checkpointing(recomputes)
-        setting = Setting(recipe, editor, Policy(editor, recipe.train), recomputes)
+        context = UpdateContext(recipe, editor, LoraPolicy(editor, recipe.train), recomputes)
         rewards = Rewards({MAIN: scorer or redness_scorer()}, {MAIN: 1.0})
-        return Online(setting, training_cases, rewards, CaseSampler(len(training_cases), 0), Alone())
+        return Online(context, training_cases, rewards, CaseSampler(len(training_cases), 0), SingleProcess())
 
     return make
 
@@ -73,7 +72,7 @@ def test_checkpointing_gives_the_same_gradients_for_one_more_forward(make_online
     for recomputes in (False, True):
         online = make_online(recomputes=recomputes)
         forwards = online.iterate(0)["forwards"]
-        found[recomputes] = forwards, {n: p.grad.clone() for n, p in online.setting.policy.parameters.items()}
+        found[recomputes] = forwards, {n: p.grad.clone() for n, p in online.context.policy.parameters.items()}
     assert found[False][0] == EDITS * (STEPS + 3)
     assert found[True][0] == EDITS * (STEPS + 4)
     for name, gradient in found[False][1].items():
@@ -81,16 +80,16 @@ def test_checkpointing_gives_the_same_gradients_for_one_more_forward(make_online
 
 
 def test_a_bf16_base_has_a_float32_lora_a_float32_path_and_ratios_of_1(tiny_editor, make_online):
-    editor = wrap(tiny_editor.pipeline.to(torch.bfloat16), tiny_editor.areas, fingerprint="tiny")
+    editor = wrap_pipeline(tiny_editor.pipeline.to(torch.bfloat16), tiny_editor.areas, fingerprint="tiny")
     online = make_online(editor=editor, rollout={"window": 2, "window_start": (0, 0)}, micro_batch=5)
     for iteration in range(2):  # the second with a LoRA that does something
         record = online.iterate(iteration)
         assert record["ratio_deviation"] < RATIO_TOLERANCE[torch.bfloat16] == 2e-5
     assert editor.dtype == torch.bfloat16
-    assert all(p.dtype == p.grad.dtype == torch.float32 for p in online.setting.policy.parameters.values())
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in online.context.policy.parameters.values())
     for batch in online.last.batches:
-        assert batch.path.dtype == batch.log_prob.dtype == batch.clean.dtype == torch.float32
-        assert not torch.equal(batch.path, batch.path.bfloat16().float()), "not rounded on the way"
+        assert batch.trajectory.dtype == batch.log_prob.dtype == batch.x0.dtype == torch.float32
+        assert not torch.equal(batch.trajectory, batch.trajectory.bfloat16().float()), "not rounded on the way"
 
 
 class SlowJudge:

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.sampling import edit_cases
 from hpedit.rl import rollout as module
 from hpedit.rl.flow_sde import sde_step
-from hpedit.rl.rollout import Draws, parts, replay, window_start
+from hpedit.rl.policy import RATIO_TOLERANCE
+from hpedit.rl.rollout import RolloutSeed, replay, row_chunks, window_start
 from hpedit.rl.rollout import collect as collect_with
-from hpedit.rl.update import RATIO_TOLERANCE
 from hpedit.seeds import derive_seed
 
 
 def collect(editor, cases, settings, *, seed, iteration, chunk, **options):
-    draws = Draws(seed, iteration, tuple(range(len(cases))))
+    draws = RolloutSeed(seed, iteration, tuple(range(len(cases))))
     return collect_with(editor, cases, settings, draws, chunk=chunk, **options)
 
 
@@ -24,7 +24,7 @@ def replayed(editor, rollout, settings, rows_of=lambda n: torch.arange(n)):
     new, old = [], []
     for batch in rollout.batches:
         for slot in range(settings.window):
-            for part in parts(rows_of(len(batch.edits)), batch.chunk):
+            for part in row_chunks(rows_of(len(batch.edits)), batch.chunk):
                 with torch.no_grad():
                     new.append(replay(editor, batch, settings, part, torch.full_like(part, slot)).log_prob)
                 old.append(batch.log_prob[part, slot])
@@ -42,7 +42,7 @@ def test_T4_replay_with_unchanged_weights_repeats_every_bit(tiny_editor, make_ca
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_T4_holds_when_some_edits_are_left_out(tiny_editor, make_case, make_rollout_settings, dtype):
-    editor = wrap(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
+    editor = wrap_pipeline(tiny_editor.pipeline.to(dtype), tiny_editor.areas, fingerprint="tiny")
     settings = make_rollout_settings()
     rollout = collect(editor, [make_case("a"), make_case("b", seed=5)], settings, seed=0, iteration=0, chunk=4)
     new, old = replayed(editor, rollout, settings, lambda n: torch.arange(1, n, 2))
@@ -57,10 +57,10 @@ def test_the_stored_path_is_the_kernels(tiny_editor, make_case, make_rollout_set
     s, s_next = batch.level_pair(rows, torch.zeros_like(rows))
     conditioning = batch.conditioning.select(batch.group)
     with torch.no_grad():
-        v = tiny_editor.velocity(batch.path[:, 0], s, conditioning)
-    step = sde_step(batch.path[:, 0], v, s, s_next, 0.8, x_next=batch.path[:, 1])
+        v = tiny_editor.velocity(batch.trajectory[:, 0], s, conditioning)
+    step = sde_step(batch.trajectory[:, 0], v, s, s_next, 0.8, x_next=batch.trajectory[:, 1])
     torch.testing.assert_close(step.log_prob, batch.log_prob[:, 0], rtol=0, atol=1e-6)
-    spread = (batch.path[:, 1] - step.mu) / step.std
+    spread = (batch.trajectory[:, 1] - step.mu) / step.std
     assert spread.std() == pytest.approx(1, abs=0.1)
 
 
@@ -68,7 +68,7 @@ def test_chunks_change_the_last_bits_only(tiny_editor, make_case, make_rollout_s
     settings = make_rollout_settings()
     cases = [make_case("a"), make_case("b", seed=5)]
     whole, cut = (collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=c).batches[0] for c in (6, 4))
-    torch.testing.assert_close(whole.path[:3], cut.path, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(whole.trajectory[:3], cut.trajectory, rtol=1e-4, atol=1e-4)
 
 
 def test_sizes_are_batched_apart_and_edits_keep_their_order(tiny_editor, make_case, make_rollout_settings):
@@ -111,7 +111,7 @@ def _for_each_row(wave, x, kept):
     rows = torch.arange(len(x))
     for step in range(int(wave.start.max())):
         before = rows[wave.start > step]
-        wave._step(x, before, torch.full_like(before, step), kept)
+        wave._sampling_step(x, before, torch.full_like(before, step), kept)
     return x
 
 
@@ -125,15 +125,11 @@ def test_a_shared_prefix_equals_computing_it_for_each(tiny_editor, make_case, ma
     shared = rollout.batches[0]
     assert forwards == [2, 2, 6, 6]
     assert rollout.forwards == sum(forwards)
-    monkeypatch.setattr(
-        module._Wave,
-        "_before_window",
-        _for_each_row,
-    )
+    monkeypatch.setattr(module._Wave, "_before_window", _for_each_row)
     each = collect(tiny_editor, cases, settings, seed=0, iteration=0, chunk=6).batches[0]
-    torch.testing.assert_close(shared.path, each.path, rtol=0, atol=1e-5)
-    assert (shared.path[0, 0] == shared.path[1, 0]).all()
-    assert (shared.path[0, 1] != shared.path[1, 1]).any()
+    torch.testing.assert_close(shared.trajectory, each.trajectory, rtol=0, atol=1e-5)
+    assert (shared.trajectory[0, 0] == shared.trajectory[1, 0]).all()
+    assert (shared.trajectory[0, 1] != shared.trajectory[1, 1]).any()
 
 
 def test_an_ode_rollout_is_what_the_editor_itself_makes(tiny_editor, make_case, make_rollout_settings):
@@ -161,13 +157,15 @@ def test_waves_hold_whole_groups_and_tell_of_their_pictures(tiny_editor, make_ca
 def test_a_groups_edits_depend_on_its_number_and_not_on_its_neighbours(tiny_editor, make_case, make_rollout_settings):
     cases = [make_case(f"{i}", seed=5 * i) for i in range(2)]
     both = collect(tiny_editor, cases, make_rollout_settings(), seed=0, iteration=0, chunk=3)
-    second = collect_with(tiny_editor, cases[1:], make_rollout_settings(), Draws(0, 0, (1,)), chunk=3)
-    assert torch.equal(second.batches[0].path, both.batches[1].path)
+    second = collect_with(tiny_editor, cases[1:], make_rollout_settings(), RolloutSeed(0, 0, (1,)), chunk=3)
+    assert torch.equal(second.batches[0].trajectory, both.batches[1].trajectory)
 
 
 def test_the_means_are_kept_where_they_are_asked_for(tiny_editor, make_case, make_rollout_settings):
     cases = [make_case()]
-    (batch,) = collect(tiny_editor, cases, make_rollout_settings(), seed=0, iteration=0, chunk=3, keep_mu=True).batches
+    (batch,) = collect(
+        tiny_editor, cases, make_rollout_settings(), seed=0, iteration=0, chunk=3, keep_means=True
+    ).batches
     rows = torch.arange(3)
     for slot in range(2):
         with torch.no_grad():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hpedit.config.recipe import EditorSection
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.lora import WEIGHTS_NAME
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
@@ -44,7 +44,7 @@ def test_a_run_leaves_metrics_grids_checkpoints_and_a_lora(start, tiny_editor, t
     assert list((result.folder / "tensorboard").iterdir())
     assert load_latest(result.folder / "checkpoints").step == 2
     trained = np.asarray(edit_cases(tiny_editor, training_cases[:1], [1], 2)[0])
-    fresh = wrap(build_pipeline(0), tiny_editor.areas, fingerprint="tiny")
+    fresh = wrap_pipeline(build_pipeline(0), tiny_editor.areas, fingerprint="tiny")
     base = np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0])
     fresh.load_lora(result.lora)
     assert (np.asarray(edit_cases(fresh, training_cases[:1], [1], 2)[0]) == trained).all()
@@ -70,10 +70,7 @@ def test_editor_and_cases_come_from_the_recipes_paths(
     (tmp_path / "cases").mkdir()
     write_cases(tmp_path / "cases" / "cases.parquet", training_cases)
     recipe = make_recipe().model_copy(
-        update={
-            "cases": str(tmp_path / "cases"),
-            "editor": EditorSection(model=str(tmp_path / "model"), device="cpu"),
-        }
+        update={"cases": str(tmp_path / "cases"), "editor": EditorSection(model=str(tmp_path / "model"), device="cpu")}
     )
     from_paths = train(recipe, scorer=redness_scorer())
     passed_in = train(make_recipe(tmp_path / "b"), editor=tiny_editor, cases=training_cases, scorer=redness_scorer())
@@ -128,7 +125,7 @@ def test_too_few_different_cases_are_refused(start, make_case):
 
 def test_guidance_trains_and_is_paid_for(start, make_recipe, tiny_editor, tmp_path):
     plain = start(train={"iterations": 1}).metrics[0]
-    guided = wrap(tiny_editor.pipeline, tiny_editor.areas, fingerprint="tiny", cfg=3.0)
+    guided = wrap_pipeline(tiny_editor.pipeline, tiny_editor.areas, fingerprint="tiny", cfg=3.0)
     recipe = make_recipe(tmp_path / "guided", train={"iterations": 1}, rollout={"cfg": 3.0})
     record = start(recipe, editor=guided).metrics[0]
     assert record["forwards"] == 2 * plain["forwards"]

@@ -23,7 +23,7 @@ def run_child(output, recipe, kill_at):
     from tests.rl.redness import RednessScorer
 
     from hpedit.config.recipe import Recipe
-    from hpedit.editors.load import wrap
+    from hpedit.editors.load import wrap_pipeline
     from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
     from hpedit.records import Case
@@ -47,11 +47,11 @@ def run_child(output, recipe, kill_at):
     class Scorer(RednessScorer):
         def score(self, cases, *args):
             count()
-            # One case gives no signal, so that with refilling others take its place.
+            # One case gives no signal, so that with dynamic sampling others take its place.
             self.answer = lambda number, value: 3.0 if cases[number].id == "navy" else value
             return super().score(cases, *args)
 
-    editor = wrap(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
+    editor = wrap_pipeline(build_pipeline(0), ImageAreas(32, 1024, 1024), fingerprint="tiny")
     colours = ["teal", "olive", "navy", "gray"]
     cases = [Case(c, "color", "make it red", (Image.new("RGB", (32, 32), c),), c) for c in colours]
     sys.addaudithook(hook)
@@ -61,11 +61,11 @@ def run_child(output, recipe, kill_at):
 
 @pytest.fixture
 def spawn(processes, make_recipe, tmp_path):
-    def run(name, kill_at=0, algorithm="flow_grpo", refill=0):
+    def run(name, kill_at=0, algorithm="flow_grpo", rounds=0):
         recipe = make_recipe(
             tmp_path / name,
             train={"iterations": ITERATIONS, "algorithm": algorithm},
-            rollout={"refill": refill},
+            rollout={"dynamic_sampling": rounds},
             checkpoint={"every": 2},
             log={"grid_every": 2},
         )
@@ -104,8 +104,8 @@ def test_killed_anywhere_and_started_again_ends_in_the_same_weights(spawn, tmp_p
 
 
 @pytest.mark.slow
-def test_the_old_policy_and_the_cursor_after_refilling_survive_a_kill(spawn, tmp_path):
-    how = {"algorithm": "nft", "refill": 1}
+def test_the_old_policy_and_the_cursor_after_dynamic_sampling_survive_a_kill(spawn, tmp_path):
+    how = {"algorithm": "nft", "rounds": 1}
     assert spawn("whole", **how) == 0
     deeds = int((tmp_path / "whole.count").read_text())
     expected = outcome(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Policy-gradient updates on a real pipeline."""
+"""LoraPolicy-gradient updates on a real pipeline."""
 
 from types import SimpleNamespace
 
@@ -8,12 +8,11 @@ import torch
 from hpedit.errors import HPEditError
 from hpedit.rl.advantage import group_advantages
 from hpedit.rl.algorithms import ALGORITHMS
-from hpedit.rl.algorithms.protocol import Setting
-from hpedit.rl.metrics import Tally
-from hpedit.rl.parallel.processes import Alone
-from hpedit.rl.policy import Policy
-from hpedit.rl.rollout import Draws, collect
-from hpedit.rl.update import finish_step
+from hpedit.rl.algorithms.protocol import UpdateContext
+from hpedit.rl.metrics import MetricSums
+from hpedit.rl.parallel.processes import SingleProcess
+from hpedit.rl.policy import LoraPolicy, finish_step
+from hpedit.rl.rollout import RolloutSeed, collect
 
 REWARDS = [0.1, 0.5, 0.9, 0.2, 0.3, 0.8]
 LORA = SimpleNamespace(rank=2, alpha=4.0, targets=("to_q", "to_out.0", "add_k_proj"))
@@ -44,22 +43,22 @@ def update(editor, make_case, make_recipe, algorithm):
             rollout={"steps": 4, "window": 2, "window_start": (0, 1), "group_size": 3},
             train={"algorithm": algorithm, "micro_batch": chunk, **changes},
         )
-        policy = Policy(editor, recipe.train)
+        policy = LoraPolicy(editor, recipe.train)
         policy.optimizer = torch.optim.SGD(policy.parameters.values(), lr=rate)
-        one = ALGORITHMS[algorithm](Setting(recipe, editor, policy, recomputes=False))
-        made = collect(editor, cases, recipe.rollout, Draws(0, 0, (0, 1)), chunk=chunk, keep_mu=one.keep_mu)
+        one = ALGORITHMS[algorithm](UpdateContext(recipe, editor, policy, recomputes=False))
+        made = collect(editor, cases, recipe.rollout, RolloutSeed(0, 0, (0, 1)), chunk=chunk, keep_means=one.keep_means)
         between()
         found = group_advantages(rewards, [0, 0, 0, 1, 1, 1])
         metrics = []
         for inner in range(inner_updates):
             policy.zero_grad()
-            tally = Tally()
+            totals = MetricSums()
             for batch in made.batches:
                 edits = batch.edits.numpy()
                 advantage, active = torch.as_tensor(found.values[edits]), torch.as_tensor(found.active[edits])
-                tally.merge(one.accumulate(batch, advantage, active, 0))
+                totals.merge(one.accumulate(batch, advantage, active, 0))
             first = editor.dtype if inner == 0 else None
-            metrics.append(finish_step(policy, tally, Alone(), first_ratio_in=first) | {"terms": tally.terms})
+            metrics.append(finish_step(policy, totals, SingleProcess(), first_ratio_in=first) | {"terms": totals.terms})
         return metrics[-1], {n: None if p.grad is None else p.grad.clone() for n, p in policy.parameters.items()}
 
     return run
@@ -79,7 +78,7 @@ def test_a_replay_that_is_not_the_rollout_stops_the_run(editor, update):
     def disturb():
         editor.pipeline.transformer.proj_out.bias.data += 1e-3
 
-    with pytest.raises(HPEditError, match="ratio is off 1") as caught:
+    with pytest.raises(HPEditError, match="importance ratio differs from 1") as caught:
         update(between=disturb)
     assert "dropout" in caught.value.hint
 

@@ -1,1 +1,1 @@
-"""Recipes: their schemas, and how they are read."""
+"""Recipes: schema of a training run, YAML reading, errors with file and line. No torch."""

@@ -1,4 +1,4 @@
-"""Reading a recipe: a YAML file plus dotted overrides of the same names, held against a schema.
+"""Read and validate a recipe: a YAML file plus dotted overrides (--set), checked against a pydantic schema.
 
 One surface: `train.learning_rate=1e-4` on the command line is the key of the same name in the file. Every mistake is
 reported at once, each as `file:line: key: message` with the nearest right name.
@@ -11,18 +11,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from hpedit.config.yaml_source import Key, Place, Source, parse_yaml, read_yaml
+from hpedit.config.yaml_source import Key, Source, YamlPosition, parse_yaml, read_yaml
 from hpedit.errors import HPEditError
 
 
 class Section(BaseModel):
     """Strict: no unknown key, no text or boolean for a number, no NaN or infinity."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+    """Old name of a key -> its name now: the old one is an error that gives the new one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
@@ -31,7 +34,7 @@ M = TypeVar("M", bound=Section)
 
 
 def read_recipe(path: Path | str, model: type[M], overrides: Sequence[str] = ()) -> M:
-    """Read a recipe of one schema and apply overrides such as "train.learning_rate=1e-4", in order.
+    """Read a YAML recipe of one schema and apply overrides such as "train.learning_rate=1e-4", in order.
 
     HPEditError with all mistakes of file and overrides at once, a line each.
     """
@@ -40,8 +43,8 @@ def read_recipe(path: Path | str, model: type[M], overrides: Sequence[str] = ())
         what = "is empty" if source.data is None else f"holds {kind_of(source.data)}"
         raise HPEditError(f"{path}: {what}, not a recipe", hint="a recipe is a mapping, see the folder recipes/")
     for override in overrides:
-        _apply(source, override)
-    return _validate(source, model)
+        _apply_override(source, override)
+    return _validate_recipe(source, model)
 
 
 def recipe_text(recipe: Section) -> str:
@@ -50,10 +53,10 @@ def recipe_text(recipe: Section) -> str:
     return text
 
 
-def _apply(source: Source, override: str) -> None:
+def _apply_override(source: Source, override: str) -> None:
     """Set one dotted key in the source's data; what cannot be set becomes a problem of the source."""
     name, equals, text = override.partition("=")
-    place = Place(f"--set {override}", None)
+    place = YamlPosition(f"--set {override}", None)
     key: Key = tuple(name.strip().split("."))
     if not equals or not all(key):
         raise HPEditError(f"--set {override}: not key=value", hint="for example --set train.learning_rate=1e-4")
@@ -70,15 +73,15 @@ def _apply(source: Source, override: str) -> None:
             )
             return
     section[key[-1]] = value.data
-    # What an earlier value of this key did wrong no longer matters.
+    # Problems of an earlier value of this key no longer matter.
     source.problems = [problem for problem in source.problems if problem[0][: len(key)] != key]
     source.problems += [((*key, *inner), place, message) for inner, _, message in value.problems]
     source.places |= {(*key, *inner): place for inner in value.places} | {key: place}
 
 
-def _validate(source: Source, model: type[M]) -> M:
+def _validate_recipe(source: Source, model: type[M]) -> M:
     mistakes = list(source.problems)
-    known = _without_unknown(source.data, model, (), _Check(model, source, mistakes))
+    known = _without_unknown(source.data, model, (), _KeyCheck(model, source, mistakes))
     recipe: M | None = None
     try:
         # Through JSON, where strict mode takes a list for a tuple and a whole number for a float, and nothing else.
@@ -87,30 +90,30 @@ def _validate(source: Source, model: type[M]) -> M:
         named = {problem[0] for problem in source.problems}
         for detail in error.errors(include_url=False):
             if detail["loc"] not in named:
-                mistakes.append((detail["loc"], source.place(detail["loc"]), _message(detail)))
+                mistakes.append((detail["loc"], source.place(detail["loc"]), _pydantic_message(detail)))
     if mistakes:
-        raise HPEditError(_report(mistakes))
+        raise HPEditError(_mistakes_text(mistakes))
     assert recipe is not None
     return recipe
 
 
-def _report(mistakes: list[tuple[Key, Place, str]]) -> str:
+def _mistakes_text(mistakes: list[tuple[Key, YamlPosition, str]]) -> str:
     ordered = sorted(mistakes, key=lambda mistake: (mistake[1].line is None, mistake[1].line or 0))
     lines = [f"{place}: {_dotted(key)}: {message}" if key else f"{place}: {message}" for key, place, message in ordered]
     return lines[0] if len(lines) == 1 else f"{len(lines)} mistakes\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
-    """Where unknown keys are looked for."""
+class _KeyCheck:
+    """State of the search for unknown keys."""
 
     root: type[BaseModel]
     source: Source
-    mistakes: list[tuple[Key, Place, str]]
+    mistakes: list[tuple[Key, YamlPosition, str]]
 
 
-def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, check: _Check) -> dict[str, Any]:
-    """`data` less the keys that `model` does not have, each noted as a mistake with what was probably meant."""
+def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, check: _KeyCheck) -> dict[str, Any]:
+    """`data` less the keys that `model` does not have, each reported as a mistake with a suggestion."""
     result: dict[str, Any] = {}
     for name, value in data.items():
         key = (*at, name)
@@ -126,7 +129,7 @@ def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, chec
             ]
         elif section and isinstance(value, dict):
             result[name] = _without_unknown(value, section, key, check)
-        elif section and not several and value is None and not _may_be_none(model, name):
+        elif section and not several and value is None and not _key_may_be_none(model, name):
             result[name] = {}  # a section whose keys are all commented out
         else:
             result[name] = value
@@ -134,8 +137,10 @@ def _without_unknown(data: dict[str, Any], model: type[BaseModel], at: Key, chec
 
 
 def _suggestion(name: str, model: type[BaseModel], at: Key, root: type[BaseModel]) -> str:
-    """What was probably meant by an unknown key: the right place of a right name, or the nearest name."""
-    elsewhere = {_dotted(key): str(key[-1]) for key in _all_keys(root) if key[:-1] != at}
+    """What was probably meant by an unknown key: its new name, the right place of a right name, or the nearest name."""
+    if name in getattr(model, "RENAMED", {}):
+        return f": it is called {model.RENAMED[name]} now"  # type: ignore[attr-defined]
+    elsewhere = {_dotted(key): str(key[-1]) for key in _recipe_keys(root) if key[:-1] != at}
     if "." in name and name in elsewhere:
         return f": write it nested, as {name.replace('.', ': {')}: ...{'}' * name.count('.')}"
     homes = [dotted for dotted, last in elsewhere.items() if last == name]
@@ -149,12 +154,12 @@ def _suggestion(name: str, model: type[BaseModel], at: Key, root: type[BaseModel
     return f" (did you mean {near[0]}?)" if near else f" (there are {', '.join(model.model_fields)})"
 
 
-def _all_keys(model: type[BaseModel], at: Key = ()) -> Iterator[Key]:
+def _recipe_keys(model: type[BaseModel], at: Key = ()) -> Iterator[Key]:
     for name in model.model_fields:
         yield (*at, name)
         section, _ = _section_of(model, name)
         if section:
-            yield from _all_keys(section, (*at, name))
+            yield from _recipe_keys(section, (*at, name))
 
 
 def _section_of(model: type[BaseModel], name: str) -> tuple[type[BaseModel] | None, bool]:
@@ -167,7 +172,7 @@ def _section_of(model: type[BaseModel], name: str) -> tuple[type[BaseModel] | No
     return None, False
 
 
-def _may_be_none(model: type[BaseModel], name: str) -> bool:
+def _key_may_be_none(model: type[BaseModel], name: str) -> bool:
     return type(None) in get_args(model.model_fields[name].annotation)
 
 
@@ -184,8 +189,8 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-def _message(detail: ErrorDetails) -> str:
-    """Pydantic's error as a sentence for somebody who edits YAML."""
+def _pydantic_message(detail: ErrorDetails) -> str:
+    """Turn pydantic's error into a sentence for somebody who edits YAML."""
     kind, value = detail["type"], detail.get("input")
     if kind == "missing":
         # Lists have a fixed length; all else that is missing is a key.
@@ -205,7 +210,7 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """A value as a person would name it."""
+    """Describe a YAML value for an error message."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

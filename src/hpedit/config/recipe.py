@@ -1,4 +1,4 @@
-"""The recipe of a training run: its schema. No torch.
+"""Schema of a training recipe, as pydantic sections. No torch.
 
 Where the paper is silent, a default is that of the best public code for edits (flow_grpo, Edit-R1, verl-omni), as the
 field's docstring says.
@@ -7,9 +7,9 @@ field's docstring says.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -22,8 +22,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 
 
-NO_PART_OF_THE_RESULT = ("output", "scorer_force", "scale")
-"""Keys of a recipe with which a run may be continued otherwise than it was begun."""
+RESUMABLE_KEYS = ("output", "scorer_force", "scale")
+"""Keys that may change when a run is resumed."""
 
 
 class EditorSection(Section):
@@ -32,17 +32,17 @@ class EditorSection(Section):
     model: Text = "mini"
     """"mini" (shipped in the package), a local folder, or a Hugging Face id such as Qwen/Qwen-Image-Edit-2509."""
     revision: Text | None = None
-    """Git revision of a hub model; pin it, a name alone can change behind your back."""
+    """Git revision of a hub model; pin it: a name alone can change."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the frozen weights; sampling mathematics and LoRA stay in float32."""
     resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 32
     """Side of a square edit in pixels; other aspects keep about this area. VAE and packing need multiples of 32."""
     source_area: Annotated[int, Field(ge=1024)] | None = None
-    """px^2 of a source as the VAE encodes it; left out, as many as the edit has, not the pipeline's 1024^2."""
+    """px^2 of a source as the VAE encodes it; by default as many as the edit has, not the pipeline's 1024^2."""
     condition_area: Annotated[int, Field(ge=1024)] | None = None
-    """px^2 of a source as the text encoder sees it; left out, the model family's own."""
+    """px^2 of a source as the text encoder sees it; by default the model family's own."""
     guidance: Annotated[float, Field(ge=0.0, le=20.0)] | None = None
-    """Embedded guidance of a distilled transformer (Kontext); left out, its usual 2.5."""
+    """Embedded guidance of a distilled transformer (Kontext); by default 2.5."""
     base: Literal["full", "8bit"] = "full"
     """The frozen weights as they are, or in 8 bits by bitsandbytes (on a GPU): half the memory of bfloat16."""
     compile: bool = False
@@ -55,7 +55,7 @@ class EditorSection(Section):
 
     @property
     def unshardable(self) -> str:
-        """The setting that FSDP2 has not been made to work with, if there is one."""
+        """The setting that FSDP2 does not support here; "" if there is none."""
         return "base: 8bit" if self.base == "8bit" else "compile: true" if self.compile else ""
 
     @field_validator("offload_encoders", mode="before")
@@ -115,10 +115,12 @@ class RolloutSection(Section):
     shared_noise: bool = False
     """All edits of a group start from the same noise, and share the steps before the window."""
     overlap: bool = True
-    """Edits are judged in a thread of its own while the next are sampled; false takes turns, for a machine whose cores
-    are all busy with either."""
-    refill: Annotated[int, Field(ge=0, le=20)] = 0
-    """Rounds in which groups without signal are replaced by groups of further cases; 0 only skips them."""
+    """Judge edits in a background thread while the next are sampled; false takes turns, for a machine whose cores are
+    all busy with either."""
+    dynamic_sampling: Annotated[int, Field(ge=0, le=20)] = 0
+    """Rounds in which zero-variance groups are replaced by groups of further cases; 0 only skips them."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"refill": "dynamic_sampling"}
 
     @field_validator("dynamics", mode="before")
     @classmethod
@@ -135,7 +137,7 @@ class RolloutSection(Section):
         if value < 2:
             raise ValueError(
                 f"must be at least 2, is {value}: an edit's advantage is its reward against the others of its group, "
-                "and a group of one has no others, so nothing but noise would be learnt"
+                "and a group of one has no others, so only noise would be trained on"
             )
         return value
 
@@ -170,28 +172,28 @@ class TrainSection(Section):
     """The optimisation. AdamW and learning rate from the paper; clip from flow_grpo's edit recipes."""
 
     algorithm: Literal["flow_grpo", "grpo_guard", "nft", "online_dpo", "offline_dpo"] = "flow_grpo"
-    """How it learns: from groups of scored edits, or (offline_dpo) from the rated pairs of dpo.pairs."""
+    """Trains on groups of scored edits, or (offline_dpo) on the rated pairs of dpo.pairs."""
     iterations: Count = 60
     """Rounds of sampling, scoring and updating."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-4
     weight_decay: NonNegative = 0.0
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 1e-4
-    """How far the probability ratio may leave 1; a mean over all latent dimensions moves little, hence so small."""
+    """How far the importance ratio may leave 1; a mean over all latent dimensions moves little, hence so small."""
     kl: NonNegative = 0.0
     """Weight of the KL to the base (the adapter switched off); 0 saves its forward pass. NFT's recipes use 1e-4."""
     advantage_std: Literal["batch", "group"] = "batch"
     """Whose standard deviation divides the advantage; the batch's is what public edit recipes use."""
     max_grad_norm: Positive = 1.0
     micro_batch: Count = 48
-    """Edits a forward pass; changes memory and speed, not the result."""
+    """Edits a forward pass (gradient accumulation over the rest); changes memory and speed, not the result."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Gradient checkpointing: keeps less in memory and costs one more forward; auto is on for a GPU alone."""
     inner_updates: Annotated[int, Field(ge=1, le=100)] = 1
     """Optimiser steps an iteration; with 1 every update is on-policy."""
     ema: Fraction = 0.9
-    """Decay per iteration of the average of the LoRA that is exported; 0 exports the last weights, with which sampling
-    always goes on. Adam takes full steps along noise too, which the average cancels."""
+    """Decay per iteration of the exported moving average of the LoRA; 0 exports the last weights, with which sampling
+    always continues. Adam takes full steps along noise too, which the average cancels."""
 
 
 class NFTSection(Section):
@@ -202,7 +204,7 @@ class NFTSection(Section):
     advantage_clip: Positive = 5.0
     """c: an advantage of c or more is wholly good."""
     levels: Count = 2
-    """Noise levels of the schedule at which each edit is trained on, drawn anew every iteration."""
+    """Noise levels of the schedule at which each edit is trained on, redrawn every iteration."""
     old_decay_rate: NonNegative = 0.001
     """The old policy keeps min(rate * iteration, old_decay) of itself after each iteration."""
     old_decay: Fraction = 0.5
@@ -229,35 +231,36 @@ class RewardSection(Section):
     scorer: Text
     """A fitted HP-Scorer's folder."""
     weight: Positive = 1.0
-    """Each reward is divided by its own deviation before they are summed, so that a hard one does not starve."""
+    """Each reward is divided by its own deviation before the sum, so that one with a small spread counts too."""
 
 
 class CheckpointSection(Section):
-    """What a killed run continues from."""
+    """Checkpoints, from which a killed run continues."""
 
     every: Count = 5
     """Iterations between two checkpoints."""
     keep: Count = 3
-    """Checkpoints kept; at least one good one always stays."""
+    """Checkpoints kept; at least one intact one always stays."""
 
 
 class ScaleSection(Section):
     """Several processes, started by `accelerate launch` or torchrun. Nothing here changes the result."""
 
     shard: Literal["auto", "none", "fsdp2"] = "auto"
-    """Whether each process holds the whole frozen base, or FSDP2 spreads it; auto asks accelerate's configuration."""
+    """fsdp2 (experimental) shards the frozen base over the processes, none keeps it whole in each; auto follows
+    accelerate's configuration."""
     stall_timeout: Annotated[float, Field(ge=1.0, le=1e6)] = 900.0
-    """Seconds without a forward or a judge's answer after which a process counts as stalled and all end."""
+    """Seconds without a forward or a judge's answer after which a process counts as stalled and the group ends."""
 
 
 class LogSection(Section):
-    """What a run tells, beside metrics.jsonl."""
+    """Logs of a run, beside metrics.jsonl."""
 
     tensorboard: bool = True
     trackers: tuple[Literal["trackio", "wandb"], ...] = ()
     """Further trackers, through accelerate; none of them can stop or slow a run."""
     project: Text = "hpedit"
-    """What trackers call the project; the run has the name of its folder."""
+    """The project's name in trackers; the run has the name of its folder."""
     grid_every: Annotated[int, Field(ge=0, le=1_000_000)] = 20
     """Iterations between two grids of source | before | after; 0 for none."""
     groups_every: Annotated[int, Field(ge=0, le=1_000_000)] = 10
@@ -267,27 +270,27 @@ class LogSection(Section):
 
 
 class EvaluateSection(Section):
-    """Looks at held-out cases while a run trains: what the averaged weights, which are exported, make of them.
+    """Evaluates held-out cases during training, with the averaged weights, which are exported.
 
-    Nothing here changes what is learnt, but for cases that are held out and for a run that stops early.
+    Evaluation never affects the weights, except that held-out cases are not trained on and a run may stop early.
     """
 
     every: Annotated[int, Field(ge=0, le=1_000_000)] = 10
-    """Iterations between two looks; 0 for none. There is one after the last iteration, too."""
+    """Iterations between two evaluations; 0 for none. There is one after the last iteration, too."""
     cases: Text | None = None
     """Held-out cases: parquet or a folder. None holds out a share of the training cases, by source photograph."""
     share: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
     """Of the training cases that are held out where no others are given."""
     count: Count = 64
-    """Held-out cases that are looked at, at most."""
+    """Held-out cases that are evaluated, at most."""
     steps: Annotated[int, Field(ge=2, le=1000)] | None = None
     """ODE steps of their edits; None takes rollout.steps."""
     second_judge: Text | None = None
-    """Folder of another fitted HP-Scorer, which gives no reward: what the scorer alone likes, it does not."""
+    """Folder of another fitted HP-Scorer, which gives no reward: it does not share the scorer's blind spots."""
     oracle: Literal["auto", "off"] = "auto"
     """auto: the oracle scores too, where all held-out cases have exact targets."""
     patience: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Looks without a new best, by the second judge or else the scorer, after which the run stops; 0 never stops."""
+    """Early stopping after so many evaluations without a new best, by the second judge or else the scorer; 0: never."""
     export: Literal["last", "best"] = "last"
     """Which averaged weights become lora/; with last, the best are in lora_best/."""
 
@@ -366,14 +369,18 @@ class Recipe(Section):
         return self.train.algorithm == "offline_dpo"
 
     def resolved(self) -> dict[str, Any]:
-        """All settings, defaults included, as plain JSON."""
+        """All settings, including defaults, as plain JSON."""
         return self.model_dump(mode="json")
 
     def shaping(self) -> dict[str, Any]:
-        """The settings that shape the result: a run's folder is continued by a recipe with equal ones alone."""
-        return {key: value for key, value in self.resolved().items() if key not in NO_PART_OF_THE_RESULT}
+        """The settings that shape the result: only a recipe with equal ones may resume a run's folder."""
+        shaping = {key: value for key, value in self.resolved().items() if key not in RESUMABLE_KEYS}
+        # Run folders keep the old names of keys, so that runs of older versions can be resumed.
+        for old, new in RolloutSection.RENAMED.items():
+            shaping["rollout"][old] = shaping["rollout"].pop(new)
+        return shaping
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a training recipe; see `recipe_files.read_recipe`."""
+    """Read a training recipe; see `config.reading.read_recipe`."""
     return read_recipe(path, Recipe, overrides)

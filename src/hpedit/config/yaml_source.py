@@ -1,7 +1,7 @@
-"""YAML as plain data together with the place of every key, so that an error can say `file:line`.
+"""Parse YAML to plain data with the position of every key, so that an error can say `file:line`.
 
-Scalars follow YAML 1.2's core schema, whose traps are fewer: `no`, `off` and `12:30` are texts, `010` is ten, and
-`1e-4` is a number. Refused, each by name: repeated keys, keys that are no text, aliases, tags of programs, tabs as
+Scalars follow YAML 1.2's core schema, which has fewer traps: `no`, `off` and `12:30` are texts, `010` is ten, and
+`1e-4` is a number. Refused, each by name: repeated keys, non-text keys, aliases, program tags, tabs as
 indentation. Nothing is ever constructed but dicts, lists, texts, numbers, booleans and None.
 """
 
@@ -29,8 +29,8 @@ _MAX_DIGITS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value was given: a file and a line, or a command-line option without one."""
+class YamlPosition:
+    """Position of a value: file and line, or a command-line option without one."""
 
     name: str
     line: int | None
@@ -41,23 +41,23 @@ class Place:
 
 @dataclass(slots=True)
 class Source:
-    """One YAML document: its data, where each key stands, and what was wrong with it beyond its grammar."""
+    """One YAML document: its data, the position of each key, and problems beyond its grammar."""
 
     data: Any
-    places: dict[Key, Place] = field(default_factory=dict)
+    places: dict[Key, YamlPosition] = field(default_factory=dict)
     """Key to the line on which it is given."""
-    problems: list[tuple[Key, Place, str]] = field(default_factory=list)
+    problems: list[tuple[Key, YamlPosition, str]] = field(default_factory=list)
     """(key, place, message)."""
 
-    def place(self, key: Key) -> Place:
-        """Where `key` is given; for a key that is missing, where the nearest section around it is."""
+    def place(self, key: Key) -> YamlPosition:
+        """Position of `key`; of a missing one that of the nearest section around it."""
         while key and key not in self.places:
             key = key[:-1]
         return self.places[key]
 
 
 def read_yaml(path: Path | str) -> Source:
-    """The YAML file at `path`, as UTF-8 with or without a byte order mark, with any line ends.
+    """Read the YAML file at `path`, UTF-8 with or without a byte order mark, with any line ends.
 
     HPEditError for a file that cannot be read or does not follow YAML's grammar, with file and line.
     """
@@ -75,7 +75,7 @@ def read_yaml(path: Path | str) -> Source:
 
 
 def parse_yaml(text: str, name: str) -> Source:
-    """As `read_yaml`, from text; `name` takes the place of the file's in messages."""
+    """Parse YAML text like `read_yaml`; `name` stands for the file in messages."""
     source = Source(None)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -90,11 +90,11 @@ def parse_yaml(text: str, name: str) -> Source:
     except RecursionError as error:
         raise HPEditError(f"{name}: nested too deep") from error
     if node is not None:
-        source.data = _Builder(name, source).build(node, ())
+        source.data = _YamlBuilder(name, source).build(node, ())
     return source
 
 
-class _Builder:
+class _YamlBuilder:
     """Turns YAML's nodes into data, noting places and problems in `source`."""
 
     def __init__(self, name: str, source: Source) -> None:
@@ -111,13 +111,13 @@ class _Builder:
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
             return self._problem(node, key, f"YAML tags such as {node.tag} are not supported")
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, key)
+            return self._yaml_mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
-        return self._scalar(node, key)
+        return self._yaml_scalar(node, key)
 
-    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+    def _yaml_mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for name_node, value_node in node.value:
             name = name_node.value
@@ -131,7 +131,7 @@ class _Builder:
                 result[name] = self.build(value_node, (*key, name))
         return result
 
-    def _scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
+    def _yaml_scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
         text = node.value
         if node.style is not None:
             return text
@@ -149,8 +149,8 @@ class _Builder:
             return float(text.replace(".", ""))
         return text
 
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self._name, node.start_mark.line + 1)
+    def _place(self, node: yaml.Node) -> YamlPosition:
+        return YamlPosition(self._name, node.start_mark.line + 1)
 
     def _problem(self, node: yaml.Node, key: Key, message: str) -> None:
         self._source.problems.append((key, self._place(node), message))

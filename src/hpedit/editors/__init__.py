@@ -1,1 +1,1 @@
-"""Instruction-based image editors behind one protocol."""
+"""Instruction-based image editors behind one protocol, with LoRA."""

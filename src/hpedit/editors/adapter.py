@@ -1,7 +1,7 @@
-"""What each pipeline class of diffusers does in its own way; `hpedit.editors.editor` does the rest for all of them.
+"""Adapter: what differs between diffusers pipelines; `hpedit.editors.diffusers_editor` does the rest for all of them.
 
-An adapter computes every number by its pipeline's own functions: prompt, source latents, noise, decoding. What is ours
-is the loop, the batch and the cache. In float32 an ODE rollout therefore equals `pipe(...)` pixel for pixel; a bf16
+An adapter computes every number by its pipeline's own functions: prompt, source latents, noise, decoding. Loop, batch
+and cache are ours. In float32 an ODE rollout therefore equals `pipe(...)` pixel for pixel; a bf16
 pipeline rounds its latents to bf16 after every step, which we do not.
 
     conditioning = adapter.encode(case, negative=False)
@@ -14,20 +14,25 @@ A new model is a new file with such a class and a line in `hpedit.editors.load.A
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import calculate_shift, retrieve_timesteps
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
 from hpedit.editors.guidance import Rule
-from hpedit.editors.protocol import Conditioning, Grid, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 
+FEWEST = 2
+"""Steps: with one, the terminal shift of Qwen-Image's schedule divides by zero."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """The projections of all attention layers, of Flux's single-stream blocks too: what public edit recipes adapt."""
 
@@ -49,22 +54,18 @@ class Adapter(Protocol):
 
     def __init__(self, pipeline: Any, areas: ImageAreas, guidance: float | None = None) -> None:
         """Take a pipeline; HPEditError if sizes or embedded guidance don't fit it."""
-        ...
 
     @property
     def embedded_guidance(self) -> float | None:
-        """The scale that a guidance-distilled transformer is told; None = it takes none."""
-        ...
+        """The guidance scale that a distilled transformer takes as input; None = it takes none."""
 
     def output_size(self, image: Image.Image) -> tuple[int, int]:
         """(width, height) px of an edit of `image`."""
-        ...
 
     def encode(self, case: Case, *, negative: bool) -> Conditioning:
         """Encode one case, with the empty instruction too where `negative`."""
-        ...
 
-    def forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, grids: Sequence[Grid]) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
         """One forward of the transformer.
 
         Args:
@@ -76,15 +77,12 @@ class Adapter(Protocol):
         Returns:
             (B, N + M, C), of which the first N are the velocity.
         """
-        ...
 
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
         """(B, N, C) float32: images of one size, encoded at the editor's output size."""
-        ...
 
     def decode(self, latents: Tensor, grid: Grid) -> list[Image.Image]:
         """RGB images of clean latents (B, N, C), lossless."""
-        ...
 
 
 def tokens_grid(pipeline: Any, size: tuple[int, int]) -> Grid:
@@ -103,15 +101,8 @@ def initial_noise(pipeline: Any, grid: Grid, seeds: Sequence[int], device: torch
     """(B, N, C) float32: what `pipe(generator=torch.Generator("cpu").manual_seed(seed))` starts from."""
     height, width = 2 * grid[0], 2 * grid[1]
     channels = pipeline.transformer.config.in_channels // 4
-    noise = [
-        randn_tensor(
-            (1, channels, height, width),
-            generator=torch.Generator("cpu").manual_seed(seed),
-            device=device,
-            dtype=dtype,
-        )
-        for seed in seeds
-    ]
+    shape, generators = (1, channels, height, width), (torch.Generator("cpu").manual_seed(seed) for seed in seeds)
+    noise = [randn_tensor(shape, generator=one, device=device, dtype=dtype) for one in generators]
     packed: Tensor = pipeline._pack_latents(torch.cat(noise), len(seeds), channels, height, width)
     return packed.float()
 
@@ -127,10 +118,33 @@ def check_sources(case: Case, most: int, pipeline: Any) -> None:
 
 
 def no_guidance(pipeline: Any, guidance: float | None) -> None:
-    """HPEditError if a guidance-distilled transformer is at hand, or was asked for, in a family that has none."""
+    """HPEditError if the transformer is guidance-distilled, or embedded guidance was asked for, in a family without."""
     if pipeline.transformer.config.guidance_embeds:
         raise HPEditError(f"guidance-distilled transformers of {type(pipeline).__name__} are not supported")
     if guidance is not None:
         raise HPEditError(
             f"{type(pipeline).__name__} takes no embedded guidance", hint="leave guidance out; cfg is what it has"
         )
+
+
+def noise_levels(scheduler: Any, steps: int, tokens: int) -> Tensor:
+    """(steps + 1,) float32 on the CPU, from 1 to 0: the pipeline's noise schedule, shift by size and terminal included.
+
+    Args:
+        scheduler: FlowMatchEulerDiscreteScheduler; it is left as it is.
+        steps: Sampling steps, at least 2.
+        tokens: Of the target.
+
+    Raises:
+        HPEditError: too few steps.
+    """
+    if steps < FEWEST:
+        raise HPEditError(f"{steps} steps are too few", hint=f"this model's schedule needs at least {FEWEST}")
+    # A copy: set_timesteps leaves its result in the scheduler, which is the pipeline's own.
+    scheduler = copy.deepcopy(scheduler)
+    config = scheduler.config
+    usual = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
+    shift = calculate_shift(tokens, *(config.get(name, value) for name, value in usual.items()))
+    retrieve_timesteps(scheduler, steps, "cpu", sigmas=np.linspace(1.0, 1 / steps, steps), mu=shift)
+    levels: Tensor = scheduler.sigmas
+    return levels

@@ -1,7 +1,7 @@
-"""LoRA files for ComfyUI.
+"""Convert LoRA tensors between diffusers' and ComfyUI's names and scaling.
 
 ComfyUI asks for `<name>.lora_A.weight`, `.lora_B.weight` and `.alpha` under each name that it knows for a layer
-(comfy/lora.py, model_lora_keys_unet) and multiplies by alpha / rank, by 1 where there is no alpha: a file of diffusers
+(comfy/lora.py, model_lora_keys_unet) and multiplies by alpha / rank, by 1 without an alpha: a file of diffusers
 is read there, but with the alpha of its metadata lost. Here alpha / rank is multiplied into B and alpha = rank is
 written, so that a reader that passes over alpha does the same; every layer has the same rank.
 
@@ -30,17 +30,17 @@ OURS = "transformer."
 
 
 def to_comfyui(layers: Mapping[str, tuple[Tensor, Tensor, float]], pipeline: str) -> dict[str, Tensor]:
-    """Tensors in ComfyUI's names.
+    """Convert LoRA layers to tensors in ComfyUI's names.
 
     Args:
         layers: Name of the layer -> A (r, in), B (out, r), alpha / r. Ranks may differ; they are filled up with zeros.
         pipeline: Key of `PREFIXES`.
 
     Raises:
-        HPEditError: a pipeline that is not known here.
+        HPEditError: an unknown pipeline.
     """
     if pipeline not in PREFIXES:
-        raise HPEditError(f"ComfyUI's names for {pipeline} are not known here", hint=f"known: {', '.join(PREFIXES)}")
+        raise HPEditError(f"ComfyUI's layer names for {pipeline} are unknown", hint=f"known: {', '.join(PREFIXES)}")
     rank = max(down.shape[0] for down, _, _ in layers.values())
     tensors = {}
     for layer, (down, up, scale) in sorted(layers.items()):
@@ -52,12 +52,12 @@ def to_comfyui(layers: Mapping[str, tuple[Tensor, Tensor, float]], pipeline: str
 
 
 def is_comfyui(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a file has alphas or ComfyUI's prefix."""
+    """Whether a LoRA's tensors have alphas or ComfyUI's prefix."""
     return any(name.endswith(".alpha") or name.startswith("diffusion_model.") for name in tensors)
 
 
 def from_comfyui(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors in diffusers' names with every alpha multiplied in: alpha / rank is 1. Other names stay as they are."""
+    """Convert ComfyUI's LoRA tensors to diffusers' names, every alpha multiplied in (alpha / rank is 1)."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         ours = OURS + name.removeprefix("diffusion_model.").removeprefix(OURS)

@@ -1,7 +1,4 @@
-"""What a command does beyond one call of a stage: load its inputs, run the stages, write what it promised.
-
-The command line calls these; so can a notebook.
-"""
+"""Edit one picture file: `hpedit edit`, as a function that a notebook can call too."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ def edit_file(
 ) -> None:
     """Edit the picture in `image` and write the edit to `out` as PNG; HPEditError for a bad picture, model or LoRA."""
     if out.suffix.lower() != ".png":
-        raise HPEditError(f"{out} does not end in .png", hint="edits are written as PNG, without loss")
+        raise HPEditError(f"{out} does not end in .png", hint="edits are written as lossless PNG")
     from hpedit.editors.load import load_editor
     from hpedit.editors.sampling import edit_image
 

@@ -1,4 +1,4 @@
-"""Names for weights: equal names, equal weights."""
+"""Fingerprints (content hashes) of model weights and folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 WHOLE_FILE = 256 * 2**20
 """Bytes up to which a file is hashed whole.
 
-Of a larger one size, head and tail count: reading 40 GB at every start takes minutes.
+Of a larger one only size, head and tail count: reading 40 GB at every start takes minutes.
 """
 EDGE = 2**20
 LENGTH = 16
@@ -20,7 +20,7 @@ LENGTH = 16
 
 
 def tensors_fingerprint(*states: Mapping[str, Tensor]) -> str:
-    """Hash of names, types, shapes and values."""
+    """Hash of tensors: names, types, shapes and values."""
     digest = hashlib.sha256()
     for state in states:
         for name, tensor in sorted(state.items()):
@@ -31,7 +31,7 @@ def tensors_fingerprint(*states: Mapping[str, Tensor]) -> str:
 
 
 def weights_fingerprint(model: nn.Module) -> str:
-    """Tells bases apart, whatever dtype they were loaded in, with or without a LoRA: layers, shapes, all vectors.
+    """Hash that identifies a base model in any dtype, with or without a LoRA: layers, shapes, all vectors.
 
     The vectors (biases, scales of norms) are some 10 MB of a 20B model and differ between any two trainings of it.
     They are compared in bfloat16, in which a model may be loaded.

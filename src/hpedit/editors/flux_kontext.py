@@ -1,8 +1,8 @@
-"""FLUX.1-Kontext through diffusers' FluxKontextPipeline: one source, told apart from the target by its positions.
+"""FLUX.1-Kontext through diffusers' FluxKontextPipeline: one source, distinguished from the target by its positions.
 
 The instruction is read by T5 (512 tokens always: the model was trained with the padding in view) and, as one vector, by
-CLIP; neither sees the picture. The transformer of FLUX.1-Kontext-dev is distilled from a guided one and is told the
-scale, 2.5 unless asked otherwise; true guidance (`cfg`) comes on top where it is switched on.
+CLIP; neither sees the picture. The transformer of FLUX.1-Kontext-dev is guidance-distilled and takes the
+scale as input, 2.5 unless asked otherwise; true guidance (`cfg`) comes on top where it is switched on.
 
 Kontext knows seventeen aspect ratios between 0.43 and 2.33. A picture is brought to the nearest, as its pipeline does.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hpedit.editors.adapter import ATTENTION, check_sources, grid_size, tokens_grid
 from hpedit.editors.guidance import Rule
-from hpedit.editors.protocol import Conditioning, Grid, Prompt
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, check_aspect
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -92,7 +92,7 @@ class FluxKontext:
 
     @property
     def embedded_guidance(self) -> float | None:
-        """The scale that the transformer is told; None = it takes none."""
+        """The guidance scale that the transformer takes as input; None = it takes none."""
         return self._guidance
 
     def _size(self, area: int, image: Image.Image) -> tuple[int, int]:
@@ -111,10 +111,10 @@ class FluxKontext:
         grids = (tokens_grid(self.pipeline, self.output_size(case.source)), tokens_grid(self.pipeline, size))
         return Conditioning(prompt, source, grids, self._prompt(NEGATIVE) if negative else None)
 
-    def _prompt(self, text: str) -> Prompt:
+    def _prompt(self, text: str) -> EncodedPrompt:
         device = self.pipeline.transformer.device
         embeds, pooled, _ = self.pipeline.encode_prompt(text, device=device, max_sequence_length=TEXT_TOKENS)
-        return Prompt(embeds, torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device), pooled)
+        return EncodedPrompt(embeds, torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device), pooled)
 
     def _pixels(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
         """(B, 3, H, W) in [-1, 1]."""
@@ -128,7 +128,7 @@ class FluxKontext:
         packed: Tensor = self.pipeline._pack_latents(encoded, len(encoded), *encoded.shape[1:])
         return packed
 
-    def forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, grids: Sequence[Grid]) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, grids: Sequence[Grid]) -> Tensor:
         """One forward of the transformer."""
         guidance = None if self._guidance is None else torch.full([len(x)], self._guidance, device=x.device)
         output: Tensor = self.pipeline.transformer(

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: how the velocities with and without the instruction make one.
+"""Classifier-free guidance: combine the velocities with and without the instruction.
 
 Off (scale 1) by default: it costs a second forward, and a public trainer of edits collapses with it.
 """
@@ -13,7 +13,7 @@ from torch.linalg import vector_norm
 Rule = Literal["plain", "rescaled"]
 
 
-def guide(positive: Tensor, negative: Tensor, scale: float, rule: Rule) -> Tensor:
+def apply_guidance(positive: Tensor, negative: Tensor, scale: float, rule: Rule) -> Tensor:
     """Guided velocity negative + scale (positive - negative), as the model's pipeline in diffusers has it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Loading an editor by its name: "mini", a folder, or a hub id. Which adapter it gets, its model_index.json says.
+"""Load an editor by name: "mini", a folder, or a hub id; its model_index.json selects the adapter.
 
     editor = load_editor("Qwen/Qwen-Image-Edit-2509", dtype="bfloat16", resolution=512, lora="runs/qwen/lora")
     image = edit_image(editor, picture, "make it dusk", steps=20)
@@ -16,12 +16,11 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
 from hpedit.editors.adapter import Adapter
-from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.flux_kontext import FluxKontext
 from hpedit.editors.locate import resolve_model
-from hpedit.editors.placement import check_base, compile_blocks, place, quantization
-from hpedit.editors.qwen_image_edit import QwenEdit
-from hpedit.editors.qwen_image_edit_plus import QwenEditPlus
+from hpedit.editors.placement import check_base, compile_blocks, place_pipeline, quantization
+from hpedit.editors.qwen_image import QwenEdit, QwenEditPlus
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
 from hpedit.progress import quiet_loading
@@ -32,7 +31,7 @@ ADAPTERS: Final[dict[str, type[Adapter]]] = {
     "QwenImageEditPlusPipeline": QwenEditPlus,
     "FluxKontextPipeline": FluxKontext,
 }
-"""The pipeline's class in model_index.json -> who speaks to it."""
+"""The pipeline's class in model_index.json -> its adapter."""
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -52,7 +51,7 @@ def load_editor(
     base: str = "full",
     compile: bool = False,
 ) -> DiffusersEditor:
-    """Load an editor.
+    """Load an image editor from a diffusers pipeline, optionally with a LoRA.
 
     Args:
         model: Folder or hub id of a diffusers pipeline, or "mini" (the weights inside the package).
@@ -70,7 +69,7 @@ def load_editor(
         compile: Compile the transformer's blocks: worth it where hundreds of forwards follow.
 
     Raises:
-        HPEditError: no such model, one of a kind that is not known here, or settings that don't fit it.
+        HPEditError: no such model, an unknown pipeline class, or settings that don't fit it.
     """
     if dtype not in DTYPES:
         raise HPEditError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(DTYPES)}")
@@ -79,7 +78,7 @@ def load_editor(
     folder, name = resolve_model(model, revision)
     adapter = adapter_of(folder, model)
     areas = ImageAreas.of(folder, resolution, source_area, condition_area, usual_condition=adapter.CONDITION_AREA)
-    pipeline = place(_read(folder, model, dtype, base), base, device)
+    pipeline = place_pipeline(_read_pipeline(folder, model, dtype, base), base, device)
     editor = DiffusersEditor(adapter(pipeline, areas, guidance), fingerprint=name, cache=cache, cfg=cfg)
     if lora is not None:
         editor.load_lora(Path(lora))
@@ -88,7 +87,7 @@ def load_editor(
     return editor
 
 
-def wrap(
+def wrap_pipeline(
     pipeline: Any,
     areas: ImageAreas,
     *,
@@ -97,12 +96,12 @@ def wrap(
     cfg: float = 1.0,
     guidance: float | None = None,
 ) -> DiffusersEditor:
-    """An editor of a pipeline that is in memory, on its device; see `DiffusersEditor` and `load_editor`.
+    """Make an editor of a diffusers pipeline that is in memory, on its device; see `DiffusersEditor` and `load_editor`.
 
     Raises:
-        HPEditError: a pipeline of a kind that is not known here.
+        HPEditError: an unknown pipeline class.
     """
-    adapter = _known(type(pipeline).__name__, "this pipeline")
+    adapter = _known_adapter(type(pipeline).__name__, "this pipeline")
     return DiffusersEditor(adapter(pipeline, areas, guidance), fingerprint=fingerprint, cache=cache, cfg=cfg)
 
 
@@ -114,17 +113,17 @@ def adapter_of(folder: Path, model: str) -> type[Adapter]:
             f"{model} cannot be loaded: there is no {index}",
             hint="give the folder or hub id of a complete pipeline (it has a model_index.json)",
         )
-    return _known(str(read_json(index).get("_class_name")), model)
+    return _known_adapter(str(read_json(index).get("_class_name")), model)
 
 
-def _known(kind: str, model: str) -> type[Adapter]:
+def _known_adapter(kind: str, model: str) -> type[Adapter]:
     if kind not in ADAPTERS:
-        raise HPEditError(f"{model} is a {kind}, which is not known here", hint=f"known are {', '.join(ADAPTERS)}")
+        raise HPEditError(f"{model} is a {kind}, which is not supported", hint=f"supported: {', '.join(ADAPTERS)}")
     return ADAPTERS[kind]
 
 
 def _device(device: str) -> str:
-    """The device by name, auto resolved; HPEditError if there is none of it, before anything is fetched for it."""
+    """The device by name, "auto" resolved; HPEditError if it is not available, before any download."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if device == "auto":
         return found.type if found else "cpu"
@@ -133,11 +132,11 @@ def _device(device: str) -> str:
     except RuntimeError as error:
         raise HPEditError(f"unknown device {device!r}", hint="auto, cpu, mps, cuda or cuda:N") from error
     if kind != "cpu" and (found is None or found.type != kind):
-        raise HPEditError(f"there is no {kind} here", hint="take device auto or cpu")
+        raise HPEditError(f"device {kind} is not available", hint="use device auto or cpu")
     return device
 
 
-def _read(folder: Path, model: str, dtype: str, base: str) -> Any:
+def _read_pipeline(folder: Path, model: str, dtype: str, base: str) -> Any:
     try:
         with quiet_loading():
             return DiffusionPipeline.from_pretrained(

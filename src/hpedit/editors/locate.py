@@ -1,4 +1,4 @@
-"""Where a model lies, and what it is called: "mini", a folder, or a hub id."""
+"""Resolve a model's name ("mini", a folder, or a hub id) to its folder and fingerprint."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def local_folder(model: str) -> Path | None:
 
 
 def model_name(model: str, revision: str | None) -> str:
-    """What tells a model from others, without loading or fetching it: the content of a folder, the id on the hub."""
+    """Identify a model without loading or downloading it: content hash of a folder, or hub id and revision."""
     folder = local_folder(model)
     return folder_fingerprint(folder) if folder else f"{model}@{revision}"
 
 
 def resolve_model(model: str, revision: str | None) -> tuple[Path, str]:
-    """Folder and fingerprint of a model; one on the hub is fetched into the hub's own cache if need be.
+    """Folder and fingerprint of a model; a hub model is downloaded into the hub's own cache if needed.
 
     Raises:
-        HPEditError: neither a folder nor to be had from the hub.
+        HPEditError: neither a folder nor available from the hub.
     """
     folder = local_folder(model)
     if folder:
@@ -38,7 +38,7 @@ def resolve_model(model: str, revision: str | None) -> tuple[Path, str]:
         folder = Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
     except (OSError, ValueError) as error:
         raise HPEditError(
-            f"{model} is neither a folder nor to be had from the hub: {error}",
+            f"{model} is neither a folder nor available from the hub: {error}",
             hint="check the path or the hub id, the network, and your access token if the model is gated",
         ) from error
     # The hub's cache names the snapshot by its commit.

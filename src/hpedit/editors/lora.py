@@ -1,4 +1,4 @@
-"""A LoRA on a diffusers transformer: check its targets, attach, switch off. One adapter at a time."""
+"""Attach a LoRA to a diffusers transformer, check its target layers, switch it off. One adapter at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig
 from torch import nn
 
-from hpedit.editors.lora_forward import quicken
+from hpedit.editors.lora_forward import patch_lora_forward
 from hpedit.editors.protocol import LoRASettings
 from hpedit.errors import HPEditError
 
@@ -23,7 +23,7 @@ SHOWN = 4
 
 
 def check_targets(transformer: nn.Module, targets: Sequence[str]) -> None:
-    """Every target must end the name of a linear layer, in all blocks of a kind or in none; peft asks for neither.
+    """Check that every LoRA target matches linear layers, in all blocks of a kind or in none; peft checks neither.
 
     Raises:
         HPEditError: lists those that match nothing, with the nearest names there are, or those that leave blocks out.
@@ -37,7 +37,7 @@ def check_targets(transformer: nn.Module, targets: Sequence[str]) -> None:
         what = f"lora.targets match no linear layer: {', '.join(unmatched)}" if targets else "lora.targets is empty"
         meant = f"did you mean {', '.join(near)}? " if near else ""
         raise HPEditError(what, hint=f"{meant}linear layers of this model end in: {', '.join(kinds)}")
-    partial = [told for target, names in matched.items() for told in _left_out(transformer, target, names)]
+    partial = [reports for target, names in matched.items() for reports in _left_out(transformer, target, names)]
     if partial:
         raise HPEditError(
             f"lora.targets match in some blocks only: {'; '.join(partial)}",
@@ -46,11 +46,11 @@ def check_targets(transformer: nn.Module, targets: Sequence[str]) -> None:
 
 
 def _left_out(transformer: nn.Module, target: str, names: Sequence[str]) -> list[str]:
-    """What to tell of each kind of block of which `names`, the layers that `target` matches, lie in some but not all.
+    """What to report of each kind of block of which `names`, the layers that `target` matches, lie in some but not all.
 
     A kind is a list of blocks, such as Flux's transformer_blocks and single_transformer_blocks.
     """
-    told = []
+    reports = []
     for kind, blocks in transformer.named_children():
         if not isinstance(blocks, nn.ModuleList):
             continue
@@ -58,8 +58,8 @@ def _left_out(transformer: nn.Module, target: str, names: Sequence[str]) -> list
         missed = [number for number, _ in blocks.named_children() if number not in hit]
         if hit and missed:
             more = f" and {len(missed) - SHOWN} more" if len(missed) > SHOWN else ""
-            told.append(f"{target} misses {kind} {', '.join(missed[:SHOWN])}{more}")
-    return told
+            reports.append(f"{target} misses {kind} {', '.join(missed[:SHOWN])}{more}")
+    return reports
 
 
 def _ending(name: str) -> str:
@@ -69,7 +69,7 @@ def _ending(name: str) -> str:
 
 
 def add_lora(transformer: Any, settings: LoRASettings, seed: int, usual: Sequence[str]) -> None:
-    """Attach a fresh LoRA in float32; it changes nothing, for B is zero, and A depends on `seed` alone.
+    """Attach a fresh LoRA in float32; B is zero, so it changes nothing yet, and A depends on `seed` alone.
 
     Args:
         transformer: Of the pipeline.
@@ -93,16 +93,16 @@ def add_lora(transformer: Any, settings: LoRASettings, seed: int, usual: Sequenc
     for parameter in lora_parameters(transformer).values():
         # Adam's small steps vanish in bf16 weights.
         parameter.data = parameter.data.float()
-    quicken(transformer, ADAPTER)
+    patch_lora_forward(transformer, ADAPTER)
 
 
 def has_lora(transformer: Any) -> bool:
-    """Whether an adapter is attached, switched on or not."""
+    """Whether a LoRA is attached, switched on or off."""
     return bool(getattr(transformer, "peft_config", None))
 
 
 def remove_lora(transformer: Any) -> None:
-    """Detach whatever adapters there are."""
+    """Detach any LoRA."""
     if has_lora(transformer):
         # Not delete_adapters, which leaves peft's empty layers around the linear ones.
         transformer.unload_lora()
@@ -115,7 +115,7 @@ def lora_parameters(transformer: nn.Module) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def lora_disabled(transformer: Any) -> Iterator[None]:
-    """Within it the model computes as if it had no LoRA; a model without one is left alone."""
+    """Switch the LoRA off within the block; a model without one is left alone."""
     if not has_lora(transformer):
         yield
         return

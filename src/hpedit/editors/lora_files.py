@@ -1,4 +1,4 @@
-"""LoRA files: written so that diffusers loads them with equal pixels, read without trusting them.
+"""Read, write and convert LoRA files: diffusers loads them with equal pixels; what is read is not trusted.
 
 peft drops the alpha from what it exports; without it diffusers takes alpha = rank and every edit differs, so the file
 carries the adapter's configuration as metadata, where `load_lora_weights` looks for it. Beside it stands the base that
@@ -36,15 +36,15 @@ PREFIX = "transformer."
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """What a LoRA belongs to."""
+class LoraBase:
+    """The base model that a LoRA was trained on."""
 
     pipeline: str
     """Class of the pipeline."""
     weights: str
     """`fingerprint.weights_fingerprint` of the transformer."""
     name: str = ""
-    """Its id and commit on the hub; empty where it was a folder, so that a file says nothing of somebody's disk."""
+    """Its id and commit on the hub; empty for a folder, so that a file reveals no local path."""
 
     def __str__(self) -> str:
         return f"{self.name or 'a local model'} ({self.pipeline}, weights {self.weights})"
@@ -52,14 +52,14 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """A file that was read."""
+    """A LoRA file in memory."""
 
     path: Path
     tensors: Mapping[str, Tensor]
     """"transformer.<layer>.lora_A.weight" (r, in) and lora_B (out, r)."""
     config: Mapping[str, Any] | None
     """peft's, with keys "transformer.r" and so on; None = the file has none, and alpha = rank."""
-    base: Base | None
+    base: LoraBase | None
     """None = the file does not say."""
 
     @property
@@ -71,7 +71,7 @@ class LoraFile:
         """Name of each layer -> A, B and the scale of the update B A: alpha / rank, 1 where the file does not say.
 
         Raises:
-            HPEditError: a LoRA with other tricks, whose scale is another.
+            HPEditError: a LoRA variant (rsLoRA, DoRA, patterns) with another scale.
         """
         config = self.config or {}
         tricks = [t for t in ("use_rslora", "use_dora", "alpha_pattern", "rank_pattern") if config.get(PREFIX + t)]
@@ -84,7 +84,7 @@ class LoraFile:
         return found
 
 
-def save_lora(transformer: Any, folder: Path, base: Base) -> None:
+def save_lora(transformer: Any, folder: Path, base: LoraBase) -> None:
     """Write `folder`/pytorch_lora_weights.safetensors atomically; the same weights give the same bytes.
 
     Raises:
@@ -112,7 +112,7 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
         pipeline: Class of its base's pipeline, for a LoRA that does not say.
 
     Raises:
-        HPEditError: whatever `read_lora` refuses, a LoRA whose base is not known, or one with other tricks than alpha.
+        HPEditError: whatever `read_lora` refuses, a LoRA whose base is not known, or a LoRA variant.
     """
     if form not in FORMS:
         raise HPEditError(f"unknown form {form!r}", hint=f"one of {', '.join(FORMS)}")
@@ -127,14 +127,14 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
         metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)} if config is not None else {}
         atomic_write(out, save(dict(found.tensors), metadata))
         return
-    told = found.base.pipeline if found.base else _guessed(found)
-    if (pipeline or told) is None:
-        raise HPEditError(f"{found.path} does not say what model it is of", hint="name the class of its pipeline")
-    atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or told)), {"format": "pt"}))
+    known = found.base.pipeline if found.base else _guess_pipeline(found)
+    if (pipeline or known) is None:
+        raise HPEditError(f"{found.path} does not name its base model", hint="name the class of its pipeline")
+    atomic_write(out, save(to_comfyui(found.updates(), str(pipeline or known)), {"format": "pt"}))
 
 
-def _guessed(found: LoraFile) -> str | None:
-    """The pipeline, where the layers' names leave no doubt."""
+def _guess_pipeline(found: LoraFile) -> str | None:
+    """Guess the pipeline from the layers' names; None if unclear."""
     return "FluxKontextPipeline" if any(name.startswith("single_") for name in found.layers) else None
 
 
@@ -145,7 +145,7 @@ def read_lora(path: Path) -> LoraFile:
         HPEditError: no such file, a pickle, a damaged file, or one that holds something else.
     """
     file = path / WEIGHTS_NAME if path.is_dir() or not path.suffix else path
-    _check_kind(path, file)
+    _refuse_pickle(path, file)
     try:
         with safe_open(file, "pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -159,12 +159,12 @@ def read_lora(path: Path) -> LoraFile:
     if unknown or not tensors:
         held = f"it holds {unknown[0]}" if unknown else "it is empty"
         raise HPEditError(f"{file} is not a LoRA of a transformer: {held}", hint="in the names of diffusers or ComfyUI")
-    told = dict(config) if isinstance(config, dict) else None
-    base = told.pop(BASE_KEY, None) if told else None
-    return LoraFile(file, tensors, told, Base(**base) if base else None)
+    known = dict(config) if isinstance(config, dict) else None
+    base = known.pop(BASE_KEY, None) if known else None
+    return LoraFile(file, tensors, known, LoraBase(**base) if base else None)
 
 
-def _check_kind(path: Path, file: Path) -> None:
+def _refuse_pickle(path: Path, file: Path) -> None:
     pickled = [p for p in path.glob("*") if p.suffix in PICKLES] if path.is_dir() else [file]
     if not file.is_file():
         if path.is_dir() and pickled:
@@ -179,7 +179,7 @@ def _check_kind(path: Path, file: Path) -> None:
         )
 
 
-def load_lora(transformer: Any, path: Path, base: Base) -> None:
+def load_lora(transformer: Any, path: Path, base: LoraBase) -> None:
     """Attach the LoRA of a folder or file, in place of one that may be there.
 
     Args:
@@ -196,7 +196,7 @@ def load_lora(transformer: Any, path: Path, base: Base) -> None:
         raise HPEditError(
             f"{found.path} was trained on {found.base}, and this is {base}", hint="load the base that it was trained on"
         )
-    _check_shapes(transformer, found, base)
+    _check_lora_shapes(transformer, found, base)
     config = None if found.config is None else dict(found.config)
     try:
         transformer.load_lora_adapter(dict(found.tensors), metadata=config, adapter_name=ADAPTER)
@@ -207,7 +207,7 @@ def load_lora(transformer: Any, path: Path, base: Base) -> None:
         ) from error
 
 
-def _check_shapes(transformer: nn.Module, found: LoraFile, base: Base) -> None:
+def _check_lora_shapes(transformer: nn.Module, found: LoraFile, base: LoraBase) -> None:
     """HPEditError if a layer is missing or of another width; diffusers would widen Flux's layers instead."""
     linear = {name: module for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
     whose = str(found.base) if found.base else "another base"

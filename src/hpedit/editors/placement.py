@@ -1,6 +1,6 @@
-"""Where the parts of a pipeline are, and in what form: 8-bit or offloaded base, encoders away, compiled blocks.
+"""Placement of a pipeline's parts: 8-bit or offloaded base, encoder offloading, compiled blocks.
 
-Only what a CPU can do is tested: encoders that go and come, the refusals, compiled blocks without code generation, and
+Only what a CPU can do is tested: encoder offloading, the refusals, compiled blocks without code generation, and
 offloading from the CPU to the CPU. "8bit" and "offload" call diffusers' own quantisation and group offloading, and have
 not been run on a GPU.
 """
@@ -19,11 +19,11 @@ from hpedit.errors import HPEditError
 BaseForm = Literal["full", "8bit", "offload"]
 BASES: Final = ("full", "8bit", "offload")
 """full: the base's weights as they are; 8bit: by bitsandbytes, half the memory of bfloat16; offload: the transformer's
-weights stay in the CPU's memory and come block by block, for editing alone."""
+weights stay in the CPU's memory and are moved block by block, for inference only."""
 
 
 class Encoders:
-    """What only encoding needs: text encoders, and the half of the VAE that encodes."""
+    """Text encoders and the VAE's encoder, which can be offloaded to the CPU between encodings."""
 
     def __init__(self, pipeline: Any, names: Sequence[str], device: torch.device) -> None:
         """Take the parts of a pipeline that are on `device` now."""
@@ -37,30 +37,30 @@ class Encoders:
     def send_away(self) -> None:
         """Move them to the CPU."""
         if not self._away and self._device.type != "cpu":
-            self._move(torch.device("cpu"))
+            self._move_encoders(torch.device("cpu"))
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
         self._away = True
 
     def bring_back(self) -> None:
-        """Move them to where they were."""
+        """Move them back to the device."""
         if self._away and self._device.type != "cpu":
-            self._move(self._device)
+            self._move_encoders(self._device)
         self._away = False
 
-    def _move(self, device: torch.device) -> None:
+    def _move_encoders(self, device: torch.device) -> None:
         for part in self._parts:
             part.to(device)
 
 
 def check_base(base: str, dtype: str, device: str) -> None:
-    """HPEditError if a base can't be had in this form here."""
+    """HPEditError if the base can't be loaded in this form on this device."""
     if base not in BASES:
         raise HPEditError(f"unknown base {base!r}", hint=f"one of {', '.join(BASES)}")
     if base == "full":
         return
     if torch.device(device).type == "cpu":
-        raise HPEditError(f"base {base} saves memory of an accelerator, and the device is the cpu", hint="take full")
+        raise HPEditError(f"base {base} saves memory of an accelerator, and the device is the cpu", hint="use full")
     if base == "8bit":
         if importlib.util.find_spec("bitsandbytes") is None:
             raise HPEditError("base 8bit needs bitsandbytes, which is not installed", hint="pip install bitsandbytes")
@@ -69,7 +69,7 @@ def check_base(base: str, dtype: str, device: str) -> None:
 
 
 def quantization(base: str) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for a base in this form; only the transformer is quantised."""
+    """Arguments of `from_pretrained` for 8-bit quantization; only the transformer is quantized."""
     if base != "8bit":
         return {}
     from diffusers import PipelineQuantizationConfig
@@ -83,7 +83,7 @@ def quantization(base: str) -> dict[str, Any]:
     }
 
 
-def place(pipeline: Any, base: str, device: str) -> Any:
+def place_pipeline(pipeline: Any, base: str, device: str) -> Any:
     """Move a pipeline to its device; an offloaded transformer's weights stay behind. Returns the pipeline."""
     if base != "offload":
         return pipeline.to(device)
@@ -101,7 +101,7 @@ def place(pipeline: Any, base: str, device: str) -> Any:
 
 
 def is_group_offloaded(transformer: nn.Module) -> bool:
-    """Whether the weights come and go block by block."""
+    """Whether the transformer's weights are offloaded block by block."""
     from diffusers.hooks.group_offloading import _is_group_offload_enabled
 
     return bool(_is_group_offload_enabled(transformer))
@@ -113,6 +113,6 @@ def compile_blocks(transformer: Any, backend: str = "inductor") -> None:
 
 
 def is_compiled(transformer: nn.Module) -> bool:
-    """Whether `compile_blocks` was here."""
+    """Whether the transformer's blocks are compiled."""
     blocks = getattr(transformer, "transformer_blocks", None)
     return bool(blocks) and blocks[0]._compiled_call_impl is not None  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""What the RL code, the benchmark and the command line know of an editor.
+"""The interface of an image editor: encode, noise schedule, velocity, decode; with a LoRA if it can be trained.
 
     conditioning = editor.encode([case])                       # once a case
     levels = editor.schedule(steps, conditioning)
@@ -13,7 +13,7 @@ Axes: B edits, T text tokens, D text width, N target tokens, M source tokens, C 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,8 +31,8 @@ Grid = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """An encoded instruction of B edits."""
+class EncodedPrompt:
+    """Encoded instructions (prompt embeddings) of B edits."""
 
     embeds: Tensor
     """(B, T, D) in the model's dtype; zeros behind a prompt's end."""
@@ -41,32 +41,28 @@ class Prompt:
     pooled: Tensor | None = None
     """(B, P) in the model's dtype, where the model takes a summary of the whole prompt too."""
     padded: bool = False
-    """Whether any prompt of the batch that this was selected from is padded. It is kept by `select`, so that a part of
-    a batch takes the same path through the attention as the whole, and gives the same numbers."""
+    """Whether any prompt of the batch that this was selected from is padded. `Conditioning.select` keeps it, so that a
+    part of a batch takes the same path through the attention as the whole, and gives the same numbers."""
 
-    def select(self, rows: Tensor) -> Prompt:
-        """The rows (n,), which may repeat; T stays."""
-        return replace(self, embeds=self.embeds[rows], mask=self.mask[rows], pooled=_each(self.pooled, rows))
+    def each(self, change: Callable[[Tensor], Tensor]) -> EncodedPrompt:
+        """Change every tensor; T stays."""
+        pooled = None if self.pooled is None else change(self.pooled)
+        return replace(self, embeds=change(self.embeds), mask=change(self.mask), pooled=pooled)
 
     @staticmethod
-    def cat(parts: Sequence[Prompt]) -> Prompt:
+    def cat(parts: Sequence[EncodedPrompt]) -> EncodedPrompt:
         """One batch; shorter prompts are padded."""
         length = max(part.embeds.shape[1] for part in parts)
         missing = [length - part.embeds.shape[1] for part in parts]
         pad = torch.nn.functional.pad
         pooled = [part.pooled for part in parts if part.pooled is not None]
         assert len(pooled) in (0, len(parts)), "all prompts are of one model"
-        return Prompt(
+        return EncodedPrompt(
             torch.cat([pad(part.embeds, (0, 0, 0, m)) for part, m in zip(parts, missing, strict=True)]),
             torch.cat([pad(part.mask, (0, m)) for part, m in zip(parts, missing, strict=True)]),
             torch.cat(pooled) if pooled else None,
             any(missing) or any(part.padded for part in parts),
         )
-
-    def to(self, device: torch.device | str) -> Prompt:
-        """The same on another device."""
-        pooled = None if self.pooled is None else self.pooled.to(device)
-        return replace(self, embeds=self.embeds.to(device), mask=self.mask.to(device), pooled=pooled)
 
     def to_tensors(self, prefix: str) -> dict[str, Tensor]:
         """As tensors for safetensors, under names that begin with `prefix`."""
@@ -76,9 +72,9 @@ class Prompt:
         return {f"{prefix}_{name}": tensor.contiguous() for name, tensor in tensors.items()}
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> Prompt:
+    def from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> EncodedPrompt:
         """Read what `to_tensors` wrote; a missing tensor is a KeyError."""
-        return Prompt(
+        return EncodedPrompt(
             tensors[f"{prefix}_embeds"],
             tensors[f"{prefix}_mask"],
             tensors.get(f"{prefix}_pooled"),
@@ -86,20 +82,16 @@ class Prompt:
         )
 
 
-def _each(tensor: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if tensor is None else tensor[rows]
-
-
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """All that a velocity depends on besides the latent: encoded instruction and sources of B edits of one size."""
 
-    prompt: Prompt
+    prompt: EncodedPrompt
     source_latents: Tensor
     """(B, M, C) packed, in the model's dtype; several sources one after the other."""
     grids: tuple[Grid, ...]
     """The target's grid, then one for each source; the same for the whole batch, since the positions are."""
-    negative: Prompt | None = None
+    negative: EncodedPrompt | None = None
     """The empty instruction, for an editor with guidance."""
 
     def __len__(self) -> int:
@@ -108,8 +100,16 @@ class Conditioning:
     def select(self, index: Tensor | Sequence[int]) -> Conditioning:
         """The rows `index` (n,), which may repeat."""
         rows = torch.as_tensor(index, dtype=torch.long, device=self.source_latents.device)
-        negative = self.negative.select(rows) if self.negative else None
-        return Conditioning(self.prompt.select(rows), self.source_latents[rows], self.grids, negative)
+        return self.each(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device | str) -> Conditioning:
+        """The same on another device."""
+        return self.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        """Change every tensor of all edits."""
+        negative = self.negative.each(change) if self.negative else None
+        return Conditioning(self.prompt.each(change), change(self.source_latents), self.grids, negative)
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
@@ -123,16 +123,11 @@ class Conditioning:
         negatives = [part.negative for part in parts if part.negative is not None]
         assert len(negatives) in (0, len(parts)), "all parts are of one editor"
         return Conditioning(
-            Prompt.cat([part.prompt for part in parts]),
+            EncodedPrompt.cat([part.prompt for part in parts]),
             torch.cat([part.source_latents for part in parts]),
             grids,
-            Prompt.cat(negatives) if negatives else None,
+            EncodedPrompt.cat(negatives) if negatives else None,
         )
-
-    def to(self, device: torch.device | str) -> Conditioning:
-        """The same on another device."""
-        negative = self.negative.to(device) if self.negative else None
-        return Conditioning(self.prompt.to(device), self.source_latents.to(device), self.grids, negative)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """As tensors for safetensors; `from_tensors` gives the same back."""
@@ -147,10 +142,10 @@ class Conditioning:
     def from_tensors(tensors: Mapping[str, Tensor]) -> Conditioning:
         """Read what `to_tensors` wrote; a missing tensor is a KeyError."""
         return Conditioning(
-            Prompt.from_tensors(tensors, "prompt"),
+            EncodedPrompt.from_tensors(tensors, "prompt"),
             tensors["source_latents"],
             tuple((int(height), int(width)) for height, width in tensors["grids"].tolist()),
-            Prompt.from_tensors(tensors, "negative") if "negative_embeds" in tensors else None,
+            EncodedPrompt.from_tensors(tensors, "negative") if "negative_embeds" in tensors else None,
         )
 
 
@@ -159,41 +154,33 @@ class Editor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names weights, settings and the LoRA in use: edits of two fingerprints are never mixed."""
-        ...
+        """Identifies weights, settings and the LoRA in use: edits of two fingerprints are never mixed."""
 
     @property
     def device(self) -> torch.device:
         """Where the latents live."""
-        ...
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the model's input; latents are float32 always."""
-        ...
 
     def encode(self, cases: Sequence[Case]) -> Conditioning:
-        """Encode cases of one size; cached by content, so that asking again is free."""
-        ...
+        """Encode cases of one size; cached by content."""
 
     def schedule(self, steps: int, conditioning: Conditioning) -> Tensor:
-        """(steps + 1,) float32 on the CPU: noise levels from 1 to 0, as the model's pipeline sets them at this size."""
-        ...
+        """(steps + 1,) float32 on the CPU: noise levels from 1 to 0, the pipeline's noise schedule at this size."""
 
     def initial_noise(self, conditioning: Conditioning, seeds: Sequence[int]) -> Tensor:
         """(B, N, C) float32: the noise that the model's pipeline draws from each seed."""
-        ...
 
     def velocity(self, latents: Tensor, s: Tensor, conditioning: Conditioning) -> Tensor:
         """(B, N, C) float32 at latents of the same shape and level s, () or (B,); the gradient flows to the LoRA.
 
-        An editor that was made with guidance gives the guided velocity, so that nobody else needs to know of it.
+        An editor with guidance returns the guided velocity.
         """
-        ...
 
     def decode(self, latents: Tensor, conditioning: Conditioning) -> list[Image.Image]:
         """Images of clean latents (B, N, C)."""
-        ...
 
 
 class LoRASettings(Protocol):
@@ -202,50 +189,39 @@ class LoRASettings(Protocol):
     @property
     def rank(self) -> int:
         """Width of the update."""
-        ...
 
     @property
     def alpha(self) -> float:
         """The update is scaled by alpha / rank."""
-        ...
 
     @property
     def targets(self) -> Sequence[str] | None:
         """Endings of the names of the linear layers to be adapted; None takes the model family's own."""
-        ...
 
 
 class TrainableEditor(Editor, Protocol):
     """An editor whose policy is a LoRA."""
 
     def add_lora(self, settings: LoRASettings, seed: int) -> None:
-        """Attach a new LoRA, which changes nothing yet, in place of one that may be there."""
-        ...
+        """Attach a new LoRA, which changes nothing yet, in place of any other."""
 
     def lora_parameters(self) -> dict[str, torch.nn.Parameter]:
         """All that is trained, by name."""
-        ...
 
     def set_checkpointing(self, on: bool) -> None:
-        """Whether the backward pass computes activations again instead of keeping them; gradients are the same."""
-        ...
+        """Gradient checkpointing: recompute activations in the backward pass; gradients are the same."""
 
     def latents(self, images: Sequence[Image.Image]) -> Tensor:
         """(B, N, C) float32: clean latents of images of one size, at the editor's output size."""
-        ...
 
     def lora_disabled(self) -> AbstractContextManager[None]:
-        """Within it the editor is its base: the reference of the KL."""
-        ...
+        """Switch the LoRA off within the block: the editor is its base, the reference of the KL."""
 
     def save_lora(self, folder: Path, *, comfyui: bool = False) -> None:
         """Write the LoRA so that diffusers' load_lora_weights gives the same pixels."""
-        ...
 
     def load_lora(self, folder: Path) -> None:
-        """Attach a LoRA from a folder, in place of one that may be there."""
-        ...
+        """Attach a LoRA from a folder, in place of any other."""
 
     def offload_encoders(self) -> None:
-        """Free the device of what only encoding needs; it comes back by itself when a new case is encoded."""
-        ...
+        """Move the encoders to the CPU; they come back by themselves when a new case is encoded."""

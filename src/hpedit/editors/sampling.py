@@ -1,4 +1,4 @@
-"""Editing: cases in, images out, by the editor's own deterministic sampler (noise-0 dynamics, no guidance)."""
+"""Edit cases by the deterministic ODE (Euler) sampler: cases in, images out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def edit_image(editor: Editor, image: Image.Image, instruction: str, *, seed: in
         RGB at the editor's own output size: its resolution squared in pixels, in the picture's aspect ratio with sides
         rounded to 32 px. It is not scaled back to the picture's size: that would blur it or make up detail.
     """
-    # A free picture belongs to no task and no split; the names only have to be there.
+    # The picture belongs to no task and no split; a case needs the names all the same.
     case = Case("free", "free", instruction, (image.convert("RGB"),), "free")
     return edit_cases(editor, [case], [seed], steps)[0]
 
@@ -92,7 +92,7 @@ def as_level(level: Level, x: Tensor) -> Tensor:
 
 
 def group_by_size(conditionings: Sequence[Conditioning]) -> list[list[int]]:
-    """Indices of conditionings that can share a batch, in order of first appearance."""
+    """Bucket conditionings by size: indices of those that can share a batch, in order of first appearance."""
     buckets: dict[object, list[int]] = {}
     for index, conditioning in enumerate(conditionings):
         buckets.setdefault(conditioning.grids, []).append(index)

@@ -1,10 +1,10 @@
-"""The sizes at which an editor works: of its edits, and of the sources as the VAE and as the text encoder see them.
+"""Image sizes of an editor: of its edits, and of the sources as the VAE and as the text encoder see them.
 
     areas = ImageAreas.of(folder, resolution=512)       # sources at 512 px too, whatever the pipeline's own constant
     width, height = dimensions(areas.resolution**2, image)
 
 A pipeline encodes its sources at about 1024 x 1024 px whatever the output's size: 4,096 source tokens beside the 1,024
-of a 512 px edit. Here the sources follow the output unless one says otherwise, which spares three quarters of them.
+of a 512 px edit. Here the sources follow the output by default, which saves three quarters of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ DEFAULT_RESOLUTION = 512
 SIDE = 32
 """px to which the Qwen pipelines round; every model here can work with a multiple of it."""
 LARGEST = 4096
-"""px; beyond it a mistyped number is likelier than a wish."""
+"""px; larger sizes are taken for typing errors."""
 MAX_ASPECT = 8.0
-"""Longer side by shorter side; beyond it neither text encoder nor transformer has seen anything alike."""
+"""Longest aspect ratio; text encoder and transformer have seen nothing beyond."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageAreas:
-    """The sizes at which an editor works; a picture keeps its aspect ratio, its sides are rounded."""
+    """Image sizes of an editor; a picture keeps its aspect ratio, its sides are rounded."""
 
     resolution: int
     """px: the output has resolution^2 pixels."""
@@ -49,7 +49,7 @@ class ImageAreas:
         *,
         usual_condition: int | None = CONDITION_IMAGE_SIZE,
     ) -> ImageAreas:
-        """What is asked for, else what the folder's hpedit.json says, else the defaults.
+        """Sizes that are asked for, else those of the folder's hpedit.json, else the defaults.
 
         Args:
             folder: Of the model; a `hpedit.json` in it may have the names of this class.
@@ -59,32 +59,32 @@ class ImageAreas:
             usual_condition: The default of condition_area; None = that of the sources.
 
         Raises:
-            HPEditError: a size that no model can work at.
+            HPEditError: an unsupported size.
         """
         path = folder / SETTINGS_NAME
-        told = read_json(path) if path.is_file() else {}
-        side = resolution or int(told.get("resolution", DEFAULT_RESOLUTION))
+        stored = read_json(path) if path.is_file() else {}
+        side = resolution or int(stored.get("resolution", DEFAULT_RESOLUTION))
         if source_area is None:
-            as_built = side == told.get("resolution") and "source_area" in told
-            source_area = int(told["source_area"]) if as_built else side * side
+            as_built = side == stored.get("resolution") and "source_area" in stored
+            source_area = int(stored["source_area"]) if as_built else side * side
         if condition_area is None:
             usual = source_area if usual_condition is None else usual_condition
-            condition_area = int(told.get("condition_area", usual))
+            condition_area = int(stored.get("condition_area", usual))
         areas = ImageAreas(side, condition_area, source_area)
         areas.check()
         return areas
 
     def check(self) -> None:
-        """HPEditError if a size is none that a model can work at."""
+        """HPEditError for an unsupported size."""
         if self.resolution % SIDE or not SIDE <= self.resolution <= LARGEST:
             raise HPEditError(
-                f"a resolution of {self.resolution} px is not to be had",
+                f"a resolution of {self.resolution} px is not supported",
                 hint=f"a multiple of {SIDE} from {SIDE} to {LARGEST}",
             )
         for name, area in (("source_area", self.source_area), ("condition_area", self.condition_area)):
             if area and not SIDE**2 <= area <= LARGEST**2:
                 raise HPEditError(
-                    f"a {name} of {area} is not to be had",
+                    f"a {name} of {area} is not supported",
                     hint=f"it is in square pixels, {SIDE**2} to {LARGEST**2}: 512 x 512 px are 262144",
                 )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hpedit.bench.bench_folder import BenchFolder
     from hpedit.cases.recipe import CasesRecipe
     from hpedit.config.recipe import Recipe
-    from hpedit.editors.editor import DiffusersEditor
+    from hpedit.editors.diffusers_editor import DiffusersEditor
     from hpedit.experiments.demo_scorer import CalibrationEdits
     from hpedit.scorer.hp_scorer import HPScorer
 

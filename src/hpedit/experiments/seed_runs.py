@@ -15,7 +15,7 @@ from hpedit.bench.bench_folder import BenchFolder, BenchRow
 from hpedit.bench.comparison import align_rows
 from hpedit.errors import HPEditError
 from hpedit.experiments.seed_statistics import seed_gain
-from hpedit.rl.monitor.evaluations import FOLDER, read_looks
+from hpedit.rl.monitor.evaluations import FOLDER, read_evaluations
 from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.run_folder import RECIPE
 
@@ -138,9 +138,9 @@ def _paired(
 
 
 def _looked_at(run: Path) -> SeedRun:
-    table = read_looks(run)
-    if table is None or not table.looks:
+    table = read_evaluations(run)
+    if table is None or not table.evaluations:
         raise HPEditError(f"{run} has not evaluated its held-out cases yet", hint="let it continue")
-    newest = table.looks[-1]
+    newest = table.evaluations[-1]
     gains = {(name, "post - base"): table.gains_by_source(newest, name) for name in table.base.scores}
     return SeedRun(run, str(run.resolve()), {key: found for key, found in gains.items() if found})

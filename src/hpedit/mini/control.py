@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hpedit.config.recipe import Recipe
-from hpedit.editors.editor import DiffusersEditor
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.protocol import Conditioning
 from hpedit.errors import HPEditError
 from hpedit.mini.flaws import flawed_picture

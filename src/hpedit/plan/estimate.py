@@ -190,7 +190,7 @@ def _disk_section(disk: Disk, downloads: Sequence[Download]) -> dict[str, Any]:
 
 def _forwards_section(recipe: Recipe, layout: Layout) -> dict[str, Any]:
     usual = forwards.iteration_forwards(recipe, recomputes=layout.recomputes, processes=layout.gpus)
-    most = usual.with_refills(recipe.rollout.refill)
+    most = usual.with_refills(recipe.rollout.dynamic_sampling)
     units, iterations = forwards.units_per_iteration(recipe), recipe.train.iterations
     return {
         "unit": "pair" if recipe.offline else "edit",
@@ -213,7 +213,7 @@ def _judge_section(recipe: Recipe, inputs: RecipeInputs, judges: Sequence[JudgeS
         "in_process": [judge.name for judge in judges],
         "server_here": any(judge.here for scorer in scorers for judge in scorer.judges),
         "edits_judged": edits,
-        "edits_judged_at_most": edits * (1 + recipe.rollout.refill),
+        "edits_judged_at_most": edits * (1 + recipe.rollout.dynamic_sampling),
         "questions_per_edit": sum(scorer.questions for scorer in scorers) if scorers else None,
     }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hpedit.config.recipe import Recipe
-from hpedit.rl.cost import trained
+from hpedit.rl.cost import TRAINED_ROW
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def iteration_forwards(recipe: Recipe, *, recomputes: bool, processes: int = 1) 
 
     If a window's start is drawn at random and the steps before it are shared, the mean over the starts.
     """
-    cost = trained(recomputes)
+    cost = TRAINED_ROW[recomputes]
     if recipe.offline:
         terms = recipe.rollout.groups * trained_levels(recipe, recipe.dpo.levels)
         return Forwards(0.0, 2.0 * terms * cost, 2.0 * terms)

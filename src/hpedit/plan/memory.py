@@ -147,7 +147,7 @@ def _latent_items(
     algorithm, rollout = ALGORITHMS[recipe.train.algorithm], recipe.rollout
     window = rollout.window if algorithm.stochastic else 0
     tensors = window + 2 + (window if algorithm.keeps_means else 0)
-    edits = -(-rollout.groups // layout.gpus) * rollout.group_size * (1 + rollout.refill)
+    edits = -(-rollout.groups // layout.gpus) * rollout.group_size * (1 + rollout.dynamic_sampling)
     latents = edits * tensors * latent
     return [encoded, MemoryItem("latents of the rollout", 0, latents, latents)]
 

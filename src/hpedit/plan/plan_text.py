@@ -90,7 +90,7 @@ def _forwards_lines(forwards: Cells) -> Iterator[str]:
 
 
 def _usual_and_most(usual: float, most: float) -> str:
-    return f"{usual:,.0f}" if most == usual else f"{usual:,.0f}, with every refill {most:,.0f}"
+    return f"{usual:,.0f}" if most == usual else f"{usual:,.0f}, with all replacements {most:,.0f}"
 
 
 def _time_lines(time: Cells | None, machine: Cells) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _time_lines(time: Cells | None, machine: Cells) -> Iterator[str]:
     yield from _wrapped(f"Time ({time['how']}; transformer alone)")
     parts = f"{_duration(time['rollout'])} rollout, {_duration(time['train'])} training"
     yield f"  an iteration: {_duration(time['iteration'])} ({parts})"
-    longest = "" if time["run_at_most"] == time["run"] else f", with every refill {_duration(time['run_at_most'])}"
+    longest = "" if time["run_at_most"] == time["run"] else f", with all replacements {_duration(time['run_at_most'])}"
     yield f"  the run: {_duration(time['run'])}{longest}"
     if machine["accelerator"]:
         yield f"  GPU-hours: {time['gpu_hours']:.1f}"

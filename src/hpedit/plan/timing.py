@@ -17,7 +17,7 @@ from hpedit.plan.forwards import Forwards
 from hpedit.plan.gpus import GPU
 from hpedit.plan.layout import Layout
 from hpedit.plan.transformer_layers import Tokens
-from hpedit.rl.cost import trained
+from hpedit.rl.cost import TRAINED_ROW
 
 UTILISATION: Final = 0.40
 """Share of the peak FLOP/s; assumed, a good value for transformers of this size."""
@@ -69,13 +69,13 @@ def speed_from_table(gpu: GPU, shape: EditorShape, tokens: Tokens, layout: Layou
     reading = layout.base_bytes(shape.architecture) / (BANDWIDTH_SHARE * gpu.bandwidth) / rows
     row = max(computing, reading)
     how = f"not measured: {UTILISATION:.0%} of {gpu.flops / 1e12:.0f} bf16 TFLOP/s assumed"
-    return Speed(row, trained(layout.recomputes) * row, how)
+    return Speed(row, TRAINED_ROW[layout.recomputes] * row, how)
 
 
 def run_time(recipe: Recipe, speed: Speed, layout: Layout, forwards: Forwards) -> RunTime:
     """Estimate the time of an iteration and of the run from the forwards of one iteration of all processes."""
     rollout, train = _phase_seconds(forwards, speed, layout)
-    longest = sum(_phase_seconds(forwards.with_refills(recipe.rollout.refill), speed, layout))
+    longest = sum(_phase_seconds(forwards.with_refills(recipe.rollout.dynamic_sampling), speed, layout))
     iterations = recipe.train.iterations
     extra = _grid_forwards(recipe) * speed.forward + _evaluation_forwards(recipe) * speed.forward / layout.gpus
     run, most = iterations * (rollout + train) + extra, iterations * longest + extra
@@ -84,7 +84,7 @@ def run_time(recipe: Recipe, speed: Speed, layout: Layout, forwards: Forwards) -
 
 def _phase_seconds(forwards: Forwards, speed: Speed, layout: Layout) -> tuple[float, float]:
     """Seconds of (rollout, training)."""
-    rows = forwards.train / trained(layout.recomputes)
+    rows = forwards.train / TRAINED_ROW[layout.recomputes]
     train = rows * speed.trained + (forwards.reference + forwards.old) * speed.forward
     return forwards.rollout * speed.forward / layout.gpus, train / layout.gpus
 

@@ -10,12 +10,12 @@ from markupsafe import Markup
 from hpedit.report import svg
 from hpedit.report.charts import Series, line_chart, padded
 from hpedit.report.svg import Point, Scale, linear
-from hpedit.rl.monitor.evaluations import HeldOutTable, Look
+from hpedit.rl.monitor.evaluations import Evaluation, HeldOutTable
 from hpedit.stats.intervals import PAGE_GAIN, Interval, finite_number
 
 View = dict[str, Any]
 Line = tuple[str, str, Sequence[tuple[float, Interval]]]
-"""Name, style, and (iteration, gain) of each look."""
+"""Name, style, and (iteration, gain) of each evaluation."""
 
 NAMES = {"scorer": "Scorer", "second": "Second judge", "oracle": "Oracle"}
 STYLES = ("post", "control", "third", "fourth", "base")
@@ -24,7 +24,7 @@ PIXELS = (("sharpness", "Sharpness"), ("saturation", "Saturation"), ("grid_energ
 
 def held_out_charts(table: HeldOutTable | None) -> list[View]:
     """Gains with intervals by each instrument, then the pixel measures; [] before the first evaluation."""
-    if table is None or not table.looks:
+    if table is None or not table.evaluations:
         return []
     lines: list[Line] = [
         (NAMES.get(name, name), style, [(0.0, Interval(0.0)), *_points(table, name)])
@@ -45,7 +45,7 @@ def ordered(table: HeldOutTable) -> list[str]:
 
 
 def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
-    points = [(float(look.step), _mean(look.pixels[key])) for look in (table.base, *table.looks)]
+    points = [(float(look.step), _mean(look.pixels[key])) for look in (table.base, *table.evaluations)]
     series, note = [Series("edits", points)], "to the source; 1: unchanged"
     if key != "closeness":
         source = _mean(table.sources[key])
@@ -55,7 +55,7 @@ def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
 
 
 def _points(table: HeldOutTable, name: str) -> list[tuple[float, Interval]]:
-    found = [(float(look.step), gain_interval(table, look, name)) for look in table.looks]
+    found = [(float(look.step), gain_interval(table, look, name)) for look in table.evaluations]
     return [(step, interval) for step, interval in found if interval is not None]
 
 
@@ -96,7 +96,7 @@ def _shifted(scale: Scale, by: float) -> Scale:
     return lambda value: scale(value) + by
 
 
-def gain_interval(table: HeldOutTable, look: Look, name: str) -> Interval | None:
+def gain_interval(table: HeldOutTable, look: Evaluation, name: str) -> Interval | None:
     """One instrument's gain at an evaluation; None if nothing could be scored."""
     gain = table.gain(look, name)
     return None if gain is None else Interval(gain.value, finite_number(gain.low), finite_number(gain.high))

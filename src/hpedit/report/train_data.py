@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
-from hpedit.rl.monitor.evaluations import ALARMS, HeldOutTable, read_looks
+from hpedit.rl.monitor.evaluations import ALARMS, HeldOutTable, read_evaluations
 from hpedit.rl.monitor.group_log import GROUPS
 from hpedit.store.atomic import read_json, read_jsonl
 from hpedit.store.run_folder import METRICS, RECIPE, RESULT
@@ -45,7 +45,7 @@ class TrainRun:
         grids, groups = path.glob("grids/iteration_*.png"), (path / GROUPS).glob("iteration_*.parquet")
         return cls(
             path, made["recipe"], made["inputs"], str(made.get("hpedit", "")), read_jsonl(path / METRICS),
-            read_jsonl(path / ALARMS), read_looks(path), result, sorted(grids), sorted(groups),
+            read_jsonl(path / ALARMS), read_evaluations(path), result, sorted(grids), sorted(groups),
         )  # fmt: skip
 
     @property

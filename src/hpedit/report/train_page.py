@@ -14,8 +14,8 @@ from hpedit.report.report_page import HTML_NAME, JSON_NAME, json_text, page_envi
 from hpedit.report.train_charts import held_out_charts
 from hpedit.report.train_data import TrainRun
 from hpedit.report.training_curves import metric_charts
-from hpedit.rl.monitor.evaluations import figures
-from hpedit.rl.monitor.group_log import read_groups
+from hpedit.rl.monitor.evaluations import evaluation_metrics
+from hpedit.rl.monitor.group_log import read_group_log
 from hpedit.store.atomic import atomic_write
 
 PAGES = "report"
@@ -83,11 +83,11 @@ def _render(run: TrainRun, pages: list[dict[str, Any]], command: str) -> str:
 def _size(run: TrainRun) -> dict[str, int] | None:
     if run.table is None:
         return None
-    return {"n": len(run.table.cases), "sources": len(set(run.table.source_ids)), "looks": len(run.table.looks)}
+    return {"n": len(run.table.cases), "sources": len(set(run.table.source_ids)), "looks": len(run.table.evaluations)}
 
 
 def _write_groups(run: TrainRun, file: Path, out: Path) -> dict[str, Any]:
-    groups = group_views(read_groups(file))
+    groups = group_views(read_group_log(file))
     iteration = int(file.stem.removeprefix("iteration_"))
     page = out / f"groups_{iteration:06d}.html"
     text = page_environment().get_template("groups.html.jinja").render(
@@ -99,12 +99,12 @@ def _write_groups(run: TrainRun, file: Path, out: Path) -> dict[str, Any]:
 
 
 def _twin(run: TrainRun) -> dict[str, Any]:
-    looks = run.table.looks if run.table else []
+    looks = run.table.evaluations if run.table else []
     return {
         "run": run.path.resolve().name,
         "iterations": run.done,
         "result": run.result,
         "alarms": list(run.alarms),
-        "looks": [{"step": look.step, **figures(run.table, look)} for look in looks if run.table],
+        "looks": [{"step": look.step, **evaluation_metrics(run.table, look)} for look in looks if run.table],
         "metrics": list(run.metrics),
     }

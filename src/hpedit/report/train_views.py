@@ -14,7 +14,7 @@ from hpedit.report.picture_selection import encoded_uri, reduced_uri
 from hpedit.report.report_views import duration_text
 from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
-from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look, deciding
+from hpedit.rl.monitor.evaluations import Evaluation, HeldOutTable, best_evaluation, deciding
 from hpedit.stats.intervals import PAGE_GAIN, finite_number, number_text
 
 View = dict[str, Any]
@@ -43,7 +43,7 @@ def run_status(run: TrainRun) -> Verdict:
 
 def alarm_views(run: TrainRun) -> list[View]:
     """One entry per kind of alarm; those raised at the newest evaluation come first."""
-    looks = [look.step for look in run.table.looks] if run.table else []
+    looks = [look.step for look in run.table.evaluations] if run.table else []
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for line in run.alarms:
         by_kind.setdefault(line["kind"], []).append(line)
@@ -65,9 +65,9 @@ def no_alarm(run: TrainRun) -> Verdict:
     """What the absence of alarms means."""
     if run.table is None:
         return Verdict("Nothing was held out, so no alarm could be raised: reward hacking would go unnoticed.", "warn")
-    if not run.table.looks:
+    if not run.table.evaluations:
         return Verdict("No evaluation on held-out cases yet.", "warn")
-    count = len(run.table.looks)
+    count = len(run.table.evaluations)
     judges = [f"the {NAMES.get(name, name).lower()}" for name in ordered(run.table) if name != "scorer"]
     what = f"{', '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
     return Verdict(f"No alarm at {count} evaluation{'s' * (count != 1)}, by {what}.", "good")
@@ -76,14 +76,14 @@ def no_alarm(run: TrainRun) -> Verdict:
 def instrument_cards(run: TrainRun) -> list[View]:
     """A card for each instrument: the newest gain, and that of the best weights."""
     table = run.table
-    if table is None or not table.looks:
+    if table is None or not table.evaluations:
         return []
-    best = best_look(table, deciding(table, "scorer"))
+    best = best_evaluation(table, deciding(table, "scorer"))
     return [_card(table, name, best) for name in ordered(table)]
 
 
-def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
-    now = table.looks[-1]
+def _card(table: HeldOutTable, name: str, best: Evaluation | None) -> View:
+    now = table.evaluations[-1]
     gain = gain_interval(table, now, name)
     rows = [("iteration", f"{now.step}"), ("mean of 0\N{EN DASH}5", _means(table, now, name))]
     if best is not None and best.step != now.step:
@@ -101,7 +101,7 @@ def _card(table: HeldOutTable, name: str, best: Look | None) -> View:
     }
 
 
-def _means(table: HeldOutTable, look: Look, name: str) -> str:
+def _means(table: HeldOutTable, look: Evaluation, name: str) -> str:
     found = []
     for values in (table.base.scores[name], look.scores[name]):
         known = [value for value in values if value is not None]

@@ -1,8 +1,8 @@
-"""From scores to advantages: how much better an edit is than its siblings.
+"""Group-relative advantages from rewards: how much better an edit is than the others of its group.
 
 A group is all edits of one (source image bytes, instruction). An unscorable edit (None) has no reward: it is left out
-and counted. A group whose rewards are all equal teaches nothing: its advantage is exactly 0, and it is skipped and
-counted; `Advantages.no_signal_groups` names it, so that another case can take its place.
+and counted. A zero-variance group, whose rewards are all equal, teaches nothing: its advantage is exactly 0, and it is
+skipped; `Advantages.zero_variance_groups` names it, so that dynamic sampling can replace it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hpedit.errors import HPEditError
 
 STD_FLOOR = 1e-4
-"""Added to the standard deviation, as in Flow-GRPO: a group that hardly differs must not shout."""
+"""Added to the standard deviation, as in Flow-GRPO: a group whose rewards hardly differ must not dominate."""
 MAX_ADVANTAGE = 5.0
 """Advantages are clipped to +- this many standard deviations, as in Flow-GRPO."""
 EQUAL_SPREAD = 1e-6
@@ -38,32 +38,30 @@ class Advantages:
     """Advantages of a batch of edits, and what was left out."""
 
     values: NDArray[np.float64]
-    """(n,) in [-5, 5]; exactly 0 where the edit is unscorable or its group gives no signal."""
+    """(n,) in [-5, 5]; exactly 0 where the edit is unscorable or its group has zero variance."""
     active: NDArray[np.bool_]
     """(n,) whether the edit takes part in the update."""
     unscorable: int
     """Edits without a reward; of several rewards, without any one of them."""
     groups: int
     """Groups in the batch."""
-    zero_std_groups: int
-    """Groups with all rewards equal, or fewer than two of them."""
-    no_signal_groups: tuple[int, ...] = ()
-    """Which groups these are, by id and in order: what refilling replaces."""
+    zero_variance_groups: tuple[int, ...] = ()
+    """Groups with all rewards equal, or fewer than two of them, by id and in order."""
     missing: Mapping[str, int] = field(default_factory=dict)
     """Name of a reward -> edits that have none of it (None)."""
     non_finite: Mapping[str, int] = field(default_factory=dict)
-    """Name of a reward -> edits for which it was NaN or infinite: left out like None, but a fault to look into."""
+    """Name of a reward -> edits for which it was NaN or infinite: left out like None, but a fault to investigate."""
 
     @property
     def frac_zero_std(self) -> float:
-        """Share of groups without a signal, in [0, 1]."""
-        return self.zero_std_groups / self.groups if self.groups else 0.0
+        """Share of zero-variance groups, in [0, 1]."""
+        return len(self.zero_variance_groups) / self.groups if self.groups else 0.0
 
 
 def group_advantages(
     rewards: Sequence[float | None], groups: Sequence[int], *, std: str = "batch", max_advantage: float = MAX_ADVANTAGE
 ) -> Advantages:
-    """A = (r - mean of the group) / (std + 1e-4), clipped (Flow-GRPO, arXiv 2505.05470).
+    """Advantages of one reward: A = (r - mean of the group) / (std + 1e-4), clipped (Flow-GRPO, arXiv 2505.05470).
 
     Args:
         rewards: (n,) finite numbers, or None where an edit could not be scored.
@@ -84,7 +82,9 @@ def combined_advantages(
     std: str = "batch",
     max_advantage: float = MAX_ADVANTAGE,
 ) -> Advantages:
-    """A = sum of w_k (r_k - mean of the group) / (std_k + 1e-4), clipped; the weights w are scaled to a sum of 1.
+    """Advantages of several weighted rewards: A = sum of w_k (r_k - mean of the group) / (std_k + 1e-4), clipped.
+
+    The weights w are scaled to a sum of 1.
 
     Each reward is divided by its own standard deviation before the sum: a hard one, whose edits hardly differ, counts
     as much as its weight says. Summed first, the one with the largest spread would drown it. One reward alone gives
@@ -92,11 +92,11 @@ def combined_advantages(
 
     An edit takes part if it has every reward whose weight is above 0. None, NaN and infinity all mean that it has not;
     they are counted by reward, NaN and infinity apart. Statistics are over the edits that take part. A reward of weight
-    0 is not looked at.
+    0 is ignored.
 
     Args:
-        rewards: Name -> (n,) numbers on any scale, larger is better. A standard deviation not far above 1e-4 is held
-            down: bring rewards of so small a spread to another scale.
+        rewards: Name -> (n,) numbers on any scale, larger is better. A standard deviation near 1e-4 is damped:
+            rescale rewards of so small a spread.
         weights: Name -> weight, at least 0; the same names.
         groups: (n,) the group that each edit belongs to.
         std: "batch" divides by a reward's standard deviation over all edits, "group" by that of the edit's own group.
@@ -114,12 +114,12 @@ def combined_advantages(
     ids = np.asarray(groups)
     names = np.unique(ids)
     batch_std = [_std(row[scored]) if std == "batch" else None for row in table]
-    values, active, without_signal = np.zeros(len(ids)), np.zeros(len(ids), dtype=bool), []
+    values, active, flat = np.zeros(len(ids)), np.zeros(len(ids), dtype=bool), []
     for group in names:
         members = (ids == group) & scored
         total = _weighted_sum(table[:, members], list(shares.values()), batch_std)
         if len(total) < 2 or np.ptp(total) <= CANCELLED:
-            without_signal.append(int(group))
+            flat.append(int(group))
             continue
         values[members] = np.clip(total, -max_advantage, max_advantage)
         active |= members
@@ -129,8 +129,7 @@ def combined_advantages(
         active,
         unscorable=int((~scored).sum()),
         groups=len(names),
-        zero_std_groups=len(without_signal),
-        no_signal_groups=tuple(without_signal),
+        zero_variance_groups=tuple(flat),
         missing=missing,
         non_finite={name: int((~row).sum()) - missing[name] for name, row in zip(shares, finite, strict=True)},
     )

@@ -1,9 +1,9 @@
-"""A run's checkpoints: all that the next iteration depends on, and nothing else.
+"""Checkpoints of a run: everything that the next iteration depends on, and nothing else.
 
 LoRA, its average, the optimizer, the algorithm's own tensors (the old policy of DiffusionNFT), the sampler's cursor,
-the number of iterations done, and the global random generators, which are restored last, for loading may draw from
-them. Rank 0 alone touches the disk; the others get what it read. What the base is sharded over, or how many processes
-there are, is no part of the state: a run may go on with another number of them, which is said.
+the number of iterations done, and the global random generators, which are restored last, since loading may draw from
+them. Rank 0 alone touches the disk and broadcasts what it read. Sharding and the number of processes are not part of
+the state: a run may be resumed with another number of them, which is logged.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from hpedit.config.recipe import CheckpointSection
 from hpedit.errors import HPEditError
-from hpedit.rl.parallel.processes import World, shared
-from hpedit.rl.policy import Policy
+from hpedit.rl.parallel.processes import ProcessGroup, broadcast
+from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rng import restore_rng, rng_tensors, seed_all
 from hpedit.rl.sampler import CaseSampler
 from hpedit.seeds import derive_seed
@@ -30,65 +30,64 @@ logger = logging.getLogger(__name__)
 
 
 class Stateful(Protocol):
-    """What learns, as far as a checkpoint is concerned."""
+    """A learner, as far as a checkpoint is concerned."""
 
     @property
     def state(self) -> Mapping[str, Tensor]:
         """Tensors beside LoRA and optimizer, restored in place."""
-        ...
 
 
-class Saves:
+class RunCheckpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, run: RunFolder | None, settings: CheckpointSection, seed: int, world: World) -> None:
-        """`run` is rank 0's, which the others have not."""
-        self.run, self.settings, self.seed, self.world = run, settings, seed, world
+    def __init__(self, run: RunFolder | None, settings: CheckpointSection, seed: int, processes: ProcessGroup) -> None:
+        """`run` is None in all processes but rank 0."""
+        self.run, self.settings, self.seed, self.processes = run, settings, seed, processes
         self.latest = 0
         """Iterations done at the newest checkpoint."""
 
-    def resume(self, policy: Policy, learner: Stateful, sampler: CaseSampler, *, required: bool = False) -> int:
-        """Iterations done, with everything set as it was then; a fresh run starts at 0.
+    def resume(self, policy: LoraPolicy, learner: Stateful, sampler: CaseSampler, *, required: bool = False) -> int:
+        """Restore the newest checkpoint and return its number of iterations; 0 for a fresh run.
 
         Raises:
-            HPEditError: the checkpoint is of another model or algorithm; none of those that are there is whole; there
-                is none, but it is `required`.
+            HPEditError: the checkpoint is of another model or algorithm; all are damaged; there is none, but one is
+                `required`.
         """
         found = self._newest(required) if self.run else None
-        about: Any = self.world.gather({"step": found.step, "state": found.state} if found else None)[0]
+        about: Any = self.processes.gather({"step": found.step, "state": found.state} if found else None)[0]
         if about is None:
-            seed_all(derive_seed(self.seed, "global", *([self.world.rank] if self.world.rank else [])))
+            seed_all(derive_seed(self.seed, "global", *([self.processes.rank] if self.processes.rank else [])))
             return 0
-        tensors = shared(self.world, found.tensors if found else None)
+        tensors = broadcast(self.processes, found.tensors if found else None)
         try:
             policy.restore(tensors)
             _restore(learner.state, tensors)
             sampler.cursor, rng = int(about["state"]["cursor"]), tensors["rng"]
         except KeyError as error:
             raise HPEditError(
-                f"the checkpoint lacks {error}", hint="it is of another version: give this run a folder of its own"
+                f"the checkpoint lacks {error}", hint="it is of another version: use another output folder"
             ) from error
         step = int(about["step"])
         self._say_what_differs(about["state"].get("made_with", {}), step)
         self.latest = step
-        if self.world.rank == 0:
+        if self.processes.rank == 0:
             restore_rng(rng)
         else:
-            seed_all(derive_seed(self.seed, "global", self.world.rank, step))
+            seed_all(derive_seed(self.seed, "global", self.processes.rank, step))
         return step
 
-    def save(self, done: int, policy: Policy, learner: Stateful, sampler: CaseSampler) -> None:
-        """Write the checkpoint of `done` iterations, unless the newest is that; in rank 0.
+    def save(self, done: int, policy: LoraPolicy, learner: Stateful, sampler: CaseSampler) -> None:
+        """Write the checkpoint of `done` iterations, in rank 0, unless it exists.
 
         Raises:
-            HPEditError: the disk does not take it; what was saved before is as it was.
+            HPEditError: it can't be written; older checkpoints are unchanged.
         """
         if self.run is None or done == self.latest:
             return
         tensors: dict[str, Mapping[str, Tensor]] = {**policy.tensors(), "rng": rng_tensors()}
         if learner.state:
             tensors["algorithm"] = learner.state
-        state = {"iteration": done, "cursor": sampler.cursor, "made_with": _made_with(self.world)}
+        state = {"iteration": done, "cursor": sampler.cursor, "made_with": _made_with(self.processes)}
         folder = self.run.path / "checkpoints"
         try:
             save_checkpoint(folder, done, tensors, state, keep=self.settings.keep)
@@ -96,7 +95,7 @@ class Saves:
             kept = f"iteration {self.latest} is kept" if self.latest else "there is none from before"
             raise HPEditError(
                 f"the checkpoint of iteration {done} can't be written to {folder}: {error}",
-                hint=f"{kept}; make room or mend the disk, and the same command continues",
+                hint=f"{kept}; make room on the disk, and the same command continues",
             ) from error
         self.latest = done
 
@@ -108,18 +107,18 @@ class Saves:
         found = load_latest(folder)
         if found is None and list_checkpoints(folder):
             raise HPEditError(
-                f"{folder}: none of its checkpoints is whole", hint="remove that folder to start the run anew"
+                f"{folder}: none of its checkpoints is whole", hint="remove that folder to start the run again"
             )
         if found is None and required:
-            raise HPEditError(f"{folder} holds nothing to continue", hint="leave out --resume to start anew")
+            raise HPEditError(f"{folder} holds nothing to continue", hint="leave out --resume to start a new run")
         return found
 
     def _say_what_differs(self, before: Mapping[str, Any], step: int) -> None:
-        """Into log and warnings: a resumed run is the same bit for bit only where it was begun."""
+        """Log and warn of what changed: a run is reproduced bit for bit only on the same setup."""
         if self.run is None:
             return
         self.run.log(f"continued from iteration {step}")
-        now = _made_with(self.world)
+        now = _made_with(self.processes)
         changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before.get(name) != now[name]]
         if changed:
             text = f"continued with {'; '.join(changed)}: the same run up to rounding, not bit for bit"
@@ -127,10 +126,10 @@ class Saves:
             logger.warning("%s", text)
 
 
-def _made_with(world: World) -> dict[str, Any]:
-    """What the last bits of a run depend on beside its recipe."""
+def _made_with(processes: ProcessGroup) -> dict[str, Any]:
+    """The setup that the last bits of a run depend on beside its recipe."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"processes": world.size, "torch": torch.__version__, "device": gpu}
+    return {"processes": processes.size, "torch": torch.__version__, "device": gpu}
 
 
 @torch.no_grad()

@@ -1,22 +1,14 @@
-"""What an iteration costs, in transformer forwards of one edit: the measure in which trainers are compared.
-
-A backward pass costs two forwards; recomputing activations (gradient checkpointing) costs one more.
-"""
+"""Cost of an iteration in transformer forwards of one row: the unit in which trainers are compared."""
 
 from __future__ import annotations
 
-FORWARD = 1
-TRAINED = 3
-"""A forward with its backward."""
-RECOMPUTED = 4
-"""The same with gradient checkpointing."""
+from collections.abc import Mapping
+from typing import Final
 
-
-def passes(cfg: float) -> int:
-    """Forwards of the network for one velocity: guidance takes another, of the negative prompt."""
-    return 1 if cfg == 1.0 else 2
-
-
-def trained(recomputes: bool) -> int:
-    """Forward-equivalents of one row that is trained on."""
-    return RECOMPUTED if recomputes else TRAINED
+FORWARD: Final = 1
+TRAINED: Final = 3
+"""A forward with its backward, which costs two."""
+RECOMPUTED: Final = 4
+"""The same with gradient checkpointing, which runs the forward again."""
+TRAINED_ROW: Final[Mapping[bool, int]] = {False: TRAINED, True: RECOMPUTED}
+"""Whether activations are recomputed -> cost of one row that is trained on."""

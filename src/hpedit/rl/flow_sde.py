@@ -1,4 +1,4 @@
-"""One step from noise level s to the next, drawn or replayed by the same function.
+"""Stochastic sampling step of a flow (SDE), drawn or replayed with its log-probability by the same function.
 
 Convention: x_s = (1 - s) x0 + s eps, velocity v = eps - x0, s runs from 1 to 0, dt = s' - s < 0.
 The model's clean estimate is x0_hat = x - s v, its noise estimate eps_hat = x + (1 - s) v.
@@ -28,10 +28,10 @@ from hpedit.errors import HPEditError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The outcome of one step for a batch."""
+    """One sampling step of a batch: sample, mean, standard deviation, log-probability."""
 
     x_next: Tensor
-    """(B, ...) the sample at the next level; what was given, if the step was replayed."""
+    """(B, ...) the sample at the next level; the given one, if the step was replayed."""
     mu: Tensor
     """(B, ...) mean of the step's distribution; carries the gradient of v."""
     std: Tensor | None
@@ -63,7 +63,7 @@ def sde_step(
     generator: torch.Generator | None = None,
     x_next: Tensor | None = None,
 ) -> Step:
-    """Take one step, or score a given one.
+    """Take one sampling step from noise level s to s_next, or score a given one (replay).
 
     Args:
         x: (B, ...) sample at level s. Computed in float64 if it is float64, else in float32, whatever the model's
@@ -139,7 +139,7 @@ def _langevin(x: Tensor, v: Tensor, s: Tensor, s_next: Tensor, g: Tensor) -> tup
 def _cps(x: Tensor, v: Tensor, s: Tensor, s_next: Tensor, a: float) -> tuple[Tensor, Tensor]:
     """S = s' sin(a pi / 2), mu = (1 - s') x0_hat + sqrt(s'^2 - S^2) eps_hat.
 
-    The noise of level s' is in part kept and in part drawn anew.
+    The noise of level s' is in part kept and in part redrawn.
     sqrt(s'^2 - S^2) is written s' cos(a pi / 2), which loses no digits where a is near 1.
     """
     std = s_next * math.sin(a * math.pi / 2)

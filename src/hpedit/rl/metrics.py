@@ -1,19 +1,19 @@
-"""Sums over the terms of one optimizer step, fetched from the device once at its end."""
+"""Metric sums of one optimizer step, fetched from the device once at its end and averaged over all processes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.parallel.processes import ProcessGroup
 
 
 @dataclass(slots=True)
-class Tally:
-    """What the chunks of one step add up to."""
+class MetricSums:
+    """Sums over the chunks of one gradient accumulation."""
 
     terms: int = 0
     """Terms of the loss: replayed steps, trained noise levels, or pairs."""
@@ -25,28 +25,27 @@ class Tally:
     def add(
         self, terms: int, forwards: int, sums: Mapping[str, Tensor], largest: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Note one chunk: `sums` over its terms, `largest` of them; () tensors, not read before `reduce`."""
+        """Add one chunk: `sums` over its terms, `largest` of them; () tensors, not read before `reduce`."""
         self.terms += terms
         self.forwards += forwards
         self._sums.append({name: value.detach().double() for name, value in sums.items()})
         self._largest.append({name: value.detach().double() for name, value in (largest or {}).items()})
 
-    def merge(self, other: Tally) -> None:
-        """Add what another tally has."""
+    def merge(self, other: MetricSums) -> None:
+        """Add the chunks of another."""
         self.terms += other.terms
         self.forwards += other.forwards
         self._sums += other._sums
         self._largest += other._largest
 
-    def reduce(self, world: World) -> dict[str, float]:
+    def reduce(self, processes: ProcessGroup) -> dict[str, float]:
         """Means over all terms of all processes, and the largest values; {} without terms.
 
         Afterwards `terms` and `forwards` are those of all processes too.
         """
-        summed = {name: float(torch.stack([s[name] for s in self._sums]).sum()) for name in _names(self._sums)}
         # A NaN is kept: max of a tensor passes it on.
-        largest = {name: float(torch.stack([s[name] for s in self._largest]).max()) for name in _names(self._largest)}
-        everybody = world.gather((self.terms, self.forwards, summed, largest))
+        own = (self.terms, self.forwards, _fold(self._sums, torch.sum), _fold(self._largest, torch.max))
+        everybody = processes.gather(own)
         self.terms = sum(one[0] for one in everybody)
         self.forwards = sum(one[1] for one in everybody)
         totals: dict[str, float] = {}
@@ -59,5 +58,5 @@ class Tally:
         return totals
 
 
-def _names(dicts: list[dict[str, Tensor]]) -> list[str]:
-    return list(dicts[0]) if dicts else []
+def _fold(chunks: list[dict[str, Tensor]], by: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    return {name: float(by(torch.stack([one[name] for one in chunks]))) for name in (chunks[0] if chunks else ())}

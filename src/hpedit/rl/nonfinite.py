@@ -1,4 +1,4 @@
-"""What is kept of a batch whose update came out as no number: enough to repeat it elsewhere.
+"""Dump of a batch whose loss or gradient was not finite: enough to reproduce the failure elsewhere.
 
 faulty/iteration_000012/
   numbers.json            the error, ids, rewards, scores, advantages
@@ -13,29 +13,23 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from hpedit.errors import HPEditError
+from hpedit.rl.online import Experience
 from hpedit.store.atomic import atomic_write
 from hpedit.store.images import png_bytes
 from hpedit.store.run_folder import FAULTY
-
-if TYPE_CHECKING:
-    from hpedit.rl.experience import Experience
-
-
-class FaultyStepError(HPEditError):
-    """An optimizer step that must not be taken: loss, gradient or a first ratio is no number, or off."""
 
 
 def keep_batch(
     output: Path, iteration: int, rank: int, error: HPEditError, made: Experience | None, pairs: Sequence[str] = ()
 ) -> Path:
-    """Write the batch of an iteration (counted from 0), and give the folder.
+    """Write the batch of a failed iteration (counted from 0) and return the folder.
 
     Args:
         output: The run's folder.
@@ -43,7 +37,7 @@ def keep_batch(
         rank: Of this process.
         error: What went wrong.
         made: The edits; None where none are made.
-        pairs: Ids of the pairs that were learnt from instead.
+        pairs: Ids of the preference pairs that were trained on instead.
     """
     folder = output / FAULTY / f"iteration_{iteration + 1:06d}"
     if rank:
@@ -51,9 +45,9 @@ def keep_batch(
     folder.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, Any] = {"iteration": iteration + 1, "error": error.message, "pairs": list(pairs)}
     if made is not None:
-        numbers |= _numbers(made)
+        numbers |= _edit_numbers(made)
         for number, batch in enumerate(made.batches):
-            tensors = {"edits": batch.edits, "path": batch.path, "log_prob": batch.log_prob, "clean": batch.clean}
+            tensors = {"edits": batch.edits, "path": batch.trajectory, "log_prob": batch.log_prob, "clean": batch.x0}
             tensors |= {"levels": batch.levels, "start": batch.start} | ({} if batch.mu is None else {"mu": batch.mu})
             owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             numbers["not_finite"][f"batch_{number}"] = {n: bad for n, t in owned.items() if (bad := _not_finite(t))}
@@ -64,8 +58,8 @@ def keep_batch(
     return folder
 
 
-def _numbers(made: Experience) -> dict[str, Any]:
-    """Ids, scores and advantages by edit; what is no number is written as a text."""
+def _edit_numbers(made: Experience) -> dict[str, Any]:
+    """Ids, scores and advantages by edit; NaN and infinity are written as text."""
     size = len(made.images) // max(1, len(made.cases))
     return {
         "not_finite": {},
@@ -74,8 +68,8 @@ def _numbers(made: Experience) -> dict[str, Any]:
                 "edit": f"edit_{number:05d}.png",
                 "case": made.cases[number // size].id,
                 "group": made.groups[number // size],
-                "scores": {name: _plain(score.value) for name, score in scores.items()},
-                "advantage": _plain(float(made.values[number])),
+                "scores": {name: _json_number(score.value) for name, score in scores.items()},
+                "advantage": _json_number(float(made.values[number])),
                 "active": bool(made.active[number]),
             }
             for number, scores in enumerate(made.scores)
@@ -83,7 +77,7 @@ def _numbers(made: Experience) -> dict[str, Any]:
     }
 
 
-def _plain(value: float | None) -> float | str | None:
+def _json_number(value: float | None) -> float | str | None:
     return value if value is None or math.isfinite(value) else str(value)
 
 

@@ -12,14 +12,12 @@ from torch import Tensor
 from hpedit.cases.pairs.pair_table import PreferencePair
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import group_by_size
-from hpedit.rl.algorithms.noised import draw_terms
-from hpedit.rl.algorithms.preference import Pairs, accumulate_pairs
-from hpedit.rl.algorithms.protocol import Setting
-from hpedit.rl.cost import passes
-from hpedit.rl.metrics import Tally
-from hpedit.rl.parallel.processes import World, mine
+from hpedit.rl.algorithms.preference import PreferencePairs, accumulate_pairs
+from hpedit.rl.algorithms.protocol import UpdateContext
+from hpedit.rl.metrics import MetricSums
+from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
+from hpedit.rl.policy import finish_step
 from hpedit.rl.sampler import CaseSampler
-from hpedit.rl.update import finish_step
 
 
 class Offline:
@@ -27,8 +25,10 @@ class Offline:
 
     last = None
 
-    def __init__(self, setting: Setting, pairs: Sequence[PreferencePair], sampler: CaseSampler, world: World) -> None:
-        self.recipe, self.setting, self.world = setting.recipe, setting, world
+    def __init__(
+        self, context: UpdateContext, pairs: Sequence[PreferencePair], sampler: CaseSampler, processes: ProcessGroup
+    ) -> None:
+        self.recipe, self.context, self.processes = context.recipe, context, processes
         self.pairs, self.sampler = pairs, sampler
         self.state: Mapping[str, Tensor] = {}
         self.ids: Sequence[str] = ()
@@ -37,42 +37,36 @@ class Offline:
     def iterate(self, iteration: int) -> dict[str, Any]:
         """One optimizer step; returns the iteration's record, the same in all processes."""
         began = time.perf_counter()
-        policy, tally = self.setting.policy, Tally()
+        policy, totals = self.context.policy, MetricSums()
         policy.zero_grad()
-        chosen = mine(self.world, self.sampler.draw(self.recipe.rollout.groups))
+        chosen = shard_by_rank(self.processes, self.sampler.draw(self.recipe.rollout.groups))
         pairs = {index: self.pairs[index] for index in chosen}  # each read once, if they are lazy
         self.ids = [pairs[index].case.id for index in chosen]
-        conditionings = [self.setting.editor.encode([pairs[index].case]) for index in chosen]
+        conditionings = [self.context.editor.encode([pairs[index].case]) for index in chosen]
         for bucket in group_by_size(conditionings):
             conditioning = Conditioning.cat([conditionings[place] for place in bucket])
             named = {chosen[place]: pairs[chosen[place]] for place in bucket}
-            tally.merge(self._accumulate(named, conditioning, iteration))
-        update = finish_step(policy, tally, self.world)
+            totals.merge(self._accumulate(named, conditioning, iteration))
+        update = finish_step(policy, totals, self.processes)
         return {
             **update,
-            "optimizer_steps": int(tally.terms > 0),
-            "forwards": tally.forwards * passes(self.recipe.rollout.cfg),
+            "optimizer_steps": int(totals.terms > 0),
+            "forwards": totals.forwards * self.context.passes,
             "seconds_train": time.perf_counter() - began,
         }
 
-    def _accumulate(self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int) -> Tally:
-        """Pairs of one size, by their numbers, each at a few noise levels."""
-        recipe, editor, tally = self.recipe, self.setting.editor, Tally()
-        winners = editor.latents([pair.chosen for pair in named.values()])
-        losers = editor.latents([pair.rejected for pair in named.values()])
-        schedule, keys = editor.schedule(recipe.rollout.steps, conditioning), [(index,) for index in named]
-        weight = torch.tensor([pair.preference.weight for pair in named.values()])
-        shape, chunk = winners.shape[1:], max(1, recipe.train.micro_batch // 2)
-        for terms in draw_terms(schedule, recipe.dpo.levels, keys, shape, recipe.seed, iteration, chunk=chunk):
-            place = terms.items.to(winners.device)
-            pairs = Pairs(
-                conditioning=conditioning,
-                group=terms.items,
-                winner=winners[place],
-                loser=losers[place],
-                noise=terms.noise.to(winners.device),
-                t=terms.t,
-                weight=weight[terms.items],
-            )
-            tally.merge(accumulate_pairs(self.setting, pairs))
-        return tally
+    def _accumulate(
+        self, named: Mapping[int, PreferencePair], conditioning: Conditioning, iteration: int
+    ) -> MetricSums:
+        """Accumulate the gradient of pairs of one size, given by their numbers."""
+        recipe, editor, found = self.recipe, self.context.editor, list(named.values())
+        pairs = PreferencePairs(
+            conditioning,
+            group=torch.arange(len(found)),
+            keys=[(index,) for index in named],
+            winner=editor.latents([pair.chosen for pair in found]),
+            loser=editor.latents([pair.rejected for pair in found]),
+            weight=torch.tensor([pair.preference.weight for pair in found]),
+        )
+        schedule = editor.schedule(recipe.rollout.steps, conditioning)
+        return accumulate_pairs(self.context, pairs, schedule, iteration, rows=recipe.train.micro_batch)

@@ -1,6 +1,6 @@
-"""The rewards of a run: one or several scorers with weights, judging while the next edits are sampled.
+"""Rewards of a run: one or several weighted scorers, judging in a background thread while the next edits are sampled.
 
-    with Judging(rewards) as judging:
+    with BackgroundScoring(rewards) as judging:
         collect(..., on_decoded=lambda edits, images: judging.submit(edits, cases, images, ids))
         scores = judging.scores(edits)          # waits for these alone
 
@@ -9,20 +9,32 @@ An edit that one of the scorers can't score has no reward: it is left out and co
 
 from __future__ import annotations
 
+import logging
+import queue
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any, Final, TypeVar
 
 from PIL import Image
 
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Score
 from hpedit.rl.advantage import reward_from_score
-from hpedit.rl.parallel.background import GRACE, Worker, result_of
+from hpedit.rl.parallel import stopping
 from hpedit.scorer.protocol import Scorer
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+POLL: Final = 0.2
+"""Seconds between two checks whether the run is to stop."""
+GRACE: Final = 10.0
+"""Seconds for which `close` waits for the job under way."""
 MAIN = "scorer"
 """Name of the recipe's own scorer among the rewards."""
 MAX_UNSCORABLE = 0.5
@@ -40,7 +52,7 @@ class Rewards:
     weights: Mapping[str, float]
 
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image], ids: Sequence[str]) -> list[Scores]:
-        """Ask every scorer."""
+        """Score every edit by every scorer."""
         columns = {name: scorer.score(cases, images, ids) for name, scorer in self.scorers.items()}
         for name, scores in columns.items():
             assert len(scores) == len(ids), f"{name}: one score for each edit"
@@ -66,22 +78,77 @@ def check_scorable(scores: Sequence[Scores], iteration: int) -> None:
         )
 
 
-class Judging:
-    """One thread that scores edits in the order in which they come."""
+class SingleThreadExecutor:
+    """A single-thread executor with bounded shutdown; each finished job counts as progress of the run.
+
+    A thread pool of the standard library is joined when Python ends: a judge that never answers would keep a finished
+    run from ending. This thread is a daemon, and `close` waits for a while only.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Run `function(*args)` after the jobs before it."""
+        future: Future[T] = Future()
+        self._jobs.put((future, lambda: function(*args)))
+        return future
+
+    def close(self, grace: float = GRACE) -> None:
+        """Drop the jobs that have not begun; wait `grace` seconds at most for the one under way."""
+        self._closed = True
+        self._jobs.put(None)
+        self._thread.join(grace)
+        if self._thread.is_alive():
+            logger.warning("the %s has not finished within %.0f s and is left running", self._name, grace)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, call = job
+            if self._closed:
+                future.cancel()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                found = call()
+            except BaseException as error:  # raised where the result is asked for
+                future.set_exception(error)
+            else:
+                future.set_result(found)
+            stopping.progress(self._name)
+
+
+def result_of(future: Future[T]) -> T:
+    """Wait for a job's result; what the job raised is raised here, and StopAsked if the run is to stop."""
+    while True:
+        try:
+            return future.result(timeout=POLL)
+        except NotYet:
+            if future.done():  # the job itself raised a TimeoutError
+                return future.result()
+            stopping.check()
+
+
+class BackgroundScoring:
+    """Scores edits in a background thread, in the order in which they come."""
 
     def __init__(self, rewards: Rewards, *, overlap: bool = True) -> None:
         """Without `overlap` the caller waits for the scores of what it submits."""
         self.rewards, self.overlap = rewards, overlap
         self.seconds = 0.0
         """Time spent judging so far, whether or not anybody waited for it."""
-        self._worker = Worker("judge")
+        self._executor = SingleThreadExecutor("judge")
         self._futures: dict[int, tuple[Future[list[Scores]], int]] = {}
 
     def submit(
         self, edits: Sequence[int], cases: Sequence[Case], images: Sequence[Image.Image], ids: Sequence[str]
     ) -> None:
         """Have edits judged; `edits` are their numbers."""
-        future = self._worker.submit(self._score, list(cases), list(images), list(ids))
+        future = self._executor.submit(self._score, list(cases), list(images), list(ids))
         self._futures |= {edit: (future, place) for place, edit in enumerate(edits)}
         if not self.overlap:
             result_of(future)
@@ -96,11 +163,11 @@ class Judging:
         self.seconds += time.perf_counter() - began
         return scores
 
-    def __enter__(self) -> Judging:
+    def __enter__(self) -> BackgroundScoring:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # After an error nobody waits for what is still to be judged.
-        self._worker.close(GRACE if error is None else 1.0)
+        self._executor.close(GRACE if error is None else 1.0)

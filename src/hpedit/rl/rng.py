@@ -1,7 +1,7 @@
-"""The global random generators: of Python, NumPy and torch, on the CPU and on the GPU.
+"""Global random generators of Python, NumPy and torch (CPU and GPU): seed, save and restore their states.
 
-What we draw ourselves has a generator of its own (`hpedit.seeds`). These are for libraries that draw from the global
-ones: a resumed run goes on where the generators were.
+Our own draws have generators of their own (`hpedit.seeds`). These are for libraries that draw from the global ones: a
+resumed run restores their states.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 
 
 def seed_all(seed: int) -> None:
-    """Set all generators."""
+    """Seed the global generators of Python, NumPy and torch."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
 
 
 def rng_tensors() -> dict[str, Tensor]:
-    """Their states, for a checkpoint; of CUDA that of the current device."""
+    """States of the global generators, for a checkpoint; of CUDA that of the current device."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, words, second = random.getstate()
     states = {
@@ -39,7 +39,7 @@ def rng_tensors() -> dict[str, Tensor]:
 
 
 def restore_rng(states: Mapping[str, Tensor]) -> None:
-    """Be where `rng_tensors` was; without a GPU, or without its state, CUDA's generator is left alone."""
+    """Restore states of `rng_tensors`; without a GPU, or without its state, CUDA's generator is unchanged."""
     torch.set_rng_state(states["torch"])
     *keys, position, has_gauss = states["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, float(states["numpy_gauss"])))
@@ -52,7 +52,7 @@ def restore_rng(states: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def forked() -> Iterator[None]:
-    """After it all generators are as they were before."""
+    """Restore the global generators' states after the block."""
     before = rng_tensors()
     try:
         yield

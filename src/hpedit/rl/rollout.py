@@ -1,4 +1,4 @@
-"""Groups of edits by a partly stochastic sampler, and what is needed to score them again under other weights.
+"""Rollout: groups of edits by a partly stochastic sampler, and what is needed to replay their steps under new weights.
 
 Of the sampling steps a window of w is stochastic, the rest are ODE steps; the last step never is. The window is shared
 by a group and drawn from (seed, iteration, group): windows drawn per edit have collapsed public runs, a window fixed
@@ -18,22 +18,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from hpedit.config.recipe import RolloutSection
 from hpedit.editors.protocol import Conditioning, Editor
 from hpedit.editors.sampling import group_by_size
 from hpedit.records import Case
 from hpedit.rl.flow_sde import Step, sde_step
-from hpedit.rl.rollout_settings import RolloutSettings
 from hpedit.seeds import derive_seed, generator
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """What names every random draw of a rollout."""
+class RolloutSeed:
+    """Names every random draw of a rollout: seed, iteration and group numbers."""
 
     seed: int
     """The recipe's."""
@@ -58,13 +59,13 @@ class Batch:
     """(steps + 1,) noise levels, on the CPU."""
     start: Tensor
     """(n,) long, on the CPU: first stochastic step."""
-    path: Tensor
+    trajectory: Tensor
     """(n, w + 1, N, C) float32: samples before, between and after the stochastic steps."""
     log_prob: Tensor
     """(n, w) float32: of the rollout."""
     mu: Tensor | None
     """(n, w, N, C) float32: means of the stochastic steps, where they were asked for."""
-    clean: Tensor
+    x0: Tensor
     """(n, N, C) float32: the edits' latents x0."""
     chunk: int
     """Rows of every forward inside the window."""
@@ -93,15 +94,15 @@ OnDecoded = Callable[[list[int], list[Image.Image]], None]
 def collect(
     editor: Editor,
     cases: Sequence[Case],
-    settings: RolloutSettings,
-    draws: Draws,
+    settings: RolloutSection,
+    draws: RolloutSeed,
     *,
     chunk: int,
     stochastic: bool = True,
-    keep_mu: bool = False,
+    keep_means: bool = False,
     on_decoded: OnDecoded | None = None,
 ) -> Rollout:
-    """Make `group_size` edits of each case.
+    """Roll out `group_size` edits of each case.
 
     Args:
         editor: The policy.
@@ -110,7 +111,7 @@ def collect(
         draws: Seed, iteration, and the number of each case's group.
         chunk: Edits in one forward.
         stochastic: False takes ODE steps alone; then every edit has noise of its own.
-        keep_mu: Keep the means of the stochastic steps, which GRPO-Guard needs.
+        keep_means: Keep the means of the stochastic steps, which GRPO-Guard needs.
         on_decoded: See `OnDecoded`.
     """
     assert len(cases) == len(draws.groups), "a number for each group"
@@ -120,38 +121,25 @@ def collect(
     waves = max(1, chunk // settings.group_size)
     for bucket in group_by_size(conditionings):
         conditioning = Conditioning.cat([conditionings[position] for position in bucket])
-        plan = _Plan(editor, conditioning, settings, draws, chunk, stochastic, keep_mu)
         for first in range(0, len(bucket), waves):
-            wave = _Wave(plan, list(range(first, min(first + waves, len(bucket)))), bucket)
-            batch = wave.run()
+            rows_of_groups = list(range(first, min(first + waves, len(bucket))))
+            wave = _Wave(editor, conditioning, settings, draws, rows_of_groups, bucket, stochastic=stochastic)
+            batch = wave.run(chunk, keep_means=keep_means)
             forwards += wave.forwards
             batches.append(batch)
-            for rows in parts(torch.arange(len(batch.edits)), chunk):
+            for rows in row_chunks(torch.arange(len(batch.edits)), chunk):
                 indices = batch.edits[rows].tolist()
-                decoded = editor.decode(batch.clean[rows.to(batch.clean.device)], conditioning)
+                decoded = editor.decode(batch.x0[rows.to(batch.x0.device)], conditioning)
                 images.update(zip(indices, decoded, strict=True))
                 if on_decoded is not None:
                     on_decoded(indices, decoded)
     return Rollout(batches, [images[i] for i in range(len(images))], forwards)
 
 
-def window_start(settings: RolloutSettings, seed: int, iteration: int, group: int) -> int:
+def window_start(settings: RolloutSection, seed: int, iteration: int, group: int) -> int:
     """First stochastic step of a group, uniform over the recipe's range, both ends included."""
     first, last = settings.window_start
     return first + derive_seed(seed, "window", iteration, group) % (last - first + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What the waves of one bucket share."""
-
-    editor: Editor
-    conditioning: Conditioning
-    settings: RolloutSettings
-    draws: Draws
-    chunk: int
-    stochastic: bool
-    keep_mu: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +147,7 @@ class _Kept:
     """See `Batch`; `noise` (n, w, N, C) is what the stochastic steps are drawn with."""
 
     noise: Tensor
-    path: Tensor
+    trajectory: Tensor
     log_prob: Tensor
     mu: Tensor | None
 
@@ -167,14 +155,16 @@ class _Kept:
 class _Wave:
     """A few whole groups from noise to clean latents; it lives for one call of `run`."""
 
-    def __init__(self, plan: _Plan, rows: Sequence[int], bucket: Sequence[int]) -> None:
-        """`rows` of the plan's conditioning, which holds the cases at the positions `bucket`."""
-        settings, draws = plan.settings, plan.draws
+    def __init__(
+        self, editor: Editor, conditioning: Conditioning, settings: RolloutSection, draws: RolloutSeed,
+        rows: Sequence[int], bucket: Sequence[int], *, stochastic: bool,
+    ) -> None:  # fmt: skip
+        """`rows` of the conditioning, which holds the cases at the positions `bucket`."""
         size = settings.group_size
-        self.plan, self.settings = plan, settings
-        self.levels = plan.editor.schedule(settings.steps, plan.conditioning)
-        self.window = settings.window if plan.stochastic else 0
-        self.shared = settings.shared_noise and plan.stochastic
+        self.editor, self.conditioning, self.settings, self.draws = editor, conditioning, settings, draws
+        self.levels = editor.schedule(settings.steps, conditioning)
+        self.window = settings.window if stochastic else 0
+        self.shared = settings.shared_noise and stochastic
         self.member = torch.arange(size).repeat(len(rows))
         self.group = torch.tensor(rows).repeat_interleave(size)
         self.edits = torch.tensor([bucket[row] for row in rows]).repeat_interleave(size) * size + self.member
@@ -185,34 +175,33 @@ class _Wave:
             for number in numbers
         ]
         self.start = torch.tensor(starts).repeat_interleave(size)
-        self.chunk = min(plan.chunk, len(self.edits))
-        self.forwards = 0
+        self.chunk = self.forwards = 0
 
-    def run(self) -> Batch:
-        """Sample, and keep what the update needs."""
+    def run(self, chunk: int, *, keep_means: bool) -> Batch:
+        """Sample by forwards of at most `chunk` rows, and keep what the update needs."""
+        self.chunk = min(chunk, len(self.edits))
         x = self._initial_noise()
-        kept, begin = self._storage(x), torch.zeros_like(self.start)
+        kept, begin = self._trajectory_storage(x, keep_means), torch.zeros_like(self.start)
         if self.shared:
             x, begin = self._before_window(x, kept), self.start
         for k in range(self.settings.steps - int(begin.min())):
             rows = (begin + k < self.settings.steps).nonzero()[:, 0]
-            self._step(x, rows, begin[rows] + k, kept)
-        plan = self.plan
+            self._sampling_step(x, rows, begin[rows] + k, kept)
         return Batch(
-            self.edits, self.keys, self.group, plan.conditioning, self.levels, self.start, kept.path, kept.log_prob,
-            kept.mu, x, self.chunk,
+            self.edits, self.keys, self.group, self.conditioning, self.levels, self.start, kept.trajectory,
+            kept.log_prob, kept.mu, x, self.chunk,
         )  # fmt: skip
 
-    def _storage(self, x: Tensor) -> _Kept:
+    def _trajectory_storage(self, x: Tensor, keep_means: bool) -> _Kept:
         n, w, shape = len(self.edits), self.window, x.shape[1:]
         return _Kept(
             noise=torch.stack([self._window_noise(*key, shape=(w, *shape)) for key in self.keys]).to(x.device),
-            path=x.new_empty((n, w + 1, *shape)),
+            trajectory=x.new_empty((n, w + 1, *shape)),
             log_prob=x.new_empty((n, w)),
-            mu=x.new_empty((n, w, *shape)) if self.plan.keep_mu else None,
+            mu=x.new_empty((n, w, *shape)) if keep_means else None,
         )
 
-    def _step(self, x: Tensor, rows: Tensor, step: Tensor, kept: _Kept) -> None:
+    def _sampling_step(self, x: Tensor, rows: Tensor, step: Tensor, kept: _Kept) -> None:
         """Move the rows `rows` (j,) of x, which are at the steps `step` (j,), by one step: stochastic in the window."""
         slot = step - self.start[rows]
         inside = ((slot >= 0) & (slot < self.window)).nonzero()[:, 0]
@@ -227,7 +216,7 @@ class _Wave:
                 before[here], v[here], s[inside], s_next[inside], self.settings.noise,
                 kind=self.settings.dynamics, z=kept.noise[row, at],
             )  # fmt: skip
-            kept.path[row, at], kept.path[row, at + 1], x[row] = before[here], drawn.x_next, drawn.x_next
+            kept.trajectory[row, at], kept.trajectory[row, at + 1], x[row] = before[here], drawn.x_next, drawn.x_next
             kept.log_prob[row, at] = drawn.log_prob
             if kept.mu is not None:
                 kept.mu[row, at] = drawn.mu
@@ -238,32 +227,30 @@ class _Wave:
         firsts = rows[self.member == 0]
         for step in range(int(self.start.max())):
             before = firsts[self.start[firsts] > step]
-            self._step(x, before, torch.full_like(before, step), kept)
+            self._sampling_step(x, before, torch.full_like(before, step), kept)
         return x[(rows - self.member).to(x.device)]
 
     def _velocity(self, x: Tensor, s: Tensor, rows: Tensor, *, filled: bool = False) -> Tensor:
         """Velocities (j, N, C) of x (j, N, C), the rows `rows` of the wave."""
         found = []
-        for part in parts(torch.arange(len(rows)), self.chunk):
+        for part in row_chunks(torch.arange(len(rows)), self.chunk):
             chunk = self.chunk if filled else len(part)
             group = self.group[rows[part]]
-            found.append(
-                velocity_of(self.plan.editor, self.plan.conditioning, x[part.to(x.device)], s[part], group, chunk)
-            )
+            found.append(velocity_of(self.editor, self.conditioning, x[part.to(x.device)], s[part], group, chunk))
             self.forwards += chunk
         return torch.cat(found)
 
     def _initial_noise(self) -> Tensor:
-        seed, iteration = self.plan.draws.seed, self.plan.draws.iteration
+        seed, iteration = self.draws.seed, self.draws.iteration
         seeds = [derive_seed(seed, "noise", iteration, group, 0 if self.shared else m) for group, m in self.keys]
-        return self.plan.editor.initial_noise(self.plan.conditioning, seeds)
+        return self.editor.initial_noise(self.conditioning, seeds)
 
     def _window_noise(self, group: int, member: int, shape: tuple[int, ...]) -> Tensor:
-        draws = self.plan.draws
-        return torch.randn(shape, generator=generator(draws.seed, "window noise", draws.iteration, group, member))
+        purpose = ("window noise", self.draws.iteration, group, member)
+        return torch.randn(shape, generator=generator(self.draws.seed, *purpose))
 
 
-def parts(rows: Tensor, chunk: int) -> list[Tensor]:
+def row_chunks(rows: Tensor, chunk: int) -> list[Tensor]:
     """Rows (n,) cut into pieces of `chunk`; the last may be shorter."""
     return [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
 
@@ -287,8 +274,8 @@ def velocity_of(editor: Editor, conditioning: Conditioning, x: Tensor, s: Tensor
     return editor.velocity(full, s[rows], conditioning.select(group[rows]))[: len(x)]
 
 
-def replay(editor: Editor, batch: Batch, settings: RolloutSettings, rows: Tensor, slots: Tensor) -> Step:
-    """Score stored stochastic steps again under the weights as they are; `log_prob` and `mu` carry the gradient.
+def replay(editor: Editor, batch: Batch, settings: RolloutSection, rows: Tensor, slots: Tensor) -> Step:
+    """Replay stored stochastic steps under the current weights; `log_prob` and `mu` carry the gradient.
 
     Args:
         editor: The policy.
@@ -298,32 +285,21 @@ def replay(editor: Editor, batch: Batch, settings: RolloutSettings, rows: Tensor
         slots: (j,) which step of the window, of each.
     """
     s, s_next = batch.level_pair(rows, slots)
-    place, slot = rows.to(batch.path.device), slots.to(batch.path.device)
-    x = batch.path[place, slot]
+    place, slot = rows.to(batch.trajectory.device), slots.to(batch.trajectory.device)
+    x = batch.trajectory[place, slot]
     v = velocity_of(editor, batch.conditioning, x, s, batch.group[rows], batch.chunk)
-    return sde_step(x, v, s, s_next, settings.noise, kind=settings.dynamics, x_next=batch.path[place, slot + 1])
+    return sde_step(x, v, s, s_next, settings.noise, kind=settings.dynamics, x_next=batch.trajectory[place, slot + 1])
 
 
-def join(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches of one bucket and one shape of forwards as one: their rows then fill each other's last forwards."""
+def merge_batches(batches: Sequence[Batch]) -> list[Batch]:
+    """Merge batches of one bucket and one shape of forwards: their rows then fill each other's last forwards."""
     alike: dict[tuple[int, int], list[Batch]] = {}
     for batch in batches:
         alike.setdefault((id(batch.conditioning), batch.chunk), []).append(batch)
-    return [several[0] if len(several) == 1 else _joined(several) for several in alike.values()]
+    return [several[0] if len(several) == 1 else _concatenated(several) for several in alike.values()]
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
-    def together(name: str) -> Tensor:
-        return torch.cat([getattr(batch, name) for batch in batches])
-
-    return replace(
-        batches[0],
-        edits=together("edits"),
-        keys=tuple(key for batch in batches for key in batch.keys),
-        group=together("group"),
-        start=together("start"),
-        path=together("path"),
-        log_prob=together("log_prob"),
-        mu=None if batches[0].mu is None else together("mu"),
-        clean=together("clean"),
-    )
+def _concatenated(batches: Sequence[Batch]) -> Batch:
+    names = ["edits", "group", "start", "trajectory", "log_prob", "x0", *(["mu"] if batches[0].mu is not None else [])]
+    tensors: dict[str, Any] = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+    return replace(batches[0], keys=tuple(key for batch in batches for key in batch.keys), **tensors)

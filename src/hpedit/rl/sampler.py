@@ -1,7 +1,7 @@
-"""Which cases come next: every case once an epoch, in an order that depends on the seed and the epoch alone.
+"""Case sampler: shuffles the training cases each epoch, in an order that depends on seed and epoch alone.
 
-The only state is a cursor, the number of cases drawn so far. A resumed run goes on at its cursor, and one that had to
-draw more cases in place of groups without signal has a cursor that is further on.
+The only state is a cursor, the number of cases drawn so far: a resumed run continues at its cursor. Dynamic sampling,
+which replaces zero-variance groups, advances it further.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hpedit.seeds import generator
 
 
 class CaseSampler:
-    """Draws cases by index."""
+    """Draws cases by index, epoch by epoch."""
 
     def __init__(self, count: int, seed: int, cursor: int = 0) -> None:
         """`count` cases; `cursor` of them have been drawn before."""

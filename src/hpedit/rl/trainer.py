@@ -1,4 +1,4 @@
-"""Post-training: a LoRA on an image editor learns from rewards or preferences (HP-Edit, arXiv 2604.19406).
+"""Post-training of an image editor: a LoRA learns from rewards or preferences (HP-Edit, arXiv 2604.19406).
 
 How it departs from Flow-GRPO (arXiv 2505.05470), its default:
 
@@ -7,10 +7,11 @@ How it departs from Flow-GRPO (arXiv 2505.05470), its default:
 3. The reward is r = sigmoid(2 score - 5) of a score on the human scale, and an edit that could not be scored has none.
 4. The KL's reference is the editor with its LoRA switched off, and no reference is run at weight 0.
 
-An iteration belongs to a learner: `online.Online` (cases -> groups of edits -> rewards -> advantages -> update by one
-of `algorithms.ALGORITHMS`) or `offline.Offline` (rated pairs -> update). Every draw is a function of (seed, iteration,
-group, member), and a checkpoint holds all else (`saves`): a run that is killed and started again with the same command
-ends in the same weights, bit for bit, as one that never was. What is exported is the average (`train.ema`).
+An iteration belongs to a learner: `online.Online` (cases -> rollout -> rewards -> advantages -> update by one of
+`algorithms.ALGORITHMS`) or `offline.Offline` (rated pairs -> update). Every draw is a function of (seed, iteration,
+group, member), and a checkpoint holds all else (`checkpoints`): a run that is killed and started again with the same
+command ends in the same weights, bit for bit, as one that never was. The average of the weights is exported
+(`train.ema`).
 """
 
 from __future__ import annotations
@@ -18,43 +19,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hpedit.cases.pairs.pair_table import lazy_pairs
 from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.progress import stage
 from hpedit.records import Case
-from hpedit.rl.algorithms.protocol import Setting
-from hpedit.rl.checkpoints import Saves
-from hpedit.rl.inputs import (
-    check_enough,
-    different_cases,
-    encoders_leave,
-    load_base,
-    load_cases,
-    load_rewards,
-    recomputes,
-    run_inputs,
-)
+from hpedit.rl.algorithms.protocol import UpdateContext
+from hpedit.rl.checkpoints import RunCheckpoints
+from hpedit.rl.inputs import RunInputs
 from hpedit.rl.monitor.group_log import GroupLog
-from hpedit.rl.monitor.held_out import HeldOut
-from hpedit.rl.monitor.held_out_cases import Watching, held_out_inputs, split_cases
+from hpedit.rl.monitor.held_out_evaluator import HeldOutEvaluator
 from hpedit.rl.monitor.observer import Observer
 from hpedit.rl.monitor.sample_grids import SampleGrids
 from hpedit.rl.monitor.trackers import Tracker, open_tracker
-from hpedit.rl.nonfinite import FaultyStepError, keep_batch
+from hpedit.rl.nonfinite import keep_batch
 from hpedit.rl.offline import Offline
 from hpedit.rl.online import Online
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.distributed import open_world
-from hpedit.rl.parallel.processes import World, check_equal, check_shares, mine
+from hpedit.rl.parallel.distributed import open_processes
+from hpedit.rl.parallel.processes import ProcessGroup, check_equal_weights, check_shares, shard_by_rank
 from hpedit.rl.parallel.sharding import denoiser, forwards_marked, shard, wants_shards
 from hpedit.rl.parallel.stopping import StopAsked
-from hpedit.rl.policy import Policy
-from hpedit.rl.rewards import Rewards
+from hpedit.rl.policy import FaultyStepError, LoraPolicy
 from hpedit.rl.rng import forked, restore_rng, rng_tensors
 from hpedit.rl.sampler import CaseSampler
 from hpedit.scorer.protocol import Scorer
@@ -93,36 +81,34 @@ def train(
         editor: Gets a fresh LoRA in place of one that it may have, and comes back with the trained one.
         cases: Training cases; several with equal sources and instruction count as one.
         scorer: The main reward.
-        held_out: Cases that are looked at and never trained on; see the recipe's section `evaluate`.
+        held_out: Cases that are evaluated and never trained on; see the recipe's section `evaluate`.
         second_judge: Scores the held-out cases and gives no reward.
         resume: Fail if there is no checkpoint to continue from.
 
     Raises:
         HPEditError: the recipe does not fit the cases or the number of processes, the folder holds another run, a
-            scorer failed its probe, a first ratio is off 1, a loss is not finite, or too many edits can't be scored.
+            scorer failed its probe, a first importance ratio differs from 1, a loss is not finite, or too many edits
+            can't be scored.
         StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
-    with open_world(recipe, editor.device if editor else None) as world, ExitStack() as stack:
-        uneven = check_shares(world, recipe.rollout.groups)
+    with open_processes(recipe, editor.device if editor else None) as processes, ExitStack() as stack:
+        uneven = check_shares(processes, recipe.rollout.groups)
+        inputs = RunInputs.open(
+            recipe, processes, editor=editor, cases=cases, scorer=scorer, held_out=held_out, second_judge=second_judge
+        )
         # Rank 0 alone has the folder; where it fails, the watchdog ends the others.
         run = None
-        if world.rank == 0:
-            inputs = run_inputs(recipe, editor, cases, scorer) | held_out_inputs(recipe, held_out, scorer, second_judge)
-            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs))
+        if processes.rank == 0:
+            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes()))
         if run and uneven:
             run.log(uneven)
-        done = world.gather(run.done if run else None)[0]
+        done = processes.gather(run.done if run else None)[0]
         if not done:
             stopping.progress("loading")
-            editor = editor or load_base(recipe)
-            if recipe.offline:
-                cases = []
-            elif cases is None:
-                cases = load_cases(recipe, world)
-            _Training(recipe, world, run, editor, cases, scorer, Watching(held_out, second_judge)).run(resume)
+            _Training(inputs, processes, run).run(resume)
         elif editor is not None:
             editor.load_lora(Path(recipe.output) / "lora")
-        iterations = world.gather(run.result()["iterations"] if run else None)[0]
+        iterations = processes.gather(run.result()["iterations"] if run else None)[0]
         assert iterations is not None
         folder = Path(recipe.output)
         return TrainResult(folder, folder / "lora", int(iterations), read_jsonl(folder / METRICS) if run else [])
@@ -131,68 +117,48 @@ def train(
 class _Training:
     """One run from its last checkpoint to its end; it lives for one call of `run`."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        world: World,
-        run: RunFolder | None,
-        editor: TrainableEditor,
-        cases: Sequence[Case],
-        scorer: Scorer | None,
-        watching: Watching,
-    ) -> None:
-        self.recipe, self.world, self.folder, self.editor = recipe, world, run, editor
-        self.scorer, self.watching = scorer, watching
-        self.split = split_cases(different_cases(cases), watching.cases(recipe), recipe)
-        self.cases = self.split.training
-        pairs = lazy_pairs(recipe.dpo.pairs) if recipe.dpo.pairs and recipe.offline else []
-        count = len(pairs) if recipe.offline else len(self.cases)
-        check_enough(count, recipe)
+    def __init__(self, inputs: RunInputs, processes: ProcessGroup, run: RunFolder | None) -> None:
+        self.inputs, self.processes, self.folder = inputs, processes, run
+        self.recipe, self.editor, self.cases = inputs.recipe, inputs.editor, inputs.split.training
+        recipe, editor = self.recipe, self.editor
+        self.sampler = CaseSampler(inputs.count, recipe.seed)
         editor.add_lora(recipe.lora, derive_seed(recipe.seed, "lora"))
-        self.policy = Policy(editor, recipe.train)
-        again = recomputes(recipe, editor)
-        editor.set_checkpointing(again)
-        setting = Setting(recipe, editor, self.policy, again)
+        self.policy = LoraPolicy(editor, recipe.train)
+        editor.set_checkpointing(inputs.recomputes)
+        context = UpdateContext(recipe, editor, self.policy, inputs.recomputes)
         if wants_shards(recipe):
-            lockstep = shard(editor, pairs[0].case if pairs else self.cases[0], world)
-            setting = replace(setting, backward=lockstep.backward) if lockstep else setting
-        self.sampler = CaseSampler(count, recipe.seed)
+            lockstep = shard(editor, inputs.pairs[0].case if inputs.pairs else self.cases[0], processes)
+            context = replace(context, backward=lockstep.backward) if lockstep else context
         self.learner: Online | Offline
         if recipe.offline:
-            self.learner = Offline(setting, pairs, self.sampler, world)
+            self.learner = Offline(context, inputs.pairs, self.sampler, processes)
         else:
-            self.learner = Online(setting, self.cases, self.rewards, self.sampler, world)
-        self.saves = Saves(run, recipe.checkpoint, recipe.seed, world)
-        self.held_out: HeldOut | None = None
-
-    @cached_property
-    def rewards(self) -> Rewards:
-        """The scorers that give the reward; loaded where something is scored."""
-        return load_rewards(self.recipe, self.scorer)
+            self.learner = Online(context, self.cases, inputs.rewards, self.sampler, processes)
+        self.checkpoints = RunCheckpoints(run, recipe.checkpoint, recipe.seed, processes)
+        self.held_out: HeldOutEvaluator | None = None
 
     def run(self, resume: bool = False) -> None:
-        """Train to the end and export; disk and signals are dealt with here."""
+        """Train to the end and export; disk and signals are handled here."""
         recipe, total = self.recipe, self.recipe.train.iterations
         with ExitStack() as stack:
             stack.enter_context(naming_disk(recipe.output))
             stack.enter_context(forked())
             stack.enter_context(stopping.listening())
             stack.enter_context(forwards_marked(denoiser(self.editor)))
-            done = self.saves.resume(self.policy, self.learner, self.sampler, required=resume)
+            done = self.checkpoints.resume(self.policy, self.learner, self.sampler, required=resume)
             tracker: Tracker | None = None
             if self.folder:
                 self.folder.drop_metrics_after(done)
                 self.folder.drop_iterations_after(done)
                 tracker = open_tracker(recipe.log, self.folder.path, done)
                 stack.callback(tracker.close)
-            self.held_out = self._look_at_base(done)
+            self.held_out = self._evaluate_base(done)
             observers = self._observers()
-            leaving = encoders_leave(recipe, self.editor)
-            if leaving:
+            if self.inputs.encoders_leave:
                 self._encode_ahead(total - done)
             advance = stack.enter_context(stage("post-train", total, done=done)) if self.folder else None
-            while done < total and not self._early():
-                if leaving:  # cases of a refill may have brought them back
+            while done < total and not self._early_stop():
+                if self.inputs.encoders_leave:  # cases of dynamic sampling may have brought them back
                     self.editor.offload_encoders()
                 record = {"step": done + 1, **self._iterate(done)}
                 self.policy.update_average(done)
@@ -203,7 +169,7 @@ class _Training:
                     tracker.log(done + 1, record)
                     advance(1)
                 done += 1
-                self._finish(done)
+                self._finish_iteration(done)
             self._export(done)
 
     def _iterate(self, iteration: int) -> dict[str, Any]:
@@ -217,25 +183,25 @@ class _Training:
             self._stop(iteration, stop)
         except FaultyStepError as error:
             made, pairs = self.learner.last, getattr(self.learner, "ids", ())
-            kept = keep_batch(Path(self.recipe.output), iteration, self.world.rank, error, made, pairs)
-            self.world.gather(None)  # the first to fail ends all: let them write
+            kept = keep_batch(Path(self.recipe.output), iteration, self.processes.rank, error, made, pairs)
+            self.processes.gather(None)  # the first to fail ends all: let them write
             raise FaultyStepError(f"{error.message}; the batch is kept in {kept}", hint=error.hint) from error
         stopping.commit()
         return record
 
-    def _finish(self, done: int) -> None:
-        """Save where it is time, and stop where that was asked."""
-        signum, total = stopping.asked(), self.recipe.train.iterations
-        if done % self.recipe.checkpoint.every == 0 or done == total or self._early():
-            check_equal(self.world, self.policy.parameters)
-            self.saves.save(done, self.policy, self.learner, self.sampler)
+    def _finish_iteration(self, done: int) -> None:
+        """Save a checkpoint when it is due, and stop if a signal asked for it."""
+        signum, total = stopping.stop_signal(), self.recipe.train.iterations
+        if done % self.recipe.checkpoint.every == 0 or done == total or self._early_stop():
+            check_equal_weights(self.processes, self.policy.parameters)
+            self.checkpoints.save(done, self.policy, self.learner, self.sampler)
         stopping.release()
         if signum is not None and done < total:
             self._stop(done, StopAsked(signum))
 
     def _stop(self, done: int, stop: StopAsked) -> NoReturn:
         if done:
-            self.saves.save(done, self.policy, self.learner, self.sampler)
+            self.checkpoints.save(done, self.policy, self.learner, self.sampler)
         stop.advice = f"stopped by {stop} after iteration {done} of {self.recipe.train.iterations}"
         if self.folder:
             self.folder.log(stop.advice)
@@ -245,21 +211,21 @@ class _Training:
         """Encode the cases that so many iterations will draw, each process its share."""
         ahead = CaseSampler(len(self.cases), self.recipe.seed, self.sampler.cursor)
         drawn = {number for _ in range(iterations) for number in ahead.draw(self.recipe.rollout.groups)}
-        cases = mine(self.world, sorted(drawn))
+        cases = shard_by_rank(self.processes, sorted(drawn))
         with stage("encode", len(cases)) as advance:
             for number in cases:
                 stopping.safe_point("encoding")
                 self.editor.encode([self.cases[number]])
                 advance(1)
-        self.world.gather(None)
+        self.processes.gather(None)
 
-    def _early(self) -> str | None:
-        """Why the run ends before its last iteration; None while it should go on."""
+    def _early_stop(self) -> str | None:
+        """Reason for early stopping; None while the run should go on."""
         return self.held_out.stop_reason if self.held_out else None
 
     def _export(self, done: int) -> None:
-        """Make the editor what is exported, and write it."""
-        early = self._early()
+        """Write the LoRA of the averaged weights, which the editor then has, and the result."""
+        early = self._early_stop()
         which = self.held_out.finish() if self.held_out else {}
         self.policy.take_average()
         if self.folder:
@@ -269,23 +235,24 @@ class _Training:
             facts = {"lora": "lora", "editor": self.editor.fingerprint, "stopped": early, **which}
             self.folder.finish({"iterations": done, **facts})
 
-    def _look_at_base(self, start: int) -> HeldOut | None:
-        """Who looks at the held-out cases; None where there are none."""
-        if self.folder and self.split.note and not start:
-            self.folder.log(self.split.note)
-        if not self.split.held_out:
+    def _evaluate_base(self, start: int) -> HeldOutEvaluator | None:
+        """The held-out evaluator, which evaluates the base first; None without held-out cases."""
+        split = self.inputs.split
+        if self.folder and split.note and not start:
+            self.folder.log(split.note)
+        if not split.held_out:
             return None
-        scorers = self.watching.scorers(self.recipe, self.rewards)
-        return HeldOut(
-            self.recipe, self.folder, self.policy, self.editor, self.split.held_out, scorers, self.world, start
+        scorers = self.inputs.evaluation_scorers
+        return HeldOutEvaluator(
+            self.recipe, self.folder, self.policy, self.editor, split.held_out, scorers, self.processes, start
         )
 
     def _observers(self) -> list[Observer]:
-        """Those who gather come before the one that looks in rank 0 alone."""
+        """Those that gather from all processes come before the one that runs in rank 0 alone."""
         out = Path(self.recipe.output)
         found: list[Observer] = [self.held_out] if self.held_out else []
         if self.recipe.log.groups_every and not self.recipe.offline:
-            found.append(GroupLog(out, self.recipe, self.world))
+            found.append(GroupLog(out, self.recipe, self.processes))
         if self.folder and self.recipe.log.grid_every and self.cases:
             found.append(SampleGrids(out / "grids", self.editor, self.cases, self.recipe))
         return found

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tests.rl.redness import RednessScorer
 
-from hpedit.rl.monitor.group_log import read_groups
+from hpedit.rl.monitor.group_log import read_group_log
 from hpedit.rl.trainer import train
 from hpedit.store.checkpoint import load_latest
 
@@ -26,7 +26,7 @@ def picture(data):
 
 def test_a_record_has_every_edit_with_its_scores_and_advantage(start, training_cases):
     result = start(log={"groups_every": 2}, scorer=RednessScorer(lambda n, v: None if n == 2 else v))
-    groups = read_groups(result.folder / "groups" / "iteration_000002.parquet")
+    groups = read_group_log(result.folder / "groups" / "iteration_000002.parquet")
     assert [len(rows) for rows in groups] == [4, 4]
     sources = {case.id: np.asarray(case.source) for case in training_cases}
     for rows in groups:
@@ -55,7 +55,7 @@ def test_the_first_record_and_the_newest_are_kept(start):
 def test_large_pictures_are_reduced(start, make_case):
     cases = [make_case(f"big-{i}", sizes=((512, 512),), seed=i) for i in range(3)]
     result = start(cases=cases, log={"groups_every": 1}, train={"iterations": 1})
-    [first, *_] = read_groups(result.folder / "groups" / "iteration_000001.parquet")
+    [first, *_] = read_group_log(result.folder / "groups" / "iteration_000001.parquet")
     assert max(picture(first[0].sources[0]).shape) == 384
 
 
@@ -66,12 +66,15 @@ def test_groups_that_were_replaced_are_recorded_as_such(start):
             return super().score(cases, images, edit_ids)
 
     result = start(
-        scorer=Silent(), log={"groups_every": 1}, rollout={"refill": 1}, train={"iterations": 4, "micro_batch": 4}
+        scorer=Silent(),
+        log={"groups_every": 1},
+        rollout={"dynamic_sampling": 1},
+        train={"iterations": 4, "micro_batch": 4},
     )
     states = {
         (rows[0].case_id, row.state)
         for file in (result.folder / "groups").iterdir()
-        for rows in read_groups(file)
+        for rows in read_group_log(file)
         for row in rows
     }
     assert ("case-0", "replaced") in states

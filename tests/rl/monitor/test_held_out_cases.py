@@ -27,8 +27,8 @@ def recipe(make_recipe):
 def test_lazy_cases_are_split_like_others_and_stay_lazy(cases, lazy, recipe, monkeypatch):
     split = split_cases(cases, None, recipe)
     decoded = []
-    fetch = LazyRows._fetch
-    monkeypatch.setattr(LazyRows, "_fetch", lambda self, *place: (decoded.append(place), fetch(self, *place))[1])
+    fetch = LazyRows._read_row
+    monkeypatch.setattr(LazyRows, "_read_row", lambda self, *place: (decoded.append(place), fetch(self, *place))[1])
     lazily = split_cases(lazy, None, recipe)
     assert isinstance(lazily.training, LazyRows)
     assert len(decoded) == len(split.held_out) == 4

@@ -49,7 +49,7 @@ def test_a_folder_that_cannot_be_written_warns_once_and_gets_all_data_when_it_ca
         tracker = open_tracker(LogSection(), tmp_path, 0)
         for step in (1, 2):
             tracker.log(step, {"reward": float(step)})
-        wait_for(lambda: "tensorboard fails, the run goes on without it" in caplog.text)
+        wait_for(lambda: "tensorboard fails, the run continues without it" in caplog.text)
         time.sleep(0.6)
         blocker.unlink()
         wait_for(lambda: "tensorboard works again" in caplog.text)

@@ -10,14 +10,10 @@ from tests.rl import several
 
 from hpedit.editors.lora import WEIGHTS_NAME
 from hpedit.records import Case
-from hpedit.rl.monitor.group_log import read_groups
+from hpedit.rl.monitor.group_log import read_group_log
 from hpedit.store.tables import write_cases
 
-ALGORITHMS = {
-    "flow_grpo": {"kl": 0.1, "inner_updates": 2},
-    "nft": {},
-    "offline_dpo": {},
-}
+ALGORITHMS = {"flow_grpo": {"kl": 0.1, "inner_updates": 2}, "nft": {}, "offline_dpo": {}}
 
 
 @pytest.fixture
@@ -79,7 +75,7 @@ def test_two_processes_look_at_held_out_cases_and_record_groups_as_one_does(outc
     first = next(record for record in expected if "held_out_n" in record)
     for key in ("held_out_scorer", "held_out_scorer_gain", "held_out_saturation"):
         assert looks[0][key] == pytest.approx(first[key], abs=0.02)
-    both = [read_groups(tmp_path / name / "groups" / "iteration_000001.parquet") for name in ("one", "two")]
+    both = [read_group_log(tmp_path / name / "groups" / "iteration_000001.parquet") for name in ("one", "two")]
     one, two = ([row for rows in groups for row in rows] for groups in both)
     assert [(row.id, row.case_id, row.sources) for row in one] == [(row.id, row.case_id, row.sources) for row in two]
     assert [row.advantage for row in two] == pytest.approx([row.advantage for row in one], abs=1e-2)
@@ -90,7 +86,7 @@ def test_fsdp2_is_replicated_though_the_processes_do_unequal_work(outcome):
     """Three groups for two processes; one trains while the other samples; only rank 0 draws grids."""
     changes = {
         "train": {"algorithm": "flow_grpo", "kl": 0.1, "advantage_std": "group", "inner_updates": 2, "micro_batch": 4},
-        "rollout": {"groups": 3, "refill": 1},
+        "rollout": {"groups": 3, "dynamic_sampling": 1},
         "log": {"grid_every": 1},
     }
     expected = outcome("one", 1, **changes)

@@ -89,7 +89,7 @@ def test_a_second_signal_leaves_at_once(start_several, recipe):
     assert ran.processes[0].is_alive()
     os.kill(pid, signal.SIGINT)
     assert ran.codes(10.0) == [130]
-    assert "left at once" in ran.stderr(0)
+    assert "exiting at once" in ran.stderr(0)
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_what_is_committed_is_finished():
         stopping.commit()
         os.kill(os.getpid(), signal.SIGTERM)
         end = time.monotonic() + 5
-        while stopping.asked() is None and time.monotonic() < end:
+        while stopping.stop_signal() is None and time.monotonic() < end:
             time.sleep(0.01)
         stopping.safe_point("committed")
         stopping.release()
@@ -133,7 +133,7 @@ def test_an_ignored_signal_stays_ignored_and_a_thread_needs_no_handlers():
 
     def elsewhere():
         with stopping.listening():
-            entered.append(stopping.asked())
+            entered.append(stopping.stop_signal())
 
     thread = threading.Thread(target=elsewhere)
     thread.start()

@@ -1,1 +1,4 @@
-"""Losses: pure functions of tensors, one file an algorithm, each per sample: the caller sets the normalisation."""
+"""Losses: pure functions of tensors, one file per algorithm. Each is per sample: the caller normalizes.
+
+Non-finite values are passed on: the optimizer step stops on them (`hpedit.rl.policy`).
+"""

@@ -9,7 +9,6 @@ policy to its base: the margin is that of an implicit reward. No weight over t, 
 (arXiv 2501.13918). At the reference L = log 2.
 
 Normalisation: per pair; e is a mean over the dimensions of a sample, so that B does not depend on the resolution.
-Non-finite values are passed on: the trainer stops on them and says where.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def dpo_loss(
     *,
     beta: float,
 ) -> DPOLoss:
-    """Loss per pair. Half precision is taken to float32 first.
+    """Diffusion-DPO loss per pair, in at least float32.
 
     Args:
         v_winner: (B, ...) velocity at the noised winner under the weights being trained; carries the gradient.

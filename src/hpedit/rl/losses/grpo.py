@@ -1,11 +1,10 @@
 """The clipped policy-gradient loss of GRPO, for steps of a flow (Flow-GRPO, arXiv 2505.05470).
 
-    ratio = exp(log_prob - log_prob_old)
+    ratio = exp(log_prob - log_prob_old)          importance ratio
     L     = max(-A ratio, -A clip(ratio, 1 - e, 1 + e))
 
 Normalisation: per sample, no mean taken; log_prob is already a mean over the latent's dimensions, which is why e is as
     small as 1e-4.
-Non-finite values are passed on: the trainer stops on them and says where.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from hpedit.rl.losses.precision import is_full_precision
 
 @dataclass(frozen=True, slots=True)
 class GRPOLoss:
-    """All (B,); only `loss` carries a gradient."""
+    """Loss and importance ratio, all (B,); only `loss` carries a gradient."""
 
     loss: Tensor
     ratio: Tensor
@@ -29,7 +28,7 @@ class GRPOLoss:
 
 
 def grpo_loss(log_prob: Tensor, log_prob_old: Tensor, advantage: Tensor, *, clip: float) -> GRPOLoss:
-    """Loss per sample.
+    """GRPO loss per sample, from log-probabilities.
 
     Args:
         log_prob: (B,) under the weights being trained; float32 or float64.
@@ -42,10 +41,10 @@ def grpo_loss(log_prob: Tensor, log_prob_old: Tensor, advantage: Tensor, *, clip
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> GRPOLoss:
-    """max(-A ratio, -A clip(ratio, 1 - e, 1 + e)) per sample: what the policy gains by leaving the range is not paid.
+    """max(-A ratio, -A clip(ratio, 1 - e, 1 + e)) per sample: leaving the clip range earns nothing.
 
     Args:
-        ratio: (B,) of the two policies' densities; carries the gradient.
+        ratio: (B,) importance ratio of the two policies; carries the gradient.
         advantage: (B,).
         clip: e > 0.
     """

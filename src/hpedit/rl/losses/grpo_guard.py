@@ -1,4 +1,4 @@
-"""GRPO-Guard: a ratio whose mean does not drift, and steps that weigh the same (arXiv 2510.22319, eq. 8 and 12).
+"""GRPO-Guard: importance ratios without drift, steps of equal weight (arXiv 2510.22319, eq. 8 and 12).
 
     b     = mean((mu - mu_old)^2) / (2 S^2)
     ratio = exp(S (log_prob - log_prob_old + b))
@@ -18,7 +18,6 @@ has the same factor at every step. Dance-SDE would need another weight, and the 
 identity does not hold: Flow-SDE only.
 
 Normalisation: per sample, no mean taken.
-Non-finite values are passed on: the trainer stops on them and says where.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def grpo_guard_loss(
     *,
     clip: float,
 ) -> GRPOLoss:
-    """Loss per sample; `ratio` is the centred one.
+    """GRPO-Guard loss per sample; `ratio` is the centred importance ratio.
 
     Args:
         log_prob: (B,) Flow-SDE's, under the weights being trained; float32 or float64.

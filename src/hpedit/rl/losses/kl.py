@@ -1,10 +1,9 @@
-"""Distance of the policy from its base, per sample and with a gradient.
+"""KL penalty: distance of the policy from its base, per sample and with a gradient.
 
 The base is the same model with its LoRA switched off, never a second copy. Weight 0 means that no reference forward is
 run at all.
 
 Normalisation: per sample, a mean over the dimensions of a sample.
-Non-finite values are passed on: the trainer stops on them and says where.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from hpedit.rl.losses.precision import at_least_float32, batch_mean
 
 
 def kl_to_base(mu: Tensor, mu_ref: Tensor, std: Tensor, dt: Tensor) -> Tensor:
-    """mean((mu - mu_ref)^2) / (2 g^2) with g = S / sqrt(-dt), as Flow-GRPO weighs it (arXiv 2505.05470).
+    """KL of a stochastic step: mean((mu - mu_ref)^2) / (2 g^2), g = S / sqrt(-dt), as in Flow-GRPO (arXiv 2505.05470).
 
     Args:
         mu: (B, ...) mean of the step under the policy; carries the gradient.
@@ -31,7 +30,7 @@ def kl_to_base(mu: Tensor, mu_ref: Tensor, std: Tensor, dt: Tensor) -> Tensor:
 
 
 def velocity_kl(v: Tensor, v_ref: Tensor) -> Tensor:
-    """mean((v - v_ref)^2), as DiffusionNFT weighs it (arXiv 2509.16117). Half precision is taken to float32 first.
+    """KL of velocities, mean((v - v_ref)^2), as in DiffusionNFT (arXiv 2509.16117), in at least float32.
 
     It needs no step of a sampler: it serves the losses on the forward process.
 

@@ -12,7 +12,6 @@ The KL of the recipe (weight 1e-4) is `kl.velocity_kl`; it is not part of this l
 that follows the trained one once an epoch.
 
 Normalisation: per sample, a mean over the dimensions of a sample, none over the batch.
-Non-finite values are passed on: the trainer stops on them and says where.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class NFTLoss:
 
 
 def nft_reward(advantage: Tensor, clip: float = ADVANTAGE_CLIP) -> Tensor:
-    """The weight of an edit's good branch, r = clamp(A / (2c) + 1/2, 0, 1).
+    """Weight of an edit's good branch, r = clamp(A / (2c) + 1/2, 0, 1).
 
     Args:
         advantage: Any shape, in standard deviations. NaN stays NaN.
@@ -65,7 +64,7 @@ def nft_loss(
     advantage_clip: float = ADVANTAGE_CLIP,
     floor: float = 1e-5,
 ) -> NFTLoss:
-    """Loss per sample. Half precision is taken to float32 first.
+    """NFT loss per sample, in at least float32.
 
     Args:
         v: (B, ...) velocity at (x_t, t) under the weights being trained; the only one that carries a gradient.

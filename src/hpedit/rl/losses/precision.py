@@ -1,4 +1,4 @@
-"""What precision a loss is computed in: float32, or float64 where its inputs are.
+"""Precision of losses: float32, or float64 where their inputs are.
 
 bf16 keeps three digits: 1 + 1e-4 is 1 in it, and the clip range of an edit's policy gradient is gone.
 """
@@ -15,7 +15,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def is_full_precision(*tensors: Tensor) -> bool:
-    """Whether no half precision is among them: a log-probability that was rounded once can't be mended by a cast."""
+    """Whether no half precision is among them: a rounded log-probability can't be repaired by a cast."""
     return all(tensor.dtype in (torch.float32, torch.float64) for tensor in tensors)
 
 

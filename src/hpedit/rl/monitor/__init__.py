@@ -1,1 +1,1 @@
-"""Who looks on while a run trains: evaluations, alarms, logs, trackers. None of it affects the weights."""
+"""Monitoring of a training run: held-out evaluations, alarms, logs, trackers. None of it affects the weights."""

@@ -1,4 +1,4 @@
-"""Whole groups for people to look at: source, instruction, every edit, its scores, the judge's answers, its advantage.
+"""Records of whole groups for inspection: source, instruction, edits, scores, the judge's answers, advantages.
 
     groups/iteration_000010.parquet         a row an edit; `datasets` shows the pictures
 
@@ -22,8 +22,8 @@ from PIL import Image
 
 from hpedit.config.recipe import Recipe
 from hpedit.records import Case
-from hpedit.rl.experience import Experience
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.online import Experience
+from hpedit.rl.parallel.processes import ProcessGroup
 from hpedit.rl.rewards import Scores, rewards_of
 from hpedit.store.tables import IMAGE, SOURCES, read_parquet_table, write_parquet_table
 
@@ -50,7 +50,7 @@ COLUMNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """One edit of a record, as it is read."""
+    """One edit of a group record."""
 
     id: str
     group: int
@@ -64,23 +64,23 @@ class GroupRow:
     """Reward's name -> value, std, reason, raw (the judge's answers) and reward."""
     advantage: float
     state: str
-    """"used", "left out" (no score, or a group without signal) or "replaced" (its group was, by a refill)."""
+    """"used", "left out" (no score, or a zero-variance group) or "replaced" (by dynamic sampling)."""
 
 
 class GroupLog:
-    """Records all groups every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
+    """Records all groups of edits every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
 
-    def __init__(self, run: Path, recipe: Recipe, world: World) -> None:
-        self.folder, self.recipe, self.world = run / GROUPS, recipe, world
+    def __init__(self, run: Path, recipe: Recipe, processes: ProcessGroup) -> None:
+        self.folder, self.recipe, self.processes = run / GROUPS, recipe, processes
 
     def after(self, iteration: int, made: Experience | None) -> dict[str, Any]:
-        """Record the first iteration, then where it is time, and the last."""
+        """Record the first and last iteration, and those in between that are due."""
         done, every = iteration + 1, self.recipe.log.groups_every
         if done % every and done not in (1, self.recipe.train.iterations):
             return {}
         rows = list(_rows(made, self.recipe.rollout.group_size)) if made is not None else []
-        everybody = [row for part in self.world.gather(rows) for row in part]
-        if everybody and self.world.rank == 0:
+        everybody = [row for part in self.processes.gather(rows) for row in part]
+        if everybody and self.processes.rank == 0:
             everybody.sort(key=lambda row: str(row["id"]))
             self.folder.mkdir(exist_ok=True)
             keyed = ((row["id"], _with_pictures(row)) for row in everybody)
@@ -94,8 +94,8 @@ class GroupLog:
             file.unlink()
 
 
-def read_groups(file: Path) -> list[list[GroupRow]]:
-    """The groups of one record; HPEditError for a file that is not one."""
+def read_group_log(file: Path) -> list[list[GroupRow]]:
+    """Read the groups of one record; HPEditError for a file that is not one."""
     groups: dict[int, list[GroupRow]] = {}
     for row in read_parquet_table(file, COLUMNS, _row_of):
         groups.setdefault(row.group, []).append(row)
@@ -128,7 +128,7 @@ def _sources(case: Case) -> dict[str, Any]:
 
 def _scores_text(scores: Scores) -> str:
     rewards = rewards_of([scores]) if scores else {}
-    said = {
+    texts = {
         name: {
             "value": one.value,
             "std": one.std,
@@ -138,17 +138,17 @@ def _scores_text(scores: Scores) -> str:
         }
         for name, one in scores.items()
     }
-    return json.dumps(said, ensure_ascii=False, allow_nan=False)
+    return json.dumps(texts, ensure_ascii=False, allow_nan=False)
 
 
 def _with_pictures(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with its pictures as cells."""
+    """The row with its pictures as parquet cells."""
     pictures = {name: base64.b64decode(row[name]) for name in (*SOURCES, "image") if name in row}
     return {**row, **{name: {"bytes": data, "path": None} for name, data in pictures.items()}}
 
 
 def _encoded(image: Image.Image) -> str:
-    """The picture, reduced if it is large, as text: what is gathered from other processes travels as JSON."""
+    """The picture, downscaled if large, as base64: what is gathered from other processes travels as JSON."""
     buffer = io.BytesIO()
     if max(image.size) <= LOSSLESS_UP_TO:
         image.save(buffer, "PNG")

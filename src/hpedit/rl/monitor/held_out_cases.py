@@ -1,7 +1,7 @@
-"""Which cases are held out of training, and what looks at them.
+"""Which cases are held out of training, without leakage: no source photograph is ever on both sides.
 
-No source photograph is ever on both sides: edits of one photo resemble each other, and a policy that has seen the photo
-is measured on what it has learnt by heart.
+Edits of one photo resemble each other, and a policy that was trained on the photo would be measured on what it has
+memorized.
 """
 
 from __future__ import annotations
@@ -11,35 +11,28 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpedit.bench.benchmark_run import cases_fingerprint
-from hpedit.cases.folder import CaseHeader, CasesFolder, case_headers, select_cases
+from hpedit.cases.folder import CaseHeader, case_headers, select_cases
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.rl.monitor.evaluations import SECOND
-from hpedit.rl.rewards import MAIN, Rewards
-from hpedit.scorer.hp_scorer import HPScorer
-from hpedit.scorer.probes.gate import PROBE_FILES
-from hpedit.scorer.protocol import Scorer
 from hpedit.seeds import derive_seed
 from hpedit.store.lazy_rows import LazyRows
-from hpedit.store.run_folder import hash_path
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Cases to train on and cases to look at."""
+class HeldOutSplit:
+    """Cases to train on and held-out cases to evaluate."""
 
     training: Sequence[Case]
     held_out: list[Case]
-    """Empty where nothing is looked at."""
+    """Empty without held-out evaluation."""
     note: str
-    """What was held out, or why nothing was, in a sentence for the log; empty where it was not asked for."""
+    """What was held out, or why nothing was: a sentence for the log; empty if evaluation is off."""
 
 
-def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Recipe) -> Split:
+def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Recipe) -> HeldOutSplit:
     """Decide what is held out; a function of the cases and the recipe's seed alone.
 
     Args:
@@ -52,13 +45,13 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
     """
     settings = recipe.evaluate
     if not settings.every:
-        return Split(cases, [], "")
+        return HeldOutSplit(cases, [], "")
     if given is None and recipe.offline:
-        return Split([], [], "no held-out evaluation: offline training has no cases of its own to hold back")
+        return HeldOutSplit([], [], "no held-out evaluation: offline training has no cases of its own to hold back")
     if given is not None:
         _refuse_shared(cases, given)
-        looked_at = _choose(given, settings.count, recipe.seed)
-        return Split(cases, looked_at, f"held-out evaluation on {_counted(looked_at)} of their own")
+        evaluated = _choose(given, settings.count, recipe.seed)
+        return HeldOutSplit(cases, evaluated, f"held-out evaluation on {_counted(evaluated)} of their own")
     labels = case_headers(cases)
     sources = sorted({label.source_id for label in labels}, key=lambda name: derive_seed(recipe.seed, "held out", name))
     sizes = Counter(label.source_id for label in labels)
@@ -71,82 +64,12 @@ def split_cases(cases: Sequence[Case], given: Sequence[Case] | None, recipe: Rec
     if not kept_out:
         note = f"no held-out evaluation: {_counted(labels)} are too few to hold some back"
         logger.warning("%s", note)
-        return Split(cases, [], note)
+        return HeldOutSplit(cases, [], note)
     taken = [number for number, label in enumerate(labels) if label.source_id in kept_out]
     training = select_cases(cases, [number for number, label in enumerate(labels) if label.source_id not in kept_out])
-    looked_at = _choose(select_cases(cases, taken), settings.count, recipe.seed)
-    note = f"{len(taken)} of {_counted(labels)} held out of training, {_counted(looked_at)} looked at"
-    return Split(training, looked_at, note)
-
-
-@dataclass(frozen=True, slots=True)
-class Watching:
-    """What was passed in for held-out evaluation; what was not is loaded as the recipe names it."""
-
-    held_out: Sequence[Case] | None = None
-    second_judge: Scorer | None = None
-
-    def cases(self, recipe: Recipe) -> list[Case] | None:
-        """The user's own held-out cases; None where there are none."""
-        path = recipe.evaluate.cases
-        if self.held_out is not None or not path or not recipe.evaluate.every:
-            return None if self.held_out is None else list(self.held_out)
-        return list(CasesFolder(path).kept())
-
-    def scorers(self, recipe: Recipe, rewards: Rewards) -> dict[str, Scorer]:
-        """All that scores held-out edits: the rewards by name, then the second judge.
-
-        Raises:
-            HPEditError: the second judge has no signal (unless scorer_force), or is a reward itself.
-        """
-        path = recipe.evaluate.second_judge
-        second = self.second_judge or (_load_second(path, force=recipe.scorer_force) if path else None)
-        if second is None:
-            return dict(rewards.scorers)
-        for name, scorer in rewards.scorers.items():
-            _check_other(second, name, scorer)
-        return {**rewards.scorers, SECOND: second}
-
-
-def held_out_inputs(
-    recipe: Recipe, cases: Sequence[Case] | None, scorer: Scorer | None, second: Scorer | None
-) -> dict[str, str]:
-    """What evaluation reads, by content, for the run's folder; {} where it is off."""
-    settings = recipe.evaluate
-    if not settings.every:
-        return {}
-    inputs = {}
-    if recipe.offline and (cases is not None or settings.cases):
-        inputs[MAIN] = scorer.fingerprint if scorer else hash_path(recipe.scorer, PROBE_FILES)
-    if cases is not None:
-        inputs["held-out cases"] = cases_fingerprint(cases)
-    elif settings.cases:
-        inputs["held-out cases"] = CasesFolder(settings.cases).fingerprint()
-    if second is not None:
-        inputs["second judge"] = second.fingerprint
-    elif settings.second_judge:
-        inputs["second judge"] = hash_path(settings.second_judge, PROBE_FILES)
-    return inputs
-
-
-def _load_second(path: str, *, force: bool) -> HPScorer:
-    second = HPScorer.load(path)
-    if second.calibration.verdict != "ok" and not force:
-        raise HPEditError(
-            f"the second judge {path} has no signal: {second.calibration.reason}",
-            hint="take another one, or set scorer_force: true",
-        )
-    return second
-
-
-def _check_other(second: Scorer, name: str, reward: Scorer) -> None:
-    """HPEditError if the second judge is the reward; a warning if it asks the same judge."""
-    if second.fingerprint == reward.fingerprint:
-        raise HPEditError(f"the second judge is the reward {name} itself", hint="it must be another scorer")
-    if isinstance(second, HPScorer) and isinstance(reward, HPScorer):
-        asked = [{judge.fingerprint for judge in one.judges.values()} for one in (second, reward)]
-        if asked[0] & asked[1]:
-            logger.warning("the second judge asks a judge that the reward %s asks too: no independent look", name)
+    evaluated = _choose(select_cases(cases, taken), settings.count, recipe.seed)
+    note = f"{len(taken)} of {_counted(labels)} held out of training, {_counted(evaluated)} evaluated"
+    return HeldOutSplit(training, evaluated, note)
 
 
 def _refuse_shared(cases: Sequence[Case], given: Sequence[Case]) -> None:

@@ -1,4 +1,4 @@
-"""Those who look on while a run trains: they may draw, measure and warn, and never change what is learnt.
+"""The interface of an observer of training: it may draw, measure and warn, and never affects the weights.
 
 for observer in observers:
     record |= observer.after(iteration, learner.last)
@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from hpedit.rl.experience import Experience
+from hpedit.rl.online import Experience
 
 
 class Observer(Protocol):
-    """Looks at an iteration after its update."""
+    """Called with an iteration's edits after its update."""
 
     def after(self, iteration: int, made: Experience | None) -> dict[str, Any]:
-        """Numbers for the iteration's record; called before its checkpoint, so a kill in between repeats it.
+        """Return numbers for the iteration's record; called before its checkpoint, so a kill in between repeats it.
 
         Args:
             iteration: From 0.
             made: The edits of this process; None where the algorithm makes none.
         """
-        ...

@@ -1,4 +1,4 @@
-"""Sample grids during training: the same cases and seeds, before and after, every so many iterations."""
+"""Sample grids during training: source, base edit and current edit of the same cases and seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
 from hpedit.records import Case
-from hpedit.rl.experience import Experience
+from hpedit.rl.online import Experience
 from hpedit.seeds import derive_seed
 from hpedit.store.atomic import atomic_write
 from hpedit.store.grids import GridRow, make_grid
@@ -22,7 +22,7 @@ from hpedit.store.grids import GridRow, make_grid
 GRID_CASES = 6
 """Rows of a sample grid."""
 SEEN = 256
-"""Cases among which they are chosen: each that is looked at has to be decoded."""
+"""Cases among which they are chosen: each of them has to be decoded."""
 
 
 class SampleGrids:
@@ -36,7 +36,7 @@ class SampleGrids:
             self.before = self._edits()
 
     def after(self, iteration: int, made: Experience | None) -> dict[str, Any]:  # noqa: ARG002
-        """Draw where it is time, and after the last iteration."""
+        """Draw a grid when it is due, and after the last iteration."""
         done = iteration + 1
         if done % self.recipe.log.grid_every == 0 or done == self.recipe.train.iterations:
             self._write(done)

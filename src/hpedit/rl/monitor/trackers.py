@@ -1,11 +1,11 @@
-"""Trackers as side channels: metrics.jsonl is the record, and no failure here stops, slows or changes a run.
+"""Experiment trackers (TensorBoard, trackio, Weights & Biases) as side channels of a run.
 
     tracker = open_tracker(recipe.log, run.path, step=start)
     tracker.log(iteration + 1, record)      # returns at once
     tracker.close()                         # waits a little for what is still to be written
 
-Each tracker (`sinks.SINKS`: TensorBoard, trackio, Weights & Biases) has a thread of its own that opens it and writes to
-it. While it fails, records wait, and it is opened again after a while; one that hangs is left behind.
+metrics.jsonl is the record; no failure here stops, slows or changes a run. Each tracker has a thread of its own that
+opens it and writes to it. While it fails, records wait, and it is reopened later; one that hangs is left behind.
 """
 
 from __future__ import annotations
@@ -16,76 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from hpedit.config.recipe import LogSection
-
-
-class TensorBoard:
-    """An event file below the run's folder."""
-
-    def __init__(self, folder: Path, first: int) -> None:
-        """Open a new file; what older ones have of step `first` and later is marked as gone."""
-        # Imported here: it takes a second, and a run without it needs no tensorboard.
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer: Any = SummaryWriter(str(folder), purge_step=first)
-
-    def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """One scalar a number, on the disk when this returns."""
-        for name, value in numbers.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
-
-
-class Accelerated:
-    """A tracker of the accelerate library, which knows how to start and end it."""
-
-    def __init__(self, name: str, project: str, run: Path) -> None:
-        """Start, or go on with, the run of this folder in the project."""
-        from accelerate import PartialState
-        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-
-        # Trackers of accelerate ask it whether they are the main process.
-        PartialState()
-        settings = {"name": run.name, "resume": "allow"}
-        if name == "wandb":
-            settings |= {"id": hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16], "dir": str(run)}
-        self._tracker: Any = LOGGER_TYPE_TO_CLASS[name](project, **settings)
-        self._tracker.start()
-
-    def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Hand the numbers to the tracker."""
-        self._tracker.log(dict(numbers), step=step)
-
-    def close(self) -> None:
-        """End the run."""
-        self._tracker.finish()
-
-
-Open = Callable[[int], Any]
-
-
-def _tensorboard(settings: LogSection, run: Path) -> Open:  # noqa: ARG001
-    return lambda first: TensorBoard(run / "tensorboard", first)
-
-
-def _accelerated(name: str) -> Callable[[LogSection, Path], Open]:
-    return lambda settings, run: lambda _first: Accelerated(name, settings.project, run)
-
-
-SINKS: Mapping[str, Callable[[LogSection, Path], Open]] = {
-    "tensorboard": _tensorboard,
-    "trackio": _accelerated("trackio"),
-    "wandb": _accelerated("wandb"),
-}
-"""Name -> (section `log`, run's folder) -> opener."""
-
 
 logger = logging.getLogger(__name__)
 
@@ -98,19 +33,62 @@ BACKLOG = 10_000
 
 
 class Sink(Protocol):
-    """Where numbers go."""
+    """A tracker that is open."""
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Write the numbers of one step, so that they are there when this returns."""
-        ...
 
     def close(self) -> None:
-        """Let go of it."""
-        ...
+        """Close it."""
 
 
 Opener = Callable[[int], Sink]
 """Opens a sink; what it has of the given step and later is written again."""
+
+
+class TensorBoard:
+    """A TensorBoard event file below the run's folder."""
+
+    def __init__(self, folder: Path, start: int, step: int) -> None:
+        """Open a new file; what older ones have of `step` and of steps after `start` is marked as gone."""
+        # Imported here: it takes a second, and a run without it needs no tensorboard.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=max(step, start + 1))
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """One scalar a number, flushed."""
+        for name, value in numbers.items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+class Accelerated:
+    """A tracker of the accelerate library: trackio or wandb."""
+
+    def __init__(self, name: str, project: str, run: Path, _step: int) -> None:
+        """Start, or resume, the tracker's run of this folder in the project."""
+        from accelerate import PartialState
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        PartialState()  # trackers of accelerate ask it whether they are the main process
+        settings = {"name": run.name, "resume": "allow"}
+        if name == "wandb":
+            settings |= {"id": hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16], "dir": str(run)}
+        self._tracker: Any = LOGGER_TYPE_TO_CLASS[name](project, **settings)
+        self._tracker.start()
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Log the numbers."""
+        self._tracker.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._tracker.finish()
 
 
 class Tracker:
@@ -121,7 +99,7 @@ class Tracker:
         self._channels = [_Channel(name, opener) for name, opener in openers.items()]
 
     def log(self, step: int, record: Mapping[str, Any]) -> None:
-        """Take the numbers of one record; returns at once."""
+        """Queue the numbers of one record; returns at once."""
         numbers = {name: float(value) for name, value in record.items() if _is_number(value) and name != "step"}
         for channel in self._channels:
             channel.put(step, numbers)
@@ -136,20 +114,19 @@ class Tracker:
 
 
 def open_tracker(settings: LogSection, run: Path, step: int) -> Tracker:
-    """The trackers that a recipe names.
+    """Open the trackers that a recipe names.
 
     Args:
-        settings: Its section `log`.
+        settings: The recipe's section `log`.
         run: The run's folder, whose name is the run's.
         step: Iterations done: what trackers have of later ones is of a run that was killed.
     """
-    names = [*(["tensorboard"] if settings.tensorboard else []), *settings.trackers]
-    opens = {name: SINKS[name](settings, run) for name in names}
-    return Tracker({name: _from(opener, step + 1) for name, opener in opens.items()})
-
-
-def _from(opener: Opener, first: int) -> Opener:
-    return lambda step: opener(max(step, first))
+    openers: dict[str, Opener] = {}
+    if settings.tensorboard:
+        openers["tensorboard"] = partial(TensorBoard, run / "tensorboard", step)
+    for name in settings.trackers:
+        openers[name] = partial(Accelerated, name, settings.project, run)
+    return Tracker(openers)
 
 
 def _is_number(value: Any) -> bool:
@@ -194,7 +171,7 @@ class _Channel:
                 self._give_up(error)
                 return
             except Exception as error:
-                # A tracker may raise anything, and nothing of it is the run's concern.
+                # A tracker may raise anything, and none of it may stop the run.
                 _close(sink)
                 sink = None
                 if not self._wait_after(error):
@@ -219,7 +196,7 @@ class _Channel:
     def _wait_after(self, error: Exception) -> bool:
         """Wait before another try; False at the end, after one last try."""
         if not self._failures:
-            logger.warning("%s fails, the run goes on without it: %s", self.name, error)
+            logger.warning("%s fails, the run continues without it: %s", self.name, error)
         with self._changed:
             if self._closing and self._failures:
                 return False

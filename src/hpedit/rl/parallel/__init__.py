@@ -1,1 +1,1 @@
-"""Processes of one run: groups, sharding, the watchdog, signals."""
+"""Parallel training: process groups, sharding, signals and a watchdog."""

@@ -1,12 +1,12 @@
-"""Several processes that train together: `hpedit.rl.parallel.processes.World` over torch.distributed.
+"""Data-parallel training over torch.distributed: a `hpedit.rl.parallel.processes.ProcessGroup`.
 
-`accelerate launch` or `torchrun` starts them and tells each its number. Two ways of talking:
+`accelerate launch` or `torchrun` starts the processes and gives each its rank. Two channels:
 
-- Plain data (rewards, tallies) goes through the store that the launcher keeps. A process that waits there can hear of
-  signals, and never hangs on one that has gone. It is JSON: anybody in the network can write to that store, and a
+- Plain data (rewards, metric sums) goes through the store that the launcher keeps. A process that waits there notices
+  signals, and never hangs on one that has ended. It is JSON: anybody in the network can write to that store, and a
   pickle would let them run code.
-- Tensors are summed by one flat all-reduce (NCCL between GPUs, gloo between CPUs), only right after everybody has
-  shown up in the store.
+- Tensors are summed by one flat all-reduce (NCCL between GPUs, gloo between CPUs), only right after all processes have
+  met in the store.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ from torch.distributed.rendezvous import rendezvous
 from hpedit.config.recipe import Recipe
 from hpedit.errors import HPEditError
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.processes import Alone, World
+from hpedit.rl.parallel.processes import ProcessGroup, SingleProcess
 from hpedit.rl.parallel.watchdog import Watchdog, end_with_launcher
 
 T = TypeVar("T")
 FIRST_PAUSE: Final = 0.0005
 LAST_PAUSE: Final = 0.05
-"""Seconds between two looks into the store, of a wait that begins and of a long one."""
+"""Seconds between two polls of the store, at the beginning of a wait and later."""
 PATIENCE: Final = 0.5
-"""Seconds between two looks at who has left."""
+"""Seconds between two checks for processes that have left."""
 MEETING: Final = timedelta(minutes=5)
-"""For processes that are still to be started, or import their libraries."""
+"""For all processes to start and import their libraries."""
 SAVING: Final = 120.0
 """Seconds for which the others wait, after a signal, for rank 0's checkpoint: the first to exit makes the launcher end
 all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which of the processes this is, as the launcher says."""
+class ProcessRank:
+    """Rank of this process in its group, as the launcher says."""
 
     rank: int
     size: int
     local_rank: int
 
     @staticmethod
-    def of_environment() -> Place:
-        """Of RANK, WORLD_SIZE and LOCAL_RANK; alone where there are none."""
+    def of_environment() -> ProcessRank:
+        """Read RANK, WORLD_SIZE and LOCAL_RANK; a single process without them."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size <= 1:
-            return Place(0, 1, 0)
+            return ProcessRank(0, 1, 0)
         try:
-            return Place(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
+            return ProcessRank(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
         except KeyError as error:
             raise HPEditError(
                 f"WORLD_SIZE is {size}, but {error} is not set", hint="start it by accelerate launch or torchrun"
@@ -69,17 +69,17 @@ class Place:
 
 
 class Distributed:
-    """One of several equal processes. All must call its methods in the same order."""
+    """One of several data-parallel processes. All must call its methods in the same order."""
 
-    def __init__(self, place: Place, device: torch.device, store: Any) -> None:
+    def __init__(self, place: ProcessRank, device: torch.device, store: Any) -> None:
         """`store` is used by no other thread."""
         self.rank, self.size, self.device = place.rank, place.size, device
         self.serve: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
-        """What a process does that waits while others compute; see `hpedit.rl.parallel.sharding`."""
+        """What a waiting process does while others compute; see `hpedit.rl.parallel.sharding`."""
         self._store, self._round = store, 0
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """See `World`; one all-reduce a dtype."""
+        """All-reduce (sum) in place, one a dtype."""
         for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
             some = [tensor.detach() for tensor in tensors if tensor.dtype == dtype]
             flat = torch.cat([tensor.reshape(-1).to(self.device) for tensor in some])
@@ -90,37 +90,37 @@ class Distributed:
         stopping.progress("sum")
 
     def gather(self, value: T) -> list[T]:
-        """See `World`; tuples come back as lists, for it travels as JSON.
+        """Everybody's value, by rank; tuples come back as lists, since it travels as JSON.
 
         Raises:
             StopAsked: one of the processes is to stop; it is raised in all of them, or in none.
         """
         while True:
-            told = self.exchange({"gather": value})
-            if all("gather" in one for one in told):
-                return [one["gather"] for one in told]
+            messages = self.exchange({"gather": value})
+            if all("gather" in one for one in messages):
+                return [one["gather"] for one in messages]
             assert self.serve is not None, "the processes do different things"
-            self.serve(told)
+            self.serve(messages)
 
     def exchange(self, value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Everybody's `value`, by rank, as soon as the last one has come here."""
         stopping.check()
         keys = [f"{self._round}/{rank}" for rank in range(self.size)]
-        self._store.set(keys[self.rank], json.dumps([stopping.asked(), value]))
+        self._store.set(keys[self.rank], json.dumps([stopping.stop_signal(), value]))
         self._await(keys)
-        told = [json.loads(raw) for raw in self._store.multi_get(keys)]
-        if self._round:  # whoever is here has read all of the round before
+        messages = [json.loads(raw) for raw in self._store.multi_get(keys)]
+        if self._round:  # all processes here have read the previous round
             self._store.delete_key(f"{self._round - 1}/{self.rank}")
         self._round += 1
         stopping.progress("exchange")
-        signals = [signum for signum, _ in told if signum is not None]
+        signals = [signum for signum, _ in messages if signum is not None]
         if signals and not stopping.committed():
-            stopping.ask(signals[0])
+            stopping.request_stop(signals[0])
             stopping.check()
-        return [one for _, one in told]
+        return [one for _, one in messages]
 
     def _await(self, keys: Sequence[str]) -> None:
-        # By looks that become rarer: the store's own wait writes a warning whenever its time is up.
+        # Polls with growing pauses: the store's own wait writes a warning whenever its time is up.
         pause, looked = FIRST_PAUSE, time.monotonic()
         while not self._store.check(list(keys)):
             time.sleep(pause)
@@ -131,13 +131,13 @@ class Distributed:
                 self._check_left([rank for rank, key in enumerate(keys) if not self._store.check([key])])
 
     def _check_left(self, missing: Sequence[int]) -> None:
-        """Stop too if one that is still missing has left: this round can be complete for nobody."""
+        """Stop too if a missing process has left: this round can never be complete."""
         if any(self._store.check([f"left/{rank}"]) for rank in missing):
-            stopping.ask(int(self._store.get("stop")))
+            stopping.request_stop(int(self._store.get("stop")))
             stopping.check()
 
     def leave(self, stop: stopping.StopAsked) -> None:
-        """Tell that this process stops; all but rank 0, which has saved by now, wait for that."""
+        """Announce that this process stops; all others wait for rank 0, which saves the checkpoint."""
         self._store.set("stop", str(stop.signum))
         self._store.set(f"left/{self.rank}", "")
         end = time.monotonic() + SAVING
@@ -146,20 +146,20 @@ class Distributed:
 
 
 @contextmanager
-def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[World]:
-    """The processes that the launcher started, or this one alone.
+def open_processes(recipe: Recipe, given: torch.device | None = None) -> Iterator[ProcessGroup]:
+    """Join the process group that the launcher started, or be a single process.
 
     Args:
         recipe: Its device, scale and output folder.
         given: Device of an editor that is already there.
 
     Raises:
-        HPEditError: the launcher's environment and the recipe do not fit together. What the block raises is told to
-            all processes, and ends them.
+        HPEditError: launcher and recipe do not fit together. What the block raises is reported to all processes, and
+            ends them.
     """
-    place = Place.of_environment()
+    place = ProcessRank.of_environment()
     if place.size == 1:
-        yield Alone()
+        yield SingleProcess()
         return
     device = _device(place, given.type if given else recipe.editor.device)
     end_with_launcher()
@@ -169,12 +169,12 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
     default: Any = dist.distributed_c10d._get_default_store()
     store, another = (PrefixStore("hpedit", one) for one in (default, default.clone()))
     with Watchdog(place.rank, place.size, another, recipe.scale.stall_timeout, Path(recipe.output)) as watchdog:
-        world = Distributed(place, device, store)
+        processes = Distributed(place, device, store)
         try:
-            yield world
+            yield processes
         except stopping.StopAsked as stop:
-            with suppress(dist.DistError):  # the store went with the launcher, which was told to stop too
-                world.leave(stop)
+            with suppress(dist.DistError):  # the store went with the launcher, which was stopped too
+                processes.leave(stop)
             watchdog.part()
             raise
         except BaseException as error:
@@ -185,8 +185,8 @@ def open_world(recipe: Recipe, given: torch.device | None = None) -> Iterator[Wo
         dist.destroy_process_group()
 
 
-def _join(place: Place, device: torch.device, timeout: timedelta) -> None:
-    """Meet the others, for which there is less time than for a sum."""
+def _join(place: ProcessRank, device: torch.device, timeout: timedelta) -> None:
+    """Rendezvous with the other processes, with a shorter timeout than a sum has."""
     try:
         store, _, _ = next(iter(rendezvous("env://", timeout=MEETING)))
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -194,13 +194,13 @@ def _join(place: Place, device: torch.device, timeout: timedelta) -> None:
     except (dist.DistError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise HPEditError(
-            f"rank {place.rank} can't meet the other processes at {where}: {error}",
-            hint="look whether all were started, and whether that port of the first machine can be reached",
+            f"rank {place.rank} can't reach the other processes at {where}: {error}",
+            hint="check that all were started, and that that port of the first machine can be reached",
         ) from error
 
 
-def _device(place: Place, wanted: str) -> torch.device:
-    """Of this process alone; CUDA's current one is set to it."""
+def _device(place: ProcessRank, wanted: str) -> torch.device:
+    """The device of this process; CUDA's current device is set to it."""
     if wanted.startswith("cuda:"):
         raise HPEditError(
             f"editor.device is {wanted}, but there are {place.size} processes",

@@ -1,14 +1,14 @@
-"""The frozen base spread over all processes by FSDP2, while the LoRA stays whole in each.
+"""Experimental: shard the frozen base over all processes by FSDP2, while each keeps the whole LoRA.
 
 A block's weights are gathered when it runs and dropped afterwards, so every forward and backward of one process needs
 all others to take part. But they do not do equally many: groups are skipped, windows start elsewhere, one process
-still samples while another trains. So before each pass all say in the store what they want to do, and those that have
-nothing to do run a pass for the others' sake, on the inputs of their last one, whose result is dropped.
+still samples while another trains. So before each pass all announce in the store what they want to do, and those that
+have nothing to do run a dummy pass on the inputs of their last one, whose result is dropped.
 
 | the others want | a process that wants a forward | that wants a backward | that waits in `gather` |
 |---|---|---|---|
-| a forward | does it | runs an empty forward, asks again | runs an empty forward |
-| a backward at most | - | does it (after an empty forward if one waits) | runs an empty forward and backward |
+| a forward | does it | runs a dummy forward, asks again | runs a dummy forward |
+| a backward at most | - | does it (after a dummy forward if one waits) | runs a dummy forward and backward |
 
 LoRA, optimizer, checkpoint and export do not know that the base is sharded.
 """
@@ -31,21 +31,21 @@ from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.rl.parallel import stopping
 from hpedit.rl.parallel.distributed import Distributed
-from hpedit.rl.parallel.processes import World
+from hpedit.rl.parallel.processes import ProcessGroup
 
-Told = Sequence[Mapping[str, Any]]
+Messages = Sequence[Mapping[str, Any]]
 """What each process wants: {"pass": "forward"}, {"pass": "backward"} or {"gather": value}."""
 
 
 def denoiser(editor: TrainableEditor) -> nn.Module | None:
-    """The network that every velocity goes through; None for an editor that has no pipeline."""
+    """The transformer that computes velocities; None for an editor that has no pipeline."""
     pipeline = getattr(editor, "pipeline", None)
     return getattr(pipeline, "transformer", None)
 
 
 @contextmanager
 def forwards_marked(network: nn.Module | None) -> Iterator[None]:
-    """Within it every forward is a safe point of the run, see `hpedit.rl.parallel.stopping`."""
+    """Make every forward within the block a safe point of the run, see `hpedit.rl.parallel.stopping`."""
     if network is None:
         yield
         return
@@ -57,7 +57,7 @@ def forwards_marked(network: nn.Module | None) -> Iterator[None]:
 
 
 def wants_shards(recipe: Recipe) -> bool:
-    """Whether the recipe, or where it leaves that open accelerate's configuration, asks for FSDP2."""
+    """Whether the recipe, or with "auto" accelerate's configuration, asks for FSDP2."""
     if recipe.scale.shard != "auto":
         return recipe.scale.shard == "fsdp2"  # the recipe was checked where it was read
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
@@ -76,28 +76,28 @@ def wants_shards(recipe: Recipe) -> bool:
     return True
 
 
-def shard(editor: TrainableEditor, case: Case, world: World) -> Lockstep | None:
-    """Spread the editor's base over all processes; None where this one is alone.
+def shard(editor: TrainableEditor, case: Case, processes: ProcessGroup) -> Lockstep | None:
+    """Shard the editor's base over all processes; None in a single process.
 
     Args:
         editor: With its LoRA.
-        case: Any one; its velocity is computed once, to have inputs for passes without work.
-        world: All processes.
+        case: Any one; its velocity is computed once, to have inputs for dummy passes.
+        processes: All processes.
 
     Raises:
         HPEditError: this editor's network has no blocks that could be sharded.
     """
-    if not isinstance(world, Distributed):
+    if not isinstance(processes, Distributed):
         return None
     network = denoiser(editor)
     blocks = [block for name, block in network.named_children() if isinstance(block, nn.ModuleList)] if network else []
     if network is None or not blocks:
         raise HPEditError("this editor can't be sharded: it has no list of blocks", hint="set scale.shard to none")
-    mesh = init_device_mesh(world.device.type, (world.size,))
+    mesh = init_device_mesh(processes.device.type, (processes.size,))
     whole = set(editor.lora_parameters().values())
     for module in [block for part in blocks for block in part] + [network]:
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
-    lockstep = Lockstep(network, list(whole), world)
+    lockstep = Lockstep(network, list(whole), processes)
     with torch.no_grad():
         conditioning = editor.encode([case])
         noise = editor.initial_noise(conditioning, [0])
@@ -106,22 +106,22 @@ def shard(editor: TrainableEditor, case: Case, world: World) -> Lockstep | None:
 
 
 class Lockstep:
-    """Keeps the passes of all processes in step."""
+    """Keeps forward and backward passes of all processes in step."""
 
-    def __init__(self, network: nn.Module, trained: Sequence[nn.Parameter], world: Distributed) -> None:
-        self.network, self.trained, self.world = network, trained, world
+    def __init__(self, network: nn.Module, trained: Sequence[nn.Parameter], processes: Distributed) -> None:
+        self.network, self.trained, self.processes = network, trained, processes
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-        self._empty = False
-        """Whether the pass under way is for the others' sake."""
+        self._dummy = False
+        """Whether the current pass is a dummy."""
         network.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True)
-        world.serve = self.serve
+        processes.serve = self.serve
 
     def backward(self, loss: Tensor) -> None:
-        """loss.backward(), when nobody wants a forward any more."""
+        """loss.backward(), once no process wants a forward any more."""
         while True:
-            told = self.world.exchange({"pass": "backward"})
-            waits = any("gather" in one for one in told)
-            forward = _any_forward(told)
+            messages = self.processes.exchange({"pass": "backward"})
+            waits = any("gather" in one for one in messages)
+            forward = _any_forward(messages)
             if forward or waits:
                 with torch.no_grad():
                     self._forward()
@@ -129,31 +129,31 @@ class Lockstep:
                 loss.backward()  # type: ignore[no-untyped-call]
                 return
 
-    def serve(self, told: Told) -> None:
-        """Take part in what the others do, having nothing to do oneself."""
-        if _any_forward(told):
+    def serve(self, messages: Messages) -> None:
+        """Run a dummy pass while others compute."""
+        if _any_forward(messages):
             with torch.no_grad():
                 self._forward()
             return
         with torch.enable_grad():
             output = self._forward()
-        # Not into .grad: these are not this run's gradients.
+        # Not into .grad: a dummy's gradients must not be accumulated.
         torch.autograd.grad(output, self.trained, torch.zeros_like(output), allow_unused=True)
 
     def _forward(self) -> Tensor:
         args, kwargs = self._inputs
-        self._empty = True
+        self._dummy = True
         try:
             output: Tensor = self.network(*args, **kwargs)[0]
         finally:
-            self._empty = False
+            self._dummy = False
         return output
 
     def _before_forward(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self._empty:
+        if not self._dummy:
             self._inputs = (args, kwargs)
-            self.world.exchange({"pass": "forward"})
+            self.processes.exchange({"pass": "forward"})
 
 
-def _any_forward(told: Told) -> bool:
-    return any(one.get("pass") == "forward" for one in told)
+def _any_forward(messages: Messages) -> bool:
+    return any(one.get("pass") == "forward" for one in messages)

@@ -1,4 +1,4 @@
-"""Signals, and the safe points at which a run may be left.
+"""Graceful stop on SIGINT and SIGTERM: safe points at which a training run may be left.
 
     with listening():
         for iteration in ...:
@@ -7,9 +7,9 @@
             ...
             release()
 
-A signal never interrupts a statement: it sets a mark, which the next safe point obeys. So nothing is ever half swapped,
-half summed or half written. Signals and threads belong to the process, and so does the one state of this module. What
-safe points say of the run's progress is what `hpedit.rl.parallel.watchdog` watches.
+A signal never interrupts a statement: it sets a flag that the next safe point checks. So nothing is ever half swapped,
+half summed or half written. Signals and threads belong to the process, and so does the one state of this module. Safe
+points also record progress, which `hpedit.rl.parallel.watchdog` monitors for stalls.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StopAsked(BaseException):
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
         self.advice = f"stopped by {self}"
-        """For the user, in a few words: by what, and how far the run is."""
+        """For the user: by what it was stopped, and how far the run is."""
 
     @property
     def code(self) -> int:
@@ -57,7 +57,7 @@ _state = _State()
 
 
 def safe_point(where: str) -> None:
-    """Note that the run makes progress, in a word or two, and stop here if that was asked.
+    """Record progress (where, in a word or two), and stop here if a signal asked for it.
 
     Raises:
         StopAsked: a signal came, and the iteration may still be abandoned.
@@ -67,7 +67,7 @@ def safe_point(where: str) -> None:
 
 
 def progress(where: str) -> None:
-    """Note that the run makes progress; never raises."""
+    """Record that the run makes progress; never raises."""
     _state.where, _state.progress = where, time.monotonic()
 
 
@@ -78,7 +78,7 @@ def check() -> None:
 
 
 def waiting() -> None:
-    """Note that the run waits for other processes, which is no stall of its own."""
+    """Record that the run waits for other processes, which is not a stall of its own."""
     _state.progress = time.monotonic()
 
 
@@ -87,51 +87,51 @@ def silence() -> tuple[float, str]:
     return time.monotonic() - _state.progress, _state.where
 
 
-def asked() -> int | None:
+def stop_signal() -> int | None:
     """The signal that asked the run to stop, if one did."""
     return _state.signum
 
 
-def ask(signum: int) -> None:
-    """Ask for a stop, as a signal does."""
+def request_stop(signum: int) -> None:
+    """Request a stop, as a signal does."""
     if _state.signum is None:
         _state.signum, _state.heard = signum, time.monotonic()
 
 
 def commit() -> None:
-    """From here to `release` nothing is abandoned."""
+    """From here to `release` the iteration is finished, whatever signal comes."""
     _state.committed = True
 
 
 def release() -> None:
-    """The iteration is whole."""
+    """The iteration is complete; signals are obeyed again."""
     _state.committed = False
 
 
 def committed() -> bool:
-    """Whether the iteration will be finished whatever is asked."""
+    """Whether the iteration will be finished whatever signal comes."""
     return _state.committed
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Within it the first SIGINT or SIGTERM asks for a stop, and a second one leaves at once.
+    """Handle signals within the block: the first SIGINT or SIGTERM requests a stop, a second one exits at once.
 
-    Signals that the process ignores (SIGINT of a job in the background) stay ignored. In a thread that is not the main
-    one Python allows no handlers, and nothing changes.
+    Signals that the process ignores (SIGINT of a background job) stay ignored. Outside the main thread Python allows no
+    handlers, and nothing changes.
     """
     _state.signum, _state.committed = None, False
     progress("starting")
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A thread hears them through a pipe, for Python runs no handler while the main thread is inside a long C call.
+    # A thread hears them through a pipe, since Python runs no handler while the main thread is inside a long C call.
     read, write = os.pipe()
     os.set_blocking(write, False)
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: None) for number in heeded}
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    threading.Thread(target=_hear, args=(read,), name="signals", daemon=True).start()
+    threading.Thread(target=_hear_signals, args=(read,), name="signals", daemon=True).start()
     try:
         yield
     finally:
@@ -142,26 +142,27 @@ def listening() -> Iterator[None]:
         release()
 
 
-def _hear(read: int) -> None:
+def _hear_signals(read: int) -> None:
     with os.fdopen(read, "rb", buffering=0) as pipe:
         while byte := pipe.read(1):
             if byte[0] in SIGNALS:
-                _take(byte[0])
+                _take_signal(byte[0])
 
 
-def _take(signum: int) -> None:
+def _take_signal(signum: int) -> None:
     name = signal.Signals(signum).name
     if _state.signum is None:
-        ask(signum)
-        _say(f"{name}: the run stops at the next safe point and saves; a second {name} leaves at once")
+        request_stop(signum)
+        print_stderr(f"{name}: the run saves and stops at the next safe point; a second {name} exits at once")
     elif time.monotonic() - _state.heard > DUPLICATE:
-        _say(f"{name} again: left at once; the same command continues from the last checkpoint")
+        print_stderr(f"{name} again: exiting at once; the same command continues from the last checkpoint")
         os._exit(128 + signum)
 
 
-def _say(line: str) -> None:
+def print_stderr(line: str) -> None:
+    """Print a line to stderr, if anybody still reads it."""
     try:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(line.rstrip("\n") + "\n")
         sys.stderr.flush()
     except (BrokenPipeError, ValueError):
         return

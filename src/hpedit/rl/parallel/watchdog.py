@@ -1,15 +1,16 @@
-"""What keeps several processes from waiting for one that is gone: each has a watchdog in a thread of its own.
+"""Watchdog of each process of a group (a thread): no process waits for one that crashed, died or hangs.
 
 | what happens to a process | who notices | after |
 |---|---|---|
 | it raises | itself; the others read its traceback | 1-2 s |
-| it is killed | others on its machine by its pid, else by its silence | 1-2 s, `SILENCE` |
-| it stands still (a silent judge, a deadlock) | its own watchdog, which writes all stacks | `scale.stall_timeout` |
-| it is frozen, or a C call keeps Python's lock | the others, by its silence | `SILENCE` |
+| it is killed | others on its machine by its pid, else by missing heartbeats | 1-2 s, `SILENCE` |
+| it stalls (a silent judge, a deadlock) | its own watchdog, which writes all stacks | `scale.stall_timeout` |
+| it is frozen, or a C call keeps Python's lock | the others, by missing heartbeats | `SILENCE` |
 | its launcher dies, or the store's machine | itself | 1-2 s |
 
-Whoever notices first says so in the store and in `errors/rank_N.txt` of the run's folder, and all end. A thread ends
-the process by `os._exit`, for the main thread may be inside a call that never returns.
+torchrun ends a group after a crash or a kill too; the watchdog also does so without it, and names the cause. The
+first to notice writes it to the store and to `errors/rank_N.txt` of the run's folder, and all end. A thread ends the
+process by `os._exit`, since the main thread may be inside a call that never returns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import json
 import os
 import select
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -38,20 +38,20 @@ from hpedit.store.atomic import atomic_write
 from hpedit.store.run_folder import RECIPE
 
 BEAT: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two heartbeats."""
 SILENCE: Final = 30.0
-"""Seconds without a beat after which a process counts as gone."""
+"""Seconds without a heartbeat after which a process counts as dead."""
 LOADING: Final = 6.0
 """Times `stall_timeout` that loading the models may take before the first sign of progress."""
 PARTING: Final = 10.0
 """Seconds for which rank 0 waits at most until the others have ended too."""
-TOLD: Final = 3.0
-"""Seconds in which the others can read why this process ends, before it does; the store may end with it."""
+LINGER: Final = 3.0
+"""Seconds in which the others can read why this process ends; the store may end with it."""
 
 
 @dataclass(slots=True)
 class _Peer:
-    """What is known of another process."""
+    """Another process of the group."""
 
     beat: bytes = b""
     heard: float = 0.0
@@ -61,10 +61,10 @@ class _Peer:
 
 
 class Watchdog:
-    """Watches this process and the others from `with` to its end."""
+    """Monitors this process and the others within a `with` block."""
 
     def __init__(self, rank: int, size: int, store: Any, stall_timeout: float, folder: Path) -> None:
-        """`store` is a client of its own, for one waits while it is used; `folder` is the run's."""
+        """`store` is a client of its own, since calls block each other; `folder` is the run's."""
         self.rank, self.size, self.folder, self.stall_timeout = rank, size, folder, stall_timeout
         self._store = store
         self._peers = {other: _Peer() for other in range(size) if other != rank}
@@ -74,7 +74,7 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         stopping.progress("loading")
-        me = {"host": socket.gethostname(), "pid": os.getpid(), "space": _pid_space()}
+        me = {"host": socket.gethostname(), "pid": os.getpid(), "space": _pid_namespace()}
         self._store.set(f"who/{self.rank}", json.dumps(me))
         self._thread.start()
         return self
@@ -86,7 +86,7 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def part(self) -> None:
-        """From here on processes may go without a word; rank 0, with which the store may end, goes last."""
+        """From here on processes may end silently; rank 0, with which the store may end, goes last."""
         self._ending.set()
         with suppress(dist.DistError), self._lock:  # the store may have gone already
             self._store.set(f"ended/{self.rank}", "")
@@ -95,64 +95,64 @@ class Watchdog:
                 time.sleep(BEAT / 10)
 
     def report(self, error: BaseException) -> None:
-        """Tell everybody that this process fails, unless another failed first and this is but what came of it."""
-        if isinstance(error, RuntimeError):  # of a connection that broke, it may be
-            self._look_for_the_cause()
+        """Tell all processes that this one failed, unless another failed first and caused it."""
+        if isinstance(error, RuntimeError):  # perhaps of a broken connection
+            self._find_cause()
         text = "".join(traceback.format_exception(error))
         try:
             with self._lock:
-                self._claim(f"rank {self.rank} failed: {error}", text)
+                self._claim_failure(f"rank {self.rank} failed: {error}", text)
         except dist.DistError as gone:
-            text += f"It could not be told to the others: {gone}\n"
+            text += f"The others could not be informed: {gone}\n"
         self._ending.set()
-        _say(f"[rank {self.rank}] {text}")
+        stopping.print_stderr(f"[rank {self.rank}] {text}")
         _tell_launcher(error)
-        time.sleep(TOLD)
-        # Nothing may keep the process from ending, a judge that still answers or a group that can't be dissolved.
-        timer = threading.Timer(5 * TOLD, os._exit, args=(1,))
+        time.sleep(LINGER)
+        # Nothing may keep the process from ending: a judge that still answers, a group that can't be dissolved.
+        timer = threading.Timer(5 * LINGER, os._exit, args=(1,))
         timer.daemon = True
         timer.start()
 
-    def _look_for_the_cause(self) -> None:
-        """End if within a few seconds another process is found to have failed or died."""
-        end = time.monotonic() + TOLD
+    def _find_cause(self) -> None:
+        """End if another process turns out, within a few seconds, to have failed or died."""
+        end = time.monotonic() + LINGER
         try:
             while time.monotonic() < end:
                 with self._lock:
-                    if self._store.check(["failed"]) or any(_is_over(peer) for peer in self._peers.values()):
-                        self._look_around()
+                    if self._store.check(["failed"]) or any(_has_ended(peer) for peer in self._peers.values()):
+                        self._check_peers()
                 time.sleep(BEAT / 4)
         except dist.DistError as gone:
-            _say(f"[rank {self.rank}] the store has gone: {gone}")
+            stopping.print_stderr(f"[rank {self.rank}] the store has gone: {gone}")
 
     def _run(self) -> None:
         try:
             while not self._ending.wait(BEAT):
                 with self._lock:
-                    self._look()
+                    self._beat()
         except dist.DistError as error:
             if not self._ending.is_set():
                 self._end(f"[rank {self.rank}] the store has gone, and rank 0 or its launcher with it: {error}")
         except BaseException:
             self._end(f"[rank {self.rank}] {traceback.format_exc()}")
 
-    def _look(self) -> None:
-        # A thread of C writes the stacks if this one gets no turn, since somebody keeps Python's lock.
+    def _beat(self) -> None:
+        # faulthandler's C thread writes the stacks if this one gets no turn because somebody keeps Python's lock.
         faulthandler.dump_traceback_later(SILENCE, exit=False)
         self._beats += 1
         self._store.set(f"beat/{self.rank}", str(self._beats))
         self._pass_on_signals()
-        self._look_around()
-        self._look_inside()
+        self._check_peers()
+        self._check_stall()
 
     def _pass_on_signals(self) -> None:
-        signum = stopping.asked()
+        signum = stopping.stop_signal()
         if signum is not None:
             self._store.set("stop", str(signum))
         elif self._store.check(["stop"]):
-            stopping.ask(int(self._store.get("stop")))
+            stopping.request_stop(int(self._store.get("stop")))
 
-    def _look_around(self) -> None:
+    def _check_peers(self) -> None:
         """End if another process has failed, died or fallen silent."""
         now = time.monotonic()
         if now - self._last > 5 * BEAT:  # this process itself got no turn: the others' silence says nothing
@@ -162,103 +162,101 @@ class Watchdog:
         if self._store.check(["failed"]):
             self._end_with(json.loads(self._store.get("failed")))
         for other, peer in self._peers.items():
-            over = self._visit(other, peer, now)
+            over = self._check_heartbeat(other, peer, now)
             if (over or now - peer.heard > SILENCE) and not self._store.check([f"ended/{other}"]):
                 what = (
-                    "died without a word: killed, perhaps for want of memory"
+                    "exited without an error; probably killed (out of memory?)"
                     if over
-                    else f"has given no sign of life for {SILENCE:.0f} s: frozen, or its machine or network is down"
+                    else f"has sent no heartbeat for {SILENCE:.0f} s: frozen, or its machine or network is down"
                 )
-                self._claim(f"rank {other} ({peer.name}) {what}", "", of=other)
+                self._claim_failure(f"rank {other} ({peer.name}) {what}", "", of=other)
                 self._end_with(json.loads(self._store.get("failed")))
 
-    def _visit(self, other: int, peer: _Peer, now: float) -> bool:
-        """Note the other's beat; whether its process is known to be over."""
+    def _check_heartbeat(self, other: int, peer: _Peer, now: float) -> bool:
+        """Record the other's heartbeat; returns whether its process is known to have ended."""
         if peer.name == "not seen yet" and self._store.check([f"who/{other}"]):
             who = json.loads(self._store.get(f"who/{other}"))
-            peer.name, peer.pid = f"process {who['pid']} on {who['host']}", _watch(who)
+            peer.name, peer.pid = f"process {who['pid']} on {who['host']}", _open_pidfd(who)
         beat = self._store.get(f"beat/{other}") if self._store.check([f"beat/{other}"]) else b""
         if beat != peer.beat or not peer.heard:
             peer.beat, peer.heard = beat, now
-        return _is_over(peer)
+        return _has_ended(peer)
 
-    def _look_inside(self) -> None:
-        """End if the main thread stands still."""
+    def _check_stall(self) -> None:
+        """End if the main thread stalls."""
         seconds, where = stopping.silence()
         patience = self.stall_timeout * (LOADING if where == "loading" else 1)
         if seconds > patience:
-            headline = f"rank {self.rank} has stood still for {seconds:.0f} s, last seen at: {where}"
-            self._claim(headline, _stacks())
+            self._claim_failure(f"rank {self.rank} has stalled for {seconds:.0f} s, last seen at: {where}", _stacks())
             self._end_with(json.loads(self._store.get("failed")))
 
-    def _claim(self, headline: str, text: str, of: int | None = None) -> None:
-        """Say why all end, unless somebody has said so before."""
-        told = {"rank": self.rank if of is None else of, "headline": headline, "text": text}
-        self._store.compare_set("failed", "", json.dumps(told))
-        self._note(told)
+    def _claim_failure(self, headline: str, text: str, of: int | None = None) -> None:
+        """Record why all end, unless another process has already."""
+        failure = {"rank": self.rank if of is None else of, "headline": headline, "text": text}
+        self._store.compare_set("failed", "", json.dumps(failure))
+        self._write_error_file(failure)
 
-    def _note(self, told: dict[str, Any]) -> None:
-        """Write it into the run's folder, if that is there and can be written."""
+    def _write_error_file(self, failure: dict[str, Any]) -> None:
+        """Write it into the run's folder, if that exists and can be written."""
         if (self.folder / RECIPE).exists():
             try:
                 (self.folder / "errors").mkdir(exist_ok=True)
-                text = f"{told['headline']}\n{told['text']}"
-                atomic_write(self.folder / "errors" / f"rank_{told['rank']}.txt", text)
+                text = f"{failure['headline']}\n{failure['text']}"
+                atomic_write(self.folder / "errors" / f"rank_{failure['rank']}.txt", text)
             except OSError as error:
-                _say(f"[rank {self.rank}] {self.folder / 'errors'} cannot be written: {error}")
+                stopping.print_stderr(f"[rank {self.rank}] {self.folder / 'errors'} cannot be written: {error}")
 
-    def _end_with(self, told: dict[str, Any]) -> NoReturn:
-        """Say it (with the traceback where it happened, and in rank 0, whose output people read), and end."""
-        self._note(told)
-        whole = self.rank in (0, told["rank"])
-        text = f"\n{told['text']}" if whole and told["text"] else ""
-        _say(f"[rank {self.rank}] all end: {told['headline']}{text}")
-        time.sleep(TOLD)
-        self._end("")
+    def _end_with(self, failure: dict[str, Any]) -> NoReturn:
+        """Print it (with the traceback where it happened, and in rank 0, whose output people read), and end."""
+        self._write_error_file(failure)
+        whole = self.rank in (0, failure["rank"])
+        text = f"\n{failure['text']}" if whole and failure["text"] else ""
+        stopping.print_stderr(f"[rank {self.rank}] all end: {failure['headline']}{text}")
+        time.sleep(LINGER)
+        os._exit(1)
 
     def _end(self, line: str) -> NoReturn:
-        if line:
-            _say(line)
+        stopping.print_stderr(line)
         os._exit(1)
 
 
 def end_with_launcher() -> None:
-    """From here on this process ends when the one that started it does, be it by SIGKILL."""
+    """From here on this process ends when its launcher does, even by SIGKILL."""
     parent = os.getppid()
 
     def follow() -> None:
         while os.getppid() == parent:
             time.sleep(BEAT)
-        _say(f"process {os.getpid()} ends, for its launcher has")
+        stopping.print_stderr(f"process {os.getpid()} ends because its launcher has")
         os._exit(1)
 
     threading.Thread(target=follow, name="follow the launcher", daemon=True).start()
 
 
 def _tell_launcher(error: BaseException) -> None:
-    """Have torchrun's own summary show the error."""
+    """Show the error in torchrun's own summary."""
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
         with suppress(OSError):
             get_error_handler().record_exception(error)
 
 
-def _watch(who: dict[str, Any]) -> int | None:
-    """A descriptor that becomes readable when the process is over; None where it is not on this machine."""
-    here = who["host"] == socket.gethostname() and who["space"] == _pid_space()
+def _open_pidfd(who: dict[str, Any]) -> int | None:
+    """A pidfd that becomes readable when the process ends; None if it is on another machine."""
+    here = who["host"] == socket.gethostname() and who["space"] == _pid_namespace()
     if not here or not hasattr(os, "pidfd_open"):
         return None
     try:
         return os.pidfd_open(who["pid"])
-    except OSError:  # over already: the beat will tell
+    except OSError:  # already ended: missing heartbeats will tell
         return None
 
 
-def _is_over(peer: _Peer) -> bool:
+def _has_ended(peer: _Peer) -> bool:
     return peer.pid is not None and bool(select.select([peer.pid], [], [], 0)[0])
 
 
-def _pid_space() -> str:
-    """Names the kernel's table of processes: containers of one name and machine have different ones."""
+def _pid_namespace() -> str:
+    """Identifies the kernel's pid namespace: containers of one name and machine have different ones."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -266,16 +264,8 @@ def _pid_space() -> str:
 
 
 def _stacks() -> str:
-    """What all threads are doing."""
+    """Stacks of all threads."""
     with tempfile.TemporaryFile() as file:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
         return file.read().decode(errors="replace")
-
-
-def _say(line: str) -> None:
-    try:
-        sys.stderr.write(line.rstrip("\n") + "\n")
-        sys.stderr.flush()
-    except (BrokenPipeError, ValueError):
-        return

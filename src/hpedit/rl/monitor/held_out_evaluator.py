@@ -1,8 +1,8 @@
-"""Held-out evaluation while a run trains: the averaged weights edit fixed cases from fixed noise.
+"""Held-out evaluation during training: the averaged weights edit fixed cases from fixed noise.
 
-Each look is scored by the scorer, a second judge and, where exact targets are known, the oracle, and paired with the
-base's edits of the same noise, which are made once. From the looks follow alarms, the best weights and an early stop.
-What is learnt does not depend on any of it: weights and random state are as they were before a look.
+Edits are scored by the scorer, a second judge and, where exact targets are known, the oracle, and paired with the
+base's edits of the same noise, which are made once. Alarms, best weights and early stopping follow from it. Evaluation
+never affects the weights: weights and random state are restored afterwards.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Case
-from hpedit.rl.experience import Experience
-from hpedit.rl.monitor.alarms import Alarm, find_alarms
 from hpedit.rl.monitor.evaluations import (
     ALARMS,
     BASE,
+    EVALUATIONS,
     FOLDER,
-    LOOKS,
+    Evaluation,
     HeldOutTable,
-    Look,
     Values,
-    best_look,
+    best_evaluation,
     deciding,
-    figures,
-    read_looks,
+    evaluation_metrics,
+    read_evaluations,
     stop_reason,
 )
+from hpedit.rl.monitor.train_alarms import Alarm, find_alarms
+from hpedit.rl.online import Experience
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.processes import World, mine
-from hpedit.rl.policy import Policy
+from hpedit.rl.parallel.processes import ProcessGroup, shard_by_rank
+from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rewards import MAIN
 from hpedit.scorer.protocol import Scorer
 from hpedit.seeds import derive_seed
@@ -57,35 +57,35 @@ BEST = "best"
 """Folder of the best averaged weights, one file a candidate."""
 
 
-class HeldOut:
-    """Looks at the held-out cases every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
+class HeldOutEvaluator:
+    """Evaluates the held-out cases every so many iterations; an observer of `hpedit.rl.monitor.observer`."""
 
     def __init__(
         self,
         recipe: Recipe,
         run: RunFolder | None,
-        policy: Policy,
+        policy: LoraPolicy,
         editor: TrainableEditor,
         cases: Sequence[Case],
         scorers: Mapping[str, Scorer],
-        world: World,
+        processes: ProcessGroup,
         start: int,
     ) -> None:
-        """Read what is there, or look at the base.
+        """Read earlier evaluations, or evaluate the base.
 
         Args:
             recipe: Its section `evaluate`.
             run: The run's folder, in process 0; what it holds of iterations after `start` is dropped.
-            policy: Whose average is looked at.
+            policy: Whose average is evaluated.
             editor: Carries the policy.
             cases: Held-out cases.
             scorers: The rewards by name, "scorer" first, and the second judge as "second".
-            world: Processes among which cases are dealt; all come to the same figures, process 0 writes.
+            processes: Processes among which cases are dealt; all get the same figures, process 0 writes.
             start: Iterations done.
         """
         self.recipe, self.run, self.policy, self.editor = recipe, run, policy, editor
         self.path = Path(recipe.output)
-        self.cases, self.scorers, self.world = list(cases), dict(scorers), world
+        self.cases, self.scorers, self.processes = list(cases), dict(scorers), processes
         self.with_oracle = recipe.evaluate.oracle == "auto" and all(case.oracle for case in cases)
         self.table = self._resume(start)
         self.decides = deciding(self.table, MAIN)
@@ -93,30 +93,30 @@ class HeldOut:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the run should end here; None while it should go on."""
+        """Reason for early stopping; None while the run should go on."""
         return stop_reason(self.table, self.decides, self.recipe.evaluate.patience)
 
     def after(self, iteration: int, made: Experience | None) -> dict[str, float | None]:  # noqa: ARG002
-        """Look where it is time, and after the last iteration."""
+        """Evaluate when it is due, and after the last iteration."""
         done = iteration + 1
         if done % self.recipe.evaluate.every and done != self.recipe.train.iterations:
             return {}
         began = time.perf_counter()
         with self.policy.swapped(self.policy.average):
-            look = self._look(done)
-        self.table.looks.append(look)
-        alarms = find_alarms(self.table, self._rewards(), MAIN) if self.world.rank == 0 else []
-        standing = self.world.gather(len(alarms))[0]
-        if self.world.rank == 0:
-            append_jsonl(self.path / FOLDER / LOOKS, asdict(look))
+            evaluation = self._evaluate(done)
+        self.table.evaluations.append(evaluation)
+        alarms = find_alarms(self.table, self._mean_rewards(), MAIN) if self.processes.rank == 0 else []
+        standing = self.processes.gather(len(alarms))[0]
+        if self.processes.rank == 0:
+            append_jsonl(self.path / FOLDER / EVALUATIONS, asdict(evaluation))
             self._keep_best(done)
-            self._raise(alarms)
-        record = figures(self.table, look)
+            self._raise_alarms(alarms)
+        record = evaluation_metrics(self.table, evaluation)
         return record | {"alarms": float(standing), "seconds_evaluate": time.perf_counter() - began}
 
     def finish(self) -> dict[str, int]:
-        """Make the policy's average what is to be exported; says which iterations were best and are exported."""
-        best, last = self._best_step(), self.table.looks[-1].step
+        """Set the policy's average to what is exported; returns which iterations are best and exported."""
+        best, last = self._best_step(), self.table.evaluations[-1].step
         if best is None or best == last:
             return {"exported": last, "best": last}
         weights = load_file(self._best_file(best))
@@ -131,51 +131,51 @@ class HeldOut:
         return {"exported": last, "best": best}
 
     def _resume(self, start: int) -> HeldOutTable:
-        for name in (f"{FOLDER}/{LOOKS}", ALARMS):
+        for name in (f"{FOLDER}/{EVALUATIONS}", ALARMS):
             if self.run:
                 self.run.drop_metrics_after(start, name)
-        table = read_looks(self.path)
+        table = read_evaluations(self.path)
         if table is not None:
-            table.looks[:] = [look for look in table.looks if look.step <= start]
+            table.evaluations[:] = [evaluation for evaluation in table.evaluations if evaluation.step <= start]
             return table
         with self.editor.lora_disabled():
-            base = self._look(0)
+            base = self._evaluate(0)
         cases = [{"id": case.id, "task": case.task, "source_id": case.source_id} for case in self.cases]
         sources = _columns([measure_pixels(case.source) | {CLOSENESS: 1.0} for case in self.cases])
         table = HeldOutTable(cases, sources, base)
-        if self.world.rank == 0:
+        if self.processes.rank == 0:
             (self.path / FOLDER).mkdir(exist_ok=True)
             atomic_write(self.path / FOLDER / BASE, dump_json(table.base_json()))
         return table
 
-    def _look(self, done: int) -> Look:
-        """Edit and score all cases with the weights as they are, each process its share."""
+    def _evaluate(self, done: int) -> Evaluation:
+        """Edit and score all cases with the current weights, each process its share."""
         cuda = self.editor.device.type == "cuda"
         with torch.random.fork_rng([self.editor.device] if cuda else []):
-            numbers = mine(self.world, range(len(self.cases)))
+            numbers = shard_by_rank(self.processes, range(len(self.cases)))
             cases = [self.cases[number] for number in numbers]
-            images = self._edits(cases)
-            scores = {name: _values(scorer, cases, images, done) for name, scorer in self.scorers.items()}
+            images = self._held_out_edits(cases)
+            scores = {name: _scored(scorer, cases, images, done) for name, scorer in self.scorers.items()}
         if self.with_oracle:
             scores[ORACLE] = [score_edit(case, image) for case, image in zip(cases, images, strict=True)]
         pixels = [
             measure_pixels(image) | {CLOSENESS: closeness(image, case.source)}
             for case, image in zip(cases, images, strict=True)
         ]
-        return _joined(done, len(self.cases), self.world.gather((numbers, scores, _columns(pixels))))
+        return _merged(done, len(self.cases), self.processes.gather((numbers, scores, _columns(pixels))))
 
-    def _edits(self, cases: Sequence[Case]) -> list[Image.Image]:
+    def _held_out_edits(self, cases: Sequence[Case]) -> list[Image.Image]:
         seeds = [derive_seed(self.recipe.seed, "held out noise", case.id) for case in cases]
         steps = self.recipe.evaluate.steps or self.recipe.rollout.steps
         return edit_cases(self.editor, cases, seeds, steps, batch_size=self.recipe.train.micro_batch)
 
-    def _rewards(self) -> list[float]:
+    def _mean_rewards(self) -> list[float]:
         """Mean reward of each iteration whose record is written."""
         records = read_jsonl(self.path / METRICS)
         return [reward for record in records if (reward := record.get("reward_mean")) is not None]
 
-    def _raise(self, alarms: Sequence[Alarm]) -> None:
-        """Write all to alarms.jsonl, and say those that did not stand at the look before."""
+    def _raise_alarms(self, alarms: Sequence[Alarm]) -> None:
+        """Write all to alarms.jsonl, and warn of those that did not stand at the previous evaluation."""
         for alarm in alarms:
             append_jsonl(self.path / ALARMS, alarm.as_dict())
             if alarm.kind not in self.standing:
@@ -186,11 +186,11 @@ class HeldOut:
         self.standing = {alarm.kind for alarm in alarms}
 
     def _is_newest(self, step: int) -> bool:
-        return bool(self.table.looks) and self.table.looks[-1].step == step
+        return bool(self.table.evaluations) and self.table.evaluations[-1].step == step
 
     def _keep_best(self, done: int) -> None:
-        """Save the average if this look is the best, beside what a resumed run would have to fall back on."""
-        best = best_look(self.table, self.decides)
+        """Save the average if this evaluation is the best, and keep what a resumed run would fall back on."""
+        best = best_evaluation(self.table, self.decides)
         if best is None or best.step != done:
             return
         (self.path / BEST).mkdir(exist_ok=True)
@@ -205,10 +205,12 @@ class HeldOut:
                 self._best_file(step).unlink()
 
     def _best_step(self) -> int | None:
-        """The best look whose weights are there."""
+        """The best evaluation whose weights are there."""
         there = set(self._best_steps())
-        kept = replace(self.table, looks=[look for look in self.table.looks if look.step in there])
-        best = best_look(kept, self.decides)
+        kept = replace(
+            self.table, evaluations=[evaluation for evaluation in self.table.evaluations if evaluation.step in there]
+        )
+        best = best_evaluation(kept, self.decides)
         return best.step if best else None
 
     def _best_steps(self) -> list[int]:
@@ -218,7 +220,7 @@ class HeldOut:
         return self.path / BEST / f"step_{step:06d}.safetensors"
 
 
-def _values(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image], done: int) -> list[float | None]:
+def _scored(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image], done: int) -> list[float | None]:
     if not cases:
         return []
     stopping.progress("held-out judge")
@@ -230,8 +232,8 @@ def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
-def _joined(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapping[str, list[float]]]]) -> Look:
-    """One look from those of all processes, each (numbers of its cases, scores, measures), in the order of cases."""
+def _merged(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapping[str, list[float]]]]) -> Evaluation:
+    """Merge the processes' parts, each (numbers of its cases, scores, measures), in the order of cases."""
     order = np.argsort([number for numbers, _, _ in parts for number in numbers]).tolist()
     assert len(order) == count, "every case once"
 
@@ -239,4 +241,4 @@ def _joined(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapp
         joined = {name: [value for one in found for value in one.get(name, ())] for name in found[0]}
         return {name: [values[place] for place in order] for name, values in joined.items()}
 
-    return Look(step, columns([scores for _, scores, _ in parts]), columns([pixels for _, _, pixels in parts]))
+    return Evaluation(step, columns([scores for _, scores, _ in parts]), columns([pixels for _, _, pixels in parts]))

@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from hpedit.rl.monitor.alarms import find_alarms
-from hpedit.rl.monitor.evaluations import HeldOutTable, Look, best_look, deciding, figures, stop_reason
+from hpedit.rl.monitor.evaluations import (
+    Evaluation,
+    HeldOutTable,
+    best_evaluation,
+    deciding,
+    evaluation_metrics,
+    stop_reason,
+)
+from hpedit.rl.monitor.train_alarms import find_alarms
 
 N = 24
 
@@ -15,13 +22,13 @@ def look(step, *, scorer=2.0, oracle=2.0, saturation=0.3, seed=0, **others):
     scores = {"scorer": list(scorer + noise), "oracle": list(oracle + noise)}
     scores |= {name: list(value + noise) for name, value in others.items()}
     pixels = {"sharpness": [0.1] * N, "saturation": list(saturation + 0.1 * noise), "grid_energy": [0.2] * N}
-    return Look(step, scores, pixels | {"closeness": [0.9] * N})
+    return Evaluation(step, scores, pixels | {"closeness": [0.9] * N})
 
 
-def table(*looks, **base):
+def table(*evaluations, **base):
     cases = [{"id": f"c{i}", "task": "color", "source_id": f"p{i // 2}"} for i in range(N)]
     sources = {"sharpness": [0.1] * N, "saturation": [0.3] * N, "grid_energy": [0.2] * N, "closeness": [1.0] * N}
-    return HeldOutTable(cases, sources, look(0, **base), list(looks))
+    return HeldOutTable(cases, sources, look(0, **base), list(evaluations))
 
 
 def kinds(found):
@@ -39,16 +46,16 @@ def test_the_oracle_falls_while_the_scorer_rises():
 def test_the_oracle_falls_while_the_scorer_does_not():
     now = look(10, oracle=1.6)
     scorer = [value + 0.5 * (-1) ** (i // 2) + 0.02 for i, value in enumerate(now.scores["scorer"])]
-    unclear = Look(10, now.scores | {"scorer": scorer}, now.pixels)
+    unclear = Evaluation(10, now.scores | {"scorer": scorer}, now.pixels)
     [alarm] = find_alarms(table(unclear), [])
     assert alarm.text.startswith("the held-out scorer stands at +0.02 while the oracle fell by 0.40")
 
 
 def test_a_judge_that_fell_from_its_own_best_while_the_scorer_rose_on():
-    looks = (look(10, scorer=2.5, oracle=2.6), look(20, scorer=2.9, oracle=2.3))
-    [alarm] = find_alarms(table(*looks), [])
+    evaluations = (look(10, scorer=2.5, oracle=2.6), look(20, scorer=2.9, oracle=2.3))
+    [alarm] = find_alarms(table(*evaluations), [])
     assert "the oracle fell by 0.30 (0.30 to 0.30) since iteration 10" in alarm.text
-    assert not find_alarms(table(looks[0], look(20, scorer=2.4, oracle=2.3)), []), "the scorer fell with it"
+    assert not find_alarms(table(evaluations[0], look(20, scorer=2.4, oracle=2.3)), []), "the scorer fell with it"
 
 
 def test_a_second_judge_and_pixels_that_drift_are_named_each():
@@ -83,26 +90,26 @@ def test_a_move_toward_the_sources_is_no_alarm():
 
 
 def test_the_second_judge_decides_where_there_is_one():
-    looks = [look(s, scorer=2 + s / 10, second=v) for s, v in ((1, 2.2), (2, 2.6), (3, 2.6), (4, 2.1))]
-    with_second = table(*looks, second=2.0)
+    evaluations = [look(s, scorer=2 + s / 10, second=v) for s, v in ((1, 2.2), (2, 2.6), (3, 2.6), (4, 2.1))]
+    with_second = table(*evaluations, second=2.0)
     assert deciding(with_second, "scorer") == "second"
-    assert best_look(with_second, "second").step == 2, "the first of equals"
-    assert best_look(with_second, "scorer").step == 4
+    assert best_evaluation(with_second, "second").step == 2, "the first of equals"
+    assert best_evaluation(with_second, "scorer").step == 4
     assert deciding(table(look(1)), "scorer") == "scorer"
 
 
 def test_patience_counts_looks_since_the_best():
-    looks = [look(s, second=v) for s, v in ((5, 2.2), (10, 2.6), (15, 2.5), (20, 2.4))]
-    found = table(*looks, second=2.0)
-    assert stop_reason(found, "second", 2) == "no better held-out second since iteration 10, for 2 looks"
+    evaluations = [look(s, second=v) for s, v in ((5, 2.2), (10, 2.6), (15, 2.5), (20, 2.4))]
+    found = table(*evaluations, second=2.0)
+    assert stop_reason(found, "second", 2) == "no better held-out second since iteration 10, for 2 evaluations"
     assert stop_reason(found, "second", 3) is None
     assert stop_reason(found, "second", 0) is None
 
 
 def test_an_instrument_that_could_score_nothing_has_no_gain_and_stops_nothing():
-    silent = Look(5, {"scorer": [None] * N, "oracle": [None] * N}, look(5).pixels)
+    silent = Evaluation(5, {"scorer": [None] * N, "oracle": [None] * N}, look(5).pixels)
     found = table(silent)
-    assert figures(found, silent)["held_out_scorer_gain"] is None
-    assert best_look(found, "scorer") is None
+    assert evaluation_metrics(found, silent)["held_out_scorer_gain"] is None
+    assert best_evaluation(found, "scorer") is None
     assert stop_reason(found, "scorer", 1) is None
     assert not find_alarms(found, [])

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from hpedit.rl.parallel import stopping
-from hpedit.rl.parallel.background import Worker, result_of
+from hpedit.rl.rewards import SingleThreadExecutor, result_of
 
 
 def test_jobs_are_done_in_order_and_errors_come_back():
-    worker, done = Worker("judge"), []
+    worker, done = SingleThreadExecutor("judge"), []
 
     def fail():
         raise TimeoutError("of the job itself")
@@ -28,7 +28,7 @@ def test_jobs_are_done_in_order_and_errors_come_back():
 
 
 def test_close_drops_what_has_not_begun_and_leaves_what_does_not_end(caplog):
-    worker, released = Worker("judge"), threading.Event()
+    worker, released = SingleThreadExecutor("judge"), threading.Event()
     stuck, queued = worker.submit(released.wait, 60), worker.submit(sum, [1, 2])
     while not stuck.running():
         time.sleep(0.01)
@@ -45,20 +45,20 @@ def test_close_drops_what_has_not_begun_and_leaves_what_does_not_end(caplog):
 
 def test_a_job_that_never_ends_does_not_keep_the_process():
     code = (
-        "import time; from hpedit.rl.parallel.background import Worker\n"
-        "worker = Worker('judge'); worker.submit(time.sleep, 1000); worker.close(0.1); print('end')"
+        "import time; from hpedit.rl.rewards import SingleThreadExecutor\n"
+        "worker = SingleThreadExecutor('judge'); worker.submit(time.sleep, 1000); worker.close(0.1); print('end')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "end\n"
 
 
 def test_waiting_for_a_job_ends_when_the_run_is_to_stop():
-    worker, released = Worker("judge"), threading.Event()
+    worker, released = SingleThreadExecutor("judge"), threading.Event()
     with stopping.listening():
-        stopping.ask(15)
+        stopping.request_stop(15)
         with pytest.raises(stopping.StopAsked):
             result_of(worker.submit(released.wait, 60))
         released.set()
     with stopping.listening():
-        assert stopping.asked() is None, "a new run starts afresh"
+        assert stopping.stop_signal() is None, "a new run starts afresh"
     worker.close()

@@ -12,7 +12,7 @@ from hpedit.editors.lora import WEIGHTS_NAME
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
 from hpedit.records import Score
-from hpedit.rl.monitor.evaluations import read_looks
+from hpedit.rl.monitor.evaluations import read_evaluations
 from hpedit.rl.monitor.held_out_cases import split_cases
 from hpedit.rl.trainer import train
 from hpedit.seeds import derive_seed
@@ -60,14 +60,14 @@ def test_the_same_weights_with_and_without_looking(start, make_recipe, held_out,
 
 
 def test_a_look_leaves_the_callers_random_state(start, held_out):
-    class Draws(RednessScorer):
+    class RolloutSeed(RednessScorer):
         def score(self, cases, images, edit_ids=None):
             torch.rand(3)
             return super().score(cases, images, edit_ids)
 
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    start(evaluate={"every": 1}, held=held_out, scorer=Draws())
+    start(evaluate={"every": 1}, held=held_out, scorer=RolloutSeed())
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -97,7 +97,7 @@ def test_a_killed_run_looks_the_same_and_does_not_edit_by_the_base_again(start, 
 
     with pytest.raises(Killed):
         start(make_recipe(tmp_path / "b", **recipe), held=held_out, second=Bluish(), scorer=Dies())
-    assert [look.step for look in read_looks(tmp_path / "b").looks] == [1, 2, 3]
+    assert [evaluation.step for evaluation in read_evaluations(tmp_path / "b").evaluations] == [1, 2, 3]
 
     class NeverBase(RednessScorer):
         def score(self, cases, images, edit_ids=None):
@@ -115,7 +115,7 @@ def test_a_killed_run_looks_the_same_and_does_not_edit_by_the_base_again(start, 
 def test_a_share_is_held_out_by_source_and_said(start, make_case, make_recipe):
     cases = [make_case(f"case-{i}", f"make it red, way {i}", seed=10 * (i // 2)) for i in range(12)]
     result = start(cases=cases, evaluate={"every": 2, "share": 0.2})
-    table = read_looks(result.folder)
+    table = read_evaluations(result.folder)
     looked = {case["source_id"] for case in table.cases}
     split = split_cases(cases, None, make_recipe(evaluate={"every": 2, "share": 0.2}))
     assert looked

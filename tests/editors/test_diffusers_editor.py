@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hpedit.editors.load import wrap
+from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.protocol import Conditioning
 from hpedit.editors.sampling import edit_image, group_by_size
 from hpedit.editors.sizes import ImageAreas
@@ -34,7 +34,7 @@ def test_single_step_is_refused_where_the_schedule_would_be_nan(tiny_editor, mak
 
 class TestConditioningCache:
     def editor(self, tiny_editor, folder, name="tiny"):
-        return wrap(tiny_editor.pipeline, tiny_editor.areas, fingerprint=name, cache=folder)
+        return wrap_pipeline(tiny_editor.pipeline, tiny_editor.areas, fingerprint=name, cache=folder)
 
     def test_a_second_editor_reads_what_the_first_wrote(self, tiny_editor, make_case, tmp_path, monkeypatch):
         case = make_case(sizes=((32, 32), (90, 30)))
@@ -51,7 +51,9 @@ class TestConditioningCache:
         self.editor(tiny_editor, tmp_path, "another model").encode([make_case()])
         self.editor(tiny_editor, tmp_path).encode([make_case(instruction="make it blue")])
         self.editor(tiny_editor, tmp_path).encode([make_case(seed=1)])
-        wrap(tiny_editor.pipeline, ImageAreas(64, 1024, 1024), fingerprint="tiny", cache=tmp_path).encode([make_case()])
+        wrap_pipeline(tiny_editor.pipeline, ImageAreas(64, 1024, 1024), fingerprint="tiny", cache=tmp_path).encode(
+            [make_case()]
+        )
         assert len(list(tmp_path.rglob("*.safetensors"))) == 5
 
     @pytest.mark.parametrize("damage", [b"", b"not safetensors"])

@@ -1,11 +1,13 @@
-"""One editor for every pipeline: caching, schedule, guidance and LoRA around an adapter.
+"""The editor for every diffusers pipeline: conditioning cache, noise schedule, guidance and LoRA around an adapter.
 
-The adapter knows the pipeline; this knows what is the same for all of them. `hpedit.editors.load` makes both.
+The adapter knows the pipeline; this does what is the same for all of them. `hpedit.editors.load` makes both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,23 +15,26 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hpedit.editors import lora, lora_files
-from hpedit.editors.adapter import Adapter, initial_noise
-from hpedit.editors.cache import ConditioningCache
+from hpedit.editors.adapter import Adapter, initial_noise, noise_levels
 from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
-from hpedit.editors.guidance import guide
-from hpedit.editors.lora_files import Base
+from hpedit.editors.guidance import apply_guidance
+from hpedit.editors.lora_files import LoraBase
 from hpedit.editors.placement import Encoders, is_compiled, is_group_offloaded
-from hpedit.editors.protocol import Conditioning, LoRASettings, Prompt
-from hpedit.editors.schedule import noise_levels
+from hpedit.editors.protocol import Conditioning, EncodedPrompt, LoRASettings
 from hpedit.editors.sizes import ImageAreas
 from hpedit.errors import HPEditError
 from hpedit.records import Case
+from hpedit.store.atomic import atomic_write
 
 MOST_CFG = 20.0
-"""Guidance beyond this is a mistyped number: 4 is usual for Qwen-Image."""
+"""Guidance scales beyond this are taken for typing errors: 4 is usual for Qwen-Image."""
+MEMORY_CASES = 1024
+"""Encoded cases kept in memory: some 2 MB each at full scale, the rest is on disk."""
 
 
 class DiffusersEditor:
@@ -59,12 +64,12 @@ class DiffusersEditor:
             module.eval().requires_grad_(False)
         weights = fingerprint or tensors_fingerprint(*(module.state_dict() for module in parts))
         hub = weights if "@" in weights else ""
-        self._base = Base(type(self.pipeline).__name__, weights_fingerprint(self.pipeline.transformer), hub)
+        self._base = LoraBase(type(self.pipeline).__name__, weights_fingerprint(self.pipeline.transformer), hub)
         areas, dtype = adapter.areas, str(self.dtype).removeprefix("torch.")
         encoded = f"{weights}/{dtype}/{areas.resolution}.{areas.condition_area}.{areas.source_area}"
-        told = adapter.embedded_guidance
+        scale = adapter.embedded_guidance
         self._base_fingerprint = (
-            encoded + (f"/guidance{told:g}" if told is not None else "") + (f"/cfg{cfg:g}" if self._guided else "")
+            encoded + (f"/guidance{scale:g}" if scale is not None else "") + (f"/cfg{cfg:g}" if self._guided else "")
         )
         self._encoders = Encoders(self.pipeline, adapter.ENCODERS, self.device)
         self._cache = ConditioningCache(encoded + ("/negative" if self._guided else ""), cache, self.device)
@@ -120,10 +125,9 @@ class DiffusersEditor:
         return self.adapter.encode(case, negative=self._guided)
 
     def offload_encoders(self) -> None:
-        """Move what only encoding needs, text encoders and the VAE's encoder, to the CPU.
+        """Move text encoders and the VAE's encoder, which only encoding needs, to the CPU.
 
-        It comes back by itself when a case is encoded that is in no cache, and stays until the next call. Calling again
-        costs nothing. Decoding is not touched.
+        They come back by themselves when an uncached case is encoded, and stay until the next call.
         """
         self._encoders.send_away()
 
@@ -153,9 +157,9 @@ class DiffusersEditor:
             return positive
         assert conditioning.negative is not None, "encoded by this editor"
         negative = self._forward(x, timestep, conditioning.negative, conditioning)[:, :tokens].float()
-        return guide(positive, negative, self.cfg, self.adapter.RULE)
+        return apply_guidance(positive, negative, self.cfg, self.adapter.RULE)
 
-    def _forward(self, x: Tensor, timestep: Tensor, prompt: Prompt, conditioning: Conditioning) -> Tensor:
+    def _forward(self, x: Tensor, timestep: Tensor, prompt: EncodedPrompt, conditioning: Conditioning) -> Tensor:
         if torch.is_grad_enabled() or not is_compiled(self.pipeline.transformer):
             return self.adapter.forward(x, timestep, prompt, conditioning.grids)
         # Compiled code is another one with and without gradients, and rounds differently: a replay must repeat the
@@ -190,7 +194,7 @@ class DiffusersEditor:
 
     @contextmanager
     def lora_disabled(self) -> Iterator[None]:
-        """Within it this editor is its base, fingerprint included."""
+        """Switch the LoRA off within the block: the editor is its base, fingerprint included."""
         with lora.lora_disabled(self.pipeline.transformer):
             before, self._lora_off = self._lora_off, True
             try:
@@ -213,9 +217,56 @@ class DiffusersEditor:
         self.pipeline.transformer.requires_grad_(False)
 
     def remove_lora(self) -> None:
-        """Be the base again; nothing happens without a LoRA."""
+        """Remove the LoRA, if there is one."""
         lora.remove_lora(self.pipeline.transformer)
 
     def settings(self) -> dict[str, int]:
         """The image areas, for a run folder or a report."""
         return asdict(self.areas)
+
+
+class ConditioningCache:
+    """Encoded cases of one model and its settings: in memory and, by content hash, in a folder that runs can share."""
+
+    def __init__(self, name: str, folder: Path | None, device: torch.device) -> None:
+        """Start empty.
+
+        Args:
+            name: Names all that an encoding depends on beside the case: weights, dtype, sizes, with or without a
+                negative.
+            folder: Of the files; None keeps them in memory alone.
+            device: Where what is read goes.
+        """
+        self._name, self._folder, self._device = name, folder, device
+        self._memory: OrderedDict[str, Conditioning] = OrderedDict()
+
+    def get(self, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:
+        """The case's encoding from memory, else from the folder, else by `encode`, which is then kept in both."""
+        key = hashlib.sha256(f"{self._name};{case.group_key}".encode()).hexdigest()
+        if key not in self._memory:
+            self._memory[key] = self._read(key) or self._encode_and_keep(key, case, encode)
+            if len(self._memory) > MEMORY_CASES:
+                self._memory.popitem(last=False)
+        self._memory.move_to_end(key)
+        return self._memory[key]
+
+    def _path(self, key: str) -> Path | None:
+        return self._folder / key[:2] / f"{key}.safetensors" if self._folder else None
+
+    def _read(self, key: str) -> Conditioning | None:
+        path = self._path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return Conditioning.from_tensors(load_file(path)).to(self._device)
+        except (SafetensorError, KeyError):
+            # A damaged cache entry is encoded again and replaced.
+            return None
+
+    def _encode_and_keep(self, key: str, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:
+        conditioning = encode(case)
+        path = self._path(key)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, save({name: t.cpu() for name, t in conditioning.to_tensors().items()}))
+        return conditioning
