@@ -34,7 +34,7 @@ def blocks() -> tuple[dict[str, str], list[str]]:
         if named := re.match(r"# ([a-z]+\.(?:py|yaml))\n", text):
             files[named[1]] = text
         else:
-            parts = re.split(r"\n(?=hpedit |python )", text.strip("\n"))
+            parts = re.split(r"\n(?=hpedit |python )", text.strip("\n").replace("\\\n", " "))
             commands += [part for part in parts if part.startswith("hpedit ")]
     return files, commands
 
