@@ -29,7 +29,6 @@ from typing import Any, cast
 from PIL import Image
 
 from hpedit.errors import HPEditError
-from hpedit.judges.picture_encoding import data_url
 from hpedit.records import MAX_SCORE, MIN_SCORE, Case, Score
 from hpedit.scorer.protocol import Scorer
 
@@ -160,6 +159,8 @@ class HTTPScorer:
         Raises:
             HPEditError: the service can't be reached, or its reply is not as promised.
         """
+        from hpedit.judges.picture_encoding import data_url  # numpy: a plan, which reads specs alone, needs none
+
         ids = list(edit_ids or [f"{case.id}-{index}" for index, case in enumerate(cases)])
         asked = [
             {
