@@ -1,4 +1,4 @@
-"""What `hpedit scorer eval` prints: tables that read well at 80 columns."""
+"""Text tables of `hpedit scorer eval`, 80 columns wide: agreement with people, and the learning curve."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ Cells = Mapping[str, Any]
 
 
 def parse_numbers(text: str) -> list[int]:
-    """Whole numbers above 0 from `10,25,50`.
-
-    Raises:
-        HPEditError: something else stands there.
-    """
+    """Positive integers from `10,25,50`; HPEditError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**9 for part in parts):
         raise HPEditError(f"--numbers {text!r} is not a list of numbers", hint="for instance --numbers 10,25,50,100")
@@ -28,9 +24,9 @@ def parse_numbers(text: str) -> list[int]:
 
 
 def agreement_lines(result: Cells) -> Iterator[str]:
-    """An agreement report: what was compared, overall, ties, stated deviation, by task, verdict."""
+    """Agreement report as lines: sample, overall figures, ties, stated deviation, figures by task, verdict."""
     if result.get("seen") == "included":
-        yield f"THESE FIGURES FLATTER: {result['seen_edits']} edits of {result['seen_sources']} photos were fitted on."
+        yield f"INFLATED FIGURES: {result['seen_edits']} edits of {result['seen_sources']} photos were used in fitting."
     yield f"edits compared: {result['n']} of {result['sources']} photos; raters: {result['human']['raters']}"
     left_out = [f"{result['unscorable']} unscorable", f"{result['unrated']} unrated"]
     if result.get("seen") == "excluded":
@@ -56,7 +52,7 @@ def agreement_lines(result: Cells) -> Iterator[str]:
 
 
 def curve_lines(curve: Cells) -> Iterator[str]:
-    """A learning curve: a row a number of rated edits, then judge and people on the same held-out edits."""
+    """Learning curve as lines: a row per number of rated edits, then judge and human on the same held-out edits."""
     held, fitting = curve["held_out"], curve["fitting"]
     yield f"measured on {held['edits']} edits of {held['sources']} photos, fitted on edits of {fitting['sources']}"
     yield ""
