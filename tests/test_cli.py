@@ -144,7 +144,7 @@ def test_a_broken_invariant_keeps_its_traceback() -> None:
 @pytest.mark.slow
 def test_ratings_of_real_people_from_import_to_json(tmp_path: Path) -> None:
     shared = shared_data("imagenhub_tie")
-    imported = hpedit("ratings", "import", "--format", "imagenhub", str(shared), "--out", str(tmp_path))
+    imported = hpedit("ratings", "import", "--format", "imagenhub", str(shared), "--out", str(tmp_path), "--json")
     assert imported.returncode == 0, imported.stderr
     judge = json.loads(imported.stdout)["judges"][0]
     tables = [part for name in ("edits", "ratings", "scores") for part in (f"--{name}", str(tmp_path / f"{name}.csv"))]

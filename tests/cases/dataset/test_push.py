@@ -57,7 +57,7 @@ def visible(hub: Hub) -> dict[str, bytes]:
 
 
 def test_the_command_puts_the_dataset_on_the_hub(hub: Hub, dataset: Path) -> None:
-    result = CliRunner().invoke(app, ["cases", "push", str(dataset.parent), "--repo", REPO, "--private"])
+    result = CliRunner().invoke(app, ["cases", "push", str(dataset.parent), "--repo", REPO, "--private", "--json"])
     assert result.exit_code == 0, result.output
     done = json.loads(result.stdout)
     assert (done["url"], done["changed"], done["files"]) == (f"{hub.url}/datasets/{REPO}", True, 8)
