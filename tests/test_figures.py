@@ -20,12 +20,12 @@ from hpedit.stats.intervals import interval_text
 TABLES = (
     "plan", "status", "recipes", "rate agreement", "ratings import", "ratings export", "ratings pairs", "scorer fit",
     "scorer eval", "scorer probe", "scorer votes", "cases build", "cases push", "bench run", "bench score",
-    "bench compare", "bench build", "bench seeds", "bench published",
+    "bench compare", "bench build", "bench seeds", "bench published", "lora push",
 )  # fmt: skip
 """Commands that print figures; all others print a path, an address, a recipe or the lines of a run."""
 OTHERS = (
     "run", "init", "demo", "edit", "train", "report", "mini build", "mini editor", "rate serve", "scorer serve",
-    "bench report", "bench check", "bench ablate", "lora export",
+    "bench report", "bench check", "bench ablate", "lora export", "lora card",
 )  # fmt: skip
 
 
