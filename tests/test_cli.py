@@ -144,7 +144,7 @@ def test_a_broken_invariant_keeps_its_traceback() -> None:
 @pytest.mark.slow
 def test_ratings_of_real_people_from_import_to_json(tmp_path: Path) -> None:
     shared = shared_data("imagenhub_tie")
-    imported = hpedit("ratings", "import", "--format", "imagenhub", str(shared), "--out", str(tmp_path))
+    imported = hpedit("ratings", "import", "--format", "imagenhub", str(shared), "--out", str(tmp_path), "--json")
     assert imported.returncode == 0, imported.stderr
     judge = json.loads(imported.stdout)["judges"][0]
     tables = [part for name in ("edits", "ratings", "scores") for part in (f"--{name}", str(tmp_path / f"{name}.csv"))]
@@ -162,3 +162,16 @@ def test_ratings_of_real_people_from_import_to_json(tmp_path: Path) -> None:
     shown = hpedit("scorer", "eval", *tables, *seen).stdout
     assert "pairwise_accuracy" in shown
     assert "verdict:" in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_installed_and_answers(shell: str, tmp_path: Path) -> None:
+    home = os.environ | {"HOME": str(tmp_path)}
+    shown = hpedit("--show-completion", shell, env=home)
+    assert "_HPEDIT_COMPLETE" in shown.stdout
+    typed = {"COMP_WORDS": "hpedit scorer e", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "hpedit scorer e"}
+    typed["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
+    asked = hpedit(env=home | typed | {"_HPEDIT_COMPLETE": f"complete_{shell}"})
+    assert "eval" in asked.stdout
+    assert hpedit("--install-completion", shell, env=home).returncode == 0
+    assert [path for path in tmp_path.rglob("*") if path.is_file()]

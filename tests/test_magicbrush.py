@@ -24,6 +24,8 @@ from hpedit.cli import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "magicbrush.md"
 PHOTOS = 24
+COUNTED = ("hpedit cases build", "hpedit scorer fit", "hpedit ratings pairs", "hpedit bench build")
+"""Commands whose figures are read here, as --json prints them."""
 SERVE, STORE = "hpedit rate serve", "votes.sqlite"
 
 
@@ -92,7 +94,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
                 continue
             if f"--db {STORE}" in command:
                 vote(folder / STORE)
-            result = CliRunner().invoke(app, shlex.split(command)[1:])
+            asked = ["--json"] if command.startswith(COUNTED) else []
+            result = CliRunner().invoke(app, shlex.split(command)[1:] + asked)
             assert result.exit_code == 0, (command, result.output, result.exception)
             said[command] = result.stdout
     return folder, said
@@ -175,6 +178,6 @@ def test_the_public_set_is_laid_out_by_the_script_of_the_page(tmp_path: Path, mo
     runpy.run_path("fetch.py")
     assert asked == [(("osunlp/MagicBrush",), {"split": "dev"})]
     (tmp_path / "cases.yaml").write_text(blocks()[0]["cases.yaml"])
-    result = CliRunner().invoke(app, ["cases", "build", "cases.yaml"])
+    result = CliRunner().invoke(app, ["cases", "build", "cases.yaml", "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["kept"] == 1, "the words of two name no task"

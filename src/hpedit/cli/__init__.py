@@ -21,17 +21,19 @@ from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
 from hpedit.cli.rate import rate
 from hpedit.cli.ratings import ratings
+from hpedit.cli.recipes import recipes
 from hpedit.cli.run import init, run, status
 from hpedit.cli.scorer import scorer
 from hpedit.errors import HPEditError
 
-app = Typer(help="Post-train instruction-based image editors on human preferences.", **PLAIN)
+app = Typer(help="Post-train instruction-based image editors on human preferences.", **PLAIN | {"add_completion": True})
 for group in (mini, rate, ratings, scorer, cases, bench, lora_group):
     app.add_typer(group, name=group.info.name)
 app.command()(plan)
 app.command()(run)
 app.command()(status)
 app.command()(init)
+app.command()(recipes)
 
 
 _EXTRA_PACKAGES = {
@@ -96,7 +98,7 @@ def edit(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, Argument(help="YAML recipe, see the folder recipes/.")],
+    recipe: Annotated[Path, Argument(help="YAML recipe; `hpedit recipes` lists some.")],
     settings: Settings = None,
     dry_run: DryRun = False,
     resume: Annotated[bool, Option("--resume", help="Fail if there is no run to resume.")] = False,
@@ -142,7 +144,7 @@ def report(
 def main() -> None:
     """Entry point: an error of the user is two lines and exit code 2; a closed pipe is not an error."""
     try:
-        app()
+        app(prog_name="hpedit")  # as `python -m hpedit`, too: completion and usage name the command
     except HPEditError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:

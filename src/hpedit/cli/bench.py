@@ -22,6 +22,7 @@ from hpedit.cli.common import (
     print_result,
     typed_command,
 )
+from hpedit.cli.figures import figures_text
 from hpedit.errors import HPEditError
 
 if TYPE_CHECKING:
@@ -153,15 +154,16 @@ def bench_build(
     spare: Annotated[float, Option(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
     checked: Annotated[Path | None, Option(help="SQLite file of `hpedit bench check` to apply.")] = None,
     seed: SeedOption = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Build your own benchmark, balanced over tasks and categories.
 
     Run it first without --checked, have people check the cases (`hpedit bench check`), then run it with --checked.
-    Prints counts as JSON.
+    Prints counts.
     """
     from hpedit.bench.benchmark_build import BenchmarkSize, build_bench
 
-    print_json(build_bench(source, out, BenchmarkSize(per_task, spare, seed), checked))
+    print_result(build_bench(source, out, BenchmarkSize(per_task, spare, seed), checked), as_json, figures_text)
 
 
 @bench.command("check")
@@ -253,6 +255,6 @@ def bench_published(
         else:
             echo(score_tables_text(tables))
     if data is not None and out is not None:
-        print_json(write_benchmark(BENCHMARKS[name], data, out, language, edits))
+        print_result(write_benchmark(BENCHMARKS[name], data, out, language, edits), as_json, figures_text)
     elif not scores:
         raise HPEditError("there is nothing to do", hint="give --scores FILES, or --data with --out")

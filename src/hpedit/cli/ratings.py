@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer
 
-from hpedit.cli.common import PLAIN, print_json
+from hpedit.cli.common import PLAIN, AsJson, print_result
+from hpedit.cli.figures import figures_text
 from hpedit.errors import HPEditError
 
 ratings = Typer(name="ratings", help="Import and export human ratings; make preference pairs.", **PLAIN)
@@ -22,11 +23,12 @@ def ratings_import(
         Option("--format", help="Format of SRC."),
     ] = "imagenhub",
     control: Annotated[str, Option(help="Label Studio: name of the control that holds the answer.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Convert published or exported ratings to this project's tables."""
     from hpedit.scorer.tables.ratings_import import import_ratings
 
-    print_json(import_ratings(format, src, out, control))
+    print_result(import_ratings(format, src, out, control), as_json, figures_text)
 
 
 @ratings.command("export")
@@ -38,6 +40,7 @@ def ratings_export(
     format: Annotated[Literal["csv", "jsonl", "labelstudio"], Option("--format", help="Format of OUT.")] = "csv",
     everything: Annotated[bool, Option("--all", help="Also practice, retests, skips and withdrawn answers.")] = False,
     version: Annotated[int | None, Option(min=0, help="Export the answers as of this version.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Export the rating app's answers, or convert a table of ratings.
 
@@ -48,9 +51,10 @@ def ratings_export(
     if (db is None) == (table is None):
         raise HPEditError("give either --db or --table", hint="--db ratings.sqlite is the rating app's file")
     if db is not None:
-        print_json(export_store(db, out, format, everything=everything, as_of=version))
+        found = export_store(db, out, format, everything=everything, as_of=version)
+        print_result(found, as_json, figures_text)
     elif table is not None:
-        print_json(export_table(table, edits, out, format))
+        print_result(export_table(table, edits, out, format), as_json, figures_text)
 
 
 @ratings.command("pairs")
@@ -68,6 +72,7 @@ def ratings_pairs(
         Literal["drop", "weakest"], Option(help="In a preference cycle, drop all or the weakest.")
     ] = "drop",
     rater_weights: Annotated[Path | None, Option(help="CSV of rater, weight; 0 excludes a rater, default 1.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make preference pairs (better and worse edit) for offline DPO."""
     from hpedit.cases.folder import CasesFolder
@@ -81,4 +86,5 @@ def ratings_pairs(
     weights = {} if rater_weights is None else read_weights(rater_weights)
     rules = PairRules(margin=margin, floor=floor, lead=lead, circles=circles, rater_weights=weights)
     responses = [response for table in tables for response in read_responses(table)]
-    print_json(build_pairs(responses, CasesFolder(cases).case_files(), edit_tables(edits or cases), out, rules))
+    found = build_pairs(responses, CasesFolder(cases).case_files(), edit_tables(edits or cases), out, rules)
+    print_result(found, as_json, figures_text)

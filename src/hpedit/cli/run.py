@@ -51,7 +51,7 @@ def status(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show each stage of a run with its state and time, and what to do next."""
+    """Show each stage of a run with state and time, and the next step."""
     from hpedit.pipeline.status import run_status, status_lines
 
     found = run_status(folder)

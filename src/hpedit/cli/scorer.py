@@ -63,12 +63,15 @@ def scorer_fit(
     columns: Annotated[str | None, Option(help="Custom columns' worst and best: realism:0:10,flaws:5:1.")] = None,
     revision: Annotated[str | None, Option(help="Revision of judges on the hub.")] = None,
     cache: Cache = None,
+    as_json: AsJson = False,
 ) -> None:
     """Calibrate judges on human ratings.
 
     With --cases, the judges are asked about the edits and the reasoning questions that help are selected: this is the
     scorer for training and benchmarks. With --scores, their answers are read from a table.
     """
+    from hpedit.cli.scorer_tables import fit_text
+
     check_cases_or_scores(scores, cases)
     if cases:
         refuse_options({"--columns": columns}, FOR_SCORES)
@@ -76,15 +79,15 @@ def scorer_fit(
         from hpedit.scorer.fitting import fit_judged, load_judges, read_pictures
 
         pictures = read_pictures(CasesFolder(cases), edits, ratings)
-        print_json(fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1])
+        found = fit_judged(pictures, load_judges(judge, revision, cache), out, revision=revision)[1]
     elif scores:
         refuse_options({"--revision": revision, "--cache": cache}, FOR_CASES)
         from hpedit.scorer.tables.fit_tables import fit_tables
         from hpedit.scorer.tables.rubrics import parse_columns
 
-        print_json(
-            fit_tables(require_edits(edits), ratings, scores, judge, out, parse_columns(columns) if columns else None)
-        )
+        scale = parse_columns(columns) if columns else None
+        found = fit_tables(require_edits(edits), ratings, scores, judge, out, scale)
+    print_result(found, as_json, fit_text)
 
 
 @scorer.command("eval")

@@ -1,4 +1,4 @@
-"""Text tables of `hpedit scorer eval`, 80 columns wide: agreement with people, and the learning curve."""
+"""Text tables of `hpedit scorer fit` and `eval`, 80 columns wide: agreement with people, the learning curve."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpedit.cli.figures import figures_text
 from hpedit.errors import HPEditError
 from hpedit.stats.intervals import UNDEFINED, Interval, interval_text, number_text
 
@@ -21,6 +22,19 @@ def parse_numbers(text: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**9 for part in parts):
         raise HPEditError(f"--numbers {text!r} is not a list of numbers", hint="for instance --numbers 10,25,50,100")
     return [int(part) for part in parts]
+
+
+def fit_text(result: Cells) -> str:
+    """A fit: agreement with people on photos not fitted on, judges, questions and model families that were chosen."""
+    judges = {
+        name: {key: value for key, value in one.items() if key != "reason"}
+        for name, one in result.get("judges", {}).items()
+    }
+    families = {name: one["won"] for name, one in (result.get("choice") or {}).get("judges", {}).items()}
+    shown = {key: value for key, value in result.items() if key not in ("judges", "choice", "verdict", "reason")}
+    shown |= {"judges": judges} if len(judges) > 1 else {}
+    shown |= {"model": families} if families else {}
+    return figures_text(shown | {"verdict": result["verdict"], "reason": result["reason"]})
 
 
 def agreement_lines(result: Cells) -> Iterator[str]:

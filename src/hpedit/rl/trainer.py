@@ -32,7 +32,7 @@ from hpedit.rl.inputs import RunInputs
 from hpedit.rl.monitor.group_log import GroupLog
 from hpedit.rl.monitor.held_out_evaluator import HeldOutEvaluator
 from hpedit.rl.monitor.observer import Observer
-from hpedit.rl.monitor.sample_grids import SampleGrids
+from hpedit.rl.monitor.sample_grids import GRIDS, SampleGrids, grid_file
 from hpedit.rl.monitor.trackers import Tracker, open_tracker
 from hpedit.rl.nonfinite import keep_batch
 from hpedit.rl.offline import Offline
@@ -166,7 +166,8 @@ class _Training:
                     record |= observer.after(done, self.learner.last)
                 if self.folder and tracker and advance:
                     self.folder.metrics(record)
-                    tracker.log(done + 1, record)
+                    grid = grid_file(self.folder.path / GRIDS, done + 1)
+                    tracker.log(done + 1, record, {"samples": grid} if grid.exists() else None)
                     advance(1)
                 done += 1
                 self._finish_iteration(done)
@@ -254,5 +255,5 @@ class _Training:
         if self.recipe.log.groups_every and not self.recipe.offline:
             found.append(GroupLog(out, self.recipe, self.processes))
         if self.folder and self.recipe.log.grid_every and self.cases:
-            found.append(SampleGrids(out / "grids", self.editor, self.cases, self.recipe))
+            found.append(SampleGrids(out / GRIDS, self.editor, self.cases, self.recipe))
         return found

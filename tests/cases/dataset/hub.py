@@ -14,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import huggingface_hub.constants
+import pytest
+
 TOKEN = "hf_right"
 
 
@@ -25,6 +28,8 @@ class Hub:
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """Repositories: visible files by path."""
     private: dict[str, bool] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    """dataset or model."""
     stored: dict[str, bytes] = field(default_factory=dict)
     """Large files by SHA-256, whether a commit names them or not."""
     received: list[str] = field(default_factory=list)
@@ -84,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._refused():
             return
         path = unquote(urlsplit(self.path).path)
-        found = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(/tree/main|/revision/main)?", path)
+        found = re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)(/tree/main|/revision/main)?", path)
         repo = found[1] if found else ""
         if repo not in self.hub.files:
             self._answer({"error": f"nothing at {path}"}, 404)
@@ -104,11 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._create(json.loads(data))
         elif path == "/api/validate-yaml":
             self._answer({"errors": [], "warnings": []})
-        elif found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/preupload/main", path):
+        elif found := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/preupload/main", path):
             self._answer({"files": [self._mode(found[1], one) for one in json.loads(data)["files"]]})
-        elif re.fullmatch(r"/datasets/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+        elif re.fullmatch(r"(?:/datasets)?/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
             self._answer({"transfer": "basic", "objects": [self._place(one) for one in json.loads(data)["objects"]]})
-        elif found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/commit/main", path):
+        elif found := re.fullmatch(r"/api/(?:datasets|models)/([^/]+/[^/]+)/commit/main", path):
             self._commit(found[1], data)
         else:
             self._answer({"error": f"nothing at {path}"}, 404)
@@ -118,15 +123,16 @@ class _Handler(BaseHTTPRequestHandler):
         if repo in self.hub.files:
             self._answer({"error": "You already created this dataset repo", "url": self._page(repo)}, 409)
             return
+        self.hub.kinds[repo] = wanted.get("type") or "model"
         self.hub.files[repo] = {".gitattributes": b"*.parquet filter=lfs\n"}
         self.hub.private[repo] = wanted.get("visibility") == "private" or bool(wanted.get("private"))
         self._answer({"url": self._page(repo)})
 
     def _page(self, repo: str) -> str:
-        return f"{self.hub.url}/datasets/{repo}"
+        return f"{self.hub.url}/{'datasets/' * (self.hub.kinds[repo] == 'dataset')}{repo}"
 
     def _mode(self, repo: str, one: dict[str, Any]) -> dict[str, Any]:
-        large = one["path"].endswith((".parquet", ".png"))
+        large = one["path"].endswith((".parquet", ".png", ".safetensors"))
         old = self.hub.files[repo].get(one["path"])
         oid = None if old is None else hashlib.sha256(old).hexdigest() if large else _git(old)
         return {
@@ -203,3 +209,21 @@ def running() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that the client in this process talks to, without waits between its own retries."""
+    import huggingface_hub.utils._http as client
+
+    class NoWaits:
+        sleep = staticmethod(lambda _seconds: None)
+        time, monotonic, perf_counter = client.time.time, client.time.monotonic, client.time.perf_counter
+
+    with running() as found:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(client, "time", NoWaits)
+        monkeypatch.setenv("HF_ENDPOINT", found.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield found

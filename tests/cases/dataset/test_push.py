@@ -14,7 +14,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-from tests.cases.dataset.hub import TOKEN, Hub, running
+from tests.cases.dataset.hub import TOKEN, Hub, connected, running
 from tests.cases.dataset.test_dataset import build
 from typer.testing import CliRunner
 
@@ -27,19 +27,8 @@ REPO = "someone/mine"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that the client in this process talks to, without waits between its own retries."""
-    import huggingface_hub.utils._http as client
-
-    class NoWaits:
-        sleep = staticmethod(lambda _seconds: None)
-        time, monotonic, perf_counter = client.time.time, client.time.monotonic, client.time.perf_counter
-
-    with running() as found:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(client, "time", NoWaits)
-        monkeypatch.setenv("HF_ENDPOINT", found.url)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
+    """A hub that the client in this process talks to."""
+    with connected(monkeypatch) as found:
         yield found
 
 
@@ -57,7 +46,7 @@ def visible(hub: Hub) -> dict[str, bytes]:
 
 
 def test_the_command_puts_the_dataset_on_the_hub(hub: Hub, dataset: Path) -> None:
-    result = CliRunner().invoke(app, ["cases", "push", str(dataset.parent), "--repo", REPO, "--private"])
+    result = CliRunner().invoke(app, ["cases", "push", str(dataset.parent), "--repo", REPO, "--private", "--json"])
     assert result.exit_code == 0, result.output
     done = json.loads(result.stdout)
     assert (done["url"], done["changed"], done["files"]) == (f"{hub.url}/datasets/{REPO}", True, 8)

@@ -126,7 +126,7 @@ def test_the_command_reads_the_rating_apps_store_and_an_undone_answer_says_nothi
     answer(db, "Ann", ("one-1", "one-2"), "A", client_id="1")
     answer(db, "Ann", ("two-1", "two-2"), "B", client_id="2")
     undo(db, "2")
-    result = run("--db", db, "--cases", tmp_path, "--out", out)
+    result = run("--db", db, "--cases", tmp_path, "--out", out, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["pairs"] == 1
     assert [pair.preference.chosen for pair in read_pairs(out)] == ["one-1"]
@@ -139,7 +139,7 @@ def test_the_command_takes_tables_and_weights(tmp_path):
     (tmp_path / "weights.csv").write_text("rater,weight\nq,0.2\n")
     arguments = ("--cases", tmp_path, "--out", tmp_path / "pairs.parquet", "--ratings", tmp_path / "ratings.csv")
     assert "no pair is left (tie: 1)" in str(run(*arguments).exception)
-    result = run(*arguments, "--votes", tmp_path / "votes.csv", "--rater-weights", tmp_path / "weights.csv")
+    result = run(*arguments, "--votes", tmp_path / "votes.csv", "--rater-weights", tmp_path / "weights.csv", "--json")
     assert json.loads(result.stdout)["basis"] == {"same raters": 1, "votes": 1}
 
 

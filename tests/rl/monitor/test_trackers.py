@@ -2,13 +2,16 @@
 
 import logging
 import socket
+import sys
 import threading
 import time
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.rl.redness import RednessScorer
 
@@ -80,7 +83,8 @@ class OverTheWire:
     def __init__(self, port):
         self.connection = socket.create_connection(("127.0.0.1", port))
 
-    def write(self, step, numbers):
+    def write(self, step, numbers, pictures):
+        assert not pictures
         self.connection.sendall(f"{step} {numbers}\n".encode())
         if not self.connection.recv(1):
             raise ConnectionResetError("the server has gone")
@@ -146,3 +150,46 @@ def test_a_tracker_that_is_not_installed_is_one_warning(tmp_path, caplog):
         wait_for(lambda: "no wandb: wandb is not installed" in caplog.text)
         tracker.close()
     assert len(caplog.records) == 1
+
+
+def images(folder, name="samples"):
+    found = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+    return [(event.step, event.width, event.height) for event in found.Images(name)]
+
+
+def test_a_run_shows_its_sample_grids_and_a_resumed_one_shows_each_once(make_recipe, tiny_editor, training_cases):
+    recipe = make_recipe(log={"tensorboard": True, "grid_every": 2}, train={"iterations": 4})
+    train(recipe, editor=tiny_editor, cases=training_cases, scorer=RednessScorer())
+    folder = Path(recipe.output)
+    with Image.open(folder / "grids" / "iteration_000002.png") as grid:
+        size = grid.size
+    assert images(folder / "tensorboard") == [(2, *size), (4, *size)]
+    tracker = open_tracker(LogSection(), folder, 3)
+    tracker.log(4, {"reward": 1.0}, {"samples": folder / "grids" / "iteration_000004.png"})
+    tracker.close()
+    assert images(folder / "tensorboard") == [(2, *size), (4, *size)]
+
+
+def test_a_picture_that_is_gone_holds_nothing_up(tmp_path):
+    tracker = open_tracker(LogSection(), tmp_path, 0)
+    tracker.log(1, {"reward": 1.0}, {"samples": tmp_path / "gone.png"})
+    tracker.close()
+    assert scalars(tmp_path / "tensorboard") == [(1, 1.0)]
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_hosted_trackers_get_numbers_and_pictures_in_one_call(name, tmp_path, monkeypatch):
+    """Through accelerate's own trackers, with the library's place taken by one that keeps what it is given."""
+    calls = []
+    library = ModuleType(name)
+    library.Image = lambda path: ("picture", path)
+    run = SimpleNamespace(log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append("end"))
+    library.init = lambda **_settings: run
+    monkeypatch.setitem(sys.modules, name, library)
+    grid = tmp_path / "grid.png"
+    Image.new("RGB", (8, 8)).save(grid)
+    tracker = open_tracker(LogSection(tensorboard=False, trackers=(name,)), tmp_path, 0)
+    tracker.log(1, {"reward": 1.0})
+    tracker.log(2, {"reward": 2.0}, {"samples": grid})
+    tracker.close()
+    assert calls == [(1, {"reward": 1.0}), (2, {"reward": 2.0, "samples": ("picture", str(grid))}), "end"]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +90,13 @@ def push_dataset(folder: Path, repo: str, *, private: bool = False) -> Pushed:
     found = dataset_folder(folder)
     if not NAME.fullmatch(repo):
         raise HPEditError(f"invalid dataset name {repo!r}", hint="use org/name")
+    with naming_hub_errors(repo):
+        return _push(open_hub(), found, repo, private)
+
+
+@contextmanager
+def naming_hub_errors(repo: str) -> Iterator[None]:
+    """Turn the hub's refusals and a lost connection into HPEditError with a hint."""
     # The hub's errors derive from those of its HTTP library, which differs between versions.
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -95,7 +104,7 @@ def push_dataset(folder: Path, repo: str, *, private: bool = False) -> Pushed:
     # RuntimeError: the hub's client wraps errors of an upload in it.
     lost: tuple[type[BaseException], ...] = (*http, OSError, RuntimeError)
     try:
-        return _push(_api(), found, repo, private)
+        yield
     except HfHubHTTPError as error:
         raise _refused(error, repo) from error
     except lost as error:
@@ -108,7 +117,8 @@ def push_dataset(folder: Path, repo: str, *, private: bool = False) -> Pushed:
         ) from error
 
 
-def _api() -> HfApi:
+def open_hub() -> HfApi:
+    """The hub's client: of huggingface.co or HF_ENDPOINT, with progress bars on a terminal only."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 

@@ -21,6 +21,8 @@ from hpedit.store.grids import GridRow, make_grid
 
 GRID_CASES = 6
 """Rows of a sample grid."""
+GRIDS = "grids"
+"""Their folder in a run's."""
 SEEN = 256
 """Cases among which they are chosen: each of them has to be decoded."""
 
@@ -55,7 +57,12 @@ class SampleGrids:
         buffer = io.BytesIO()
         make_grid(rows).save(buffer, "PNG")
         self.folder.mkdir(exist_ok=True)
-        atomic_write(self.folder / f"iteration_{done:06d}.png", buffer.getvalue())
+        atomic_write(grid_file(self.folder, done), buffer.getvalue())
+
+
+def grid_file(folder: Path, done: int) -> Path:
+    """The file of the grid after `done` iterations, whether it is there or not."""
+    return folder / f"iteration_{done:06d}.png"
 
 
 def _varied(cases: Sequence[Case]) -> list[Case]:

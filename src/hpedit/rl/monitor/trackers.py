@@ -1,11 +1,12 @@
 """Experiment trackers (TensorBoard, trackio, Weights & Biases) as side channels of a run.
 
     tracker = open_tracker(recipe.log, run.path, step=start)
-    tracker.log(iteration + 1, record)      # returns at once
+    tracker.log(iteration + 1, record, {"samples": grid})      # returns at once
     tracker.close()                         # waits a little for what is still to be written
 
-metrics.jsonl is the record; no failure here stops, slows or changes a run. Each tracker has a thread of its own that
-opens it and writes to it. While it fails, records wait, and it is reopened later; one that hangs is left behind.
+metrics.jsonl with the grids beside it is the record; no failure here stops, slows or changes a run. Each tracker has a
+thread of its own that opens it and writes to it. While it fails, records wait, and it is reopened later; one that hangs
+is left behind.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
 
 from hpedit.config.recipe import LogSection
 
@@ -35,13 +40,15 @@ BACKLOG = 10_000
 class Sink(Protocol):
     """A tracker that is open."""
 
-    def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Write the numbers of one step, so that they are there when this returns."""
+    def write(self, step: int, numbers: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
+        """Write numbers and pictures (image files) of one step, so that they are there when this returns."""
 
     def close(self) -> None:
         """Close it."""
 
 
+_Record = tuple[int, Mapping[str, float], Mapping[str, Path]]
+"""Step, numbers, and pictures as files: what waits for a tracker holds no pixels."""
 Opener = Callable[[int], Sink]
 """Opens a sink; what it has of the given step and later is written again."""
 
@@ -56,10 +63,13 @@ class TensorBoard:
 
         self._writer: Any = SummaryWriter(str(folder), purge_step=max(step, start + 1))
 
-    def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """One scalar a number, flushed."""
+    def write(self, step: int, numbers: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
+        """One scalar a number, one image a picture, flushed."""
         for name, value in numbers.items():
             self._writer.add_scalar(f"train/{name}", value, step)
+        for name, path in pictures.items():
+            with Image.open(path) as picture:
+                self._writer.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
         self._writer.flush()
 
     def close(self) -> None:
@@ -76,15 +86,21 @@ class Accelerated:
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
         PartialState()  # trackers of accelerate ask it whether they are the main process
+        self._name = name
         settings = {"name": run.name, "resume": "allow"}
         if name == "wandb":
             settings |= {"id": hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16], "dir": str(run)}
         self._tracker: Any = LOGGER_TYPE_TO_CLASS[name](project, **settings)
         self._tracker.start()
 
-    def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Log the numbers."""
-        self._tracker.log(dict(numbers), step=step)
+    def write(self, step: int, numbers: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
+        """Log all in one call, so that a repeated one leaves nothing half or double."""
+        values: dict[str, Any] = dict(numbers)
+        if pictures:
+            # Both libraries name the type of a picture so; accelerate's own log_images knows wandb alone.
+            kind = import_module(self._name).Image
+            values |= {name: kind(str(path)) for name, path in pictures.items()}
+        self._tracker.log(values, step=step)
 
     def close(self) -> None:
         """End the run."""
@@ -98,11 +114,11 @@ class Tracker:
         """Open each in the background, by the name that a warning gives it."""
         self._channels = [_Channel(name, opener) for name, opener in openers.items()]
 
-    def log(self, step: int, record: Mapping[str, Any]) -> None:
-        """Queue the numbers of one record; returns at once."""
+    def log(self, step: int, record: Mapping[str, Any], pictures: Mapping[str, Path] | None = None) -> None:
+        """Queue the numbers of one record, and image files of the run's folder; returns at once."""
         numbers = {name: float(value) for name, value in record.items() if _is_number(value) and name != "step"}
         for channel in self._channels:
-            channel.put(step, numbers)
+            channel.put((step, numbers, pictures or {}))
 
     def close(self) -> None:
         """Write what is left, for some seconds at most."""
@@ -138,17 +154,17 @@ class _Channel:
 
     def __init__(self, name: str, opener: Opener) -> None:
         self.name, self._open = name, opener
-        self._waiting: deque[tuple[int, Mapping[str, float]]] = deque(maxlen=BACKLOG)
+        self._waiting: deque[_Record] = deque(maxlen=BACKLOG)
         self._changed = threading.Condition()
         self._closing = self._dead = False
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name=f"tracker {name}", daemon=True)
         self._thread.start()
 
-    def put(self, step: int, numbers: Mapping[str, float]) -> None:
+    def put(self, record: _Record) -> None:
         with self._changed:
             if not self._dead:
-                self._waiting.append((step, numbers))
+                self._waiting.append(record)
                 self._changed.notify_all()
 
     def finish(self) -> None:
@@ -166,7 +182,9 @@ class _Channel:
         while (record := self._next()) is not None:
             try:
                 sink = sink or self._open(record[0])
-                sink.write(*record)
+                step, numbers, pictures = record
+                # One that was removed meanwhile would be tried for ever.
+                sink.write(step, numbers, {name: path for name, path in pictures.items() if path.is_file()})
             except ImportError as error:
                 self._give_up(error)
                 return
@@ -180,7 +198,7 @@ class _Channel:
                 self._written()
         _close(sink)
 
-    def _next(self) -> tuple[int, Mapping[str, float]] | None:
+    def _next(self) -> _Record | None:
         """The oldest record that is not written; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
