@@ -79,9 +79,12 @@ def test_settings_reach_the_editor_and_its_fingerprint(folders):
         ({"cfg": 0.5}, "cfg is 0.5"),
         ({"cfg": 100.0}, "cfg is 100"),
         ({"guidance": -1.0}, "guidance is -1"),
-        ({"base": "4bit"}, "unknown base"),
+        ({"base": "2bit"}, "unknown base"),
+        ({"offload": "disk"}, "unknown offload"),
+        ({"base": "4bit"}, "the device is the cpu"),
         ({"base": "8bit"}, "the device is the cpu"),
         ({"base": "offload"}, "the device is the cpu"),
+        ({"offload": "blocks"}, "offload blocks saves memory of an accelerator"),
     ],
     ids=str,
 )
@@ -95,15 +98,18 @@ def test_embedded_guidance_is_refused_where_there_is_none(folders):
         load_editor(str(folders / "qwen-image-edit-plus"), device="cpu", guidance=2.5)
 
 
-def test_8bit_without_bitsandbytes_or_in_another_dtype_is_refused(monkeypatch):
+def test_a_quantised_base_without_bitsandbytes_or_in_another_dtype_is_refused(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(HPEditError, match="needs bitsandbytes"):
         check_base("8bit", "bfloat16", "cuda")
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     with pytest.raises(HPEditError, match="computes in bfloat16"):
         check_base("8bit", "float32", "cuda")
+    with pytest.raises(HPEditError, match="do not go together"):
+        check_base("4bit", "bfloat16", "cuda", "blocks")
     check_base("8bit", "bfloat16", "cuda")
-    check_base("offload", "float32", "cuda:1")
+    check_base("4bit", "bfloat16", "cuda")
+    check_base("full", "float32", "cuda:1", "blocks")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -14,13 +14,15 @@ from tests.editors.families import FAMILIES, KONTEXT, PLUS, pixel_difference
 from typer.testing import CliRunner
 
 from hpedit.cli import app
+from hpedit.config.editor import EditorSection
 from hpedit.editors.comfyui import from_comfyui, to_comfyui
-from hpedit.editors.load import wrap_pipeline
+from hpedit.editors.fingerprint import weights_fingerprint
+from hpedit.editors.load import open_editor, wrap_pipeline
 from hpedit.editors.lora import WEIGHTS_NAME
 from hpedit.editors.lora_files import COMFYUI_NAME, export_lora, read_lora
 from hpedit.editors.sampling import edit_cases
 from hpedit.errors import HPEditError
-from hpedit.mini.kontext import build_kontext
+from hpedit.mini.kontext import build_kontext, make_mini_kontext
 
 ids = {"ids": lambda family: family.name}
 
@@ -297,3 +299,45 @@ def test_the_file_names_its_base_in_metadata_that_diffusers_passes_over(tmp_path
     assert told["hpedit.base"]["pipeline"] == "FluxKontextPipeline"
     assert told["transformer.lora_alpha"] == 16.0
     assert np.isclose(read_lora(tmp_path).updates()["transformer_blocks.0.attn.to_q"][2], 4.0)
+
+
+@pytest.fixture
+def kontext_folder(tmp_path):
+    """A miniature Kontext as a user has it, and a LoRA of it."""
+    make_mini_kontext(tmp_path / "model")
+    trained(KONTEXT).save_lora(tmp_path / "fast")
+    return tmp_path / "model", tmp_path / "fast"
+
+
+def test_a_frozen_lora_is_part_of_the_base_and_what_is_trained_over_it_needs_it(kontext_folder, make_case, tmp_path):
+    model, fast = map(str, kontext_folder)
+    plain, merged = (EditorSection(model=model, device="cpu", frozen_loras=loras) for loras in ((), (fast,)))
+    base, editor = open_editor(plain), open_editor(merged)
+    expected = edit(open_editor(plain, lora=fast), make_case())
+    assert pixel_difference(edit(editor, make_case()), expected) <= 1, "the same up to float rounding"
+    assert pixel_difference(edit(base, make_case()), expected) > 10
+    assert not editor.lora_parameters()
+    assert editor.fingerprint != base.fingerprint
+    assert editor.fingerprint == open_editor(merged).fingerprint
+    editor.add_lora(settings(), seed=0)
+    editor.save_lora(tmp_path / "over")
+    open_editor(merged, lora=tmp_path / "over")
+    with pytest.raises(HPEditError, match="was trained on"):
+        open_editor(plain, lora=tmp_path / "over")
+    with pytest.raises(HPEditError, match="does not exist"):
+        open_editor(EditorSection(model=model, device="cpu", frozen_loras=(str(tmp_path / "none"),)))
+
+
+def test_a_frozen_lora_of_another_base_is_refused(kontext_folder):
+    _, fast = map(str, kontext_folder)
+    with pytest.raises(HPEditError, match="was trained on"):
+        open_editor(EditorSection(device="cpu", frozen_loras=(fast,)))
+
+
+def test_packed_four_bit_weights_name_the_same_base():
+    model = torch.nn.Linear(8, 4)
+    expected = weights_fingerprint(model)
+    packed = torch.nn.Parameter(torch.zeros(16, 1, dtype=torch.uint8), requires_grad=False)
+    packed.quant_state = SimpleNamespace(shape=model.weight.shape)
+    model.weight = packed
+    assert weights_fingerprint(model) == expected

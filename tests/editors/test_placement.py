@@ -111,7 +111,7 @@ def test_compiled_blocks_give_the_same_numbers_with_and_without_gradients(compil
 
 def test_an_offloaded_base_edits_the_same_and_is_not_trained(make_case):
     """With the CPU as the device that the blocks come to; on a GPU the same hooks copy them there."""
-    pipeline = place_pipeline(KONTEXT.build(), "offload", "cpu")
+    pipeline = place_pipeline(KONTEXT.build(), "blocks", "cpu")
     editor = wrap_pipeline(pipeline, KONTEXT.areas, fingerprint="offloaded")
     assert is_group_offloaded(pipeline.transformer)
     expected = edit_cases(KONTEXT.editor(), [make_case()], [1], 2)[0]
@@ -120,8 +120,10 @@ def test_an_offloaded_base_edits_the_same_and_is_not_trained(make_case):
         editor.add_lora(Settings, seed=0)
 
 
-def test_8bit_asks_diffusers_to_quantise_the_transformer_alone():
-    (config,) = quantization("8bit").values()
+@pytest.mark.parametrize("base", ["8bit", "4bit"])
+def test_a_quantised_base_asks_diffusers_to_quantise_the_transformer_alone(base):
+    (config,) = quantization(base).values()
     assert config.components_to_quantize == ["transformer"]
-    assert config.quant_backend == "bitsandbytes_8bit"
-    assert quantization("full") == quantization("offload") == {}
+    assert config.quant_backend == f"bitsandbytes_{base}"
+    assert config.quant_kwargs[f"load_in_{base}"] is True
+    assert quantization("full") == {}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+from hpedit.editors.usual import UsualSampling, settle
 from hpedit.errors import HPEditError
 from hpedit.pipeline import new
 from hpedit.pipeline.new import write_recipe
 from hpedit.pipeline.recipe import RunRecipe, load_run_recipe
-from hpedit.pipeline.run import shaping
+from hpedit.pipeline.run import _Run, shaping
 
 PACKAGED = Path(new.__file__).parent / "demo.yaml"
 
@@ -99,3 +103,37 @@ def test_init_writes_a_recipe_that_loads(tmp_path: Path, editor: str, steps: int
     assert made.ratings.by == ratings
     with pytest.raises(HPEditError, match="is there already"):
         write_recipe(tmp_path / "new", photos="p", editor="mini", judge="mini", ratings="app")
+
+
+@pytest.mark.parametrize(
+    ("bench", "begun", "expected"),
+    [
+        ({}, None, (40, 4.0)),
+        ({"steps": 20, "cfg": 1.0}, None, (20, 1.0)),
+        ({"steps": 20}, None, (20, 4.0)),
+        ({}, {"steps": 10, "editor": "weights"}, (10, 1.0)),
+        ({}, {"steps": 40, "editor": "weights/cfg4"}, (40, 4.0)),
+    ],
+    ids=str,
+)
+def test_the_benchmark_takes_the_models_own_setting_or_that_it_was_begun_with(
+    tmp_path: Path, bench: dict[str, Any], begun: dict[str, Any] | None, expected: tuple[int, float]
+) -> None:
+    run = _Run(recipe(tmp_path, {"bench": bench}), None, "")
+    run.__dict__["editor"] = SimpleNamespace(
+        usual=UsualSampling(40, 4.0), cfg=1.0, fingerprint="weights", lora_disabled=nullcontext
+    )
+    if begun is not None:
+        folder = tmp_path / "run" / "bench" / "base"
+        folder.mkdir(parents=True)
+        (folder / "recipe.json").write_text(json.dumps({"stage": "bench", "recipe": begun}))
+    assert run._deployed() == expected
+
+
+def test_a_run_of_0_2_0_is_continued(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    settled = made.model_copy(update={"editor": settle(made.editor, accelerator=False)})
+    editor = {"model": "mini", "dtype": "float32", "resolution": 32, "base": "full", "device": "auto"}
+    assert {key: value for key, value in shaping(settled)["editor"].items() if key in editor} == editor
+    assert not {"offload", "frozen_loras"} & shaping(settled)["editor"].keys()
+    assert shaping(settled)["bench"]["cfg"] is None, "which a folder without the key has, too"

@@ -15,6 +15,7 @@ from hpedit.bench.external_edits import ExternalEdits, first_names, match_edits
 from hpedit.bench.figure_text import counted
 from hpedit.bench.leakage import refuse_leaked_cases, run_of_lora, training_cases
 from hpedit.cases.folder import load_cases
+from hpedit.config.editor import EditorSection
 from hpedit.errors import HPEditError
 from hpedit.progress import note
 from hpedit.records import Case
@@ -58,19 +59,6 @@ class BenchJudges:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class EditorChoice:
-    """The model that is measured."""
-
-    model: str = "mini"
-    revision: str | None = None
-    lora: Path | None = None
-    dtype: str = "float32"
-    device: str = "auto"
-    cfg: float = 1.0
-    """Scale of classifier-free guidance; 1 is off."""
-
-
 def _known_judges(out: Path) -> set[str]:
     """Judges of the scorers that have scored in this folder before."""
     if not (out / "result.json").exists():
@@ -100,33 +88,35 @@ def _second(spec: str) -> tuple[Scorer, tuple[str, ...], str]:
 
 
 def bench_editor(
-    choice: EditorChoice, cases: Path, out: Path, judging: BenchJudges, *, label: str | None = None, steps: int = 8,
-    seed: int = 0, batch: int = 16, trained_on: Sequence[Path] = (), command: str = "",
+    section: EditorSection, cases: Path, out: Path, judging: BenchJudges, *, lora: Path | None = None,
+    label: str | None = None, steps: int | None = None, cfg: float | None = None, seed: int = 0, batch: int = 16,
+    trained_on: Sequence[Path] = (), command: str = "",
 ) -> BenchFolder:  # fmt: skip
     """Edit and score all cases with one model, or continue.
 
     Args:
-        choice: The model.
+        section: The model that is measured.
         cases: Held-out cases.
         out: Its folder.
         judging: Who scores.
+        lora: Its LoRA; None measures the base.
         label: The model's name; None takes the folder's.
+        steps: Sampling steps; None = the model's own.
+        cfg: Scale of classifier-free guidance; 1 is off, None = the model's own.
         trained_on: What the model was trained on; the run that a LoRA lies in is found automatically.
 
     Raises:
         HPEditError: a case was trained on, or anything that `run_bench` refuses.
     """
-    from hpedit.editors.load import load_editor
+    from hpedit.editors.load import open_editor
 
     held_out = load_cases(cases)
-    _check_leakage(held_out, choice.lora, trained_on)
+    _check_leakage(held_out, lora, trained_on)
     instruments = judging.load(out)
-    editor = load_editor(
-        choice.model, choice.revision, choice.dtype, device=choice.device, lora=choice.lora, cfg=choice.cfg
-    )
+    editor = open_editor(section, cfg=cfg, lora=lora)
     folder = run_bench(
-        editor, held_out, None, out, seed=seed, steps=steps, label=label or out.resolve().name, batch=batch,
-        instruments=instruments,
+        editor, held_out, None, out, seed=seed, steps=steps or editor.usual.steps, label=label or out.resolve().name,
+        batch=batch, instruments=instruments,
     )  # fmt: skip
     _keep_request(out, cases, command)
     return folder

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpedit.cases import stage_io, steps
-from hpedit.cases.build_stages import LoadedModels, Stage, full_model_path, plan_stages, refuse_stale_stages
+from hpedit.cases.build_stages import (
+    LoadedModels,
+    Stage,
+    full_model_path,
+    place_editor,
+    plan_stages,
+    refuse_stale_stages,
+)
 from hpedit.cases.dataset.assemble import assemble_dataset
 from hpedit.cases.decisions import decide_balance, decide_filter, decide_unique
 from hpedit.cases.engine import load_engine
@@ -177,7 +184,9 @@ class _Build:
         section = self.recipe.edits
         if section.editor is None and self.given.editor is None:
             return {}
-        section = self._placed(section, "editor", "lora")
+        section = self._placed(section, "lora")
+        if section.editor is not None:
+            section = section.model_copy(update={"editor": place_editor(section.editor, self.base)})
         task = steps.EditCandidates(self.out, section, self.recipe.seed, self.given.editor)
         self._map("edits", task, self._candidate_chunks())
         return {"edits": self.stages[4].counts()["candidates"] * section.per_case}

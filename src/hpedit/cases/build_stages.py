@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from hpedit.cases import steps
 from hpedit.cases.recipe import CasesRecipe, EditsSection, InstructionsSection, LabelsSection
 from hpedit.cases.sources.ready import case_files
+from hpedit.config.editor import EditorSection
 from hpedit.config.reading import Section
+from hpedit.editors.usual import on_accelerator, settle_dtype
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import TEMPORARY, atomic_write, dump_json, read_json
 from hpedit.store.run_folder import hash_path
@@ -184,6 +186,9 @@ def plan_stages(
 ) -> list[Stage]:
     """Plan the stages of a build, in order; `fingerprints` are of the sources."""
     edits, filtering = recipe.edits, recipe.filter
+    if edits.editor is not None and given.editor is None:
+        settled = settle_dtype(edits.editor, accelerator=on_accelerator(edits.editor.device))
+        edits = edits.model_copy(update={"editor": settled})
     exclude = {f"duplicates.exclude[{n}]": _bench_hash(base / path) for n, path in enumerate(recipe.duplicates.exclude)}
     objects = recipe.instructions.objects
     objects_hash = {"instructions.objects": hash_path(base / objects)} if objects else {}
@@ -195,7 +200,7 @@ def plan_stages(
         (steps.LABELS, {"labels": _dump(recipe.labels)}, _model("labels.model", recipe.labels, base), ()),
         (steps.INSTRUCTIONS, {"seed": recipe.seed, "instructions": _dump(recipe.instructions)}, writer, ()),
         (steps.BALANCE, {"balance": _dump(recipe.balance)}, {}, (steps.CANDIDATES,)),
-        (steps.EDITS, {"edits": _dump(edits)}, _editor(edits, base, given.editor), ()),
+        (steps.EDITS, {"edits": edits.shaping()}, _editor(edits, base, given.editor), ()),
         (steps.SCORES, {"filter": {"scorer": filtering.scorer}}, _scorer(filtering.scorer, base, given.scorer), ()),
         (steps.FILTER, {"filter": _dump(filtering, "scorer", "sheet")}, {}, ()),
         (steps.DATASET, {"dataset": _dump(recipe.dataset), "filter": {"sheet": filtering.sheet}}, {}, ("dataset",)),
@@ -230,6 +235,12 @@ def full_model_path(model: str, base: Path) -> str:
     return str(base / model) if model != "mini" and (base / model).is_dir() else model
 
 
+def place_editor(section: EditorSection, base: Path) -> EditorSection:
+    """The section with full paths of its folders; see `full_model_path`."""
+    loras = tuple(str(base / path) for path in section.frozen_loras)
+    return section.model_copy(update={"model": full_model_path(section.model, base), "frozen_loras": loras})
+
+
 def _model(name: str, section: LabelsSection | InstructionsSection, base: Path) -> dict[str, str]:
     """Fingerprint of a section's model, if it runs one, by recipe key."""
     if section.by not in ("clip", "judge") or section.model is None:
@@ -256,7 +267,9 @@ def _editor(section: EditsSection, base: Path, given: Editor | None) -> dict[str
         return {}
     from hpedit.editors.locate import model_name
 
-    found = {"edits.editor": model_name(full_model_path(section.editor, base), section.revision)}
+    placed = place_editor(section.opened, base)
+    found = {"edits.editor": model_name(placed.model, placed.revision)}
+    found |= {f"edits.editor.frozen_loras[{n}]": hash_path(path) for n, path in enumerate(placed.frozen_loras)}
     return found | ({"edits.lora": hash_path(base / section.lora)} if section.lora else {})
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from hpedit.config.editor import EditorSection
 from hpedit.config.reading import Section
 from hpedit.tasks import TASK_IDS
 
@@ -152,14 +153,47 @@ class BalanceSection(Section):
 class EditsSection(Section):
     """The base editor's edits of each candidate case."""
 
-    editor: Text | None = None
-    """mini, a folder, or a hub id; None makes no edits, so nothing can be filtered."""
+    editor: EditorSection | None = None
+    """The editor, as in all recipes; its name alone (mini, a folder, or a hub id) is enough. None makes no edits, so
+    nothing can be filtered."""
     revision: Text | None = None
+    """The same as editor.revision."""
     lora: Text | None = None
     per_case: Annotated[int, Field(ge=1, le=64)] = 1
     """k edits with different noise; the informative filter needs at least 2, better 4 or more."""
     steps: Annotated[int, Field(ge=2, le=1000)] = 8
     batch: Annotated[int, Field(ge=1, le=1024)] = 48
+
+    @field_validator("editor")
+    @classmethod
+    def _names_its_model(cls, editor: EditorSection | None) -> EditorSection | None:
+        if editor is not None and "model" not in editor.model_fields_set:
+            raise ValueError("its model is missing: mini, a folder, or a hub id")
+        return editor
+
+    @model_validator(mode="after")
+    def _has_one_revision(self) -> EditsSection:
+        if self.revision and self.editor and self.editor.revision not in (None, self.revision):
+            raise ValueError(f"edits.revision is {self.revision}, edits.editor.revision {self.editor.revision}")
+        return self
+
+    @property
+    def opened(self) -> EditorSection:
+        """The editor with its revision; there must be one."""
+        assert self.editor is not None
+        return self.editor.model_copy(update={"revision": self.editor.revision or self.revision})
+
+    def shaping(self) -> dict[str, Any]:
+        """All settings as plain JSON, as a build's folder keeps them: an editor by its name where that is all."""
+        found = self.model_dump(mode="json")
+        if self.editor is None:
+            return found
+        section = self.opened
+        more = section.model_dump(mode="json", exclude_defaults=True, exclude={"model", "revision"})
+        if section.dtype == "float32":
+            more.pop("dtype")  # what it was before it could be chosen
+        named = {"model": section.model, **more} if more else section.model
+        return found | {"revision": section.revision, "editor": named}
 
 
 class FilterSection(Section):

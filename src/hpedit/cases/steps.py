@@ -242,11 +242,11 @@ class EditCandidates(_NumberedTask):
     def open(self) -> Callable[[int], Counts]:
         """See `Task`."""
         from hpedit.cases.hardness import edit_candidates
-        from hpedit.editors.load import load_editor
+        from hpedit.editors.load import open_editor
 
         wanted = self.section
         lora = Path(wanted.lora) if wanted.lora else None
-        editor: Editor = self.editor or load_editor(str(wanted.editor), wanted.revision, lora=lora)
+        editor: Editor = self.editor or open_editor(wanted.opened, lora=lora)
 
         def work(number: int) -> Counts:
             cases = list(iter_cases(candidates_file(self.out, number)))

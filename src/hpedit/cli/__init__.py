@@ -15,7 +15,8 @@ from typer import Argument, Exit, Option, Typer, echo
 from hpedit import __version__
 from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
-from hpedit.cli.common import PLAIN, Cfg, DryRun, Objects, Photos, SeedOption, Settings, typed_command
+from hpedit.cli.common import PLAIN, Cfg, DryRun, Objects, Photos, SeedOption, Settings, Steps, typed_command
+from hpedit.cli.editor_options import EditorOptions, editor_settings, takes_editor
 from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
@@ -79,26 +80,32 @@ def demo(
 
 
 @app.command()
+@takes_editor
 def edit(
     image: Annotated[Path, Option(help="Image to edit.")],
     instruction: Annotated[str, Option(help="Edit instruction.")],
-    model: Annotated[str, Option(help="Editor: mini, a folder, or a Hugging Face model id.")] = "mini",
+    editor: EditorOptions,
     lora: Annotated[Path | None, Option(help="Folder of a trained LoRA.")] = None,
     out: Annotated[Path, Option(help="PNG file to write.")] = Path("edit.png"),
-    steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
-    cfg: Cfg = 1.0,
+    steps: Steps = None,
+    cfg: Cfg = None,
     seed: SeedOption = 0,
 ) -> None:
     """Edit one image."""
+    from hpedit.config.editor import EditorSection
+    from hpedit.config.reading import read_options
     from hpedit.editors.edit_file import edit_file
 
-    edit_file(image, instruction, out, model=model, lora=lora, steps=steps, seed=seed, cfg=cfg)
+    section = read_options(EditorSection, editor)
+    edit_file(image, instruction, out, model=section, lora=lora, steps=steps, seed=seed, cfg=cfg)
     echo(str(out))
 
 
 @app.command()
+@takes_editor
 def train(
     recipe: Annotated[Path, Argument(help="YAML recipe; `hpedit recipes` lists some.")],
+    editor: EditorOptions,
     settings: Settings = None,
     dry_run: DryRun = False,
     resume: Annotated[bool, Option("--resume", help="Fail if there is no run to resume.")] = False,
@@ -110,7 +117,7 @@ def train(
     from hpedit.config.reading import recipe_text
     from hpedit.config.recipe import load_recipe
 
-    resolved = load_recipe(recipe, settings or [])
+    resolved = load_recipe(recipe, editor_settings(editor, "editor", settings))
     if dry_run:
         echo(recipe_text(resolved), nl=False)
         return

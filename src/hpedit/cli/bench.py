@@ -18,10 +18,12 @@ from hpedit.cli.common import (
     Port,
     RateToken,
     SeedOption,
+    Steps,
     print_json,
     print_result,
     typed_command,
 )
+from hpedit.cli.editor_options import EditorOptions, takes_editor
 from hpedit.cli.figures import figures_text
 from hpedit.errors import HPEditError
 
@@ -42,8 +44,9 @@ ResultFolder = Annotated[Path, Option("--out", help="Folder of this model's resu
 
 
 @bench.command("run")
+@takes_editor
 def bench_run(
-    editor: Annotated[str, Option(help="Editor: mini, a folder, or a Hugging Face model id.")],
+    editor: EditorOptions,
     cases: HeldOutCases,
     out: ResultFolder,
     lora: Annotated[Path | None, Option(help="Folder of a trained LoRA; default: the base editor.")] = None,
@@ -51,13 +54,10 @@ def bench_run(
     second_judge: SecondJudge = None,
     same_judge: SameJudge = False,
     label: ModelLabel = None,
-    steps: Annotated[int, Option(min=2, help="Number of sampling steps.")] = 8,
+    steps: Steps = None,
     seed: SeedOption = 0,
     batch: Annotated[int, Option(min=1, help="Batch size, in cases.")] = 16,
-    revision: Annotated[str | None, Option(help="Revision of an editor on the hub.")] = None,
-    dtype: Annotated[Literal["float32", "bfloat16"], Option(help="Precision of the editor.")] = "float32",
-    device: Annotated[str, Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
-    cfg: Cfg = 1.0,
+    cfg: Cfg = None,
     trained_on: TrainedOn = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,12 +66,16 @@ def bench_run(
     Run the same command again to resume; a scorer or second judge that is added later scores the existing edits. Models
     that run with the same seed edit each case from the same noise.
     """
-    from hpedit.bench.commands import BenchJudges, EditorChoice, bench_editor
+    if "model" not in editor:
+        raise HPEditError("--editor is missing", hint="mini, a folder, or a Hugging Face model id")
+    from hpedit.bench.commands import BenchJudges, bench_editor
+    from hpedit.config.editor import EditorSection
+    from hpedit.config.reading import read_options
 
-    choice = EditorChoice(editor, revision, lora, dtype, device, cfg)
+    section = read_options(EditorSection, editor)
     judging = BenchJudges(scorer, second_judge, same_judge)
     folder = bench_editor(
-        choice, cases, out, judging, label=label, steps=steps, seed=seed, batch=batch,
+        section, cases, out, judging, lora=lora, label=label, steps=steps, cfg=cfg, seed=seed, batch=batch,
         trained_on=trained_on or [], command=typed_command(),
     )  # fmt: skip
     _print_model(folder, as_json)

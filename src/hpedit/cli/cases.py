@@ -9,14 +9,17 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer, echo
 
 from hpedit.cli.common import PLAIN, AsJson, DryRun, Settings, print_result
+from hpedit.cli.editor_options import EditorOptions, editor_settings, takes_editor
 from hpedit.cli.figures import figures_text
 
 cases = Typer(name="cases", help="Build training cases, and upload them as a dataset.", **PLAIN)
 
 
 @cases.command("build")
+@takes_editor
 def cases_build(
     recipe: Annotated[Path, Argument(help="YAML recipe, see recipes/cases_*.yaml and docs/cases.md.")],
+    editor: EditorOptions,
     settings: Settings = None,
     engine: Annotated[Literal["local", "ray"], Option(help="This process or Ray; same results.")] = "local",
     workers: Annotated[int | None, Option(min=1, help="Number of Ray processes; default all CPUs.")] = None,
@@ -32,7 +35,7 @@ def cases_build(
     from hpedit.cases.recipe import CasesRecipe
     from hpedit.config.reading import read_recipe, recipe_text
 
-    resolved = read_recipe(recipe, CasesRecipe, settings or [])
+    resolved = read_recipe(recipe, CasesRecipe, editor_settings(editor, "edits.editor", settings))
     if dry_run:
         echo(recipe_text(resolved), nl=False)
         return

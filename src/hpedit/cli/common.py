@@ -24,7 +24,11 @@ PLAIN: dict[str, Any] = {
 
 Settings = Annotated[list[str] | None, Option("--set", metavar="KEY.PATH=VALUE", help="Set a recipe key; repeatable.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Check the recipe, print it with all defaults, and exit.")]
-Cfg = Annotated[float, Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance scale; 1 turns it off.")]
+Steps = Annotated[int | None, Option("--steps", min=2, help="Number of sampling steps; default: the model's own.")]
+Cfg = Annotated[
+    float | None,
+    Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance; 1 is off; default: the model's own."),
+]
 SeedOption = Annotated[int, Option("--seed", min=0, help="Random seed.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Photos = Annotated[Path | None, Option(help="Folder of photographs to use instead of the mini world's scenes.")]

@@ -10,12 +10,15 @@ from typing import Annotated, Literal
 import typer
 
 from hpedit.cli.common import print_json, typed_command
+from hpedit.cli.editor_options import EditorOptions, editor_settings, takes_editor
 from hpedit.errors import HPEditError
 from hpedit.progress import note
 
 
+@takes_editor
 def run(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe; `hpedit init DIR` writes one.")],
+    editor: EditorOptions,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
     ] = None,
@@ -29,7 +32,7 @@ def run(
     from hpedit.config.reading import recipe_text
     from hpedit.pipeline.recipe import load_run_recipe
 
-    resolved = load_run_recipe(recipe, settings or [])
+    resolved = load_run_recipe(recipe, editor_settings(editor, "editor", settings))
     if dry_run:
         typer.echo(recipe_text(resolved), nl=False)
         return

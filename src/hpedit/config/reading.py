@@ -26,6 +26,8 @@ class Section(BaseModel):
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
     """Old name of a key -> its name now: the old one is an error that gives the new one."""
+    SHORT: ClassVar[str] = ""
+    """The key that a text in place of the whole section stands for; "" = there is none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
@@ -43,8 +45,22 @@ def read_recipe(path: Path | str, model: type[M], overrides: Sequence[str] = ())
         what = "is empty" if source.data is None else f"holds {kind_of(source.data)}"
         raise HPEditError(f"{path}: {what}, not a recipe", hint="a recipe is a mapping, see the folder recipes/")
     for override in overrides:
-        _apply_override(source, override)
+        _apply_override(source, override, model)
     return _validate_recipe(source, model)
+
+
+def read_options(model: type[M], options: Mapping[str, Any]) -> M:
+    """Make a section from command-line options; HPEditError with all mistakes, each by the name of its option."""
+    try:
+        return model.model_validate_json(json.dumps(dict(options)))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        lines = [f"{_option_name(detail['loc'])}{_pydantic_message(detail)}" for detail in found]
+        raise HPEditError("; ".join(lines)) from error
+
+
+def _option_name(key: tuple[int | str, ...]) -> str:
+    return f"--{str(key[0]).replace('_', '-')}: " if key else ""
 
 
 def recipe_text(recipe: Section) -> str:
@@ -53,7 +69,7 @@ def recipe_text(recipe: Section) -> str:
     return text
 
 
-def _apply_override(source: Source, override: str) -> None:
+def _apply_override(source: Source, override: str, model: type[BaseModel]) -> None:
     """Set one dotted key in the source's data; what cannot be set becomes a problem of the source."""
     name, equals, text = override.partition("=")
     place = YamlPosition(f"--set {override}", None)
@@ -61,8 +77,13 @@ def _apply_override(source: Source, override: str) -> None:
     if not equals or not all(key):
         raise HPEditError(f"--set {override}: not key=value", hint="for example --set train.learning_rate=1e-4")
     value = parse_yaml(text, place.name)
-    section = source.data
+    section, schema = source.data, model
     for depth, part in enumerate(key[:-1], start=1):
+        schema = (_section_of(schema, str(part))[0] if part in schema.model_fields else None) or BaseModel
+        short: str = getattr(schema, "SHORT", "")
+        if short and isinstance(section.get(part), str):
+            section[part] = {short: section[part]}
+            source.places[(*key[:depth], short)] = source.places.get(key[:depth], place)
         if part not in section or section[part] is None:
             section[part] = {}
             source.places.setdefault(key[:depth], place)

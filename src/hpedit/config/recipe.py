@@ -6,14 +6,14 @@ field's docstring says.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from hpedit.config.reading import Section, kind_of, read_recipe
+from hpedit.config.editor import EditorSection as EditorSection
+from hpedit.config.reading import Section, read_recipe
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -24,51 +24,6 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 
 RESUMABLE_KEYS = ("output", "scorer_force", "scale")
 """Keys that may change when a run is resumed."""
-
-
-class EditorSection(Section):
-    """The editor that is trained."""
-
-    model: Text = "mini"
-    """"mini" (shipped in the package), a local folder, or a Hugging Face id such as Qwen/Qwen-Image-Edit-2509."""
-    revision: Text | None = None
-    """Git revision of a hub model; pin it: a name alone can change."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen weights; sampling mathematics and LoRA stay in float32."""
-    resolution: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 32
-    """Side of a square edit in pixels; other aspects keep about this area. VAE and packing need multiples of 32."""
-    source_area: Annotated[int, Field(ge=1024)] | None = None
-    """px^2 of a source as the VAE encodes it; by default as many as the edit has, not the pipeline's 1024^2."""
-    condition_area: Annotated[int, Field(ge=1024)] | None = None
-    """px^2 of a source as the text encoder sees it; by default the model family's own."""
-    guidance: Annotated[float, Field(ge=0.0, le=20.0)] | None = None
-    """Embedded guidance of a distilled transformer (Kontext); by default 2.5."""
-    base: Literal["full", "8bit"] = "full"
-    """The frozen weights as they are, or in 8 bits by bitsandbytes (on a GPU): half the memory of bfloat16."""
-    compile: bool = False
-    """Compile the transformer's blocks, the same graph in rollout and replay: worth it for hundreds of forwards."""
-    offload_encoders: Literal["auto", "on", "off"] = "auto"
-    """Encode the cases of the run before its first iteration and then move text encoders and the VAE's encoder to the
-    CPU: some 16 GB less on the GPU for Qwen-Image-Edit-2509; auto is on for a GPU alone. offline_dpo keeps them."""
-    device: Text = "auto"
-    """auto, cpu, mps, cuda or cuda:N; auto takes the first accelerator there is."""
-
-    @property
-    def unshardable(self) -> str:
-        """The setting that FSDP2 does not support here; "" if there is none."""
-        return "base: 8bit" if self.base == "8bit" else "compile: true" if self.compile else ""
-
-    @field_validator("offload_encoders", mode="before")
-    @classmethod
-    def _takes_true_and_false(cls, value: Any) -> Any:
-        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-    @field_validator("device")
-    @classmethod
-    def _is_a_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,4})?", value):
-            raise ValueError(f"must be auto, cpu, mps, cuda or cuda:N, is {kind_of(value)}")
-        return value
 
 
 class LoraSection(Section):
@@ -355,6 +310,13 @@ class Recipe(Section):
             raise ValueError(f"shard: fsdp2 does not go with editor.{editor.unshardable}")
         return scale
 
+    @field_validator("editor")
+    @classmethod
+    def _can_be_trained(cls, editor: EditorSection) -> EditorSection:
+        if editor.offload != "none":
+            raise ValueError("an offloaded base can edit, not train: set offload to none, or base to 8bit or 4bit")
+        return editor
+
     @field_validator("dpo")
     @classmethod
     def _pairs_are_named(cls, dpo: DPOSection, info: ValidationInfo) -> DPOSection:
@@ -375,6 +337,7 @@ class Recipe(Section):
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the result: only a recipe with equal ones may resume a run's folder."""
         shaping = {key: value for key, value in self.resolved().items() if key not in RESUMABLE_KEYS}
+        shaping["editor"] = self.editor.shaping()
         # Run folders keep the old names of keys, so that runs of older versions can be resumed.
         for old, new in RolloutSection.RENAMED.items():
             shaping["rollout"][old] = shaping["rollout"].pop(new)

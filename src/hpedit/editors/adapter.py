@@ -28,6 +28,7 @@ from torch import Tensor
 from hpedit.editors.guidance import Rule
 from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas
+from hpedit.editors.usual import UsualSampling
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 
@@ -48,6 +49,8 @@ class Adapter(Protocol):
     """The LoRA's targets, by default."""
     ENCODERS: ClassVar[tuple[str, ...]]
     """Names of the pipeline's text encoders."""
+    USUAL: ClassVar[UsualSampling]
+    """Steps and guidance of the family's model cards."""
 
     pipeline: Any
     areas: ImageAreas

@@ -5,6 +5,7 @@ The adapter knows the pipeline; this does what is the same for all of them. `hpe
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +24,11 @@ from hpedit.editors import lora, lora_files
 from hpedit.editors.adapter import Adapter, initial_noise, noise_levels
 from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
 from hpedit.editors.guidance import apply_guidance
-from hpedit.editors.lora_files import LoraBase
+from hpedit.editors.lora_files import MERGED, LoraBase
 from hpedit.editors.placement import Encoders, is_compiled, is_group_offloaded
 from hpedit.editors.protocol import Conditioning, EncodedPrompt, LoRASettings
 from hpedit.editors.sizes import ImageAreas
+from hpedit.editors.usual import UsualSampling
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.atomic import atomic_write
@@ -41,8 +43,9 @@ class DiffusersEditor:
     """A pipeline of diffusers behind the `TrainableEditor` protocol."""
 
     def __init__(
-        self, adapter: Adapter, *, fingerprint: str | None = None, cache: Path | None = None, cfg: float = 1.0
-    ) -> None:
+        self, adapter: Adapter, *, fingerprint: str | None = None, cache: Path | None = None, cfg: float = 1.0,
+        usual: UsualSampling | None = None,
+    ) -> None:  # fmt: skip
         """Take a pipeline that is already on its device; its weights are frozen here.
 
         Args:
@@ -51,28 +54,50 @@ class DiffusersEditor:
             cache: Folder of encoded cases, shared by any number of models; None keeps them in memory alone.
             cfg: Scale of classifier-free guidance, 1 to 20. 1 is off: no negative is encoded and no second forward
                 made.
+            usual: Steps and guidance with which the model is used; None = its family's.
 
         Raises:
             HPEditError: a scale below 1 or absurdly large.
         """
-        if not 1.0 <= cfg <= MOST_CFG:
-            raise HPEditError(f"cfg is {cfg}", hint=f"1 (off) to {MOST_CFG:g}; 4 is usual for Qwen-Image-Edit")
-        self.adapter, self.cfg = adapter, cfg
+        _check_cfg(cfg)
+        self.adapter, self.usual = adapter, usual or adapter.USUAL
         self._lora_off = False
         parts = [getattr(self.pipeline, name) for name in ("transformer", "vae", *adapter.ENCODERS)]
         for module in parts:
             module.eval().requires_grad_(False)
         weights = fingerprint or tensors_fingerprint(*(module.state_dict() for module in parts))
         hub = weights if "@" in weights else ""
-        self._base = LoraBase(type(self.pipeline).__name__, weights_fingerprint(self.pipeline.transformer), hub)
+        # A LoRA that is merged into the base changes no vector, which is all that the weights' fingerprint looks at.
+        _, mark, merged = weights.partition(MERGED)
+        trained_on = weights_fingerprint(self.pipeline.transformer) + mark + merged
+        self._base = LoraBase(type(self.pipeline).__name__, trained_on, hub)
         areas, dtype = adapter.areas, str(self.dtype).removeprefix("torch.")
-        encoded = f"{weights}/{dtype}/{areas.resolution}.{areas.condition_area}.{areas.source_area}"
-        scale = adapter.embedded_guidance
+        self._encoded = f"{weights}/{dtype}/{areas.resolution}.{areas.condition_area}.{areas.source_area}"
+        self._encoders, self._cache_folder = Encoders(self.pipeline, adapter.ENCODERS, self.device), cache
+        self._set_cfg(cfg)
+
+    def _set_cfg(self, cfg: float) -> None:
+        self.cfg, scale = cfg, self.adapter.embedded_guidance
         self._base_fingerprint = (
-            encoded + (f"/guidance{scale:g}" if scale is not None else "") + (f"/cfg{cfg:g}" if self._guided else "")
+            self._encoded
+            + (f"/guidance{scale:g}" if scale is not None else "")
+            + (f"/cfg{cfg:g}" if self._guided else "")
         )
-        self._encoders = Encoders(self.pipeline, adapter.ENCODERS, self.device)
-        self._cache = ConditioningCache(encoded + ("/negative" if self._guided else ""), cache, self.device)
+        name = self._encoded + ("/negative" if self._guided else "")
+        self._cache = ConditioningCache(name, self._cache_folder, self.device)
+
+    def with_guidance(self, cfg: float) -> DiffusersEditor:
+        """The same model with another classifier-free guidance: weights and LoRA are shared, encoded cases are not.
+
+        Raises:
+            HPEditError: a scale below 1 or absurdly large.
+        """
+        _check_cfg(cfg)
+        if cfg == self.cfg:
+            return self
+        other = copy.copy(self)
+        other._set_cfg(cfg)
+        return other
 
     @property
     def pipeline(self) -> Any:
@@ -223,6 +248,11 @@ class DiffusersEditor:
     def settings(self) -> dict[str, int]:
         """The image areas, for a run folder or a report."""
         return asdict(self.areas)
+
+
+def _check_cfg(cfg: float) -> None:
+    if not 1.0 <= cfg <= MOST_CFG:
+        raise HPEditError(f"cfg is {cfg}", hint=f"1 (off) to {MOST_CFG:g}; 4 is usual for Qwen-Image-Edit")
 
 
 class ConditioningCache:

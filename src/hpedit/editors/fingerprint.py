@@ -39,8 +39,10 @@ def weights_fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     named = {name.replace(".base_layer", ""): p for name, p in model.named_parameters() if ".lora_" not in name}
     for name, parameter in sorted(named.items()):
-        digest.update(f"{name};{tuple(parameter.shape)};".encode())
-        if parameter.ndim == 1:
+        # bitsandbytes packs 4-bit weights and keeps their shape beside them.
+        shape = tuple(getattr(getattr(parameter, "quant_state", None), "shape", parameter.shape))
+        digest.update(f"{name};{shape};".encode())
+        if len(shape) == 1:
             digest.update(parameter.detach().to("cpu", torch.bfloat16).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:LENGTH]
 

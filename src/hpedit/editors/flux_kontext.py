@@ -21,6 +21,7 @@ from hpedit.editors.adapter import ATTENTION, check_sources, grid_size, tokens_g
 from hpedit.editors.guidance import Rule
 from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, check_aspect
+from hpedit.editors.usual import UsualSampling
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 
@@ -68,6 +69,7 @@ class FluxKontext:
     CONDITION_AREA: ClassVar[int | None] = 0
     TARGETS: ClassVar[tuple[str, ...]] = ATTENTION
     ENCODERS: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
+    USUAL: ClassVar[UsualSampling] = UsualSampling(28, 1.0)
 
     def __init__(self, pipeline: Any, areas: ImageAreas, guidance: float | None = None) -> None:
         """Wrap a pipeline.

@@ -9,8 +9,9 @@ Only safetensors are read. A pickle (.bin, .pt, or one that is named otherwise) 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hpedit.editors.comfyui import from_comfyui, is_comfyui, to_comfyui
+from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
 from hpedit.editors.lora import ADAPTER, WEIGHTS_NAME, has_lora, remove_lora
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write
@@ -33,6 +35,8 @@ COMFYUI_NAME = "comfyui/lora.safetensors"
 BASE_KEY = "hpedit.base"
 """Of the base's name in the metadata; diffusers passes over keys that don't begin with a part of the pipeline."""
 PREFIX = "transformer."
+MERGED = "+merged:"
+"""Precedes, in a base's fingerprint, the hash of each LoRA that was merged into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +196,7 @@ def load_lora(transformer: Any, path: Path, base: LoraBase) -> None:
     """
     remove_lora(transformer)
     found = read_lora(path)
-    if found.base and found.base.weights != base.weights:
-        raise HPEditError(
-            f"{found.path} was trained on {found.base}, and this is {base}", hint="load the base that it was trained on"
-        )
+    _check_lora_base(found, base)
     _check_lora_shapes(transformer, found, base)
     config = None if found.config is None else dict(found.config)
     try:
@@ -205,6 +206,42 @@ def load_lora(transformer: Any, path: Path, base: LoraBase) -> None:
         raise HPEditError(
             f"{found.path} does not fit {base}: {error}", hint="it was trained on another base"
         ) from error
+
+
+def merge_loras(pipeline: Any, paths: Sequence[Path]) -> str:
+    """Add LoRAs to the weights of a pipeline's transformer for good, as diffusers' `fuse_lora` does.
+
+    Args:
+        pipeline: With its transformer in float32 or half precision and without a LoRA.
+        paths: Folders or files, in this order. Each adds alpha / rank * B A, computed in float32.
+
+    Returns:
+        What the base's fingerprint gets at its end.
+
+    Raises:
+        HPEditError: whatever `read_lora` refuses, a LoRA of another base, or one with another scale (rsLoRA, DoRA).
+    """
+    transformer = pipeline.transformer
+    base = LoraBase(type(pipeline).__name__, weights_fingerprint(transformer))
+    ending = ""
+    for path in paths:
+        found = read_lora(path)
+        _check_lora_base(found, base)
+        _check_lora_shapes(transformer, found, base)
+        for layer, (down, up, scale) in found.updates().items():
+            weight = transformer.get_submodule(layer).weight
+            update = scale * (up.float() @ down.float())
+            weight.data = (weight.data.float() + update.to(weight.device)).to(weight.dtype)
+        scales = ",".join(f"{scale:g}" for _, _, scale in found.updates().values())
+        ending += f"{MERGED}{tensors_fingerprint(found.tensors)}:{hashlib.sha256(scales.encode()).hexdigest()[:8]}"
+    return ending
+
+
+def _check_lora_base(found: LoraFile, base: LoraBase) -> None:
+    if found.base and found.base.weights != base.weights:
+        raise HPEditError(
+            f"{found.path} was trained on {found.base}, and this is {base}", hint="load the base that it was trained on"
+        )
 
 
 def _check_lora_shapes(transformer: nn.Module, found: LoraFile, base: LoraBase) -> None:

@@ -1,8 +1,8 @@
-"""Placement of a pipeline's parts: 8-bit or offloaded base, encoder offloading, compiled blocks.
+"""Placement of a pipeline's parts: 8-bit, 4-bit or offloaded base, encoder offloading, compiled blocks.
 
 Only what a CPU can do is tested: encoder offloading, the refusals, compiled blocks without code generation, and
-offloading from the CPU to the CPU. "8bit" and "offload" call diffusers' own quantisation and group offloading, and have
-not been run on a GPU.
+offloading from the CPU to the CPU. "8bit", "4bit" and offloaded blocks call diffusers' own quantisation and group
+offloading, and have not been run on a GPU.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from torch import nn
 
 from hpedit.errors import HPEditError
 
-BaseForm = Literal["full", "8bit", "offload"]
-BASES: Final = ("full", "8bit", "offload")
-"""full: the base's weights as they are; 8bit: by bitsandbytes, half the memory of bfloat16; offload: the transformer's
-weights stay in the CPU's memory and are moved block by block, for inference only."""
+BaseForm = Literal["full", "8bit", "4bit"]
+BASES: Final = ("full", "8bit", "4bit")
+"""full: the base's weights as they are; 8bit: by bitsandbytes, half the memory of bfloat16; 4bit: NF4 by bitsandbytes,
+a good quarter of it."""
+OFFLOADS: Final = ("none", "blocks")
+"""blocks: the transformer's weights stay in the CPU's memory and are moved block by block, for inference only."""
 
 
 class Encoders:
@@ -53,39 +55,45 @@ class Encoders:
             part.to(device)
 
 
-def check_base(base: str, dtype: str, device: str) -> None:
-    """HPEditError if the base can't be loaded in this form on this device."""
+def check_base(base: str, dtype: str, device: str, offload: str = "none") -> None:
+    """HPEditError if the base can't be loaded in this form, or offloaded, on this device."""
     if base not in BASES:
         raise HPEditError(f"unknown base {base!r}", hint=f"one of {', '.join(BASES)}")
+    if offload not in OFFLOADS:
+        raise HPEditError(f"unknown offload {offload!r}", hint=f"one of {', '.join(OFFLOADS)}")
+    asked = f"base {base}" if base != "full" else f"offload {offload}"
+    if (base, offload) != ("full", "none") and torch.device(device).type == "cpu":
+        hint = "use base full and offload none"
+        raise HPEditError(f"{asked} saves memory of an accelerator, and the device is the cpu", hint)
     if base == "full":
         return
-    if torch.device(device).type == "cpu":
-        raise HPEditError(f"base {base} saves memory of an accelerator, and the device is the cpu", hint="use full")
-    if base == "8bit":
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise HPEditError("base 8bit needs bitsandbytes, which is not installed", hint="pip install bitsandbytes")
-        if dtype != "bfloat16":
-            raise HPEditError(f"base 8bit computes in bfloat16, and dtype is {dtype}", hint="set dtype to bfloat16")
+    if offload != "none":
+        raise HPEditError(f"base {base} and offload {offload} do not go together", hint="choose one of the two")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise HPEditError(f"base {base} needs bitsandbytes, which is not installed", hint="pip install bitsandbytes")
+    if dtype != "bfloat16":
+        raise HPEditError(f"base {base} computes in bfloat16, and dtype is {dtype}", hint="set dtype to bfloat16")
 
 
 def quantization(base: str) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for 8-bit quantization; only the transformer is quantized."""
-    if base != "8bit":
+    """Arguments of `from_pretrained` for 8-bit or 4-bit quantization; only the transformer is quantized."""
+    if base not in ("8bit", "4bit"):
         return {}
     from diffusers import PipelineQuantizationConfig
 
+    nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
     return {
         "quantization_config": PipelineQuantizationConfig(
-            quant_backend="bitsandbytes_8bit",
-            quant_kwargs={"load_in_8bit": True},
+            quant_backend=f"bitsandbytes_{base}",
+            quant_kwargs=nf4 if base == "4bit" else {"load_in_8bit": True},
             components_to_quantize=["transformer"],
         )
     }
 
 
-def place_pipeline(pipeline: Any, base: str, device: str) -> Any:
+def place_pipeline(pipeline: Any, offload: str, device: str) -> Any:
     """Move a pipeline to its device; an offloaded transformer's weights stay behind. Returns the pipeline."""
-    if base != "offload":
+    if offload != "blocks":
         return pipeline.to(device)
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module) and name != "transformer":

@@ -23,6 +23,7 @@ from hpedit.editors.adapter import ATTENTION, check_sources, grid_size, no_guida
 from hpedit.editors.guidance import Rule
 from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, dimensions
+from hpedit.editors.usual import UsualSampling
 from hpedit.records import Case
 
 NEGATIVE = " "
@@ -36,6 +37,7 @@ class QwenEdit:
     CONDITION_AREA: ClassVar[int | None] = None
     TARGETS: ClassVar[tuple[str, ...]] = ATTENTION
     ENCODERS: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    USUAL: ClassVar[UsualSampling] = UsualSampling(40, 4.0)
     MOST_SOURCES: ClassVar[int] = 1
     embedded_guidance: None = None
 

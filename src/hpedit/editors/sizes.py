@@ -15,12 +15,9 @@ from pathlib import Path
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import CONDITION_IMAGE_SIZE, calculate_dimensions
 from PIL import Image
 
+from hpedit.editors.usual import DEFAULT_RESOLUTION, folder_settings
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import read_json
 
-SETTINGS_NAME = "hpedit.json"
-DEFAULT_RESOLUTION = 512
-"""px; the resolution at which public edit recipes train."""
 SIDE = 32
 """px to which the Qwen pipelines round; every model here can work with a multiple of it."""
 LARGEST = 4096
@@ -61,8 +58,7 @@ class ImageAreas:
         Raises:
             HPEditError: an unsupported size.
         """
-        path = folder / SETTINGS_NAME
-        stored = read_json(path) if path.is_file() else {}
+        stored = folder_settings(folder)
         side = resolution or int(stored.get("resolution", DEFAULT_RESOLUTION))
         if source_area is None:
             as_built = side == stored.get("resolution") and "source_area" in stored

@@ -150,7 +150,11 @@ class BenchSection(Section):
     """The base against the post-trained editor, on cases that were held out from the beginning."""
 
     steps: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Sampling steps of the deployed editor; left out, those of the rollout."""
+    """Sampling steps of the deployed editor; left out, the model's own: 40 for Qwen-Image-Edit, 28 for Kontext, 8 for
+    mini."""
+    cfg: Annotated[float, Field(ge=1.0, le=20.0)] | None = None
+    """Classifier-free guidance of the deployed editor; 1 is off. Left out, the model's own: 4 for Qwen-Image-Edit, 1
+    for mini and for Kontext, whose guidance is embedded (`editor.guidance`)."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 48
     second_judge: Text | None = None
     """A judge, or the folder of another scorer, that takes no part in training."""
@@ -267,11 +271,6 @@ class RunRecipe(Section):
     def edit_steps(self) -> int:
         """Sampling steps of the base's edits that are rated and filtered."""
         return self.cases.edits.steps or self.rollout.steps
-
-    @property
-    def bench_steps(self) -> int:
-        """Sampling steps of the benchmark."""
-        return self.bench.steps or self.rollout.steps
 
     def _duplicates(self) -> DuplicatesSection:
         """With the photographs that another run's ratings are about left out."""

@@ -22,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpedit.editors.usual import on_accelerator, settle
 from hpedit.mini.world import World
 from hpedit.pipeline import ratings
 from hpedit.pipeline.page import LivePage
@@ -56,6 +57,8 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
     """
     # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    settled = settle(recipe.editor, accelerator=on_accelerator(recipe.editor.device))
+    recipe = recipe.model_copy(update={"editor": settled})
     settings = shaping(recipe)
     with RunFolder.open(recipe.path, "run", settings) as folder:
         run = _Run(recipe, offered, command)
@@ -72,7 +75,7 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
 
 def shaping(recipe: RunRecipe) -> dict[str, Any]:
     """The settings that shape the result, which a continued run must not change."""
-    settings = recipe.resolved()
+    settings = recipe.resolved() | {"editor": recipe.editor.shaping()}
     for key in MAY_CHANGE:
         section, _, name = key.rpartition(".")
         (settings[section] if section else settings).pop(name)
@@ -112,15 +115,10 @@ class _Run:
     @cached_property
     def editor(self) -> DiffusersEditor:
         """The base editor; training and benchmark attach and detach their LoRAs."""
-        from hpedit.editors.load import load_editor
+        from hpedit.editors.load import open_editor
 
-        wanted = self.recipe.editor
-        return load_editor(
-            wanted.model, wanted.revision, wanted.dtype, wanted.resolution, wanted.device,
-            cache=None if self.world else self.out / "conditioning", source_area=wanted.source_area,
-            condition_area=wanted.condition_area, cfg=self.recipe.rollout.cfg, guidance=wanted.guidance,
-            base=wanted.base, compile=wanted.compile,
-        )  # fmt: skip
+        cache = None if self.world else self.out / "conditioning"
+        return open_editor(self.recipe.editor, cfg=self.recipe.rollout.cfg, cache=cache)
 
     @cached_property
     def scorer(self) -> HPScorer:
@@ -239,16 +237,31 @@ class _Run:
         (self.out / "bench").mkdir(parents=True, exist_ok=True)
         if not (self.out / "bench" / "cases.parquet").is_file():
             write_cases(self.out / "bench" / "cases.parquet", cases)
+        steps, cfg = self._deployed()
+        editor = self.editor.with_guidance(cfg)
         for label in ARMS if self.recipe.control else ARMS[:2]:
             if label == "base":
-                self.editor.remove_lora()
+                editor.remove_lora()
             else:
-                self.editor.load_lora(self.out / {"post": "train", "control": "control"}[label] / "lora")
+                editor.load_lora(self.out / {"post": "train", "control": "control"}[label] / "lora")
             self.folders[label] = run_bench(
-                self.editor, cases, self.scorer, self.out / "bench" / label, seed=self.seed,
-                steps=self.recipe.bench_steps, label=label, batch=self.recipe.bench.batch,
+                editor, cases, self.scorer, self.out / "bench" / label, seed=self.seed, steps=steps, label=label,
+                batch=self.recipe.bench.batch,
             )  # fmt: skip
-        self.note.note = f"{len(cases)} held-out cases"
+        self.note.note = f"{len(cases)} held-out cases, {steps} steps, CFG {cfg:g}"
+
+    def _deployed(self) -> tuple[int, float]:
+        """Steps and guidance of the benchmark: the recipe's, else the model's own.
+
+        A benchmark that was begun by 0.2.0, which took those of the rollout, keeps them.
+        """
+        usual, begun = self.editor.usual, self.out / "bench" / ARMS[0] / "recipe.json"
+        steps, cfg = usual.steps, usual.cfg
+        if begun.is_file():
+            there = read_json(begun)["recipe"]
+            with self.editor.lora_disabled():
+                steps, cfg = there["steps"], self.editor.cfg if there["editor"] == self.editor.fingerprint else cfg
+        return self.recipe.bench.steps or steps, self.recipe.bench.cfg or cfg
 
     def _report(self) -> None:
         from hpedit.pipeline.report import Finished, write_run_report

@@ -73,7 +73,7 @@ def run_disk_use(
         download=download,
         conditioning=cases * shape.conditioning(tokens, layout.element),
         checkpoints=kept * checkpoint,
-        grids=drawn * 3 * GRID_CASES * recipe.editor.resolution**2 * PNG_PIXEL,
+        grids=drawn * 3 * GRID_CASES * shape.resolution**2 * PNG_PIXEL,
         other=lora + recipe.train.iterations * RECORD,
         cache_folder=cache,
         output_folder=Path(recipe.output),

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpedit.config.recipe import Recipe
+from hpedit.editors.usual import settle
 from hpedit.plan import forwards, hub
 from hpedit.plan.advice import memory_advice
 from hpedit.plan.disk import Disk, run_disk_use
@@ -49,6 +50,7 @@ def plan_run(
     """
     findings = Findings()
     machine = find_machine(recipe, gpu, gpus, findings)
+    recipe = recipe.model_copy(update={"editor": settle(recipe.editor, accelerator=machine.accelerator)})
     layout = layout_of_recipe(recipe, gpus, accelerator=machine.accelerator, recomputes=machine.cuda)
     shape, downloads = find_editor(recipe, findings, elsewhere=machine.elsewhere)
     inputs = read_recipe_inputs(recipe, findings)

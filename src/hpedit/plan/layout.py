@@ -9,8 +9,10 @@ from typing import Final, Literal
 from hpedit.config.recipe import Recipe
 from hpedit.plan.transformer_layers import Architecture
 
-BaseForm = Literal["full", "8bit", "offload"]
+BaseForm = Literal["full", "8bit", "4bit", "offload"]
 ELEMENT: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
+QUANTIZED: Final[dict[str, float]] = {"8bit": 1.0, "4bit": 0.5625}
+"""Bytes of a weight; NF4 has one float32 scale for 64 weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Layout:
 
     def base_bytes(self, architecture: Architecture) -> int:
         """Bytes of the transformer's frozen weights on one GPU."""
-        whole = architecture.parameters * (1 if self.base == "8bit" else self.element)
+        whole = round(architecture.parameters * QUANTIZED.get(self.base, self.element))
         block = 2 * whole // max(1, architecture.blocks)  # the one in use, and the next one being fetched
         if self.base == "offload":
             return block
@@ -50,7 +52,7 @@ class Layout:
 
     def describe(self) -> str:
         """Form of the base in a few words."""
-        form = {"full": self.dtype, "8bit": "8 bit", "offload": f"{self.dtype}, offloaded"}[self.base]
+        form = {"full": self.dtype, "8bit": "8 bit", "4bit": "4 bit", "offload": f"{self.dtype}, offloaded"}[self.base]
         return f"{form}, 1/{self.gpus} and 2 blocks" if self.sharded else form
 
 

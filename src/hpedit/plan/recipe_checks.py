@@ -37,7 +37,7 @@ def _check_layout(layout: Layout, findings: Findings) -> None:
     if not layout.accelerator and layout.base != "full":
         findings.error(f"a base of the form {layout.base} needs a GPU", hint="set editor.base to full")
     if layout.base == "offload":
-        findings.error("an offloaded base can edit, not train", hint="set editor.base to full or 8bit")
+        findings.error("an offloaded base can edit, not train", hint="set editor.offload to none")
 
 
 def _check_processes(recipe: Recipe, layout: Layout, findings: Findings) -> None:

@@ -75,6 +75,7 @@ class RunInputs:
                 found["editor"] = self._editor.fingerprint
         else:
             found["editor"] = model_name(recipe.editor.model, recipe.editor.revision)
+            found |= {f"frozen LoRA {path}": hash_path(path) for path in recipe.editor.frozen_loras}
         scorer = self._scorer.fingerprint if self._scorer else None
         if recipe.offline:
             assert recipe.dpo.pairs is not None
@@ -191,15 +192,9 @@ class RunInputs:
 
 
 def _load_base(recipe: Recipe) -> TrainableEditor:
-    from hpedit.editors.load import load_editor
+    from hpedit.editors.load import open_editor
 
-    wanted = recipe.editor
-    return load_editor(
-        wanted.model, wanted.revision, wanted.dtype, wanted.resolution, wanted.device,
-        cache=Path(recipe.output) / "conditioning", source_area=wanted.source_area,
-        condition_area=wanted.condition_area, cfg=recipe.rollout.cfg, guidance=wanted.guidance, base=wanted.base,
-        compile=wanted.compile,
-    )  # fmt: skip
+    return open_editor(recipe.editor, cfg=recipe.rollout.cfg, cache=Path(recipe.output) / "conditioning")
 
 
 def _reward_hash(spec: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
+from hpedit.editors.usual import on_accelerator, settle
 from hpedit.progress import stage
 from hpedit.records import Case
 from hpedit.rl.algorithms.protocol import UpdateContext
@@ -91,6 +92,8 @@ def train(
             can't be scored.
         StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
+    accelerator = editor.device.type != "cpu" if editor else on_accelerator(recipe.editor.device)
+    recipe = recipe.model_copy(update={"editor": settle(recipe.editor, accelerator=accelerator)})
     with open_processes(recipe, editor.device if editor else None) as processes, ExitStack() as stack:
         uneven = check_shares(processes, recipe.rollout.groups)
         inputs = RunInputs.open(

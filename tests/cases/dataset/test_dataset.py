@@ -35,6 +35,7 @@ from hpedit.cases.dataset.sheet import (
 from hpedit.cases.dataset.write import decision_cells, write_dataset
 from hpedit.cases.hardness import FilterDecision
 from hpedit.cases.recipe import CasesRecipe
+from hpedit.config.editor import EditorSection
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.tables import case_row, read_cases
@@ -243,16 +244,23 @@ def test_public_recipe_keeps_hub_ids_and_drops_places() -> None:
     assert public["sources"][0]["folder"] == "photos"
     assert public["sources"][1] == {"webdataset": "*.tar"}
     assert public["duplicates"]["exclude"] == ["bench.parquet"]
-    named = RECIPE.model_copy(update={"edits": RECIPE.edits.model_copy(update={"editor": "Qwen/Qwen-Image-Edit-2509"})})
-    assert public_recipe(named)["edits"]["editor"] == "Qwen/Qwen-Image-Edit-2509"
+
+    def edited_by(**editor: object) -> CasesRecipe:
+        edits = RECIPE.edits.model_copy(update={"editor": EditorSection.model_validate(editor)})
+        return RECIPE.model_copy(update={"edits": edits})
+
+    hub = "Qwen/Qwen-Image-Edit-2509"
+    assert public_recipe(edited_by(model=hub))["edits"]["editor"] == hub
+    full = edited_by(model="a/b/mine", dtype="bfloat16", frozen_loras=("/home/me/fast.safetensors",))
+    shown = {"model": "mine", "dtype": "bfloat16", "frozen_loras": ["fast.safetensors"]}
+    assert public_recipe(full)["edits"]["editor"] == shown
     for name, expected in (
         ("./models/mine", "mine"),
         ("models/of/mine", "mine"),
         ("~/mine/", "mine"),
         ("mini", "mini"),
     ):
-        named = RECIPE.model_copy(update={"edits": RECIPE.edits.model_copy(update={"editor": name})})
-        assert public_recipe(named)["edits"]["editor"] == expected
+        assert public_recipe(edited_by(model=name))["edits"]["editor"] == expected
 
 
 def test_without_matplotlib_a_card_has_no_charts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

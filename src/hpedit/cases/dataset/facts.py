@@ -71,12 +71,21 @@ def public_recipe(recipe: CasesRecipe) -> dict[str, Any]:
         {name: _last(value) if name in paths else value for name, value in section.items() if value is not None}
         for section in public["sources"]
     ]
+    public["edits"] = recipe.edits.shaping()
     public["duplicates"]["exclude"] = [_last(path) for path in public["duplicates"]["exclude"]]
     for part, name in (("filter", "scorer"), ("edits", "lora"), ("instructions", "objects")):
         public[part][name] = _last(public[part][name])
-    for part, name in (("labels", "model"), ("instructions", "model"), ("edits", "editor")):
+    for part, name in (("labels", "model"), ("instructions", "model")):
         public[part][name] = _model(public[part][name])
+    editor = public["edits"]["editor"]
+    if editor is not None:
+        public["edits"]["editor"] = _editor(editor) if isinstance(editor, dict) else _model(editor)
     return public
+
+
+def _editor(section: dict[str, Any]) -> dict[str, Any]:
+    loras = [_last(path) for path in section.get("frozen_loras", ())]
+    return section | {"model": _model(section["model"])} | ({"frozen_loras": loras} if loras else {})
 
 
 def _last(path: str | None) -> str | None:
