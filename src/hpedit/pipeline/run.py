@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from hpedit.mini.world import World
 from hpedit.pipeline import ratings
+from hpedit.pipeline.changes import take_changes
 from hpedit.pipeline.page import LivePage
-from hpedit.pipeline.recipe import MAY_CHANGE, RunRecipe
+from hpedit.pipeline.recipe import RunRecipe
 from hpedit.pipeline.splits import BENCH, FOLDER, RATED, TRAIN, Wanted, counts_of, read_splits
 from hpedit.pipeline.state import RunState, StageState
 from hpedit.progress import listening, tell
@@ -57,6 +58,7 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
     # Spinning OpenMP threads are ruinous when another process needs a core; it has to be said before torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     settings = shaping(recipe)
+    take_changes(recipe)
     with RunFolder.open(recipe.path, "run", settings) as folder:
         run = _Run(recipe, offered, command)
         state = RunState(folder.path, [name for name, _ in run.stages()])
@@ -72,11 +74,7 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
 
 def shaping(recipe: RunRecipe) -> dict[str, Any]:
     """The settings that shape the result, which a continued run must not change."""
-    settings = recipe.resolved()
-    for key in MAY_CHANGE:
-        section, _, name = key.rpartition(".")
-        (settings[section] if section else settings).pop(name)
-    return settings
+    return recipe.shaping()
 
 
 class _Run:
