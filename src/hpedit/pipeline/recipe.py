@@ -154,7 +154,9 @@ class BenchSection(Section):
     """Sampling steps of the deployed editor; left out, those of the rollout."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 48
     second_judge: Text | None = None
-    """A judge, or the folder of another scorer, that takes no part in training."""
+    """A judge, or the folder of another scorer, that takes no part in training; can be added to a finished run."""
+    leaked: Literal["refuse", "drop"] = "refuse"
+    """What becomes of held-out cases whose photograph, or a near duplicate of it, is rated or trained on too."""
     control: Literal["auto", "on", "off"] = "auto"
     """As many more supervised updates, for comparison; auto is on in a mini world, where exact edits are known."""
 

@@ -123,8 +123,8 @@ def _stage_lines(plan: Cells) -> Iterator[str]:
     cases = plan["cases"]
     about = "" if cases["known"] else "at most about "
     yield from _wrapped(
-        f"All stages, for {about}{cases['rated']:,} rated, {cases['train']:,} training and {cases['bench']:,} benchmark "
-        "cases; time of the transformer alone"
+        f"All stages, for {about}{cases['rated']:,} rated, {cases['train']:,} training and {cases['bench']:,} "
+        "benchmark cases; time of the transformer alone"
     )
     yield f"  {'stage':<12}{'edits':>14}{'forwards':>16}{'judge questions':>18}{'time':>14}"
     stages = plan["stages"]
