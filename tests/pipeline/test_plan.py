@@ -171,7 +171,8 @@ def test_a_mistake_stops_a_run_before_its_first_stage(tmp_path: Path) -> None:
     [
         (["train", "RUN"], "hpedit run"), (["train", "CASES"], "hpedit cases build"),
         (["run", "TRAIN"], "hpedit train"), (["run", "CASES"], "hpedit cases build"),
-        (["cases", "build", "RUN"], "hpedit run"), (["cases", "build", "TRAIN"], "hpedit train"), (["plan", "CASES"], "hpedit cases build"),
+        (["cases", "build", "RUN"], "hpedit run"), (["cases", "build", "TRAIN"], "hpedit train"),
+        (["plan", "CASES"], "hpedit cases build"),
     ],
 )  # fmt: skip
 def test_a_recipe_of_another_command_is_named_as_such(words: list[str], says: str) -> None:
