@@ -31,8 +31,14 @@ def test_new_then_finished_then_read_again(tmp_path: Path) -> None:
         assert (run.path / "log.txt").read_text().endswith("+00:00 begins\n")
 
 
-def test_other_settings_are_named_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_in_which_nothing_was_made_takes_corrected_settings(tmp_path: Path) -> None:
     open_run(tmp_path / "run").close()
+    open_run(tmp_path / "run", seed=1).close()
+
+
+def test_other_settings_are_named_in_one_line(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run") as run:
+        run.metrics({"step": 1})
     with pytest.raises(HPEditError, match="seed was 0, is now 1") as caught:
         open_run(tmp_path / "run", seed=1)
     assert "\n" not in caught.value.message

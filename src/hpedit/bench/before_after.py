@@ -14,6 +14,8 @@ from hpedit.bench.comparison import compare_models
 from hpedit.errors import HPEditError
 
 INSTRUMENTS = ("oracle", "scorer")
+SECOND = "second"
+"""A second judge, in a summary only where one has scored base and post."""
 ARMS = ("base", "post", "control")
 
 
@@ -23,8 +25,9 @@ def before_after_summary(folders: Mapping[str, BenchFolder | None], seed: int = 
     Returns:
         "oracle" and "scorer" (None if not measured), each with base, post, gain as {"mean", "ci95"}, low_share,
         win_tie_loss, n, and, if there is one, control with its own gain and post_minus_control; the oracle also has
-        copy, the untouched source.
-        "tasks": the same per task. Further n, sources, unscorable, low_share, win_tie_loss, control, alarms, seconds.
+        copy, the untouched source. "second" is there if a second judge has scored.
+        "tasks": the same of oracle and scorer per task. Further n, sources, unscorable, low_share, win_tie_loss,
+        control, alarms, seconds.
         Bounds that too few photos allow are None.
 
     Raises:
@@ -36,22 +39,25 @@ def before_after_summary(folders: Mapping[str, BenchFolder | None], seed: int = 
         raise HPEditError(f"no benchmark of the {' and the '.join(missing)} model", hint="run it on the same cases")
     named = {name: replace(folder, label=name) for name, folder in present.items() if folder is not None}
     # Control before post-trained, so that their difference is what post-training is ahead by.
-    found = compare_models([named[name] for name in ("base", "control", "post") if name in named], seed=seed)
-    tables = {one["key"]: one for one in found["instruments"]}
+    compared = compare_models([named[name] for name in ("base", "control", "post") if name in named], seed=seed)
+    tables = {one["key"]: one for one in compared["instruments"]}
     whole = {name: _block(tables[name]["overall"] if name in tables else None) for name in INSTRUMENTS}
+    block = _block(tables[SECOND]["overall"] if SECOND in tables else None)
+    second = {SECOND: block} if block else {}
     return {
         **whole,
+        **second,
         "tasks": {
             task: {name: _block(tables[name]["tasks"].get(task) if name in tables else None) for name in INSTRUMENTS}
-            for task in sorted(found["tasks"])
+            for task in sorted(compared["tasks"])
         },
-        "n": found["n"],
-        "sources": found["sources"],
+        "n": compared["n"],
+        "sources": compared["sources"],
         "unscorable": {arm: tables.get("scorer", {}).get("unscorable", {}).get(arm, 0) for arm in named},
         "low_share": {name: block and block["low_share"] for name, block in whole.items()},
         "win_tie_loss": {name: block and block["win_tie_loss"] for name, block in whole.items()},
         "control": {name: block["control"] for name, block in whole.items() if block} if "control" in named else None,
-        "alarms": {name: _alarm(one) for name, one in found["alarms"].items()},
+        "alarms": {name: _alarm(one) for name, one in compared["alarms"].items()},
         "seconds": {f"bench, {name}": sum(folder.seconds.values()) for name, folder in named.items()},
     }
 

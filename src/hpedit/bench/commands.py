@@ -5,7 +5,7 @@ torch is imported only when an editor or a judge is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,16 +47,30 @@ class BenchJudges:
             instrument = Instrument(scorer.fingerprint, "scorer", self.scorer.name, judges=judges, doubt=doubt)
             found.append((instrument, scorer))
         if self.second is not None:
-            scorer, judges, doubt = _second(self.second)
-            same = bool(own & set(judges))
-            if same and not self.same_judge:
-                raise HPEditError(
-                    f"{self.second} is the scorer's own judge: it can't tell a real gain from reward hacking",
-                    hint="name another judge, or add --same-judge to see the judge without calibration",
-                )
-            name = Path(self.second).name if Path(self.second).is_dir() else self.second
-            found.append((Instrument(scorer.fingerprint, "second", name, same, judges, doubt), scorer))
+            found.append(second_instrument(self.second, own, same_judge=self.same_judge))
         return found
+
+
+def second_instrument(spec: str, own: Collection[str], *, same_judge: bool = False) -> tuple[Instrument, Scorer]:
+    """Load a second judge.
+
+    Args:
+        spec: A judge, or the folder of another scorer.
+        own: Fingerprints of the scorer's judges.
+        same_judge: Take one of them all the same.
+
+    Raises:
+        HPEditError: it is one of the scorer's and `same_judge` is not set, or it can't be loaded.
+    """
+    scorer, judges, doubt = _second(spec)
+    same = bool(set(own) & set(judges))
+    if same and not same_judge:
+        raise HPEditError(
+            f"{spec} is the scorer's own judge: it can't tell a real gain from reward hacking",
+            hint="name another judge, or add --same-judge to see the judge without calibration",
+        )
+    name = Path(spec).name if Path(spec).is_dir() else spec
+    return Instrument(scorer.fingerprint, "second", name, same, judges, doubt), scorer
 
 
 def _known_judges(out: Path) -> set[str]:

@@ -12,8 +12,8 @@ from hpedit.store.atomic import read_json
 from hpedit.store.run_folder import RECIPE
 
 
-def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None:
-    """HPEditError that names benchmark cases which are also in `training` (parquets or folders of cases).
+def leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> dict[str, str]:
+    """Ids of benchmark cases which are also in `training` (parquets or folders of cases), each with the reason.
 
     A scene with an exact target is compared by ids and pixels alone: such scenes share backgrounds and shapes by
     design, and are split by photo tile.
@@ -22,7 +22,7 @@ def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None
     from hpedit.cases.exclusion import Exclusion
 
     if not training:
-        return
+        return {}
     seen = Exclusion.of(training)
     found: dict[str, str] = {}
     for case in cases:
@@ -31,6 +31,12 @@ def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None
             reason = seen.reason(case.id, case.source_id, sha, NO_HASH if case.oracle else likeness)
             if reason and case.id not in found:
                 found[case.id] = reason.replace(", which is excluded", "")
+    return found
+
+
+def refuse_leaked_cases(cases: Sequence[Case], training: Sequence[Path]) -> None:
+    """HPEditError that names `leaked_cases`, if there are any."""
+    found = leaked_cases(cases, training)
     if found:
         first, reason = next(iter(found.items()))
         raise HPEditError(

@@ -36,9 +36,10 @@ from hpedit.cases.exclusion import NEAR, Exclusion
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.source_items import Chunk
 from hpedit.cases.sources import OpenedSource, open_source
-from hpedit.cases.summary import instruction_counts, label_counts, write_build_summary
+from hpedit.cases.summary import first_skipped, instruction_counts, label_counts, missing_tasks, write_build_summary
 from hpedit.config.reading import Section, recipe_text
 from hpedit.errors import HPEditError
+from hpedit.progress import note
 from hpedit.progress import stage as progress
 from hpedit.store.atomic import atomic_write
 from hpedit.store.run_folder import RESULT, RunFolder
@@ -147,6 +148,9 @@ class _Build:
         chunks: list[Chunk] = [chunk for source in self.sources for chunk in source.chunks(stage_io.CHUNK)]
         task = steps.ReadPhotos(self.recipe.sources, self.base, self.recipe.seed, self.out)
         self._map("photographs", task, chunks)
+        if skipped := first_skipped(self.out):
+            self.folder.log(skipped)
+            note(skipped)
         return {"chunks": len(chunks)}
 
     def _unique(self) -> dict[str, Any]:
@@ -169,7 +173,12 @@ class _Build:
         section = self._placed(recipe.instructions, "model")
         task = steps.WriteInstructions(self.out, section, recipe.labels.categories, self.base, recipe.seed)
         self._map("instructions", task, self._numbers(), light=not task.models)
-        return instruction_counts(self.out)
+        counts = instruction_counts(self.out)
+        if missing := missing_tasks(recipe, self.out, counts["tasks"]):
+            self.folder.log(missing)
+            note(missing)
+            counts["missing"] = missing
+        return counts
 
     def _balance(self) -> dict[str, Any]:
         counts = decide_balance(self.out, self.recipe.balance, self.recipe.seed)

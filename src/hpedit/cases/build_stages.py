@@ -100,6 +100,13 @@ class Stage:
         counts: dict[str, Any] = record["counts"]
         return counts
 
+    @property
+    def empty(self) -> bool:
+        """Whether it was begun and has made nothing: it was refused, or killed at its start."""
+        places = [self.folder, *(self.out / name for name in self.also)]
+        files = {path.name for place in places if place.is_dir() for path in place.iterdir()}
+        return not self.done and files <= {STAGE}
+
     def remove(self) -> None:
         """Remove everything it wrote; stage.json goes last, so that a kill leaves it stale."""
         for name in self.also:
@@ -114,9 +121,11 @@ class Stage:
 def refuse_stale_stages(stages: Sequence[Stage], *, update: bool, before: Callable[[], object] = int) -> list[str]:
     """Refuse or remove the stages on disk whose recipe or inputs have changed.
 
+    Stages that made nothing, since an earlier recipe was refused there, are removed in any case.
+
     Args:
         stages: All, in order.
-        update: Remove them instead of refusing.
+        update: Remove the others too instead of refusing.
         before: Called before anything is removed.
 
     Returns:
@@ -128,7 +137,7 @@ def refuse_stale_stages(stages: Sequence[Stage], *, update: bool, before: Callab
     stale = [stage for stage in stages if (record := stage.record) is not None and record["key"] != stage.key]
     if not stale:
         return []
-    if not update:
+    if not update and not all(stage.empty or _led_nowhere(stage, stages) for stage in stale):
         changes = [phrase for stage in stale for phrase in _changes(stage)]
         more = f"; and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         first = f"{stale[0].name} ({'; '.join(changes[:SHOWN]) or 'an earlier stage is missing'}{more})"
@@ -141,6 +150,16 @@ def refuse_stale_stages(stages: Sequence[Stage], *, update: bool, before: Callab
     for stage in reversed(stale):
         stage.remove()
     return [stage.name for stage in stale]
+
+
+def _led_nowhere(stage: Stage, stages: Sequence[Stage]) -> bool:
+    """Whether the build ended at this stage or soon after because nothing was left, so that nothing is lost with it."""
+    kinds = {steps.UNIQUE: "kept", steps.BALANCE: "candidates"}
+    # Edits and scores cost too much to be made again unasked.
+    kinds |= {steps.FILTER: "kept"} if stage.name in (steps.FILTER, steps.DATASET) else {}
+    later = stages[list(stages).index(stage) :]
+    ends = [one for one in stages if one.name in kinds and one.done and not one.counts().get(kinds[one.name])]
+    return any(one in later or one.name < stage.name for one in ends)
 
 
 def _changes(stage: Stage) -> Iterator[str]:

@@ -6,11 +6,12 @@ Stages run in the order of the sections: sources, duplicates, labels, instructio
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from hpedit.config.editor import EditorSection
+from hpedit.config.kinds import CASES
 from hpedit.config.reading import Section
 from hpedit.tasks import TASK_IDS
 
@@ -225,6 +226,8 @@ class DatasetSection(Section):
 
 class CasesRecipe(Section):
     """The recipe of `hpedit cases build`."""
+
+    COMMAND: ClassVar[str] = CASES
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     output: Text

@@ -18,7 +18,7 @@ from PIL import Image
 from hpedit.cases import stage_io
 from hpedit.cases.engine.protocol import Counts
 from hpedit.cases.recipe import EditsSection, InstructionsSection, LabelsSection, SourceSection
-from hpedit.cases.source_items import Chunk, Photo
+from hpedit.cases.source_items import Chunk, Photo, Skipped
 from hpedit.cases.sources import OpenedSource, open_source
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Score
@@ -35,6 +35,10 @@ CANDIDATES = "candidates"
 INDEX = "photos.parquet"
 CHOSEN = "chosen.parquet"
 DECISIONS = "fates.parquet"
+
+
+MAX_ASPECT = 8.0
+"""Longer side by shorter side of a usable picture: that of hpedit.editors.sizes, whose module needs torch."""
 
 
 def candidates_file(out: Path, number: int) -> Path:
@@ -82,12 +86,24 @@ class ReadPhotos:
             def counted() -> Iterator[object]:
                 for item in opened[number].read(chunk):
                     found["items"] += 1
-                    yield item
+                    yield _usable(item, number)
 
             stage_io.write_photos(self.file(chunk), counted(), number)  # type: ignore[arg-type]
             return found
 
         return work
+
+
+def _usable(item: Photo | Case | Skipped, number: int) -> Photo | Case | Skipped:
+    """The item, or why no editor takes it: one picture that is too narrow must not end a build hours later."""
+    if isinstance(item, Skipped):
+        return item
+    for image in item.sources if isinstance(item, Case) else (item.image,):
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            name = f"{number}/{item.id}" if isinstance(item, Case) else item.id
+            why = f"is too narrow to edit: the longer side may be {MAX_ASPECT:g} times the shorter"
+            return Skipped(name, f"{name} of {image.width} x {image.height} px {why}")
+    return item
 
 
 class PhotoFiles:

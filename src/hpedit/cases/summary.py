@@ -12,11 +12,17 @@ from hpedit.cases import stage_io, steps
 from hpedit.cases.build_stages import Stage
 from hpedit.cases.decisions import pick_wordings, read_instructions
 from hpedit.cases.hardness import DROPPED, KEPT
+from hpedit.cases.instructions.templates import NEEDS_OBJECT
+from hpedit.cases.recipe import CasesRecipe
 from hpedit.store.atomic import replacing
 from hpedit.tasks import TASK_IDS
 
 SKIPPED_FILE, DROPPED_FILE = "skipped.jsonl", "dropped.jsonl"
 NO_ROOM, OTHER_WORDING = "the target distribution has no room for it", "another wording of it was drawn"
+
+
+WRITTEN_FOR = ("folder", "image_folder", "parquet", "webdataset")
+"""Kinds of sources whose photographs come without instructions."""
 
 
 def label_counts(out: Path) -> dict[str, int]:
@@ -42,6 +48,41 @@ def instruction_counts(out: Path) -> dict[str, Any]:
         "rejected": rejected,
         "tasks": {task: tasks[task] for task in TASK_IDS if tasks[task]},
     }
+
+
+def first_skipped(out: Path, most: int = 3) -> str:
+    """How many items of the sources were skipped, and the first of them with their reasons; "" for none."""
+    reasons = [row["reason"] for row in _skipped(out)]
+    if not reasons:
+        return ""
+    more = f"; all of them are in {SKIPPED_FILE}" if len(reasons) > most else ""
+    return f"skipped {len(reasons)} of the sources: {'; '.join(reasons[:most])}{more}"
+
+
+def missing_tasks(recipe: CasesRecipe, out: Path, tasks: Mapping[str, int]) -> str:
+    """Which of the wanted tasks got no instruction, and why, as a sentence; "" if none is missing.
+
+    Args:
+        recipe: Of the build.
+        out: Its folder, where the photographs are labelled.
+        tasks: Instructions of each task.
+    """
+    section = recipe.instructions
+    written = any(source.kind in WRITTEN_FOR for source in recipe.sources)
+    missing = [task for task in section.tasks if not tasks.get(task)]
+    if section.by == "given" or not written or not missing:
+        return ""
+    names = ", ".join(missing)
+    if section.by == "judge":
+        return f"no instruction of {names}: {section.model} wrote none that was accepted"
+    if not set(missing) & NEEDS_OBJECT:
+        return f"no instruction of {names}: there are too few photographs, or instructions.per_photo is too small"
+    known = label_counts(out)["labelled"]
+    return (
+        f"no instruction of {names}: templates need to know an object in the photograph, and "
+        f"{'none has' if not known else f'only {known} have'} a label (labels.by: clip, judge or given; or "
+        "instructions.by: judge)"
+    )
 
 
 def write_build_summary(out: Path, stages: Sequence[Stage], seed: int) -> dict[str, Any]:

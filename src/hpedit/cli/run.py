@@ -23,6 +23,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one key; can be repeated.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print it in full.")] = False,
+    no_plan: Annotated[bool, typer.Option("--no-plan", help="Start without planning memory, disk and inputs.")] = False,
 ) -> None:
     """Run all stages from photographs to the report.
 
@@ -36,6 +37,11 @@ def run(
     if dry_run:
         typer.echo(recipe_text(resolved), nl=False)
         return
+    if not no_plan:
+        from hpedit.pipeline.plan import plan_stages, refuse_mistakes
+
+        # Timing a step would load the editor; what is planned here is whether it fits.
+        refuse_mistakes(plan_stages(resolved, str(recipe), measure=False))
     from hpedit.pipeline.run import run_pipeline
     from hpedit.report.gains import gain_lines
     from hpedit.rl.parallel.stopping import StopAsked

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from hpedit.config.kinds import has_keys_of, recipe_command
 from hpedit.config.yaml_source import Key, Source, YamlPosition, parse_yaml, read_yaml
 from hpedit.errors import HPEditError
 
@@ -29,6 +30,9 @@ class Section(BaseModel):
     SHORT: ClassVar[str] = ""
     """The key that a text in place of the whole section stands for; "" = there is none."""
 
+    COMMAND: ClassVar[str] = ""
+    """Which command's recipe it is; empty for a part of one."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
@@ -38,12 +42,14 @@ M = TypeVar("M", bound=Section)
 def read_recipe(path: Path | str, model: type[M], overrides: Sequence[str] = ()) -> M:
     """Read a YAML recipe of one schema and apply overrides such as "train.learning_rate=1e-4", in order.
 
-    HPEditError with all mistakes of file and overrides at once, a line each.
+    HPEditError with all mistakes of file and overrides at once, a line each; for a recipe of another command only that.
     """
     source = read_yaml(path)
     if not isinstance(source.data, dict):
         what = "is empty" if source.data is None else f"holds {kind_of(source.data)}"
         raise HPEditError(f"{path}: {what}, not a recipe", hint="a recipe is a mapping, see the folder recipes/")
+    if model.COMMAND and not has_keys_of(model.COMMAND, source.data) and (other := recipe_command(source.data)):
+        raise HPEditError(f"{path}: this is a recipe of `{other}`", hint=f"give it to that command: {other} {path}")
     for override in overrides:
         _apply_override(source, override, model)
     return _validate_recipe(source, model)

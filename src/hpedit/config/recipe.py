@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from hpedit.config.editor import EditorSection as EditorSection
+from hpedit.config.kinds import TRAIN
 from hpedit.config.reading import Section, read_recipe
 
 Text = Annotated[str, Field(min_length=1)]
@@ -252,6 +253,8 @@ class EvaluateSection(Section):
 
 class Recipe(Section):
     """All of one training run. Paths are relative to the folder in which the command runs."""
+
+    COMMAND: ClassVar[str] = TRAIN
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of all randomness: the same recipe gives the same weights on the same machine."""

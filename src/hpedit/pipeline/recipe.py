@@ -7,7 +7,7 @@ It has the sections of the single commands' recipes under their own names (cases
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,7 @@ from hpedit.cases.recipe import (
     LabelsSection,
     SourceSection,
 )
+from hpedit.config.kinds import RUN
 from hpedit.config.reading import Section, read_recipe
 from hpedit.config.recipe import (
     CheckpointSection,
@@ -157,13 +158,17 @@ class BenchSection(Section):
     for mini and for Kontext, whose guidance is embedded (`editor.guidance`)."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 48
     second_judge: Text | None = None
-    """A judge, or the folder of another scorer, that takes no part in training."""
+    """A judge, or the folder of another scorer, that takes no part in training; can be added to a finished run."""
+    leaked: Literal["refuse", "drop"] = "refuse"
+    """What becomes of held-out cases whose photograph, or a near duplicate of it, is rated or trained on too."""
     control: Literal["auto", "on", "off"] = "auto"
     """As many more supervised updates, for comparison; auto is on in a mini world, where exact edits are known."""
 
 
 class RunRecipe(Section):
     """All of one run. Paths are relative to the folder in which the command runs."""
+
+    COMMAND: ClassVar[str] = RUN
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     output: Text
@@ -276,18 +281,29 @@ class RunRecipe(Section):
         """With the photographs that another run's ratings are about left out."""
         if self.ratings.run is None:
             return self.cases.duplicates
-        rated = str(Path(self.ratings.run) / "rated" / "cases.parquet")
+        rated = str(Path(self.ratings.run) / "ratings" / "cases.parquet")
         return self.cases.duplicates.model_copy(update={"exclude": (*self.cases.duplicates.exclude, rated)})
 
     def resolved(self) -> dict[str, Any]:
         """All settings, defaults included, as plain JSON."""
         return self.model_dump(mode="json")
 
+    def shaping(self) -> dict[str, Any]:
+        """The settings that shape the result, which a continued run must not change."""
+        settings = self.resolved() | {"editor": self.editor.shaping()}
+        for key in MAY_CHANGE:
+            section, _, name = key.rpartition(".")
+            (settings[section] if section else settings).pop(name)
+        return settings
+
 
 _OF_TRAINING = (
     "rewards", "editor", "lora", "rollout", "train", "nft", "dpo", "checkpoint", "scale", "log", "evaluate",
 )  # fmt: skip
-MAY_CHANGE = ("output", "ratings.host", "ratings.port", "ratings.allow_host", "ratings.enough", "scorer.force", "scale")
+MAY_CHANGE = (
+    "output", "ratings.host", "ratings.port", "ratings.allow_host", "ratings.enough", "scorer.force", "scale",
+    "bench.second_judge",
+)  # fmt: skip
 """Keys that may change when a run is continued."""
 
 

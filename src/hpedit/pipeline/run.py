@@ -23,25 +23,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpedit.editors.usual import on_accelerator, settle
+from hpedit.errors import HPEditError
 from hpedit.mini.world import World
 from hpedit.pipeline import ratings
+from hpedit.pipeline.changes import take_changes
 from hpedit.pipeline.page import LivePage
-from hpedit.pipeline.recipe import MAY_CHANGE, RunRecipe
-from hpedit.pipeline.splits import BENCH, FOLDER, RATED, TRAIN, Wanted, counts_of, read_splits
+from hpedit.pipeline.recipe import RunRecipe
+from hpedit.pipeline.splits import (
+    BENCH,
+    CHECKED,
+    FOLDER,
+    RATED,
+    TRAIN,
+    Wanted,
+    build_notes,
+    counts_of,
+    keep_apart,
+    read_splits,
+)
 from hpedit.pipeline.state import RunState, StageState
-from hpedit.progress import listening, tell
+from hpedit.progress import listening, note, tell
 from hpedit.records import Case
 from hpedit.store.atomic import read_json
 from hpedit.store.run_folder import RunFolder
 from hpedit.store.tables import read_cases, write_cases
 
 if TYPE_CHECKING:
-    from hpedit.bench.bench_folder import BenchFolder
+    from hpedit.bench.bench_folder import BenchFolder, Instrument
     from hpedit.editors.diffusers_editor import DiffusersEditor
     from hpedit.pipeline.scorer import Compared
     from hpedit.scorer.hp_scorer import HPScorer
+    from hpedit.scorer.protocol import Scorer
 
 ARMS = ("base", "post", "control")
+SQUARISH = 2.0
+"""Every editor takes pictures whose longer side is up to so many times the shorter; others are asked about."""
 
 
 def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None = None) -> dict[str, Any]:
@@ -60,6 +76,7 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
     settled = settle(recipe.editor, accelerator=on_accelerator(recipe.editor.device))
     recipe = recipe.model_copy(update={"editor": settled})
     settings = shaping(recipe)
+    take_changes(recipe)
     with RunFolder.open(recipe.path, "run", settings) as folder:
         run = _Run(recipe, offered, command)
         state = RunState(folder.path, [name for name, _ in run.stages()])
@@ -75,11 +92,7 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
 
 def shaping(recipe: RunRecipe) -> dict[str, Any]:
     """The settings that shape the result, which a continued run must not change."""
-    settings = recipe.resolved() | {"editor": recipe.editor.shaping()}
-    for key in MAY_CHANGE:
-        section, _, name = key.rpartition(".")
-        (settings[section] if section else settings).pop(name)
-    return settings
+    return recipe.shaping()
 
 
 class _Run:
@@ -146,13 +159,29 @@ class _Run:
         from hpedit.cases.folder import CasesFolder
 
         recipe = self.recipe.candidates()
-        run_build(recipe)
-        return list(CasesFolder(recipe.output).kept())
+        # Nothing depends on it yet: what an earlier recipe or other photographs gave is made again.
+        run_build(recipe, update=True)
+        editor = None
+        usable: list[Case] = []
+        for case in CasesFolder(recipe.output).kept():
+            if max(max(image.size) / min(image.size) for image in case.sources) > SQUARISH:
+                editor = editor or self.editor
+                if why := _refusal(editor, case):
+                    note(f"{case.id} is left out: {why}")
+                    continue
+            usable.append(case)
+        return usable
 
     def _cases(self) -> None:
         if self.world is None:
-            parts = [f"{name}: {counts_of(table)}" for name, table in self.splits.items()]
-            self.note.note = "; ".join(parts)
+            splits = self.splits
+            # A run of an earlier version that is past this stage keeps its splits.
+            checked = (self.out / FOLDER / CHECKED).is_file()
+            begun = (self.out / ratings.FOLDER / ratings.EDITS).is_file() and not checked
+            dropped = "" if begun else keep_apart(splits, drop=self.recipe.bench.leaked == "drop")
+            parts = [f"{name}: {counts_of(table)}" for name, table in splits.items()]
+            parts += [dropped] if dropped else []
+            self.note.note = "; ".join([*parts, *build_notes(self.out / "candidates")])
             return
         folder, cases = self.out / FOLDER, self.recipe.cases
         folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +233,8 @@ class _Run:
         from hpedit.cases.build import run_build
 
         table = None if self.world else self.splits[TRAIN]
-        run_build(self.recipe.hard_cases(table), editor=self.editor, scorer=self.scorer)
+        begun = (self.out / "train" / "recipe.json").is_file()
+        run_build(self.recipe.hard_cases(table), editor=self.editor, scorer=self.scorer, update=not begun)
         kept = read_json(self.out / "cases" / "result.json")
         self.note.note = f"{kept['kept']} of {kept['candidates']} candidates kept"
 
@@ -238,17 +268,36 @@ class _Run:
         if not (self.out / "bench" / "cases.parquet").is_file():
             write_cases(self.out / "bench" / "cases.parquet", cases)
         steps, cfg = self._deployed()
-        editor = self.editor.with_guidance(cfg)
-        for label in ARMS if self.recipe.control else ARMS[:2]:
+        editor, second = self.editor.with_guidance(cfg), self._second_judge()
+        arms = ARMS if self.recipe.control else ARMS[:2]
+        for label in arms:
             if label == "base":
                 editor.remove_lora()
             else:
                 editor.load_lora(self.out / {"post": "train", "control": "control"}[label] / "lora")
             self.folders[label] = run_bench(
                 editor, cases, self.scorer, self.out / "bench" / label, seed=self.seed, steps=steps, label=label,
-                batch=self.recipe.bench.batch,
+                batch=self.recipe.bench.batch, instruments=second,
             )  # fmt: skip
         self.note.note = f"{len(cases)} held-out cases, {steps} steps, CFG {cfg:g}"
+        if second:
+            from hpedit.report.bench_compare import compare_folders
+
+            bench = self.out / "bench"
+            compare_folders(
+                [bench / label for label in arms], bench / "compare", cases=bench / "cases.parquet", seed=self.seed,
+                command=self.command,
+            )  # fmt: skip
+            self.note.note += f", seen by a second judge, {second[0][0].name}"
+
+    def _second_judge(self) -> list[tuple[Instrument, Scorer]]:
+        """The judge that took no part in training, if the recipe names one."""
+        from hpedit.bench.commands import second_instrument
+
+        spec = self.recipe.bench.second_judge
+        if spec is None:
+            return []
+        return [second_instrument(spec, {judge.fingerprint for judge in self.scorer.judges.values()})]
 
     def _deployed(self) -> tuple[int, float]:
         """Steps and guidance of the benchmark: the recipe's, else the model's own.
@@ -274,6 +323,16 @@ class _Run:
                 self._split(BENCH), self.folders, self.training,
             )
         )  # fmt: skip
+
+
+def _refusal(editor: DiffusersEditor, case: Case) -> str:
+    """Why the editor does not take a case's pictures; "" if it does."""
+    try:
+        for image in case.sources:
+            editor.output_size(image)
+    except HPEditError as error:
+        return error.message
+    return ""
 
 
 def _few_threads() -> None:

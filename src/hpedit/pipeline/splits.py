@@ -6,18 +6,24 @@ later moves none of the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpedit.errors import HPEditError
+from hpedit.progress import note
 from hpedit.records import Case
 from hpedit.seeds import hash_64, hash_number
+from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
 from hpedit.store.tables import read_cases, write_cases
 from hpedit.tasks import TASK_IDS
 
 RATED, TRAIN, BENCH = "rated", "train", "bench"
 FOLDER = "splits"
+SHOWN = 3
+"""Names in a note."""
+CHECKED = "checked.json"
+"""Beside the splits: that the benchmark was compared with the other two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +99,57 @@ def counts_of(table: Path) -> str:
     """How many cases and photographs a split's table holds, as a phrase."""
     cases = read_cases(table)
     return f"{len(cases)} cases of {len({case.source_id for case in cases})} photographs"
+
+
+def keep_apart(splits: Mapping[str, Path], *, drop: bool) -> str:
+    """See that no held-out photograph is rated or trained on under another name: by pixels, and by near duplicates.
+
+    Photographs are compared while cases are built; ready cases may name one photograph in two ways.
+
+    Args:
+        splits: Tables of the splits; that of the benchmark is written again if cases are dropped.
+        drop: Leave such cases out of the benchmark instead of refusing them.
+
+    Returns:
+        What was dropped, as a phrase; "" for nothing.
+
+    Raises:
+        HPEditError: there are such cases and `drop` is not set, or none would be left. The splits are then removed, so
+            that they are made again from corrected sources.
+    """
+    from hpedit.bench.leakage import leaked_cases
+
+    checked = splits[BENCH].with_name(CHECKED)
+    if checked.is_file():
+        return str(read_json(checked)["dropped"])
+    cases = read_cases(splits[BENCH])
+    found = leaked_cases(cases, [splits[RATED], splits[TRAIN]])
+    kept = [case for case in cases if case.id not in found]
+    if found and not (drop and kept):
+        first, reason = next(iter(found.items()))
+        for path in splits.values():
+            path.unlink()
+        raise HPEditError(
+            f"{len(found)} of {len(cases)} held-out cases show photographs that are rated or trained on; "
+            f"{first}: {reason}",
+            hint="give them one source_id, or set bench.leaked to drop" if kept else "give them one source_id",
+        )
+    dropped = f"{len(found)} leaked cases left out of the benchmark" if found else ""
+    if found:
+        note(f"{dropped}: {', '.join(list(found)[:SHOWN])}{', ...' if len(found) > SHOWN else ''}")
+        write_cases(splits[BENCH], kept)
+    atomic_write(checked, dump_json({"dropped": dropped, "leaked": found}))
+    return dropped
+
+
+def build_notes(folder: Path) -> list[str]:
+    """What the build of all cases left out: photographs that were skipped, tasks without instructions."""
+    file = folder / "result.json"
+    if not file.is_file():
+        return []
+    result = read_json(file)
+    skipped = [row["id"] for row in read_jsonl(folder / "skipped.jsonl")]
+    more = f", ..., see {folder.name}/skipped.jsonl" if len(skipped) > SHOWN else ""
+    notes = [f"skipped: {', '.join(skipped[:SHOWN])}{more}"] if skipped else []
+    missing = next((one["missing"] for one in result.get("stages", {}).values() if one.get("missing")), "")
+    return [*notes, missing] if missing else notes

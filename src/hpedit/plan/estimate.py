@@ -8,22 +8,22 @@ No torch, unless a step is measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpedit.config.recipe import Recipe
 from hpedit.editors.usual import settle
 from hpedit.plan import forwards, hub
 from hpedit.plan.advice import memory_advice
-from hpedit.plan.disk import Disk, run_disk_use
+from hpedit.plan.disk import PNG_PIXEL, Disk, run_disk_use
 from hpedit.plan.editor_shape import EditorShape
 from hpedit.plan.fetching import Download, find_editor, find_judges
 from hpedit.plan.findings import Findings
 from hpedit.plan.judge_memory import JudgeShape, judge_server_bytes
 from hpedit.plan.layout import Layout, layout_of_recipe
 from hpedit.plan.machine import Machine, check_port, find_machine
-from hpedit.plan.memory import GIB, Memory, account_memory, lora_parameter_count, most_rows
+from hpedit.plan.memory import GIB, Memory, account_memory, editing_bytes, lora_parameter_count, most_rows
 from hpedit.plan.recipe_checks import check_recipe
 from hpedit.plan.recipe_inputs import RecipeInputs, check_output_folder, read_recipe_inputs
 from hpedit.plan.timing import Speed, run_time, speed_from_table
@@ -34,8 +34,9 @@ DEFAULT_CASES = 1000
 
 
 def plan_run(
-    recipe: Recipe, name: str, *, gpu: str | None = None, gpus: int = 1, measure: bool | None = None
-) -> dict[str, Any]:
+    recipe: Recipe, name: str, *, gpu: str | None = None, gpus: int = 1, measure: bool | None = None,
+    around: Around | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Plan a training run.
 
     Args:
@@ -44,26 +45,45 @@ def plan_run(
         gpu: Kind of GPU of the machine that will run it; None = this machine.
         gpus: Processes, one per GPU.
         measure: Time one training step of the editor here; None = only if there is a GPU.
+        around: The other stages, where this is one of several; then inputs and output folder are not looked for.
 
     Raises:
         HPEditError: `gpu` is not in the table. Whatever is wrong with the recipe is in the plan's "errors".
     """
-    findings = Findings()
+    findings = around.findings if around else Findings()
     machine = find_machine(recipe, gpu, gpus, findings)
     recipe = recipe.model_copy(update={"editor": settle(recipe.editor, accelerator=machine.accelerator)})
     layout = layout_of_recipe(recipe, gpus, accelerator=machine.accelerator, recomputes=machine.cuda)
     shape, downloads = find_editor(recipe, findings, elsewhere=machine.elsewhere)
-    inputs = read_recipe_inputs(recipe, findings)
+    inputs = around.inputs if around else read_recipe_inputs(recipe, findings)
     judges, more = find_judges(inputs.scorers, findings, accelerator=machine.accelerator, elsewhere=machine.elsewhere)
     check_recipe(recipe, shape, layout, inputs, findings)
     check_port(machine, findings)
-    check_output_folder(recipe, findings)
+    if around is None:
+        check_output_folder(recipe, findings)
     plan = {"recipe": name, "algorithm": recipe.train.algorithm, "machine": _machine_section(machine)}
     plan |= {"forwards": _forwards_section(recipe, layout), "judge": _judge_section(recipe, inputs, judges)}
     if shape is not None:
         sized = _SizedRun(recipe, layout, machine, inputs, _joint_judge(judges), findings)
+        if around is not None:
+            plan["editing"] = sized.editing(shape, around.batches)
+            sized = replace(sized, pictures=around.pictures)
         plan |= sized.plan(shape, [*downloads, *more], measure)
     return plan | {level + "s": [asdict(found) for found in findings.of(level)] for level in ("error", "warning")}
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a training run is planned with where it is one stage of several: its inputs are made by earlier ones."""
+
+    inputs: RecipeInputs
+    """What is known of cases and scorers; they need not be there yet."""
+    pictures: int
+    """Edits that the other stages keep, as PNG."""
+    batches: Mapping[str, int]
+    """Cases that other stages edit at once, by the recipe key that sets it."""
+    findings: Findings
+    """Takes the plan's errors and warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,8 @@ class _SizedRun:
     judge: JudgeShape | None
     """All in-process judges as one."""
     findings: Findings
+    pictures: int = 0
+    """Edits that other stages keep."""
 
     def plan(self, shape: EditorShape, downloads: Sequence[Download], measure: bool | None) -> dict[str, Any]:
         """The plan's sections editor, memory, disk and time."""
@@ -96,6 +118,7 @@ class _SizedRun:
             cases=self.inputs.cases or DEFAULT_CASES,
             cache=hub.hub_cache(),
         )
+        disk = replace(disk, other=disk.other + self.pictures * shape.resolution**2 * PNG_PIXEL)
         for lack in disk.lacking():
             say = self.findings.of_machine(elsewhere=self.machine.elsewhere)
             say(lack, "free some space, or set output or HF_HUB_CACHE to another disk")
@@ -113,6 +136,26 @@ class _SizedRun:
         beside = self.judge if judge else None
         tokens = shape.tokens(self.inputs.sources)
         return account_memory(recipe, shape, tokens, layout, beside, self.machine.available, self.inputs.cases)
+
+    def editing(self, shape: EditorShape, batches: Mapping[str, int]) -> dict[str, Any]:
+        """Memory while other stages edit, by the key of their batch; an error, with a batch that fits, for too much."""
+        tokens, alone = shape.tokens(self.inputs.sources), replace(self.layout, gpus=1, shard=False)
+
+        def need(rows: int) -> int:
+            return editing_bytes(self.recipe, shape, tokens, alone, self.judge, rows)
+
+        available, found = self.machine.available, {}
+        for key, rows in batches.items():
+            fits = None if available is None else need(rows) <= available
+            found[key] = {"rows": rows, "bytes": need(rows), "fits": fits}
+            if available is not None and not fits:
+                most = next((less for less in range(rows - 1, 0, -1) if need(less) <= available), 0)
+                self.findings.error(
+                    f"out of memory: {need(rows) / GIB:.1f} GiB are needed to edit {rows} cases at once, "
+                    f"{self.machine.name} has {available / GIB:.1f}",
+                    hint=f"set {key} to {most}" if most else "take a larger GPU, or editor.base: 8bit",
+                )
+        return found
 
     def check_judge_server(self, memory: Memory) -> None:
         """A judge's server on the machine of the run needs a GPU of its own, or room beside the policy."""

@@ -116,6 +116,29 @@ def account_memory(
     return Memory(tuple(items), available, sums)
 
 
+def editing_bytes(
+    recipe: Recipe, shape: EditorShape, tokens: Tokens, layout: Layout, judge: JudgeShape | None, rows: int
+) -> int:
+    """Bytes on one GPU while `rows` cases are edited at once without training: text encoders stay, nothing is kept.
+
+    Args:
+        recipe: The run's recipe.
+        shape: Its editor.
+        tokens: Tokens of one row.
+        layout: Layout of the base; other stages than training do not shard it.
+        judge: A judge on the same GPU; None = elsewhere.
+        rows: Cases at once.
+    """
+    working = activations.working_memory(shape.architecture, tokens, layout.element, backward=False)
+    # Working memory and decoding follow each other.
+    decoding = DECODING * shape.vae_width * layout.element * shape.resolution**2
+    weights = layout.base_bytes(shape.architecture) + (shape.encoders + shape.vae) * layout.element
+    lora = FLOAT * lora_parameter_count(shape.architecture.adapted(recipe.lora.targets), recipe.lora.rank)
+    total = weights + lora + rows * (max(working, decoding) + shape.conditioning(tokens, layout.element))
+    total += judge.weights + judge.running if judge else 0
+    return total + (CONTEXT + int(FRAGMENTS * total) if layout.accelerator else 0)
+
+
 def _weight_items(shape: EditorShape, layout: Layout) -> list[MemoryItem]:
     base, vae = layout.base_bytes(shape.architecture), shape.vae * layout.element
     encoders = shape.encoders * layout.element

@@ -24,6 +24,8 @@ def render_plan(plan: Cells) -> str:
     if "editor" in plan:
         lines += ["", *_time_lines(plan["time"], plan["machine"])]
     lines += _judge_lines(plan["judge"])
+    if "stages" in plan:
+        lines += ["", *_stage_lines(plan)]
     if plan["warnings"]:
         lines.append("")
     for warning in plan["warnings"]:
@@ -114,6 +116,35 @@ def _judge_lines(judge: Cells) -> Iterator[str]:
     yield from _wrapped(f"Judge: {_usual_and_most(judge['edits_judged'], judge['edits_judged_at_most'])} edits{calls}")
     for scorer in judge["scorers"]:
         yield from _wrapped(f"  {scorer['path']}: {', '.join(scorer['judges'])}", "    ")
+
+
+def _stage_lines(plan: Cells) -> Iterator[str]:
+    """All stages of `hpedit run`, the training among them."""
+    cases = plan["cases"]
+    about = "" if cases["known"] else "at most about "
+    yield from _wrapped(
+        f"All stages, for {about}{cases['rated']:,} rated, {cases['train']:,} training and {cases['bench']:,} "
+        "benchmark cases; time of the transformer alone"
+    )
+    yield f"  {'stage':<12}{'edits':>14}{'forwards':>16}{'judge questions':>18}{'time':>14}"
+    stages = plan["stages"]
+    known = all(stage["seconds"] is not None for stage in stages)
+    sums = {key: sum(stage[key] for stage in stages) for key in ("edits", "forwards", "questions")}
+    seconds = sum(stage["seconds"] for stage in stages) if known else None
+    for stage in (*stages, {"name": "in all", "seconds": seconds} | sums):
+        time = "-" if not stage["forwards"] else "?" if stage["seconds"] is None else _duration(stage["seconds"])
+        counts = "".join(
+            f"{_count(stage[key]):>{width}}" for key, width in (("edits", 14), ("forwards", 16), ("questions", 18))
+        )
+        yield f"  {stage['name']:<12}{counts}{time:>14}"
+    for key, editing in plan.get("editing", {}).items():
+        size, unit = (GIB, "GiB") if editing["bytes"] >= GIB else (MIB, "MiB")
+        verdict = {True: "fits", False: "DOES NOT FIT", None: "of unknown memory"}[editing["fits"]]
+        yield f"  {key} {editing['rows']}: {editing['bytes'] / size:.1f} {unit} while editing, {verdict}"
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}" if number else "-"
 
 
 def _error_count(plan: Cells) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -37,13 +38,17 @@ def read_recipe_inputs(recipe: Recipe, findings: Findings) -> RecipeInputs:
     count, sources = None, 1
     with findings.collecting():
         count, sources = _count_pairs(recipe, findings) if recipe.offline else _count_cases(recipe, findings)
+    specs = () if recipe.offline else (recipe.scorer, *(reward.scorer for reward in recipe.rewards))
+    return RecipeInputs(count, sources, read_scorers(specs, recipe, findings))
+
+
+def read_scorers(specs: Iterable[str], recipe: Recipe, findings: Findings) -> tuple[ScorerUse, ...]:
+    """The judges of fitted scorers; an error for each that is missing, has no signal or failed its probe."""
     scorers = []
-    if not recipe.offline:
-        specs = (recipe.scorer, *(reward.scorer for reward in recipe.rewards))
-        for path in (spec for spec in specs if not is_custom(spec)):
-            with findings.collecting():
-                scorers.append(_check_scorer(path, recipe, findings))
-    return RecipeInputs(count, sources, tuple(scorers))
+    for path in (spec for spec in specs if not is_custom(spec)):
+        with findings.collecting():
+            scorers.append(_check_scorer(path, recipe, findings))
+    return tuple(scorers)
 
 
 def check_output_folder(recipe: Recipe, findings: Findings) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpedit.bench.before_after import INSTRUMENTS
+from hpedit.bench.before_after import INSTRUMENTS, SECOND
 
 
 def gain_lines(summary: Mapping[str, Any]) -> list[str]:
     """Base, post-trained and the paired gain with its 95 % interval, of each instrument that was measured."""
     lines = []
-    for name in INSTRUMENTS:
+    for name in (*INSTRUMENTS, SECOND):
         block = summary.get(name)
         if not block:
             continue

@@ -27,6 +27,8 @@ METRICS = "metrics.jsonl"
 LOG = "log.txt"
 FAULTY = "faulty"
 """Subfolder for batches whose update failed."""
+SCRATCH = (LOG, "cases_index.json", "conditioning", "tensorboard")
+"""What a stage may write before its first result: caches of its inputs and logs."""
 _ITERATION = re.compile(r"iteration_(\d+)")
 _LOCK = ".lock"
 _SHOWN_DIFFERENCES = 3
@@ -70,7 +72,7 @@ class RunFolder:
         except OSError as error:
             raise _unusable(path, error) from error
         try:
-            _claim_folder(path, asked)
+            _claim_folder(path, asked, again=_is_bare(path, stage))
         except BaseException:
             lock.close()
             raise
@@ -144,7 +146,9 @@ def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any]) -> Non
         if (path / RECIPE).exists():
             there = read_json(path / RECIPE)
             inputs = there.get("inputs") if isinstance(there, dict) else None
-            _claim_folder(path, json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs})))
+            asked = json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs}))
+            if not _is_bare(path, stage):
+                _claim_folder(path, asked)
     except OSError as error:
         raise _unusable(path, error) from error
 
@@ -198,8 +202,20 @@ def _lock_folder(path: Path) -> IO[bytes]:
     return lock
 
 
-def _claim_folder(path: Path, asked: dict[str, Any]) -> None:
-    """Mark a new folder with its recipe, or compare the recipe with the folder's own."""
+def _is_bare(path: Path, stage: str) -> bool:
+    """Whether a stage was refused here before it had made anything, so that a corrected recipe may take the folder."""
+    there = read_json(path / RECIPE) if (path / RECIPE).is_file() else None
+    if not isinstance(there, dict) or there.get("stage") != stage:
+        return False
+    names = {name for name in os.listdir(path) if not name.startswith(TEMPORARY)} - {RECIPE, _LOCK, *SCRATCH}
+    return all((path / name).is_dir() and not any((path / name).iterdir()) for name in names)
+
+
+def _claim_folder(path: Path, asked: dict[str, Any], *, again: bool = False) -> None:
+    """Mark a new folder with its recipe, or compare the recipe with the folder's own.
+
+    With `again` a folder with another recipe is marked anew, and loses the caches that were made for it.
+    """
     file = path / RECIPE
     if not file.exists():
         atomic_write(file, dump_json({**asked, "hpedit": __version__}))
@@ -209,6 +225,14 @@ def _claim_folder(path: Path, asked: dict[str, Any]) -> None:
         raise HPEditError(f"{file} is not a recipe of this program", hint="choose another output folder")
     there.pop("hpedit", None)
     changes = _recipe_differences(there, asked)
+    if changes and again:
+        for name in SCRATCH:
+            if (path / name).is_dir():
+                shutil.rmtree(path / name)
+            elif name != LOG:
+                (path / name).unlink(missing_ok=True)
+        atomic_write(file, dump_json({**asked, "hpedit": __version__}))
+        return
     if changes:
         more = len(changes) - _SHOWN_DIFFERENCES
         listed = "; ".join(changes[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
