@@ -215,13 +215,15 @@ def test_an_output_folder_of_another_run_or_in_use_or_not_ours(recipe, tmp_path)
     (run / "notes.txt").unlink()
     shaping = recipe("mini", "seed=1").shaping()
     (run / "recipe.json").write_text(json.dumps({"stage": "train", "recipe": shaping, "inputs": {"editor": "x"}}))
+    # A folder in which nothing was made would take the corrected recipe.
+    (run / "metrics.jsonl").write_text("{}\n")
     assert any("seed was 1, is now 0" in message for message in errors(plan_run(recipe(), "mini")))
     same = errors(plan_run(recipe("mini", "seed=1"), "mini"))
     assert not any("another recipe or other inputs" in message for message in same)
     with (run / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert any("in use by another process" in message for message in errors(plan_run(recipe(), "mini")))
-    assert sorted(path.name for path in run.iterdir()) == [".lock", "recipe.json"], "planning changes nothing"
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "metrics.jsonl", "recipe.json"], "planning changes nothing"
 
 
 def test_a_plan_makes_no_folder(recipe, tmp_path):
