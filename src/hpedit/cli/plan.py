@@ -21,7 +21,7 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate memory, disk and time of a training run or of `hpedit run`.
+    """Estimate memory, disk and time of a run before it starts.
 
     Also checks the recipe and reports all of its errors at once. Nothing is downloaded.
     """
