@@ -214,10 +214,10 @@ def load_reward(path: str, force: bool) -> Scorer:
 
 
 def _load_fitted(role: str, path: str, force: bool) -> HPScorer:
-    fitted = HPScorer.load(path)
+    fitted, use = HPScorer.load(path), "reward" if role == "scorer" else "judge"
     if fitted.calibration.verdict != "ok" and not force:
         raise HPEditError(
-            f"the {role} {path} has no signal and is refused: {fitted.calibration.reason}",
+            f"the {role} {path} has no signal and is refused as a {use}: {fitted.calibration.reason}",
             hint="rate more edits or take another judge, or set scorer_force: true",
         )
     return fitted
