@@ -223,7 +223,9 @@ def test_an_output_folder_of_another_run_or_in_use_or_not_ours(recipe, tmp_path)
     with (run / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert any("in use by another process" in message for message in errors(plan_run(recipe(), "mini")))
-    assert sorted(path.name for path in run.iterdir()) == [".lock", "metrics.jsonl", "recipe.json"], "planning changes nothing"
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "metrics.jsonl", "recipe.json"], (
+        "planning changes nothing"
+    )
 
 
 def test_a_plan_makes_no_folder(recipe, tmp_path):

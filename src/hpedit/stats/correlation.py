@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
 
 from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, source_index, weighted_spearman
+from hpedit.stats.kendall import dominated, kendall_tau_b
 
 RESAMPLES = 1000
 FEWEST = 200
@@ -184,40 +184,9 @@ def count_pairs(x: FloatArray, y: FloatArray, index: IntArray) -> FloatArray:
 
 def _count_many(x: FloatArray, y: FloatArray) -> list[float]:
     """The five counts of one source, without looking at every pair."""
+    right, wrong = float(dominated(x, y).sum()), float(dominated(x, -y).sum())
     tied_x, tied_y, both = _tied_pairs(x), _tied_pairs(y), _tied_pairs(np.column_stack([x, y]))
-    apart, lead = _pairs(len(x)) - tied_x - tied_y + both, _concordance(x, y)[0]
-    return [(apart + lead) / 2, (apart - lead) / 2, tied_x - both, tied_y - both, both]
-
-
-def kendall_tau_b(x: FloatArray, y: FloatArray, index: IntArray, counts: FloatArray) -> FloatArray:
-    """Kendall's tau-b (R,) of each resample; NaN where a side does not vary.
-
-    Args:
-        x: (n,) scores, no NaN.
-        y: (n,) what they are compared with, no NaN.
-        index: (n,) source of each, a column of ``counts``.
-        counts: (R, S) times each source is drawn; a row of ones gives tau-b of the table as it is.
-    """
-    taus: list[float] = []
-    for drawn in counts:
-        rows = np.repeat(np.arange(len(x)), drawn[index].astype(np.int64))
-        lead, product = _concordance(x[rows], y[rows])
-        taus.append(lead / np.sqrt(product) if product else np.nan)
-    return np.clip(np.array(taus, dtype=np.float64), -1.0, 1.0)
-
-
-def _concordance(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Concordant minus discordant pairs, and the product of the numbers of pairs that x and y tell apart."""
-    apart = [_pairs(len(x)) - _tied_pairs(side) for side in (x, y)]
-    product = apart[0] * apart[1]
-    if not product:
-        return 0.0, 0.0
-    # scipy gives their quotient; the count is whole, so that rounding gives it back exactly.
-    return float(np.rint(kendalltau(x, y).statistic * np.sqrt(product))), product
-
-
-def _pairs(n: int) -> float:
-    return n * (n - 1) / 2
+    return [right, wrong, tied_x - both, tied_y - both, both]
 
 
 def _tied_pairs(values: FloatArray) -> float:
