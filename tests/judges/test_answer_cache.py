@@ -171,11 +171,11 @@ import sys
 from pathlib import Path
 from tests.judges.questions import CountingJudge, edit_questions
 from hpedit.judges import answer_cache
-cache.CHUNK = 1
+answer_cache.CHUNK = 1
 print("ready", flush=True)
 sys.stdin.readline()
 for edit in range(int(sys.argv[2]), int(sys.argv[3])):
-    cache.CachedJudge(CountingJudge(), Path(sys.argv[1])).ask(edit_questions(edit))
+    answer_cache.CachedJudge(CountingJudge(), Path(sys.argv[1])).ask(edit_questions(edit))
     print(edit, flush=True)
 """
 

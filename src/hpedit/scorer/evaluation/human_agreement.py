@@ -84,8 +84,8 @@ def agreement_report(
         HPEditError: the lengths differ.
     """
     deviation = np.full(len(prediction), np.nan) if deviation is None else deviation
-    columns = {"scores": prediction, "raw scores": raw, "rows of ratings": ratings, "deviations": deviation}
-    _check_lengths(ratings, {**columns, "source ids": sources, "tasks": tasks})
+    columns = {"scores": prediction, "raw scores": raw, "rows of ratings": ratings}
+    _check_lengths(ratings, {**columns, "source ids": sources, "tasks": tasks, "deviations": deviation})
     rated, scored = ~np.isnan(mean_rating(ratings)), ~np.isnan(prediction) & ~np.isnan(raw)
     rows = np.flatnonzero(rated & scored).tolist()
     block = _Block(prediction, deviation, raw, ratings, list(sources), seed).rows(rows)
