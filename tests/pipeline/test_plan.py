@@ -57,7 +57,8 @@ def test_the_recipe_of_init_fits_on_80_gb(tmp_path: Path, gpus: int) -> None:
     stages = {one["name"]: one for one in found["stages"]}
     assert list(stages) == ["edits", "scorer", "hard cases", "train", "bench"]
     assert stages["edits"]["edits"] == 2 * found["cases"]["rated"]
-    assert stages["bench"]["forwards"] == 40 * stages["bench"]["edits"] == 80 * found["cases"]["bench"]
+    # The model is used with 40 steps at CFG 4, which takes two forwards a step.
+    assert stages["bench"]["forwards"] == 80 * stages["bench"]["edits"] == 160 * found["cases"]["bench"]
     assert stages["bench"]["seconds"] == pytest.approx(stages["bench"]["forwards"] * found["time"]["forward"])
     assert stages["train"]["seconds"] == found["time"]["run"]
     assert stages["scorer"]["questions"] > stages["edits"]["edits"]
