@@ -100,6 +100,6 @@ def test_ray_gives_the_same_bytes_though_a_worker_is_killed(tmp_path: Path, monk
     monkeypatch.setattr(steps, "ReadPhotos", Dies)
     run_build(recipe(tmp_path / "ray", sources), engine="ray", workers=2)
     assert (tmp_path / "ray" / "died").exists()
-    differing = ("recipe.yaml", "metrics.jsonl", "died", "1-photos/.tmp-half.parquet")
+    differing = ("recipe.yaml", "metrics.jsonl", "log.txt", "died", "1-photos/.tmp-half.parquet")
     one, two = (contents(tmp_path / name, *differing) for name in ("local", "ray"))
     assert one == two

@@ -46,12 +46,20 @@ MADE: Final[Mapping[str, tuple[str, ...]]] = {
 """What a stage leaves in the run's folder; builds of cases know themselves what has become stale."""
 
 
+UNSETTLED: Final = {"dtype": "auto", "resolution": None}
+"""Keys of the editor that a run settles at its start, and their values until then."""
+
+
 def settings_to_claim(recipe: RunRecipe) -> dict[str, Any]:
     """The settings that the run's folder is compared with: the recipe's, less the changes that it can still take."""
     there, asked = _there(recipe), recipe.shaping()
     if there is None:
         return asked
     done = finished_stages(recipe.path)
+    for key, open_value in UNSETTLED.items():
+        # A plan asks for no device: what is left open stands for what the folder has.
+        if asked["editor"].get(key) == open_value and key in there["editor"]:
+            asked["editor"][key] = there["editor"][key]
     # What is taken is as it is in the folder; what is left differs and is refused.
     return _mixed(there, asked, lambda key, old, new: new if _reader(key) in done else old)
 
