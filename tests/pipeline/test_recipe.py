@@ -16,7 +16,7 @@ from hpedit.errors import HPEditError
 from hpedit.pipeline import new
 from hpedit.pipeline.new import write_recipe
 from hpedit.pipeline.recipe import RunRecipe, load_run_recipe
-from hpedit.pipeline.run import _Run, shaping
+from hpedit.pipeline.run import _Run
 
 PACKAGED = Path(new.__file__).parent / "demo.yaml"
 
@@ -77,9 +77,9 @@ def test_the_packaged_demo_is_a_recipe_of_it() -> None:
 def test_only_what_does_not_shape_the_result_may_change(tmp_path: Path) -> None:
     first = recipe(tmp_path)
     free = {"ratings.port": 9000, "ratings.enough": 0.5, "scorer.force": True}
-    assert shaping(recipe(tmp_path, free)) == shaping(first)
-    assert shaping(recipe(tmp_path, {"train.iterations": 7})) != shaping(first)
-    assert shaping(recipe(tmp_path, {"ratings.overlap": 2})) != shaping(first)
+    assert recipe(tmp_path, free).shaping() == first.shaping()
+    assert recipe(tmp_path, {"train.iterations": 7}).shaping() != first.shaping()
+    assert recipe(tmp_path, {"ratings.overlap": 2}).shaping() != first.shaping()
 
 
 @pytest.mark.parametrize("ratings", ["app", "file"])
@@ -134,6 +134,6 @@ def test_a_run_of_0_2_0_is_continued(tmp_path: Path) -> None:
     made = recipe(tmp_path)
     settled = made.model_copy(update={"editor": settle(made.editor, accelerator=False)})
     editor = {"model": "mini", "dtype": "float32", "resolution": 32, "base": "full", "device": "auto"}
-    assert {key: value for key, value in shaping(settled)["editor"].items() if key in editor} == editor
-    assert not {"offload", "frozen_loras"} & shaping(settled)["editor"].keys()
-    assert shaping(settled)["bench"]["cfg"] is None, "which a folder without the key has, too"
+    assert {key: value for key, value in settled.shaping()["editor"].items() if key in editor} == editor
+    assert not {"offload", "frozen_loras"} & settled.shaping()["editor"].keys()
+    assert settled.shaping()["bench"]["cfg"] is None, "which a folder without the key has, too"

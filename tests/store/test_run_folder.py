@@ -1,5 +1,6 @@
 """A run folder continues what is the same, and refuses the rest in one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -33,7 +34,9 @@ def test_new_then_finished_then_read_again(tmp_path: Path) -> None:
 
 def test_a_folder_in_which_nothing_was_made_takes_corrected_settings(tmp_path: Path) -> None:
     open_run(tmp_path / "run").close()
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["seed"] == 0
     open_run(tmp_path / "run", seed=1).close()
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["seed"] == 1
 
 
 def test_other_settings_are_named_in_one_line(tmp_path: Path) -> None:

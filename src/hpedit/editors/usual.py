@@ -36,6 +36,15 @@ MINI = UsualSampling(8, 1.0)
 """Of the mini editor and the other miniatures of `hpedit mini`."""
 
 
+def usual_by_name(model: str) -> UsualSampling:
+    """Steps and guidance of an editor that is known by its name alone, before anything is loaded or downloaded."""
+    if model == "mini":
+        return MINI
+    # Kontext has its guidance in the transformer; the Qwen editors take classifier-free guidance.
+    family = UsualSampling(28, 1.0) if "kontext" in model.lower() else UsualSampling(40, 4.0)
+    return usual_sampling(Path(model), family)
+
+
 def folder_settings(folder: Path) -> dict[str, Any]:
     """The content of a folder's hpedit.json; {} without one."""
     path = folder / SETTINGS_NAME

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from hpedit.editors.usual import usual_by_name
 from hpedit.errors import HPEditError
 from hpedit.pipeline.recipe import load_run_recipe
 from hpedit.store.atomic import atomic_write
 
 TEMPLATE = Path(__file__).parent / "new.yaml.jinja"
 NAME = "recipe.yaml"
-STEPS = {"kontext": 28}
-"""Sampling steps of a deployed editor by a part of its name; others take 40, as Qwen-Image-Edit-2509 does."""
 
 
 def write_recipe(folder: Path, *, photos: str, editor: str, judge: str, ratings: str) -> Path:
@@ -32,11 +31,11 @@ def write_recipe(folder: Path, *, photos: str, editor: str, judge: str, ratings:
     path = folder / NAME
     if path.exists():
         raise HPEditError(f"{path} is there already", hint="name another folder, or edit the recipe")
-    steps = next((count for name, count in STEPS.items() if name in editor.lower()), 40)
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     quoted = {"photos": _quoted(photos), "editor": _quoted(editor), "judge": _quoted(judge)}
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        name=str(path), output=_quoted(str(folder / "run")), ratings=ratings, mini=editor == "mini", steps=steps,
+        name=str(path), output=_quoted(str(folder / "run")), ratings=ratings, mini=editor == "mini",
+        steps=usual_by_name(editor).steps,
         **quoted,
     )  # fmt: skip
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpedit.cases.sources.base import OpenedSource
-from hpedit.editors.usual import MINI, UsualSampling, usual_sampling
+from hpedit.editors.usual import usual_by_name
 from hpedit.errors import HPEditError
 from hpedit.pipeline.changes import settings_to_claim
 from hpedit.pipeline.recipe import RunRecipe
@@ -308,8 +308,5 @@ def _stages(recipe: RunRecipe, counts: CaseCounts, plan: Mapping[str, Any]) -> l
 
 def _bench_sampling(recipe: RunRecipe) -> tuple[int, float]:
     """Steps and guidance of the benchmark: the recipe's, else those usual for the model, told by its name alone."""
-    model = recipe.editor.model
-    kontext = "kontext" in model.lower()
-    family = UsualSampling(28, 1.0) if kontext else UsualSampling(40, 4.0)
-    usual = MINI if model == "mini" else usual_sampling(Path(model), family)
+    usual = usual_by_name(recipe.editor.model)
     return recipe.bench.steps or usual.steps, recipe.bench.cfg or usual.cfg

@@ -75,9 +75,8 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     settled = settle(recipe.editor, accelerator=on_accelerator(recipe.editor.device))
     recipe = recipe.model_copy(update={"editor": settled})
-    settings = shaping(recipe)
     take_changes(recipe)
-    with RunFolder.open(recipe.path, "run", settings) as folder:
+    with RunFolder.open(recipe.path, "run", recipe.shaping()) as folder:
         run = _Run(recipe, offered, command)
         state = RunState(folder.path, [name for name, _ in run.stages()])
         with LivePage(folder.path, recipe) as page, listening(state.progress):
@@ -88,11 +87,6 @@ def run_pipeline(recipe: RunRecipe, *, command: str = "", offered: World | None 
                     work()
                 page.refresh()
         return run.summary
-
-
-def shaping(recipe: RunRecipe) -> dict[str, Any]:
-    """The settings that shape the result, which a continued run must not change."""
-    return recipe.shaping()
 
 
 class _Run:
@@ -254,7 +248,7 @@ class _Run:
         self.note.note = f"{self.recipe.train.iterations} iterations of {self.recipe.train.algorithm}"
 
     def _control(self) -> None:
-        """A LoRA that learnt from as many more supervised updates."""
+        """A LoRA trained by as many more supervised updates."""
         from hpedit.mini.control import train_control
 
         train_control(self.out / "control", self.editor, self._hard(), self.recipe.training())
