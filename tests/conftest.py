@@ -28,11 +28,16 @@ def make_case():
     return make
 
 
-@pytest.fixture
-def tiny_editor():
-    """An editor of the miniature's architecture with random weights, fresh for every test."""
+def new_tiny_editor():
+    """An editor of the miniature's architecture with random weights."""
     from hpedit.editors.load import wrap_pipeline
     from hpedit.editors.sizes import ImageAreas
     from hpedit.mini.architecture import build_pipeline
 
     return wrap_pipeline(build_pipeline(0), ImageAreas(32, 32 * 32, 32 * 32), fingerprint="tiny")
+
+
+@pytest.fixture
+def tiny_editor():
+    """A new tiny editor for every test."""
+    return new_tiny_editor()

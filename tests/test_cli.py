@@ -166,7 +166,8 @@ def test_ratings_of_real_people_from_import_to_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_can_be_installed_and_answers(shell: str, tmp_path: Path) -> None:
-    home = os.environ | {"HOME": str(tmp_path)}
+    # The shell is named: the one that these tests run under is unknown, and may be make's `sh`.
+    home = os.environ | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     shown = hpedit("--show-completion", shell, env=home)
     assert "_HPEDIT_COMPLETE" in shown.stdout
     typed = {"COMP_WORDS": "hpedit scorer e", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "hpedit scorer e"}

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.cases.build_world import Brightness, contents, photograph, photographs, recipe
+from tests.children import run_in_child
+from tests.conftest import new_tiny_editor
 
 from hpedit.cases.build import run_build
 from hpedit.cases.build_stages import full_model_path
@@ -27,6 +29,7 @@ from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.sources.ready import case_files
 from hpedit.cases.summary import NO_ROOM, OTHER_WORDING
 from hpedit.config.reading import read_recipe, recipe_text
+from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
 from hpedit.store.tables import iter_cases, write_cases
@@ -313,37 +316,15 @@ def test_nothing_hard_is_an_error(tmp_path: Path, tiny_editor) -> None:  # type:
         run_build(recipe(tmp_path / "out", [MINI], **sections), editor=tiny_editor, scorer=Brightness())
 
 
-@pytest.mark.slow
-def test_killed_at_any_file_and_repeated_is_as_if_undisturbed(tmp_path: Path, tiny_editor) -> None:  # type: ignore[no-untyped-def]
+def build_of_sixteen(out: Path, editor: DiffusersEditor) -> Path:
+    """A build with edits and a hard filter of sixteen cases of the mini world."""
     sections = {"edits": EDITS, "filter": {"by": "drop-solved", "scorer": "given"}}
-
-    def build(name: str) -> Path:
-        run_build(recipe(tmp_path / name, [MINI], **sections), editor=tiny_editor, scorer=Brightness())
-        return tmp_path / name
-
-    whole = build("whole")
-    # Every fourth file, through all stages to the card.
-    for last in range(2, 200, 4):
-        child = os.fork()
-        if child == 0:
-            try:
-                _die_before_file(last)
-                build(f"killed-{last}")
-                os._exit(0)
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        killed = build(f"killed-{last}")
-        assert contents(killed / "dataset") == contents(whole / "dataset")
-        for name in ("skipped.jsonl", "dropped.jsonl", "result.json"):
-            assert (killed / name).read_bytes() == (whole / name).read_bytes()
-        if status == 0:
-            break
-    assert last > 30, "the builds were never killed, or not late"
+    run_build(recipe(out, [MINI], **sections), editor=editor, scorer=Brightness())
+    return out
 
 
-def _die_before_file(last: int) -> None:
-    """From now on this process ends, as by a kill, when it is about to put its `last`-th file into place."""
+def build_until_killed(out: Path, last: int) -> None:
+    """The build of sixteen, which ends as by a kill when it is about to put its `last`-th file into place."""
     counted, real = itertools.count(1), Path.replace
 
     def replace(path: Path, target: Path) -> Path:
@@ -352,6 +333,23 @@ def _die_before_file(last: int) -> None:
         return real(path, target)
 
     Path.replace = replace  # type: ignore[assignment,method-assign]
+    build_of_sixteen(out, new_tiny_editor())
+
+
+@pytest.mark.slow
+def test_killed_at_any_file_and_repeated_is_as_if_undisturbed(tmp_path: Path, tiny_editor: DiffusersEditor) -> None:
+    whole = build_of_sixteen(tmp_path / "whole", tiny_editor)
+    # Every fourth file, through all stages to the card.
+    for last in range(2, 200, 4):
+        status = run_in_child(build_until_killed, tmp_path / f"killed-{last}", last)
+        assert status in (0, 9)
+        killed = build_of_sixteen(tmp_path / f"killed-{last}", tiny_editor)
+        assert contents(killed / "dataset") == contents(whole / "dataset")
+        for name in ("skipped.jsonl", "dropped.jsonl", "result.json"):
+            assert (killed / name).read_bytes() == (whole / name).read_bytes()
+        if status == 0:
+            break
+    assert last > 30, "the builds were never killed, or not late"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from tests.children import fork_server
 from tests.rl import several
 from tests.rl.redness import RednessScorer
 
@@ -85,7 +86,7 @@ def make_rollout_settings():
 
 @pytest.fixture(scope="session")
 def processes():
-    return several.context()
+    return fork_server()
 
 
 @pytest.fixture

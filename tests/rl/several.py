@@ -3,7 +3,6 @@
 A module of its own, for child processes import it too.
 """
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -14,8 +13,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-
-PRELOAD = ["hpedit.rl.trainer", "hpedit.mini.architecture", "hpedit.editors.load", "tests.rl.redness"]
 
 
 def parts():
@@ -150,13 +147,6 @@ class Several:
             if process.is_alive():
                 process.kill()
                 process.join()
-
-
-def context():
-    """Processes that are forked from one that has imported everything."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(PRELOAD)
-    return found
 
 
 def start(processes, folder, recipe, size=2, faults=None, silence=30.0):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.children import run_in_child
 
 from hpedit.errors import HPEditError
 from hpedit.store import atomic, checkpoint
@@ -70,11 +71,8 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step_000004", "step_000005"]
 
 
-def _run_until_killed(root: Path, line_limit: int) -> int:
-    """Save step 2 in a forked child that SIGKILLs itself at the `line_limit`-th line of ours; gives its wait status."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
+def save_until_killed(root: Path, line_limit: int) -> None:
+    """Save step 2 and die by SIGKILL at the `line_limit`-th line of ours."""
     left = line_limit
     ours = {checkpoint.__file__, atomic.__file__}
 
@@ -101,7 +99,7 @@ def test_sigkill_at_every_line_of_a_save(tmp_path: Path) -> None:
     save(template, 1)
     for line in range(1, 1000):
         root = shutil.copytree(template, tmp_path / str(line))
-        status = _run_until_killed(root, line)
+        status = run_in_child(save_until_killed, root, line)
         loaded = load_latest(root)
         assert loaded is not None, f"nothing loads after a kill at line {line}"
         assert_is(root, loaded.step)
@@ -110,10 +108,9 @@ def test_sigkill_at_every_line_of_a_save(tmp_path: Path) -> None:
         assert_is(root, 3)
         assert names(root) == ["step_000003"], f"something is left over after a kill at line {line}"
         shutil.rmtree(root)
-        if not os.WIFSIGNALED(status):
-            assert os.WEXITSTATUS(status) == 0
+        if status == 0:
             break
-        assert os.WTERMSIG(status) == signal.SIGKILL
+        assert status == -signal.SIGKILL
     assert found[1] > 20, "the sweep must meet the save before its rename"
     assert found[2] > 3, "and after it"
 
