@@ -18,7 +18,9 @@ from hpedit.store.checkpoint import load_latest
 from hpedit.store.run_folder import RunFolder
 
 LIMIT = 60.0
-"""Seconds within which all must be gone."""
+"""Seconds after the fault within which all must be gone."""
+PATIENCE = 300.0
+"""Seconds for all of a run: a busy machine takes long to start processes."""
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def errors(tmp_path, rank):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, recipe, tmp_path, rank):
     ran = start_several(recipe, faults={("score", rank, 3): "raise"})
-    codes = ran.codes(LIMIT)
+    codes = ran.codes(PATIENCE)
     assert None not in codes
     assert 0 not in codes
     assert ran.seconds_since_fault() < LIMIT
@@ -47,7 +49,7 @@ def test_a_rank_that_raises_takes_all_down_with_its_traceback(start_several, rec
 def test_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_path):
     recipe = recipe.model_copy(update={"scale": ScaleSection(stall_timeout=8.0)})
     ran = start_several(recipe, faults={("score", 1, 3): "deadlock"})
-    codes = ran.codes(LIMIT)
+    codes = ran.codes(PATIENCE)
     assert codes == [1, 1]
     assert "rank 1 has stalled" in ran.stderr(0)
     assert "in misbehave" in errors(tmp_path, 1), "the stack shows where"
@@ -57,7 +59,7 @@ def test_a_stalled_rank_is_named_with_its_stack(start_several, recipe, tmp_path)
 @pytest.mark.slow
 def test_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_path):
     ran = start_several(recipe, faults={("score", 1, 3): "freeze"}, silence=8.0)
-    ran.processes[0].join(LIMIT)
+    ran.processes[0].join(PATIENCE)
     assert ran.processes[0].exitcode == 1
     assert "no heartbeat" in errors(tmp_path, 1)
 
@@ -66,7 +68,7 @@ def test_a_frozen_rank_is_named_by_its_silence(start_several, recipe, tmp_path):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_killed_is_reported_as_dead(start_several, recipe, tmp_path, rank):
     ran = start_several(recipe, faults={("score", rank, 3): "kill"})
-    codes = ran.codes(LIMIT)
+    codes = ran.codes(PATIENCE)
     assert codes[rank] == -signal.SIGKILL
     assert codes[1 - rank] == 1
     assert ran.seconds_since_fault() < LIMIT
@@ -78,7 +80,7 @@ def test_a_rank_that_is_killed_is_reported_as_dead(start_several, recipe, tmp_pa
 def test_an_error_of_rank_0_alone_does_not_hang_the_others(start_several, recipe, tmp_path):
     with RunFolder.open(tmp_path / "run", "train", {}, {}):
         ran = start_several(recipe)
-        codes = ran.codes(LIMIT)
+        codes = ran.codes(PATIENCE)
     assert codes == [2, 1]
     assert "is in use by another process" in ran.stderr(0)
 
@@ -88,7 +90,7 @@ def test_a_signal_to_one_rank_stops_all_and_one_process_goes_on(start_several, r
     ran = start_several(recipe, faults={("score", 1, 3): "wait"})
     [pid] = ran.wait_here()
     os.kill(pid, signal.SIGTERM)
-    assert ran.codes(LIMIT) == [143, 143]
+    assert ran.codes(PATIENCE) == [143, 143]
     assert "Traceback" not in ran.stderr(0) + ran.stderr(1)
     done = load_latest(tmp_path / "run" / "checkpoints").step
     assert done in (1, 2)

@@ -58,6 +58,8 @@ class _Peer:
     pid: int | None = None
     """File descriptor that becomes readable at its end; None if it is on another machine, or not known yet."""
     name: str = "not seen yet"
+    ended: bool = False
+    """Its process was gone when it was first looked for."""
 
 
 class Watchdog:
@@ -119,8 +121,7 @@ class Watchdog:
         try:
             while time.monotonic() < end:
                 with self._lock:
-                    if self._store.check(["failed"]) or any(_has_ended(peer) for peer in self._peers.values()):
-                        self._check_peers()
+                    self._check_peers()
                 time.sleep(BEAT / 4)
         except dist.DistError as gone:
             stopping.print_stderr(f"[rank {self.rank}] the store has gone: {gone}")
@@ -176,7 +177,11 @@ class Watchdog:
         """Record the other's heartbeat; returns whether its process is known to have ended."""
         if peer.name == "not seen yet" and self._store.check([f"who/{other}"]):
             who = json.loads(self._store.get(f"who/{other}"))
-            peer.name, peer.pid = f"process {who['pid']} on {who['host']}", _open_pidfd(who)
+            peer.name = f"process {who['pid']} on {who['host']}"
+            try:
+                peer.pid = _open_pidfd(who)
+            except ProcessLookupError:  # it ended before anybody looked
+                peer.ended = True
         beat = self._store.get(f"beat/{other}") if self._store.check([f"beat/{other}"]) else b""
         if beat != peer.beat or not peer.heard:
             peer.beat, peer.heard = beat, now
@@ -241,18 +246,24 @@ def _tell_launcher(error: BaseException) -> None:
 
 
 def _open_pidfd(who: dict[str, Any]) -> int | None:
-    """A pidfd that becomes readable when the process ends; None if it is on another machine."""
+    """A pidfd that becomes readable when the process ends; None if it is on another machine.
+
+    Raises:
+        ProcessLookupError: it has ended already.
+    """
     here = who["host"] == socket.gethostname() and who["space"] == _pid_namespace()
     if not here or not hasattr(os, "pidfd_open"):
         return None
     try:
         return os.pidfd_open(who["pid"])
-    except OSError:  # already ended: missing heartbeats will tell
+    except ProcessLookupError:
+        raise
+    except OSError:  # no pidfd to be had: missing heartbeats will tell
         return None
 
 
 def _has_ended(peer: _Peer) -> bool:
-    return peer.pid is not None and bool(select.select([peer.pid], [], [], 0)[0])
+    return peer.ended or (peer.pid is not None and bool(select.select([peer.pid], [], [], 0)[0]))
 
 
 def _pid_namespace() -> str:
