@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.bench.made import SCORER, SECOND, planted, rows
 
-from hpedit.bench.comparison import compare_models, describe_model, win_tie_loss
+from hpedit.bench.comparison import compare_models, describe_model
 from hpedit.bench.comparison_tables import (
     comparison_csv,
     comparison_latex,
@@ -18,6 +18,7 @@ from hpedit.bench.comparison_tables import (
 )
 from hpedit.bench.comparison_text import comparison_text
 from hpedit.bench.human import human_scores, read_human_scores
+from hpedit.bench.instrument_figures import win_tie_loss
 from hpedit.errors import HPEditError
 from hpedit.records import Rating
 from hpedit.store.tables import write_ratings

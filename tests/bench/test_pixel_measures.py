@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 from tests.report.sample import crops
 
-from hpedit.bench.pixel_measures import MEASURES, measure_pixels
+from hpedit.bench.pixel_measures import MEASURES, PIXEL_MEASURES, measure_edit, measure_pixels, measure_source
 
 
 def with_grid(image, pitch, strength=24):
@@ -57,3 +57,60 @@ def test_flat_and_tiny_pictures_have_finite_measures(size, colour):
     assert values["sharpness"] == pytest.approx(0, abs=1e-12)
     assert values["grid_energy"] == 0
     assert all(np.isfinite(list(values.values())))
+
+
+def shifted(image, by):
+    """The picture moved down and right, its border repeated."""
+    pixels = np.pad(np.asarray(image), ((by, 0), (by, 0), (0, 0)), "edge")
+    return Image.fromarray(pixels[: image.height, : image.width])
+
+
+def zoomed(image, by):
+    """The picture `by` pixels wider, cut to its size."""
+    width, height = image.size
+    larger = image.resize((width + by, height + by), Image.Resampling.BICUBIC)
+    return larger.crop((by // 2, by // 2, by // 2 + width, by // 2 + height))
+
+
+def displaced(edits, sources):
+    found = [measure_edit(edit, source)["displacement"] for edit, source in zip(edits, sources, strict=True)]
+    return float(np.mean([one for one in found if one is not None]))
+
+
+@pytest.mark.parametrize(("size", "by"), [(32, 2), (32, 3), (128, 2), (128, 8)])
+def test_a_shift_is_measured_in_pixels_whatever_the_colours_became(size, by):
+    photos = crops(12, size)
+    edits = [ImageEnhance.Color(ImageEnhance.Brightness(shifted(one, by)).enhance(0.7)).enhance(1.5) for one in photos]
+    assert displaced(edits, photos) == pytest.approx(by * 2**0.5, rel=0.15)
+
+
+@pytest.mark.parametrize(("size", "by"), [(32, 4), (32, 8), (128, 4), (128, 8)])
+def test_a_zoom_moves_the_tiles_outward(size, by):
+    photos = crops(12, size)
+    assert displaced([zoomed(one, by) for one in photos], photos) > 0.2 * by
+
+
+def test_what_was_changed_on_purpose_is_no_displacement():
+    photos = crops(12, 64)
+    edits = []
+    for image in photos:
+        pixels = np.asarray(image).copy()
+        pixels[4:36, 20:56] = np.random.default_rng(0).integers(0, 255, 3)
+        edits.append(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.6)))
+    assert displaced(edits, photos) < 0.2
+
+
+def test_an_untouched_source_is_not_displaced_and_a_flat_or_other_picture_is_unknown(photos):
+    assert displaced(photos, photos) == pytest.approx(0, abs=1e-6)
+    flat = Image.new("RGB", (32, 32), "red")
+    assert measure_edit(flat, photos[0])["displacement"] is None
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
+    assert measure_edit(noise, photos[0])["displacement"] is None
+    assert set(measure_source(flat)) == set(measure_edit(flat, flat)) == set(PIXEL_MEASURES)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5), (9, 300)])
+def test_a_tiny_edit_of_another_size_than_its_source_is_measured(size, photos):
+    found = measure_edit(Image.new("RGB", size, "white"), photos[0])
+    assert 0 <= found["closeness"] <= 1
+    assert found["displacement"] is None

@@ -36,11 +36,29 @@ def test_gains_over_base_and_control_with_each_seeds_own(seed):
     assert gain["mean"] == pytest.approx(0.6)
     assert gain["per_seed"] == pytest.approx([0.5, 0.6, 0.7])
     assert (gain["seeds"], gain["sources"], gain["n"]) == (3, 12, 72)
-    assert 0.45 < gain["ci95"][0] < 0.6 < gain["ci95"][1] < 0.75
+    half = 4.303 * 0.1 / 3**0.5  # All photos gain the same, so t has the seeds' two degrees of freedom.
+    assert gain["ci95"] == pytest.approx([0.6 - half, 0.6 + half], abs=1e-3)
     assert control["mean"] == pytest.approx(0.1)
     assert found["oracle", "post", "control"]["mean"] == pytest.approx(0.5)
     assert result["notes"] == []
     assert "post - control" in seed_gains_text(result)
+
+
+def test_a_verdict_needs_interval_corrected_p_and_three_seeds(seed):
+    steady = [seed(f"s{i}", 0.5 + i / 50, 0.1 - i / 50) for i in range(5)]
+    result = aggregate_seeds(steady)
+    assert all(row["clear"] and row["p"] <= row["p_holm"] < 0.05 for row in result["rows"] if row["of"] == "post")
+    text = "Better edits: the oracle and the second judge see it, and HP-Scorer agrees."
+    assert result["verdicts"]["post - base"] == result["verdicts"]["post - control"] == {"text": text, "tone": "good"}
+    assert f"post - control: {text}" in seed_gains_text(result)
+    fewer = aggregate_seeds(steady[:2])
+    assert not any(row["clear"] for row in fewer["rows"])
+    assert fewer["verdicts"]["post - base"]["text"].startswith("Not enough seeds (2; a verdict needs 3)")
+
+
+def test_a_gain_that_only_some_seeds_have_is_not_clear(seed):
+    result = aggregate_seeds([seed("s0", 0.8, 0.0), seed("s1", 0.1, 0.0), seed("s2", 0.0, 0.0)])
+    assert result["verdicts"]["post - base"]["text"] == "No clear change by the oracle and the second judge."
 
 
 def test_what_is_missing_for_a_claim_is_said(seed):

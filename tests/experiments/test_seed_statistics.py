@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from hpedit.errors import HPEditError
 from hpedit.experiments.seed_statistics import seed_gain
@@ -33,21 +34,27 @@ def test_equal_inputs_give_equal_intervals_whatever_the_order_of_photos():
 @pytest.mark.parametrize(("between_seeds", "between_photos"), [(0.1, 0.0), (0.0, 0.5), (0.1, 0.5)])
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(between_seeds, between_photos):
     rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(120):
-        data = gains(rng, photos=30, seeds=3, between_seeds=between_seeds, between_photos=between_photos)
-        found = seed_gain(data, draws=600)
-        hits += found.low <= 0.3 <= found.high
-    assert hits >= 0.85 * 120, hits
+    found = [
+        seed_gain(gains(rng, photos=30, seeds=3, between_seeds=between_seeds, between_photos=between_photos))
+        for _ in range(300)
+    ]
+    hits = sum(one.low <= 0.3 <= one.high for one in found)
+    assert 0.92 * 300 <= hits <= 0.985 * 300, hits
 
 
-def test_photographs_are_drawn_for_all_seeds_at_once():
-    """Three equal seeds tell as much of the photographs as one does; drawn apart, the interval would shrink by 0.58."""
-    one = {f"photo-{i}": [float(i)] for i in range(20)}
-    found = seed_gain([one] * 3)
-    drawn = np.random.default_rng(0).integers(0, 20, (4000, 20)).mean(1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    assert found.high - found.low == pytest.approx(high - low, rel=0.1)
+def test_equal_seeds_tell_as_much_of_the_photographs_as_one_does():
+    values = np.random.default_rng(4).normal(size=20)
+    found = seed_gain([{f"photo-{i}": [value] for i, value in enumerate(values)}] * 3)
+    test = stats.ttest_1samp(values, 0)
+    interval = test.confidence_interval()
+    assert (found.low, found.high, found.p) == pytest.approx((interval.low, interval.high, test.pvalue))
+
+
+def test_equal_photographs_leave_the_t_interval_of_the_seeds():
+    found = seed_gain([{f"photo-{i}": [luck] for i in range(9)} for luck in (0.1, 0.2, 0.4)])
+    test = stats.ttest_1samp([0.1, 0.2, 0.4], 0)
+    interval = test.confidence_interval()
+    assert (found.low, found.high, found.p) == pytest.approx((interval.low, interval.high, test.pvalue))
 
 
 def test_one_seed_or_one_photo_has_no_interval():

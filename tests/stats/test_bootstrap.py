@@ -15,8 +15,7 @@ from hpedit.stats.bootstrap import (
     Estimate,
     Statistic,
     bootstrap_by_source,
-    mean_ci,
-    paired_gain,
+    expanded_percentiles,
     ratio_of_sums,
     weighted_mean,
     weighted_pearson,
@@ -55,23 +54,13 @@ def test_a_share_is_of_sums_and_undefined_without_parts() -> None:
     assert np.isnan(ratio_of_sums(np.zeros((1, 2)), np.ones((1, 1)))[0])
 
 
-def test_an_interval_by_source_is_wider_than_one_by_edit_when_edits_of_a_photo_agree() -> None:
-    level = RNG.normal(size=20).repeat(10)
-    values = level + 0.1 * RNG.normal(size=200)
-    by_source = mean_ci(values, [str(i // 10) for i in range(200)])
-    by_edit = mean_ci(values, [str(i) for i in range(200)])
-    assert by_source.high - by_source.low > 2 * (by_edit.high - by_edit.low)
-    assert by_source.low < by_source.value < by_source.high
-
-
-def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    inside = 0
-    for trial in range(100):
-        rng = np.random.default_rng(trial)
-        values = rng.normal(size=40).repeat(3) + rng.normal(size=120)
-        estimate = mean_ci(values, [str(i // 3) for i in range(120)], n=300)
-        inside += estimate.low <= 0 <= estimate.high
-    assert 87 <= inside <= 99
+def test_few_sources_widen_the_percentiles_to_those_of_a_t_interval() -> None:
+    level = np.random.default_rng(0).normal(size=6)
+    found = bootstrap_by_source(level, list("abcdef"), weighted_mean, n=20_000)
+    low, high = stats.t.interval(0.95, 5, level.mean(), stats.sem(level))
+    assert found.high - found.low == pytest.approx(high - low, rel=0.1)
+    drawn = np.random.default_rng(1).normal(size=100_000)
+    assert expanded_percentiles(drawn, 10_000) == pytest.approx((-1.96, 1.96), abs=0.03)
 
 
 def test_equal_inputs_give_equal_intervals_and_a_long_table_is_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,14 +71,9 @@ def test_equal_inputs_give_equal_intervals_and_a_long_table_is_cut_into_parts(mo
     assert whole == bootstrap_by_source(COLUMNS, sources, weighted_pearson, seed=4, n=500)
 
 
-def test_a_paired_gain_leaves_out_pairs_with_an_unscorable_side() -> None:
-    gain = paired_gain([1, 2, math.nan, 3], [2, 3, 5, math.nan], ["a", "b", "c", "d"])
-    assert (gain.value, gain.n, gain.sources) == (1.0, 2, 2)
-
-
 @pytest.mark.parametrize(("values", "n"), [([], 0), ([math.nan], 0), ([2.0], 1), ([2.0, 4.0], 2)])
 def test_too_little_has_no_interval_and_is_written_as_null(values: list[float], n: int) -> None:
-    estimate = mean_ci(values, ["same"] * len(values))
+    estimate = bootstrap_by_source(values, ["same"] * len(values), weighted_mean)
     assert estimate.n == n
     assert estimate.as_dict("mean")["ci95"] == [None, None]
     assert (estimate.as_dict("mean")["mean"] is None) == (n == 0)
@@ -97,9 +81,7 @@ def test_too_little_has_no_interval_and_is_written_as_null(values: list[float], 
 
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(HPEditError, match="2 values but 1 source"):
-        mean_ci([1, 2], ["a"])
-    with pytest.raises(HPEditError, match="needs pairs"):
-        paired_gain([1, 2], [1], ["a", "b"])
+        bootstrap_by_source([1, 2], ["a"], weighted_mean)
 
 
 def test_a_mean_is_a_mean() -> None:

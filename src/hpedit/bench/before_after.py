@@ -19,7 +19,7 @@ SECOND = "second"
 ARMS = ("base", "post", "control")
 
 
-def before_after_summary(folders: Mapping[str, BenchFolder | None], seed: int = 0) -> dict[str, Any]:
+def before_after_summary(folders: Mapping[str, BenchFolder | None]) -> dict[str, Any]:
     """The benchmark summary of `{"base": ..., "post": ..., "control": ... or None}`.
 
     Returns:
@@ -39,7 +39,7 @@ def before_after_summary(folders: Mapping[str, BenchFolder | None], seed: int = 
         raise HPEditError(f"no benchmark of the {' and the '.join(missing)} model", hint="run it on the same cases")
     named = {name: replace(folder, label=name) for name, folder in present.items() if folder is not None}
     # Control before post-trained, so that their difference is what post-training is ahead by.
-    compared = compare_models([named[name] for name in ("base", "control", "post") if name in named], seed=seed)
+    compared = compare_models([named[name] for name in ("base", "control", "post") if name in named])
     tables = {one["key"]: one for one in compared["instruments"]}
     whole = {name: _block(tables[name]["overall"] if name in tables else None) for name in INSTRUMENTS}
     block = _block(tables[SECOND]["overall"] if SECOND in tables else None)

@@ -48,9 +48,9 @@ class BenchRow:
     """Oracle, 0-5; None for a case without an exact target."""
     copy_oracle: float | None = None
     """What the untouched source gets from the oracle."""
-    alarms: Mapping[str, float] = field(default_factory=dict)
+    alarms: Mapping[str, float | None] = field(default_factory=dict)
     """`hpedit.bench.pixel_measures` of the edit; empty without an edit."""
-    source_alarms: Mapping[str, float] = field(default_factory=dict)
+    source_alarms: Mapping[str, float | None] = field(default_factory=dict)
     """The same of the source."""
     missing: str | None = None
     """Why there is no edit of this case; None if there is one."""

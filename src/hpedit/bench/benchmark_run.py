@@ -29,7 +29,7 @@ from hpedit.bench.bench_folder import (
     scores_file,
     stage_totals,
 )  # fmt: skip
-from hpedit.bench.pixel_measures import CLOSENESS, closeness, measure_pixels
+from hpedit.bench.pixel_measures import measure_edit, measure_source
 from hpedit.errors import HPEditError
 from hpedit.mini.oracle import score_edit
 from hpedit.progress import stage
@@ -238,8 +238,8 @@ def _row(case: Case, edit: Edit) -> BenchRow:
         case.id, edit.id, case.task, case.source_id, edit.seed,
         oracle=score_edit(case, edit.image) if exact else None,
         copy_oracle=score_edit(case, case.source) if exact else None,
-        alarms=measure_pixels(edit.image) | {CLOSENESS: closeness(edit.image, case.source)},
-        source_alarms=measure_pixels(case.source) | {CLOSENESS: 1.0},
+        alarms=measure_edit(edit.image, case.source),
+        source_alarms=measure_source(case.source),
     )  # fmt: skip
 
 

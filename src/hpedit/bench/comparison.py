@@ -1,8 +1,8 @@
 """Compare models on one benchmark, paired by case: `compare_models`. The first model is the reference.
 
 Every figure of an instrument comes from the same cases: those that it could score for every model; what is unscorable
-or missing for one is left out for all, and counted. Differences are paired by case; intervals and p values resample or
-flip source photos (hpedit.stats.bootstrap, hpedit.stats.paired); p values are Holm-corrected over the tasks.
+or missing for one is left out for all, and counted. Differences are paired by case; intervals and p values are by
+source photo (hpedit.bench.instrument_figures).
 """
 
 from __future__ import annotations
@@ -11,64 +11,42 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpedit.bench.bench_folder import BenchFolder, BenchRow, Instrument
 from hpedit.bench.drift import pixel_drift, untouched_shares
 from hpedit.bench.human import HumanScores
+from hpedit.bench.instrument_figures import (
+    HIGH_SCORE,
+    LOW_SCORE,
+    TIE_MARGIN,
+    Array,
+    InstrumentScores,
+    correct_overall,
+    instrument_figures,
+    known_cases,
+    task_counts,
+)
 from hpedit.bench.model_verdict import model_verdict
 from hpedit.errors import HPEditError
-from hpedit.stats.bootstrap import mean_intervals
-from hpedit.stats.paired import holm, sign_flip_p
-from hpedit.tasks import ordered_tasks
+from hpedit.stats.intervals import FEWEST_PHOTOS
 
-Array = NDArray[np.float64]
 Arms = Mapping[str, Sequence[BenchRow]]
 """Rows of each model, all in the same order of cases."""
 
-LOW_SCORE = 2.0
-"""Scores up to it are failures: the edit does not follow, or is ruined. A mean hides them."""
-HIGH_SCORE = 4.5
-"""Scores from it count as solved."""
-TIE_MARGIN = 0.1
-"""Points of 5 within which two edits count as equal."""
 _MUST_AGREE = {"seed": "seeds", "steps": "numbers of steps"}
 
 
-@dataclass(frozen=True, slots=True)
-class InstrumentScores:
-    """One instrument's scores of every model."""
-
-    key: str
-    title: str
-    note: str
-    independent: bool
-    """Whether it can tell a real gain from reward hacking: it gave no reward."""
-    values: Mapping[str, Array]
-    """(n,) of each model, in the order of the cases; NaN = unscorable or missing."""
-    reasons: Mapping[str, Mapping[str, int]]
-    """Why values of a model are NaN, with counts."""
-    fingerprint: str | None = None
-    doubt: str = ""
-    """Why a scorer has no signal on people's ratings; empty where it has."""
-    copy: Array | None = None
-    """(n,) scores of the untouched sources, if known."""
-
-
 def compare_models(
-    folders: Sequence[BenchFolder], human: HumanScores | None = None, seed: int = 0, tasks: bool = True
+    folders: Sequence[BenchFolder], human: HumanScores | None = None, tasks: bool = True
 ) -> dict[str, Any]:
     """The comparison of finished benchmarks, as plain JSON: see docs/bench.md for its form.
 
     Args:
         folders: The reference first; their labels are the models' names.
         human: People's mean scores of edits.
-        seed: of the resampling.
         tasks: False leaves the figures by task out.
 
     Raises:
@@ -78,35 +56,36 @@ def compare_models(
     if len(folders) < 2:
         raise HPEditError("a comparison needs at least two models", hint="name two folders of `hpedit bench run`")
     _check(folders)
-    return _compare(folders, human, seed, tasks)
+    return _compare(folders, human, tasks)
 
 
-def describe_model(folder: BenchFolder, seed: int = 0) -> dict[str, Any]:
+def describe_model(folder: BenchFolder) -> dict[str, Any]:
     """The same figures of one model alone, without differences."""
-    return _compare([folder], None, seed, tasks=True)
+    return _compare([folder], None, tasks=True)
 
 
-def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, seed: int, tasks: bool) -> dict[str, Any]:
+def _compare(folders: Sequence[BenchFolder], human: HumanScores | None, tasks: bool) -> dict[str, Any]:
     arms = align_rows({folder.label: folder.rows() for folder in folders})
     reference = folders[0].label
     rows = arms[reference]
     found = _columns(folders, arms, human)
-    columns = _told_apart([column for column in found if _known(column).any()])
-    instruments = [_figures(column, rows, seed, tasks) for column in columns]
+    columns = _told_apart([column for column in found if known_cases(column).any()])
+    instruments = [instrument_figures(column, rows, tasks) for column in columns]
+    correct_overall(instruments)
     labels = [folder.label for folder in folders]
     return {
         "reference": reference,
         "models": [_model(folder, arms[folder.label]) for folder in folders],
         "n": len(rows),
         "sources": len({row.source_id for row in rows}),
-        "tasks": _task_counts(rows),
+        "tasks": task_counts(rows),
         "cases": folders[0].cases,
         "instruments": instruments,
-        "alarms": pixel_drift(arms, seed),
+        "alarms": pixel_drift(arms),
         "untouched": untouched_shares(arms),
         "verdicts": {label: model_verdict(instruments, label).as_dict() for label in labels[1:]},
-        "notes": _notes(folders, columns, [column for column in found if not _known(column).any()]),
-        "settings": {"low": LOW_SCORE, "high": HIGH_SCORE, "tie": TIE_MARGIN, "seed": seed},
+        "notes": _notes(folders, columns, [column for column in found if not known_cases(column).any()]),
+        "settings": {"low": LOW_SCORE, "high": HIGH_SCORE, "tie": TIE_MARGIN, "photos": FEWEST_PHOTOS},
     }
 
 
@@ -158,14 +137,6 @@ def _columns(folders: Sequence[BenchFolder], arms: Arms, human: HumanScores | No
     if human is not None:
         columns.append(_human(arms, human))
     return columns
-
-
-def _known(column: InstrumentScores) -> NDArray[np.bool_]:
-    """(n,) the cases that count: scored for every model that has any score."""
-    measured = [values for values in column.values.values() if not np.isnan(values).all()]
-    if not measured:
-        return np.zeros(0, dtype=bool)
-    return np.asarray(~np.isnan(np.stack(measured)).any(axis=0), dtype=np.bool_)
 
 
 def _told_apart(columns: Sequence[InstrumentScores]) -> list[InstrumentScores]:
@@ -248,83 +219,6 @@ def _missing(rows: Sequence[BenchRow]) -> dict[str, int]:
 
 def _array(values: Sequence[float | None]) -> Array:
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _figures(column: InstrumentScores, rows: Sequence[BenchRow], seed: int, by_task: bool) -> dict[str, Any]:
-    """All figures by one instrument."""
-    measured = {name: values for name, values in column.values.items() if not np.isnan(values).all()}
-    reference = next(iter(column.values))
-    known = _known(column)
-    sources = [row.source_id for row in rows]
-
-    def block(keep: NDArray[np.bool_]) -> dict[str, Any] | None:
-        kept = np.flatnonzero(keep & known).tolist()
-        if not kept:
-            return None
-        values = {name: array[kept] for name, array in measured.items()}
-        copy = None if column.copy is None else column.copy[kept]
-        return _block(values, [sources[index] for index in kept], reference, copy, seed)
-
-    tasks = {}
-    if by_task:
-        found = np.array([row.task for row in rows])
-        tasks = {task: one for task in _task_counts(rows) if (one := block(found == task)) is not None}
-        _correct(tasks, [name for name in measured if name != reference])
-    return {
-        **{name: getattr(column, name) for name in ("key", "title", "note", "independent", "fingerprint", "doubt")},
-        "unscorable": {name: int(np.isnan(values).sum()) for name, values in column.values.items()},
-        "reasons": {name: dict(reasons) for name, reasons in column.reasons.items() if reasons},
-        "left_out": int((~known).sum()),
-        "overall": block(np.ones(len(rows), dtype=bool)),
-        "tasks": tasks,
-    }
-
-
-def _block(
-    values: Mapping[str, Array], sources: Sequence[str], reference: str, copy: Array | None, seed: int
-) -> dict[str, Any]:
-    """The figures of each model over the same cases, each against the reference, and the others against one another."""
-    others = [name for name in values if name != reference]
-    differences = [(reference, name) for name in others if reference in values] + list(combinations(others, 2))
-    changes = [values[later] - values[earlier] for earlier, later in differences]
-    with_copy = copy is not None and not np.isnan(copy).any()
-    columns = [*values.values(), *changes, *([copy] if copy is not None and with_copy else [])]
-    estimates = [estimate.as_dict("mean") for estimate in mean_intervals(columns, sources, seed)]
-    models: dict[str, dict[str, Any]] = {}
-    for (name, column), estimate in zip(values.items(), estimates, strict=False):
-        low, high = float((column <= LOW_SCORE).mean()), float((column >= HIGH_SCORE).mean())
-        models[name] = {**estimate, "low_share": low, "high_share": high}
-    pairs = []
-    for (earlier, later), change, gain in zip(differences, changes, estimates[len(values) :], strict=False):
-        found = {"gain": gain, "p": sign_flip_p(change, sources, seed), "win_tie_loss": win_tie_loss(change)}
-        if earlier == reference:
-            models[later] |= found
-        else:
-            pairs.append({"of": later, "over": earlier, **found})
-    result: dict[str, Any] = {"n": len(sources), "sources": len(set(sources)), "models": models, "pairs": pairs}
-    return result | ({"copy": estimates[-1]} if with_copy else {})
-
-
-def win_tie_loss(change: Array) -> dict[str, int]:
-    """How many cases got better, stayed about equal, got worse."""
-    # 4.1 - 4.0 is a little less than 0.1 in floats, and 1.1 - 1.0 a little more; both are ties.
-    exact = change.round(9)
-    win, loss = int((exact > TIE_MARGIN).sum()), int((exact < -TIE_MARGIN).sum())
-    return {"win": win, "tie": len(change) - win - loss, "loss": loss}
-
-
-def _correct(tasks: Mapping[str, dict[str, Any]], models: Sequence[str]) -> None:
-    """Add p_holm to every model's figures by task: corrected over the tasks, for each model by itself."""
-    for name in models:
-        found = {task: tasks[task]["models"][name].get("p") for task in tasks}
-        for task, p in holm(found).items():
-            tasks[task]["models"][name]["p_holm"] = p
-
-
-def _task_counts(rows: Sequence[BenchRow]) -> dict[str, int]:
-    """Cases of each task, in the order of the eight tasks."""
-    counts = Counter(row.task for row in rows)
-    return {task: counts[task] for task in ordered_tasks(counts)}
 
 
 def _model(folder: BenchFolder, rows: Sequence[BenchRow]) -> dict[str, Any]:

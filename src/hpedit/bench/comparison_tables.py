@@ -55,9 +55,8 @@ def comparison_markdown(result: Result) -> str:
 
 def _reading(result: Result) -> str:
     return (
-        "Scores are 0 to 5. Brackets: 95 % intervals, photos resampled. Gain: paired difference to the reference. "
-        "p: sign-flip test over photos. \\*: p < "
-        f"{figures.SIGNIFICANT:g} after Holm's correction over the tasks. Won / tied / lost: cases, equal within "
+        "Scores are 0 to 5. Brackets: 95 % t intervals over photos. Gain: paired difference to the reference. p: of "
+        f"the same t, uncorrected. \\*: {figures.STAR}. Won / tied / lost: cases, equal within "
         f"{result['settings']['tie']:g}."
     )
 
@@ -101,7 +100,7 @@ def _md_tasks(one: Result, labels: Sequence[str], reference: str) -> list[str]:
 
 def _task_cell(model: Result | None, is_reference: bool) -> str:
     gain = None if is_reference else Interval.read(model, "gain")
-    star = "\\*" if figures.holm_star(model) else ""
+    star = "\\*" if figures.clear_star(model) else ""
     return figures.mean_text(model) + (f" ({gain.text(GAIN)}{star})" if gain else "")
 
 
@@ -158,8 +157,8 @@ def _latex_table(one: Result, result: Result) -> str:
     caption = (
         f"{_tex(one['title'])} (0 to 5), {figures.counted(block['n'], 'case')} of "
         f"{figures.counted(block['sources'], 'photo')}. In "
-        f"brackets: paired gain over {_tex(result['reference'])}; all: 95\\,\\% interval over photos; $^*$: $p < "
-        f"{figures.SIGNIFICANT:g}$ after Holm's correction over the tasks."
+        f"brackets: paired gain over {_tex(result['reference'])}; all: 95\\,\\% interval over photos; $^*$: "
+        f"{_tex(figures.STAR)}."
     )
     caption += " This scorer has no signal on people's ratings." if one.get("doubt") else ""
     heads += ["All", r"$\le 2$", r"$\ge 4.5$"]
@@ -180,7 +179,7 @@ def _latex_row(one: Result, label: str, is_reference: bool, tasks: Sequence[str]
         model = one["tasks"][task]["models"].get(label)
         gain = None if is_reference else Interval.read(model, "gain")
         change = f" (${number_text(gain.value, GAIN)}$)" if gain else ""
-        cells.append(figures.mean_text(model) + change + ("$^*$" if figures.holm_star(model) else ""))
+        cells.append(figures.mean_text(model) + change + ("$^*$" if figures.clear_star(model) else ""))
     model = one["overall"]["models"].get(label) or {}
     gain = None if is_reference else Interval.read(model, "gain")
     whole = figures.mean_text(model) + (f" (${gain.text(GAIN)}$)" if gain else "")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpedit.stats.intervals import GAIN, PLAIN, Interval, NumberStyle, number_text
+from hpedit.stats.cluster_mean import SIGNIFICANT
+from hpedit.stats.intervals import FEWEST_PHOTOS, GAIN, PLAIN, Interval, NumberStyle, number_text
 from hpedit.tasks import TASK_BY_ID
 
 NONE = "-"
-SIGNIFICANT = 0.05
-"""Holm-corrected p values below it get a star."""
+
+STAR = f"p < {SIGNIFICANT:g} after Holm's correction over the tasks, on at least {FEWEST_PHOTOS} photos"
+"""What the star says."""
 
 Figures = Mapping[str, Any]
 
@@ -45,10 +47,10 @@ def p_value_text(p: float | None) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def holm_star(model: Figures | None) -> str:
-    """A star if a task's difference is significant after Holm's correction."""
-    p = (model or {}).get("p_holm")
-    return "*" if p is not None and p < SIGNIFICANT else ""
+def clear_star(model: Figures | None) -> str:
+    """A star if a difference is clear: significant after Holm's correction, over enough photos."""
+    gain = Interval.read(model, "gain")
+    return "*" if gain and gain.clear else ""
 
 
 def share_text(value: float | None) -> str:

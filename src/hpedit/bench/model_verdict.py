@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpedit.stats.intervals import Interval
+from hpedit.stats.intervals import FEWEST_PHOTOS, Interval
 
 RATERS = ("People", "Simulated raters")
 
@@ -24,9 +24,9 @@ class Verdict:
 
 
 def gain_sign(block: Mapping[str, Any] | None, label: str) -> int | None:
-    """+1 or -1 if the whole interval of a model's gain lies on one side of 0, else 0; None without an interval."""
+    """+1 or -1 if a model's gain is clearly on one side of 0, else 0; None without a gain, or of too few photos."""
     gain = Interval.read(block, "models", label, "gain")
-    return gain.sign if gain is not None and gain.known else None
+    return None if gain is None or gain.too_few else gain.sign
 
 
 def model_verdict(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
@@ -45,7 +45,7 @@ def model_verdict(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdi
     if not others and scorer is None and silent:
         return Verdict(f"{silent[0]} has no signal on people's ratings, so nothing can be said.", "warn")
     if not others:
-        return _by_scorer_alone(scorer)
+        return _by_scorer_alone(scorer) if scorer is not None else _too_few(instruments, label)
     if up and down:
         return Verdict(f"The judges disagree: {_all(up)} {_see(up)} better edits, {_all(down)} worse ones.", "warn")
     if up:
@@ -73,9 +73,15 @@ def _better(up: Sequence[str], flat: Sequence[str], scorer: int | None) -> Verdi
     return Verdict(f"{text}.", "warn" if doubtful else "good")
 
 
-def _by_scorer_alone(scorer: int | None) -> Verdict:
-    if scorer is None:
-        return Verdict("Too few photos for an interval, so nothing can be said.", "warn")
+def _too_few(instruments: Sequence[Mapping[str, Any]], label: str) -> Verdict:
+    """No instrument measured enough photos."""
+    gains = [Interval.read(one["overall"], "models", label, "gain") for one in instruments]
+    photos = max((gain.photos or 0 for gain in gains if gain), default=0)
+    return Verdict(f"Not enough photos ({photos}; a verdict needs {FEWEST_PHOTOS}), so nothing can be said.", "warn")
+
+
+def _by_scorer_alone(scorer: int) -> Verdict:
+    """The words for a scorer that nothing independent stands beside."""
     words = {1: "scores the edits higher", 0: "sees no clear change", -1: "scores the edits lower"}[scorer]
     return Verdict(f"HP-Scorer {words}; no judge independent of it was measured.", "bad" if scorer == -1 else "warn")
 

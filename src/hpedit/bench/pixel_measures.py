@@ -1,4 +1,4 @@
-"""Pixel measures of an edit, without a scorer: sharpness, saturation, token-grid energy, closeness to the source.
+"""Pixel measures of an edit, without a scorer: sharpness, saturation, grid energy, closeness, displacement.
 
 None says how good an edit is; they say whether edits drift away from natural photographs, or change nothing: see
 `drift`.
@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from hpedit.bench.displacement import tile_displacement
 
 Array = NDArray[np.float64]
 
@@ -60,23 +62,39 @@ MEASURES: dict[str, Callable[[Array], float]] = {
     "grid_energy": grid_energy,
 }
 CLOSENESS = "closeness"
+DISPLACEMENT = "displacement"
 UNTOUCHED = 1 / 255
 """Mean difference to the source, of the pixel range, up to which an edit counts as unchanged."""
-PIXEL_MEASURES = (*MEASURES, CLOSENESS)
+PIXEL_MEASURES = (*MEASURES, CLOSENESS, DISPLACEMENT)
 """Names of all measures of an edit, in the order of tables."""
 
 
-def closeness(edit: Image.Image, source: Image.Image) -> float:
-    """1 minus the mean absolute difference to the source, over pixels and channels in [0, 1]; 1 = unchanged.
-
-    The source is scaled to the size of the edit.
-    """
-    before = source if source.size == edit.size else source.resize(edit.size, Image.Resampling.LANCZOS)
-    pair = [np.asarray(image.convert("RGB"), dtype=np.float64) / 255 for image in (edit, before)]
-    return float(1 - np.abs(pair[0] - pair[1]).mean())
-
-
 def measure_pixels(image: Image.Image) -> dict[str, float]:
-    """All pixel measures of one picture, by name."""
-    pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
+    """All measures of one picture by itself, by name."""
+    pixels = _pixels(image)
     return {name: function(pixels) for name, function in MEASURES.items()}
+
+
+def measure_source(source: Image.Image) -> dict[str, float | None]:
+    """`PIXEL_MEASURES` of an untouched source."""
+    return {**measure_pixels(source), CLOSENESS: 1.0, DISPLACEMENT: 0.0}
+
+
+def measure_edit(edit: Image.Image, source: Image.Image) -> dict[str, float | None]:
+    """`PIXEL_MEASURES` of an edit; the source is scaled to its size.
+
+    Closeness is 1 minus the mean absolute difference to the source, over pixels and channels in [0, 1]; 1 = unchanged.
+    Displacement is in pixels, None where nothing can be located: see `hpedit.bench.displacement`.
+    """
+    same = source if source.size == edit.size else source.resize(edit.size, Image.Resampling.LANCZOS)
+    after, before = _pixels(edit), _pixels(same)
+    return {
+        **measure_pixels(edit),
+        CLOSENESS: float(1 - np.abs(after - before).mean()),
+        DISPLACEMENT: tile_displacement(after @ LUMA, before @ LUMA),
+    }
+
+
+def _pixels(image: Image.Image) -> Array:
+    """(H, W, 3) of the picture in [0, 1]."""
+    return np.asarray(image.convert("RGB"), dtype=np.float64) / 255

@@ -117,7 +117,7 @@ def bench_compare(
     out: Annotated[Path, Option(help="Folder for compare.md, .csv, .tex, .json and report.html.")],
     ratings: Annotated[Path | None, Option(help="Human scores of the edits (.csv, .jsonl).")] = None,
     cases: Annotated[Path | None, Option(help="Cases for the images of the report, if they were moved.")] = None,
-    seed: SeedOption = 0,
+    seed: Annotated[int, Option(hidden=True)] = 0,  # noqa: ARG001 - of 0.2, when intervals were resampled
     as_json: AsJson = False,
 ) -> None:
     """Compare models with the first one, paired by case.
@@ -127,7 +127,7 @@ def bench_compare(
     from hpedit.bench.comparison_text import comparison_text
     from hpedit.report.bench_compare import compare_folders
 
-    result = compare_folders(folders, out, ratings=ratings, cases=cases, seed=seed, command=typed_command())
+    result = compare_folders(folders, out, ratings=ratings, cases=cases, command=typed_command())
     if as_json:
         print_json(result)
     else:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from hpedit.bench.bench_folder import BenchFolder
 from hpedit.experiments.ablate_cells import CHOICE, PLAIN, seed_folder
-from hpedit.stats.bootstrap import Estimate, mean_ci, paired_gain
+from hpedit.stats.bootstrap import Estimate
+from hpedit.stats.cluster_mean import mean_ci, paired_gain
 from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 

@@ -6,6 +6,7 @@ training run with held-out evaluations, which has no control.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Any
 
 from hpedit.bench.bench_folder import BenchFolder, BenchRow
 from hpedit.bench.comparison import align_rows
+from hpedit.bench.model_verdict import Verdict, model_verdict
 from hpedit.errors import HPEditError
-from hpedit.experiments.seed_statistics import seed_gain
+from hpedit.experiments.seed_statistics import FEWEST_SEEDS, SeedGain, seed_gain
 from hpedit.rl.monitor.evaluations import FOLDER, read_evaluations
+from hpedit.stats.holm import holm
 from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.run_folder import RECIPE
 
-WANTED = 3
-"""Seeds needed for a claim."""
+TITLES = {"oracle": "Oracle", "scorer": "HP-Scorer", "second": "Second judge"}
 DIFFERENCES = (("post", "base"), ("control", "base"), ("post", "control"))
 Gains = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
 """(instrument, "post - base") -> source photograph -> paired gains of its cases."""
@@ -55,7 +57,8 @@ def aggregate_seeds(paths: Sequence[Path]) -> dict[str, Any]:
     """Gains over all seeds, by instrument and pair of models, each with an interval over seeds and photographs.
 
     Returns:
-        {"seeds": n, "folders": [...], "rows": [{"instrument", "of", "over", "mean", "ci95", "per_seed", ...}], "notes"}
+        {"seeds": n, "folders": [...], "rows": [{"instrument", "of", "over", "mean", "ci95", "p", "p_holm", "clear",
+        "per_seed", ...}], "verdicts": {"post - base": {"text", "tone"}, ...}, "notes"}; p is corrected over all rows.
 
     Raises:
         HPEditError: no folder, one that holds no seed, or one model twice.
@@ -68,13 +71,38 @@ def aggregate_seeds(paths: Sequence[Path]) -> dict[str, Any]:
     if twice:
         raise HPEditError(f"{twice[0]} and {twice[1]} hold the same model", hint="train each with another seed")
     keys = [key for key in seeds[0].gains if all(key in seed.gains for seed in seeds)]
-    rows = []
-    for instrument, difference in keys:
-        of, over = difference.split(" - ")
-        found = seed_gain([seed.gains[instrument, difference] for seed in seeds])
-        rows.append({"instrument": instrument, "of": of, "over": over, **found.as_dict()})
+    found = {key: seed_gain([seed.gains[key] for seed in seeds]) for key in keys}
+    corrected = holm({key: None if math.isnan(gain.p) else gain.p for key, gain in found.items()})
+    rows = [_row(key, gain, corrected[key]) for key, gain in found.items()]
+    differences = [f"{of} - {over}" for of, over in DIFFERENCES]
+    said = {one: _verdict(rows, one, len(seeds)).as_dict() for one in differences if any(one == key[1] for key in keys)}
     folders = [str(seed.path) for seed in seeds]
-    return {"seeds": len(seeds), "folders": folders, "rows": rows, "notes": _notes(rows, len(seeds))}
+    return {
+        "seeds": len(seeds), "folders": folders, "rows": rows, "verdicts": said, "notes": _notes(rows, len(seeds)),
+    }  # fmt: skip
+
+
+def _row(key: tuple[str, str], gain: SeedGain, corrected: float | None) -> dict[str, Any]:
+    """One instrument's gain of one model over another, as JSON has it."""
+    instrument, (of, over) = key[0], key[1].split(" - ")
+    tested = {"p_holm": corrected, "clear": gain.is_clear(corrected)}
+    return {"instrument": instrument, "of": of, "over": over, **gain.as_dict(), **tested}
+
+
+def _verdict(rows: Sequence[Mapping[str, Any]], difference: str, seeds: int) -> Verdict:
+    """The verdict of all instruments on one difference, as that of a comparison."""
+    if seeds < FEWEST_SEEDS:
+        return Verdict(f"Not enough seeds ({seeds}; a verdict needs {FEWEST_SEEDS}), so nothing can be said.", "warn")
+    measured = [
+        {
+            "title": TITLES.get(row["instrument"], row["instrument"]),
+            "independent": row["instrument"] in TITLES and row["instrument"] != "scorer",
+            "overall": {"models": {row["of"]: {"gain": {**row, "photos": row["sources"]}}}},
+        }
+        for row in rows
+        if f"{row['of']} - {row['over']}" == difference
+    ]
+    return model_verdict(measured, difference.split(" - ")[0])
 
 
 def seed_gains_text(result: Mapping[str, Any]) -> str:
@@ -85,15 +113,17 @@ def seed_gains_text(result: Mapping[str, Any]) -> str:
         each = " ".join(number_text(value, GAIN) for value in row["per_seed"])
         difference = f"{row['of']} - {row['over']}"
         lines.append(f"{row['instrument']:<12}{difference:<18}{interval_text(row, GAIN):<23}{each}")
+    lines += [f"{difference}: {verdict['text']}" for difference, verdict in result["verdicts"].items()]
     return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
 
 
 def _notes(rows: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
+    """What a reader must know beside the figures."""
     notes = []
     if not rows:
         notes.append("no instrument has scored all of the seeds")
-    if seeds < WANTED:
-        notes.append(f"{seeds} seed{'s' * (seeds != 1)}: a claim needs at least {WANTED}")
+    if seeds < FEWEST_SEEDS:
+        notes.append(f"{seeds} seed{'s' * (seeds != 1)}: a claim needs at least {FEWEST_SEEDS}")
     if rows and not any(row["over"] == "control" for row in rows):
         notes.append("no control: more supervised steps might have brought part of the gain")
     if rows and not any(row["instrument"] in ("oracle", "second") for row in rows):

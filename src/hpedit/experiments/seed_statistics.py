@@ -1,11 +1,13 @@
-"""Mean gain over several training seeds, with a crossed bootstrap: a single run does not establish a method's effect.
+"""Mean gain over several training seeds with its interval: a single run does not establish a method's effect.
 
     gain = seed_gain([{"photo-1": [0.4, 0.1], "photo-2": [0.3]}, {...}, {...}])    # one mapping a seed
     gain.value, gain.low, gain.high, gain.per_seed
 
-Both the training seeds and the benchmark's photographs vary. Both are resampled, the photographs once for all seeds,
-since all seeds are measured on the same ones: an easy photograph is easy for all of them, and resampling photographs
-separately for each seed would underestimate that variance (crossed bootstrap: Owen 2007, "The pigeonhole bootstrap").
+Both the training seeds and the benchmark's photographs vary, and all seeds are measured on the same photographs: an
+easy one is easy for all. So the variance of the mean is that between seeds plus that between photographs (two-way
+clusters: Cameron, Gelbach & Miller 2011, without the subtraction of their overlap, which few seeds do not allow to
+estimate), and t has Satterthwaite's degrees of freedom: near seeds - 1 where trainings differ much, near photographs
+- 1 where they do not.
 """
 
 from __future__ import annotations
@@ -16,9 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from hpedit.errors import HPEditError
-from hpedit.stats.bootstrap import RESAMPLES, FloatArray
+from hpedit.stats.bootstrap import Estimate, FloatArray
+from hpedit.stats.cluster_mean import is_clear
+
+FEWEST_SEEDS = 3
+"""Seeds below which nothing is concluded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +44,29 @@ class SeedGain:
     n: int
     """Cases, summed over seeds."""
 
+    p: float = math.nan
+    """Two-sided, of the truth being 0, from the same t as the interval."""
+
+    def is_clear(self, corrected: float | None) -> bool:
+        """Whether the gain counts: interval and corrected p agree, over enough photographs and seeds."""
+        estimate = Estimate(self.value, self.low, self.high, self.n, self.sources)
+        return is_clear(estimate, corrected) and self.seeds >= FEWEST_SEEDS
+
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it; `ci95` is None without an interval."""
+        """As JSON has it; `ci95` and `p` are None without an interval."""
         known = math.isfinite(self.low) and math.isfinite(self.high)
         found = {"mean": self.value, "ci95": [self.low, self.high] if known else None, "per_seed": list(self.per_seed)}
+        found["p"] = None if math.isnan(self.p) else self.p
         return found | {"seeds": self.seeds, "sources": self.sources, "n": self.n}
 
 
-def seed_gain(gains_by_seed: Sequence[Mapping[str, Sequence[float]]], *, draws: int = RESAMPLES) -> SeedGain:
-    """Mean gain over seeds with a bootstrap interval over seeds and source photographs; deterministic.
+def seed_gain(gains_by_seed: Sequence[Mapping[str, Sequence[float]]]) -> SeedGain:
+    """Mean gain over seeds with its 95 % interval over seeds and source photographs.
 
-    Seeds have equal weight, and so have the cases of a seed. k seeds drawn with replacement have (k - 1) / k of the
-    variance of k new seeds, which matters at k = 3: the draws' deviations are widened by sqrt(k / (k - 1)).
+    Seeds have equal weight, and so have the cases of a seed.
 
     Args:
         gains_by_seed: For each seed: source photograph -> paired gains (post - base) of that source's cases.
-        draws: Bootstrap resamples.
 
     Raises:
         HPEditError: no seed, a seed without a gain, or a gain that is not finite.
@@ -60,12 +74,28 @@ def seed_gain(gains_by_seed: Sequence[Mapping[str, Sequence[float]]], *, draws: 
     sums, sizes = _table(gains_by_seed)
     k, count = sums.shape
     per_seed = sums.sum(1) / sizes.sum(1)
-    low = high = math.nan
+    mean, each = float(per_seed.mean()), tuple(float(one) for one in per_seed)
+    low = high = p = math.nan
     if k > 1 and count > 1:
-        results = _resampled(sums, sizes, draws)
-        low, high = (float(bound) for bound in np.percentile(results, [2.5, 97.5]))
-    each = tuple(float(mean) for mean in per_seed)
-    return SeedGain(float(per_seed.mean()), low, high, each, k, count, int(sizes.sum()))
+        variance, freedom = _variance(sums, sizes)
+        half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
+        low, high = mean - half, mean + half
+        p = 2 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance))) if variance else float(mean == 0)
+    return SeedGain(mean, low, high, each, k, count, int(sizes.sum()), p)
+
+
+def _variance(sums: FloatArray, sizes: FloatArray) -> tuple[float, float]:
+    """Variance of the mean over seeds, and its degrees of freedom, from (seeds, sources) sums and numbers of cases."""
+    k, count = sums.shape
+    per_seed = sums.sum(1) / sizes.sum(1)
+    seeds = float(per_seed.var(ddof=1)) / k
+    # What each photograph adds to the mean, beyond the part that any photograph of its size would.
+    share = (sizes / sizes.sum(1, keepdims=True)).mean(0)
+    deviations = ((sums - sizes * per_seed[:, None]) / sizes.sum(1, keepdims=True)).mean(0)
+    photos = float((deviations**2 / np.maximum(1 - share, 1e-9)).sum())
+    total = seeds + photos
+    freedom = total**2 / (seeds**2 / (k - 1) + photos**2 / (count - 1)) if total else 1.0
+    return total, freedom
 
 
 def _table(gains_by_seed: Sequence[Mapping[str, Sequence[float]]]) -> tuple[FloatArray, FloatArray]:
@@ -84,18 +114,3 @@ def _table(gains_by_seed: Sequence[Mapping[str, Sequence[float]]]) -> tuple[Floa
     if not np.isfinite(sums).all():
         raise HPEditError("a gain is not finite", hint="leave out what could not be scored")
     return sums, sizes
-
-
-def _resampled(sums: FloatArray, sizes: FloatArray, draws: int) -> FloatArray:
-    """(draws,) the mean gain over drawn seeds and drawn sources."""
-    k, count = sums.shape
-    rng = np.random.default_rng(0)
-    sources = rng.multinomial(count, np.full(count, 1.0 / count), size=draws).astype(np.float64)
-    weights = rng.multinomial(k, np.full(k, 1.0 / k), size=draws) / k
-    weights = 1 / k + (weights - 1 / k) * math.sqrt(k / (k - 1))
-    cases = sources @ sizes.T
-    # A draw may hold none of the few sources of one seed; that seed then has its own mean.
-    own = np.broadcast_to(sums.sum(1) / sizes.sum(1), cases.shape)
-    means = np.divide(sources @ sums.T, cases, out=own.copy(), where=cases > 0)
-    results: FloatArray = (weights * means).sum(1)
-    return results

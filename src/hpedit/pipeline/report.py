@@ -49,8 +49,8 @@ class Finished:
 
 def write_run_report(run: Finished) -> dict[str, Any]:
     """Write report.html, report.json and summary.json into the run's folder; returns the summary."""
-    recipe, out = run.recipe, run.recipe.path
-    summary = {**before_after_summary(run.folders, recipe.seed), "agreement": run.compared.report}
+    out = run.recipe.path
+    summary = {**before_after_summary(run.folders), "agreement": run.compared.report}
     write_report(out, _data(run, summary))
     result: dict[str, Any] = read_json(out / "summary.json")
     return result

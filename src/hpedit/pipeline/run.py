@@ -279,9 +279,11 @@ class _Run:
 
             bench = self.out / "bench"
             compare_folders(
-                [bench / label for label in arms], bench / "compare", cases=bench / "cases.parquet", seed=self.seed,
+                [bench / label for label in arms],
+                bench / "compare",
+                cases=bench / "cases.parquet",
                 command=self.command,
-            )  # fmt: skip
+            )
             self.note.note += f", seen by a second judge, {second[0][0].name}"
 
     def _second_judge(self) -> list[tuple[Instrument, Scorer]]:

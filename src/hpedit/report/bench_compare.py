@@ -21,8 +21,7 @@ from hpedit.store.atomic import atomic_write, dump_json, read_json
 
 
 def compare_folders(
-    paths: Sequence[Path], out: Path, *, ratings: Path | None = None, cases: Path | None = None, seed: int = 0,
-    command: str = "",
+    paths: Sequence[Path], out: Path, *, ratings: Path | None = None, cases: Path | None = None, command: str = ""
 ) -> dict[str, Any]:  # fmt: skip
     """Compare finished benchmarks, the first being the reference, and write tables and page to `out`.
 
@@ -31,7 +30,6 @@ def compare_folders(
         out: Folder for compare.json, .md, .csv, .tex and report.html.
         ratings: People's scores of the edits (.csv, .jsonl).
         cases: For the pictures of the page; None takes the file that the benchmarks were run on.
-        seed: of the resampling.
         command: which the page shows.
 
     Raises:
@@ -42,12 +40,12 @@ def compare_folders(
         raise HPEditError(f"{out} is the benchmark of a model", hint="choose another folder for the comparison")
     refuse_foreign(out, TABLE)
     human = read_human_scores(ratings, folders) if ratings else None
-    result = compare_models(folders, human, seed)
+    result = compare_models(folders, human)
     pictures, caveat = _pictures(folders, cases, result["instruments"], human.means if human else {})
     if caveat:
         note(caveat)
     out.mkdir(parents=True, exist_ok=True)
-    asked: dict[str, Any] = {"folders": [str(path.resolve()) for path in paths], "seed": seed, "command": command}
+    asked: dict[str, Any] = {"folders": [str(path.resolve()) for path in paths], "command": command}
     asked |= {"ratings": str(ratings.resolve()) if ratings else None, "cases": str(cases.resolve()) if cases else None}
     write_comparison_tables(out, result)
     write_bench_page(out, result, pictures, command="\n".join([*_commands(folders), command]))
@@ -70,7 +68,7 @@ def report_again(out: Path) -> Path:
         [Path(path) for path in asked["folders"]], out,
         ratings=Path(asked["ratings"]) if asked["ratings"] else None,
         cases=Path(asked["cases"]) if asked["cases"] else None,
-        seed=asked["seed"], command=asked["command"],
+        command=asked["command"],
     )  # fmt: skip
     return out / "report.html"
 

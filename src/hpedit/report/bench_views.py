@@ -104,9 +104,8 @@ def _task_row(name: str, block: Mapping[str, Any], result: Mapping[str, Any], si
     for entry in result["models"]:
         model = block["models"].get(entry["label"])
         gain = Interval.read(model, "gain")
-        clear = figures.holm_star(model) if model and "p_holm" in model else gain and gain.sign
         # Colour only what is significant after the correction; among a dozen tasks something always stands out.
-        tone = "quiet" if not gain or not clear or silent else "good" if gain.value > 0 else "bad"
+        tone = "quiet" if not gain or not gain.sign or silent else "good" if gain.sign > 0 else "bad"
         cells.append({"model": model or {}, "gain": gain_view(gain)["gain"], "tone": tone,
                       "bounds": f"[{gain.bounds(PAGE_GAIN)}]" if gain and gain.known else ""})  # fmt: skip
     return {"name": name, "n": block["n"], "cells": cells, "total": False}

@@ -19,7 +19,16 @@ Line = tuple[str, str, Sequence[tuple[float, Interval]]]
 
 NAMES = {"scorer": "Scorer", "second": "Second judge", "oracle": "Oracle"}
 STYLES = ("post", "control", "third", "fourth", "base")
-PIXELS = (("sharpness", "Sharpness"), ("saturation", "Saturation"), ("grid_energy", "Grid"), ("closeness", "Closeness"))
+PIXELS = (
+    ("sharpness", "Sharpness"),
+    ("saturation", "Saturation"),
+    ("grid_energy", "Grid"),
+    ("closeness", "Closeness"),
+    ("displacement", "Displacement"),
+)
+
+NOTES = {"closeness": "to the source; 1: unchanged", "displacement": "of what should stay, in pixels; 0: none"}
+"""What a measure is of, where that of a source is known beforehand."""
 
 
 def held_out_charts(table: HeldOutTable | None) -> list[View]:
@@ -45,12 +54,13 @@ def ordered(table: HeldOutTable) -> list[str]:
 
 
 def _pixel_chart(table: HeldOutTable, key: str, name: str) -> View:
-    points = [(float(look.step), _mean(look.pixels[key])) for look in (table.base, *table.evaluations)]
-    series, note = [Series("edits", points)], "to the source; 1: unchanged"
-    if key != "closeness":
-        source = _mean(table.sources[key])
+    """How one measure of the edits went, beside the sources' where these differ from one another."""
+    looks = [(float(look.step), _mean(look.pixels.get(key, ()))) for look in (table.base, *table.evaluations)]
+    points = [(step, mean) for step, mean in looks if mean is not None]
+    series, note = [Series("edits", points)], NOTES.get(key, "of the edits, beside their sources")
+    if key not in NOTES:
+        source = _mean(table.sources[key]) or 0.0
         series.append(Series("sources", [(points[0][0], source), (points[-1][0], source)], "base"))
-        note = "of the edits, beside their sources"
     return {"title": name, "note": note, "svg": Markup(line_chart(series, title=name))}
 
 
@@ -59,8 +69,10 @@ def _points(table: HeldOutTable, name: str) -> list[tuple[float, Interval]]:
     return [(step, interval) for step, interval in found if interval is not None]
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def gain_chart(lines: Sequence[Line], *, title: str) -> str:
@@ -99,4 +111,6 @@ def _shifted(scale: Scale, by: float) -> Scale:
 def gain_interval(table: HeldOutTable, look: Evaluation, name: str) -> Interval | None:
     """One instrument's gain at an evaluation; None if nothing could be scored."""
     gain = table.gain(look, name)
-    return None if gain is None else Interval(gain.value, finite_number(gain.low), finite_number(gain.high))
+    if gain is None:
+        return None
+    return Interval(gain.value, finite_number(gain.low), finite_number(gain.high), photos=gain.sources)

@@ -1,7 +1,10 @@
-"""Cluster bootstrap: estimates with 95 % intervals, resampling source photos.
+"""Cluster bootstrap: correlations and shares with 95 % intervals, resampling source photos.
 
-Edits of one photo resemble each other, so resampling edits one by one gives intervals that are too narrow. Here whole
-sources are drawn with replacement (cluster bootstrap, Efron & Tibshirani 1993, percentile interval).
+Means have intervals in closed form, see `hpedit.stats.cluster_mean`. What has none is resampled: edits of one photo
+resemble each other, so whole sources are drawn with replacement (cluster bootstrap, Efron & Tibshirani 1993).
+Percentile intervals of few sources are too narrow, by sqrt((k - 1) / k) and by the normal for the t distribution; so
+the percentiles are those that make the interval of a mean as wide as its t interval (expanded percentile interval:
+Hesterberg 2015, "What teachers should know about the bootstrap").
 
 A resample is a row of integer weights, the times each observation was drawn, and a statistic is a function
 ``(values, weights) -> one number a row``, so that 2,000 resamples are a few matrix operations:
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, stdtrit
 
 from hpedit.errors import HPEditError
 
@@ -44,7 +48,7 @@ class Estimate:
     """A value with its 95 % interval.
 
     ``value``, ``low`` and ``high`` are NaN where undefined. ``n`` counts the observations that entered, ``sources``
-    the photos they come from.
+    the photos they come from. ``p`` is of the truth being 0, from the same method as the interval; NaN where none is.
     """
 
     value: float
@@ -52,6 +56,7 @@ class Estimate:
     high: float
     n: int
     sources: int
+    p: float = math.nan
 
     def as_dict(self, key: str = "value") -> dict[str, float | list[float | None] | None]:
         """JSON form ``{key: value, "ci95": [low, high]}`` with None for what is undefined."""
@@ -61,7 +66,7 @@ class Estimate:
 def bootstrap_by_source(
     values: ArrayLike, sources: Sequence[str], statistic: Statistic, seed: int = 0, n: int = RESAMPLES
 ) -> Estimate:
-    """Estimate ``statistic`` with a 95 % percentile interval over resampled sources.
+    """Estimate ``statistic`` with a 95 % expanded percentile interval over resampled sources.
 
     Args:
         values: (n,) or (n, k); a row with a NaN is left out.
@@ -84,32 +89,6 @@ def bootstrap_by_source(
     value = float(statistic(table, np.ones((1, len(table))))[0])
     low, high = _interval(table, index, len(names), statistic, seed, n)
     return Estimate(value, low, high, len(table), len(names))
-
-
-def mean_ci(values: ArrayLike, sources: Sequence[str], seed: int = 0, n: int = RESAMPLES) -> Estimate:
-    """Mean of ``values`` (n,) with its interval by source; NaN values are left out."""
-    return bootstrap_by_source(values, sources, weighted_mean, seed, n)
-
-
-def paired_gain(
-    base: ArrayLike, post: ArrayLike, sources: Sequence[str], seed: int = 0, n: int = RESAMPLES
-) -> Estimate:
-    """Mean of ``post - base`` over the pairs in which both are known, with its interval by source.
-
-    Args:
-        base: (n,) score of the base model's edit of each case; NaN = unscorable.
-        post: (n,) score of the post-trained model's edit of the same case and seed.
-        sources: (n,) source id of each case.
-        seed: of the resampling.
-        n: number of resamples.
-
-    Raises:
-        HPEditError: the lengths differ.
-    """
-    before, after = np.asarray(base, dtype=np.float64), np.asarray(post, dtype=np.float64)
-    if before.shape != after.shape:
-        raise HPEditError(f"a paired gain needs pairs: {before.size} base values against {after.size} post values")
-    return mean_ci(after - before, sources, seed, n)
 
 
 def weighted_mean(values: FloatArray, weights: FloatArray) -> FloatArray:
@@ -156,7 +135,7 @@ def source_index(sources: Sequence[str]) -> tuple[list[str], IntArray]:
 def _interval(
     table: FloatArray, index: IntArray, sources: int, statistic: Statistic, seed: int, n: int
 ) -> tuple[float, float]:
-    """Percentiles 2.5 and 97.5; NaN with one source, or if the statistic is undefined in over half of the resamples."""
+    """The interval's ends; NaN with one source, or if the statistic is undefined in over half of the resamples."""
     if sources < 2:
         return math.nan, math.nan
     rng = np.random.default_rng(seed)
@@ -166,7 +145,13 @@ def _interval(
     defined = results[~np.isnan(results)]
     if 2 * len(defined) < n:
         return math.nan, math.nan
-    low, high = np.percentile(defined, [2.5, 97.5])
+    return expanded_percentiles(defined, sources)
+
+
+def expanded_percentiles(drawn: FloatArray, sources: int) -> tuple[float, float]:
+    """Ends of the 95 % interval from a statistic's values (B,) in resamples of ``sources`` sources, at least two."""
+    tail = float(ndtr(-math.sqrt(sources / (sources - 1)) * stdtrit(sources - 1, 0.975)))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -201,29 +186,3 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 
 def _json_number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def mean_intervals(columns: Sequence[FloatArray], sources: Sequence[str], seed: int = 0) -> list[Estimate]:
-    """Mean of each column with its 95 % percentile interval over resampled sources.
-
-    Args:
-        columns: each (n,), n > 0, without NaN.
-        sources: (n,) source id of each row.
-        seed: of the resampling.
-    """
-    table = np.stack(columns, axis=1)
-    names, index = source_index(sources)
-    means = table.mean(axis=0)
-    if len(names) < 2:
-        return [Estimate(float(mean), math.nan, math.nan, len(table), len(names)) for mean in means]
-    sums = np.zeros((len(names), table.shape[1]))
-    np.add.at(sums, index, table)
-    sizes = np.bincount(index, minlength=len(names)).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=RESAMPLES).astype(np.float64)
-    results = (counts @ sums) / (counts @ sizes)[:, None]
-    lows, highs = np.percentile(results, [2.5, 97.5], axis=0)
-    return [
-        Estimate(float(mean), float(low), float(high), len(table), len(names))
-        for mean, low, high in zip(means, lows, highs, strict=True)
-    ]

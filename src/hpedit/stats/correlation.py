@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, source_index, weighted_spearman
+from hpedit.stats.bootstrap import Estimate, FloatArray, IntArray, expanded_percentiles, source_index, weighted_spearman
 from hpedit.stats.kendall import dominated, kendall_tau_b
 
 RESAMPLES = 1000
@@ -97,16 +97,17 @@ class Resamples:
         }
 
     def estimate(self, values: FloatArray, n: int | None = None) -> Estimate:
-        """Value and 95 % percentile interval; none with one source, or if over half of the resamples are undefined.
+        """Value and 95 % expanded percentile interval.
 
-        None either if all resamples are equal: three pairs of three right show no certainty, but too few to vary.
+        It is unknown with one source, if over half of the resamples are undefined, and if all are equal: three pairs
+        of three right show no certainty, but too few to vary.
         ``n`` is how many observations entered, if not one an edit.
         """
         found = values[1:][~np.isnan(values[1:])]
         low = high = math.nan
         enough = len(self.names) > 1 and 2 * len(found) >= self.resamples > 0 and not math.isnan(values[0])
         if enough and np.ptp(found) > _RESIDUE:
-            low, high = (float(bound) for bound in np.percentile(found, [2.5, 97.5]))
+            low, high = expanded_percentiles(found, len(self.names))
         return Estimate(float(values[0]), low, high, len(self.index) if n is None else n, len(self.names))
 
     def as_json(self, measured: Measured) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 UNDEFINED = "n/a"
+FEWEST_PHOTOS = 8
+"""Photos below which an interval is shown but nothing is concluded from it: see docs/bench.md for its coverage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class Interval:
     value: float
     low: float | None = None
     high: float | None = None
+    clear: bool | None = None
+    """Of a difference: whether its corrected p agrees and its photos are enough; None where no test was made."""
+    photos: int | None = None
+    """Of a difference: how many it is of, if known."""
 
     @classmethod
     def read(cls, block: Mapping[str, Any] | None, *keys: str) -> Interval | None:
@@ -50,7 +56,7 @@ class Interval:
         if value is None:
             return None
         low, high = node.get("ci95") or (None, None)
-        return cls(value, finite_number(low), finite_number(high))
+        return cls(value, finite_number(low), finite_number(high), node.get("clear"), node.get("photos"))
 
     @property
     def known(self) -> bool:
@@ -59,15 +65,25 @@ class Interval:
 
     @property
     def sign(self) -> int:
-        """+1 if the whole interval is above 0, -1 if below, 0 if it holds 0 or is unknown."""
-        if self.low is None or self.high is None:
+        """+1 if the whole interval is above 0, -1 if below; 0 if it holds 0, is not clear, or of too few photos."""
+        if self.too_few or self.clear is False or not self.excludes_zero:
             return 0
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+        return 1 if self.value > 0 else -1
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval is known and lies on one side of 0."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+    @property
+    def too_few(self) -> bool:
+        """Whether nothing can be concluded for want of photos: there is no interval, or it is of too few."""
+        return not self.known or (self.photos is not None and self.photos < FEWEST_PHOTOS)
 
     def scaled(self, factor: float) -> Interval:
         """The same estimate in another unit; a negative factor swaps the bounds."""
         low, high = (None if bound is None else factor * bound for bound in (self.low, self.high))
-        return Interval(factor * self.value, *((low, high) if factor >= 0 else (high, low)))
+        return Interval(factor * self.value, *((low, high) if factor >= 0 else (high, low)), self.clear, self.photos)
 
     def text(self, style: NumberStyle = PLAIN, digits: int = 2) -> str:
         """`0.71 [0.64, 0.77]`, or the bare figure where there is no interval."""

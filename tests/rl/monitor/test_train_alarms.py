@@ -60,9 +60,63 @@ def test_a_judge_that_fell_from_its_own_best_while_the_scorer_rose_on():
 
 def test_a_second_judge_and_pixels_that_drift_are_named_each():
     found = find_alarms(table(look(5, scorer=2.4, saturation=0.36, second=1.5), second=2.0), [])
-    assert kinds(found) == ["second", "saturation"]
+    assert kinds(found) == ["oracle", "second", "saturation"]
+    found = [alarm for alarm in found if alarm.kind != "oracle"]
     assert "the second judge fell" in found[0].text
     assert "saturation rose by 20%, away from the sources" in found[1].text
+
+
+@pytest.mark.parametrize("judge", ["oracle", "second"])
+def test_a_judge_that_does_not_follow_the_scorer(judge):
+    base = {} if judge == "oracle" else {"second": 2.0}
+    others = {"oracle": 2.5, "second": 2.5} if base else {"oracle": 2.5}
+    [alarm] = find_alarms(table(look(10, scorer=2.5, **others | {judge: 2.0}), **base), [], planned=20)
+    assert (alarm.step, alarm.kind) == (10, judge)
+    named = "second judge" if base else "oracle"
+    assert (
+        alarm.text
+        == f"the held-out scorer rose by 0.50 (0.50 to 0.50) while the {named} did not follow: 0.00 (0.00 to 0.00)"
+    )
+
+
+def test_a_judge_that_follows_half_way_or_a_further_reward_that_stays_is_no_alarm():
+    assert not find_alarms(table(look(10, scorer=2.5, oracle=2.25)), [])
+    assert not find_alarms(table(look(10, scorer=2.5, oracle=2.5, aesthetics=2.0), aesthetics=2.0), [])
+
+
+def noisy(step, rng, rise=0.0):
+    scores = {name: (2.0 + rise + rng.normal(0, 0.5, N)).tolist() for name in ("scorer", "oracle")}
+    return Evaluation(step, scores, look(step).pixels)
+
+
+def test_a_longer_run_needs_a_clearer_fall():
+    rng = np.random.default_rng(7)
+    fallen = noisy(5, rng)
+    fallen = Evaluation(
+        5, fallen.scores | {"oracle": [value - 0.75 for value in fallen.scores["oracle"]]}, fallen.pixels
+    )
+    held = table(fallen)
+    scorer = [value - 0.05 for value in fallen.scores["scorer"]]
+    held.base.scores.update(noisy(0, rng).scores | {"scorer": scorer})
+    assert kinds(find_alarms(held, [], planned=1)) == ["oracle"]
+    assert not find_alarms(held, [], planned=2000)
+
+
+def test_a_shift_of_what_should_stay_is_named_in_pixels():
+    moved, still = look(10, scorer=2.5, oracle=2.5), table()
+    still.base.pixels.update(displacement=[0.1] * N)
+    still.sources.update(displacement=[0.0] * N)
+    still.evaluations.append(Evaluation(10, moved.scores, moved.pixels | {"displacement": [None, *[2.1] * (N - 1)]}))
+    [alarm] = find_alarms(still, [])
+    assert alarm.text.endswith("while what should stay moves by 2.0 px more")
+    still.evaluations[-1] = Evaluation(10, moved.scores, moved.pixels | {"displacement": [0.3] * N})
+    assert not find_alarms(still, []), "a fifth of a pixel"
+
+
+def test_too_few_photos_raise_no_alarm():
+    cases = [{"id": f"c{i}", "task": "color", "source_id": f"p{i // 4}"} for i in range(N)]
+    held = table(look(10, scorer=2.5, oracle=1.0))
+    assert not find_alarms(HeldOutTable(cases, held.sources, held.base, held.evaluations), [])
 
 
 def test_the_held_out_scorer_falls_while_the_reward_rises():
@@ -76,7 +130,7 @@ def test_the_held_out_scorer_falls_while_the_reward_rises():
     "good",
     [
         {"scorer": 2.6, "oracle": 2.5},
-        {"scorer": 2.6, "oracle": 1.95},
+        {"scorer": 2.08, "oracle": 1.95},
         {"scorer": 1.5, "oracle": 1.0},
         {"scorer": 2.6, "oracle": 2.4, "saturation": 0.32},
     ],

@@ -19,7 +19,8 @@ import numpy as np
 
 from hpedit.bench.bench_folder import BenchRow
 from hpedit.errors import HPEditError
-from hpedit.stats.bootstrap import Estimate, mean_intervals
+from hpedit.stats.bootstrap import Estimate, FloatArray
+from hpedit.stats.cluster_mean import mean_ci
 from hpedit.store.atomic import read_json, read_jsonl
 
 FOLDER = "held_out"
@@ -38,8 +39,8 @@ class Evaluation:
     """Iterations done; 0 is the base."""
     scores: Values
     """Scores in 0 to 5 by instrument ("scorer", further rewards, "second", "oracle"), one a case; None: unscorable."""
-    pixels: Mapping[str, Sequence[float]]
-    """Measures of `hpedit.bench.pixel_measures`, by name, a value a case."""
+    pixels: Values
+    """Measures of `hpedit.bench.pixel_measures`, by name, a value a case; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class HeldOutTable:
 
     cases: Sequence[Mapping[str, str]]
     """id, task and source_id of each."""
-    sources: Mapping[str, Sequence[float]]
+    sources: Values
     """Measures of the source pictures."""
     base: Evaluation
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -68,12 +69,24 @@ class HeldOutTable:
 
         Cases that either has no score of are left out; None if none is left.
         """
-        before, after = (over or self.base).scores.get(instrument, ()), evaluation.scores.get(instrument, ())
-        pairs = list(zip(before, after, self.source_ids, strict=True)) if before and after else []
-        known = [(b - a, source) for a, b, source in pairs if a is not None and b is not None]
-        if not known:
-            return None
-        return mean_intervals([np.array([change for change, _ in known])], [source for _, source in known])[0]
+        return self._mean(self._changes(evaluation, instrument, over))
+
+    def lead(self, evaluation: Evaluation, instrument: str, other: str) -> Estimate | None:
+        """By how much more one instrument rose since the base than another, in the cases that both have scored."""
+        return self._mean(self._changes(evaluation, instrument) - self._changes(evaluation, other))
+
+    def _changes(self, evaluation: Evaluation, instrument: str, over: Evaluation | None = None) -> FloatArray:
+        """(n,) change of each case; NaN where a score is missing."""
+        before, after = (
+            np.array([np.nan if value is None else value for value in scores], dtype=np.float64)
+            for scores in ((over or self.base).scores.get(instrument, ()), evaluation.scores.get(instrument, ()))
+        )
+        return after - before if before.size and after.size else np.full(len(self.cases), np.nan)
+
+    def _mean(self, changes: FloatArray) -> Estimate | None:
+        """The mean of known changes, None if none is known."""
+        found = mean_ci(changes, self.source_ids)
+        return found if found.n else None
 
     def gains_by_source(self, evaluation: Evaluation, instrument: str) -> dict[str, list[float]]:
         """Source photograph -> paired gains of its cases over the base, as `seed_statistics` takes them."""
@@ -110,7 +123,8 @@ def evaluation_metrics(table: HeldOutTable, evaluation: Evaluation) -> dict[str,
         }
         if len(known) < len(values):
             record[f"held_out_{name}_unscorable"] = float(len(values) - len(known))
-    record |= {f"held_out_{name}": float(np.mean(values)) for name, values in evaluation.pixels.items()}
+    measured = {name: [value for value in values if value is not None] for name, values in evaluation.pixels.items()}
+    record |= {f"held_out_{name}": float(np.mean(known)) for name, known in measured.items() if known}
     return record
 
 
@@ -128,6 +142,7 @@ def read_evaluations(run: Path) -> HeldOutTable | None:
 
 
 def _finite(value: float) -> float | None:
+    """The value as JSON has it: None for NaN."""
     return value if math.isfinite(value) else None
 
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from hpedit.bench.pixel_measures import CLOSENESS, closeness, measure_pixels
+from hpedit.bench.pixel_measures import measure_edit, measure_source
 from hpedit.config.recipe import Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.sampling import edit_cases
@@ -105,7 +105,8 @@ class HeldOutEvaluator:
         with self.policy.swapped(self.policy.average):
             evaluation = self._evaluate(done)
         self.table.evaluations.append(evaluation)
-        alarms = find_alarms(self.table, self._mean_rewards(), MAIN) if self.processes.rank == 0 else []
+        planned = -(-self.recipe.train.iterations // self.recipe.evaluate.every)
+        alarms = find_alarms(self.table, self._mean_rewards(), MAIN, planned) if self.processes.rank == 0 else []
         standing = self.processes.gather(len(alarms))[0]
         if self.processes.rank == 0:
             append_jsonl(self.path / FOLDER / EVALUATIONS, asdict(evaluation))
@@ -141,7 +142,7 @@ class HeldOutEvaluator:
         with self.editor.lora_disabled():
             base = self._evaluate(0)
         cases = [{"id": case.id, "task": case.task, "source_id": case.source_id} for case in self.cases]
-        sources = _columns([measure_pixels(case.source) | {CLOSENESS: 1.0} for case in self.cases])
+        sources = _columns([measure_source(case.source) for case in self.cases])
         table = HeldOutTable(cases, sources, base)
         if self.processes.rank == 0:
             (self.path / FOLDER).mkdir(exist_ok=True)
@@ -158,10 +159,7 @@ class HeldOutEvaluator:
             scores = {name: _scored(scorer, cases, images, done) for name, scorer in self.scorers.items()}
         if self.with_oracle:
             scores[ORACLE] = [score_edit(case, image) for case, image in zip(cases, images, strict=True)]
-        pixels = [
-            measure_pixels(image) | {CLOSENESS: closeness(image, case.source)}
-            for case, image in zip(cases, images, strict=True)
-        ]
+        pixels = [measure_edit(image, case.source) for case, image in zip(cases, images, strict=True)]
         return _merged(done, len(self.cases), self.processes.gather((numbers, scores, _columns(pixels))))
 
     def _held_out_edits(self, cases: Sequence[Case]) -> list[Image.Image]:
@@ -228,11 +226,11 @@ def _scored(scorer: Scorer, cases: Sequence[Case], images: Sequence[Image.Image]
     return [score.value for score in scores]
 
 
-def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+def _columns(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
-def _merged(step: int, count: int, parts: Sequence[tuple[list[int], Values, Mapping[str, list[float]]]]) -> Evaluation:
+def _merged(step: int, count: int, parts: Sequence[tuple[list[int], Values, Values]]) -> Evaluation:
     """Merge the processes' parts, each (numbers of its cases, scores, measures), in the order of cases."""
     order = np.argsort([number for numbers, _, _ in parts for number in numbers]).tolist()
     assert len(order) == count, "every case once"

@@ -1,30 +1,42 @@
-"""Reward-hacking alarms of a training run: the reward rises while what it should improve gets worse.
+"""Reward-hacking alarms of a training run: the reward rises while what it should improve gets worse, or no better.
 
-    for alarm in find_alarms(table, rewards):
+    for alarm in find_alarms(table, rewards, planned=18):
         print(alarm.text)
 
-What may get worse: a second judge or the oracle on the held-out cases, the held-out scorer itself while the
-training's reward rises, and measures of the pixels (sharpness, saturation, grid, how much is edited), which must have
-moved away from the sources, by the rules of `hpedit.bench.drift`. An alarm says where to look, not that a run is
-spoilt; only a change whose interval excludes 0 raises one.
+A second judge or the oracle may fall on the held-out cases, or not follow the scorer upward; the held-out scorer itself
+may fall while the training's reward rises; and measures of the pixels (sharpness, saturation, grid, displacement, how
+much is edited) may move away from the sources, by the rules of `hpedit.bench.drift`. An alarm says where to look, not
+that a run is spoilt.
+
+A run is looked at many times by several judges. Each test's p is multiplied by their number (Bonferroni), judges and
+pixels having half of the 5 % each, so that at most one run in twenty without any change raises an alarm at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
+from scipy.special import stdtrit
 
-from hpedit.bench.drift import pixel_drift
-from hpedit.rl.monitor.evaluations import Evaluation, HeldOutTable, best_evaluation
+from hpedit.bench.drift import READINGS, pixel_drift
+from hpedit.rl.monitor.evaluations import SECOND, Evaluation, HeldOutTable, best_evaluation
 from hpedit.stats.bootstrap import Estimate
+from hpedit.stats.cluster_mean import is_clear
+from hpedit.stats.intervals import GAIN, number_text
 
 MARGIN = 0.1
-"""Points of 5 that a judge must have fallen by: what the benchmark calls a tie raises no alarm."""
+"""Points of 5 that a judge must have fallen by, or behind: what the benchmark calls a tie raises no alarm."""
 REWARDS = 8
 """Fewest iterations to judge the reward's trend by: its cases differ from iteration to iteration."""
+FAMILIES = 2
+"""Judges and pixels."""
+TESTS = 3
+"""Of a judge at one evaluation: against the base, against its own best, against the scorer."""
+FOLLOWERS = (SECOND, "oracle")
+"""Judges on the scorer's scale that should rise with it; a further reward may measure something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +55,37 @@ class Alarm:
         return asdict(self)
 
 
-def find_alarms(table: HeldOutTable, rewards: Sequence[float], main: str = "scorer") -> list[Alarm]:
+def find_alarms(
+    table: HeldOutTable, rewards: Sequence[float], main: str = "scorer", planned: int | None = None
+) -> list[Alarm]:
     """Find the alarms of the newest evaluation.
 
     Args:
         table: With at least one evaluation.
         rewards: Mean reward of each iteration so far.
         main: Name of the scorer that gives the reward.
+        planned: Evaluations of the whole run, for which each one's tests are corrected; None for those so far.
     """
     now = table.evaluations[-1]
+    looks = max(planned or 0, len(table.evaluations))
+    tests = FAMILIES * TESTS * looks * len(now.scores)
     gain = table.gain(now, main)
     reward_up = _reward_rises(rewards)
     found = []
-    if reward_up and gain is not None and gain.high < 0 and gain.value <= -MARGIN:
+    if reward_up and _falls(gain, tests):
         found.append(Alarm(now.step, main, f"the reward rises while the held-out {main} fell by {_amount(gain)}"))
     # A judge's clear fall needs no clear rise beside it, only that the scorer does not fall too.
     rising = _rising(gain, reward_up)
     standing = rising or (f"the held-out scorer stands at +{gain.value:.2f}" if gain and gain.value > 0 else None)
-    judges = [(name, text) for name in now.scores if name != main and (text := _judge_falls(table, now, name, main))]
-    if standing:
-        found += [Alarm(now.step, name, f"{standing} while {text}") for name, text in judges]
+    for name in now.scores:
+        if name == main or not standing:
+            continue
+        if fall := _judge_falls(table, now, name, main, tests, looks):
+            found.append(Alarm(now.step, name, f"{standing} while {fall}"))
+        elif name in FOLLOWERS and (lag := _does_not_follow(table, now, name, main, tests)):
+            found.append(Alarm(now.step, name, lag))
     if rising:
-        found += [Alarm(now.step, name, f"{rising} while {text}") for name, text in _drifts(table, now)]
+        found += [Alarm(now.step, name, f"{rising} while {text}") for name, text in _drifts(table, now, looks)]
     return found
 
 
@@ -76,51 +97,71 @@ def _rising(gain: Estimate | None, reward_up: bool) -> str | None:
 
 
 def _reward_rises(rewards: Sequence[float]) -> bool:
-    """Whether the last quarter's mean lies above the first's by more than two standard errors."""
+    """Whether the last quarter's mean lies above the first's, by a two-sample t test at 5 %."""
     if len(rewards) < REWARDS:
         return False
     quarter = len(rewards) // 4
     first, last = np.array(rewards[:quarter]), np.array(rewards[-quarter:])
     error = float(np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / quarter))
-    return float(last.mean() - first.mean()) > 2 * error
+    return float(last.mean() - first.mean()) > float(stdtrit(2 * quarter - 2, 0.975)) * error
 
 
-def _judge_falls(table: HeldOutTable, now: Evaluation, name: str, main: str) -> str | None:
+def _judge_falls(table: HeldOutTable, now: Evaluation, name: str, main: str, tests: int, looks: int) -> str | None:
     """A judge's clear fall since the base, or since its own best while the scorer still rose; None if there is none."""
     gain = table.gain(now, name)
-    if _clear_fall(gain):
-        assert gain is not None
+    if _falls(gain, tests):
         return f"the {_title(name)} fell by {_amount(gain)} against the base"
     best = best_evaluation(table, name)
     if best is None or best.step == now.step:
         return None
     since, scorer = table.gain(now, name, best), table.gain(now, main, best)
-    if _clear_fall(since) and scorer is not None and scorer.value > 0:
-        assert since is not None
+    # The best of all evaluations is partly the luckiest, so each of them counts as a test.
+    if _falls(since, tests * looks) and scorer is not None and scorer.value > 0:
         return f"the {_title(name)} fell by {_amount(since)} since iteration {best.step}"
     return None
 
 
-def _clear_fall(gain: Estimate | None) -> bool:
-    return gain is not None and gain.high < 0 and gain.value <= -MARGIN
+def _does_not_follow(table: HeldOutTable, now: Evaluation, name: str, main: str, tests: int) -> str | None:
+    """A clear rise of the scorer, clearly above that of a judge which sees none; None if it is not so."""
+    scorer, judge, lead = table.gain(now, main), table.gain(now, name), table.lead(now, main, name)
+    if judge is None or judge.low > 0 or not (_rises(scorer, tests) and _rises(lead, tests)):
+        return None
+    change, low, high = (number_text(one, GAIN) for one in (judge.value, judge.low, judge.high))
+    return (
+        f"the held-out {main} rose by {_amount(scorer)} while the {_title(name)} did not follow: "
+        f"{change} ({low} to {high})"
+    )
 
 
-def _drifts(table: HeldOutTable, now: Evaluation) -> list[tuple[str, str]]:
+def _falls(gain: Estimate | None, tests: int) -> TypeGuard[Estimate]:
+    """Whether a change is a fall of more than the margin, beyond chance in so many tests."""
+    # Only falls are looked for, so p is halved.
+    return gain is not None and gain.value <= -MARGIN and is_clear(gain, tests * gain.p / 2)
+
+
+def _rises(gain: Estimate | None, tests: int) -> TypeGuard[Estimate]:
+    """The same of a rise."""
+    return gain is not None and gain.value >= MARGIN and is_clear(gain, tests * gain.p / 2)
+
+
+def _drifts(table: HeldOutTable, now: Evaluation, looks: int) -> list[tuple[str, str]]:
     """(measure, what it did) of the pixel measures that are an alarm by the benchmark's rules."""
-    found = pixel_drift({"base": table.rows(table.base), "now": table.rows(now)}, seed=0)
+    found = pixel_drift({"base": table.rows(table.base), "now": table.rows(now)}, FAMILIES * looks)
     models = [(name, one["models"]["now"]) for name, one in found.items()]
     return [(name, f"{_measure(name)}{model['meaning']}") for name, model in models if model["alarm"]]
 
 
 def _measure(name: str) -> str:
-    # The meaning of closeness says by itself what it is of.
-    return "" if name == "closeness" else f"{name.replace('_', ' ')} "
+    """What a measure's change is of, where its words do not say so themselves."""
+    return "" if name in READINGS else f"{name.replace('_', ' ')} "
 
 
 def _title(name: str) -> str:
+    """A judge as sentences call it."""
     return "second judge" if name == "second" else name
 
 
 def _amount(gain: Estimate) -> str:
+    """The size of a change with its 95 % interval, without its sign."""
     low, high = sorted((abs(gain.low), abs(gain.high)))
     return f"{abs(gain.value):.2f} ({low:.2f} to {high:.2f})"

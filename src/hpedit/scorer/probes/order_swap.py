@@ -14,7 +14,8 @@ import numpy as np
 from hpedit.judges.protocol import Judge
 from hpedit.records import Case, Edit
 from hpedit.scorer.prompts import Order, score_question
-from hpedit.stats.bootstrap import FloatArray, bootstrap_by_source, mean_ci, ratio_of_sums
+from hpedit.stats.bootstrap import FloatArray, bootstrap_by_source, ratio_of_sums
+from hpedit.stats.cluster_mean import mean_ci
 
 MAX_FLIP = 0.2
 """Flip rate above which a probe warns: one human rater orders 79 to 85 % of pairs as the others do (ImagenHub), so
@@ -53,7 +54,7 @@ def order_swap_report(
         "pairs": int(rows[:, 1].sum()),
         "pairs_of": pairs_of,
         "flip_rate": flip.as_dict(),
-        "difference": mean_ci(np.abs(kept[:, 0] - kept[:, 1]), sources, seed).as_dict(),
+        "difference": mean_ci(np.abs(kept[:, 0] - kept[:, 1]), sources).as_dict(),
         "max_flip": max_flip,
         "within": None if np.isnan(flip.value) else flip.value <= max_flip,
     }

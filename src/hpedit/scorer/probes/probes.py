@@ -31,7 +31,8 @@ from hpedit.records import Case, Edit, Score
 from hpedit.scorer.probes.degenerate import resized_to
 from hpedit.scorer.probes.kinds import KIND_BY_ID, KINDS, ProbeKind, Subject, degenerate_version, source_copy
 from hpedit.scorer.protocol import Scorer
-from hpedit.stats.bootstrap import mean_ci
+from hpedit.stats.bootstrap import bootstrap_by_source, weighted_mean
+from hpedit.stats.cluster_mean import mean_ci
 from hpedit.tasks import TASK_IDS
 
 HONEST = 3.0
@@ -266,7 +267,8 @@ def _of(rows: Iterable[Comparison], *, kind: str | None = None, task: str | None
 def _share(rows: Sequence[Comparison], seed: int) -> dict[str, Any]:
     """The share of comparisons that do not come out below."""
     missed = [float(not row.below) for row in rows]
-    return {"share": mean_ci(missed, [row.source_id for row in rows], seed).as_dict(), "n": len(rows)}
+    share = bootstrap_by_source(missed, [row.source_id for row in rows], weighted_mean, seed)
+    return {"share": share.as_dict(), "n": len(rows)}
 
 
 def _kind_summary(kind: ProbeKind, found: Comparisons, seed: int) -> dict[str, Any]:
@@ -276,8 +278,8 @@ def _kind_summary(kind: ProbeKind, found: Comparisons, seed: int) -> dict[str, A
     return {
         "words": kind.words,
         **_share(rows, seed),
-        "drop": mean_ci([row.drop for row in rows], sources, seed).as_dict(),
-        "rise": mean_ci([row.rise for row in rows], sources, seed).as_dict() if kind.plain else None,
+        "drop": mean_ci([row.drop for row in rows], sources).as_dict(),
+        "rise": mean_ci([row.rise for row in rows], sources).as_dict() if kind.plain else None,
         "unscorable": sum(row.degenerate is None for row in rows),
         "left_out": found.left_out.get(kind.id, 0),
         "unsound": list(kind.unsound),
