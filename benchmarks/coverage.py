@@ -39,6 +39,9 @@ PHOTOS = (5, 8, 10, 20, 40)
 SEEDS = tuple((seeds, spread) for seeds in (3, 5) for spread in (0.0, 0.05, 0.1, 0.2))
 RUNS = ("noise", "gain", "hack")
 EVALUATIONS, HELD_OUT, SPREAD = 18, 48, 0.5
+UNTOUCHED = dict.fromkeys(PIXEL_MEASURES, 0.2) | {"closeness": 1.0, "displacement": 0.0}
+EDITED = UNTOUCHED | {"closeness": 0.85, "displacement": 0.15}
+"""Mean measures of the sources, and of edits."""
 Array = NDArray[np.float64]
 
 
@@ -116,11 +119,11 @@ def run_alarms(kind: str, rng: np.random.Generator) -> list[str]:
             name: (level + part * rise + rng.normal(0, SPREAD, HELD_OUT)).tolist()
             for name, rise in zip(("scorer", "second", "oracle"), (rises[0], rises[1], rises[1]), strict=True)
         }
-        pixels = {name: (0.2 + rng.normal(0, 0.05, HELD_OUT)).tolist() for name in PIXEL_MEASURES}
+        pixels = {name: (level + rng.normal(0, 0.05, HELD_OUT)).tolist() for name, level in EDITED.items()}
         return Evaluation(step, scores, pixels)
 
     cases = [{"id": f"c{i}", "task": TASK_IDS[i % 8], "source_id": f"p{i // 2}"} for i in range(HELD_OUT)]
-    table = HeldOutTable(cases, {name: [0.2] * HELD_OUT for name in PIXEL_MEASURES}, evaluation(0))
+    table = HeldOutTable(cases, {name: [value] * HELD_OUT for name, value in UNTOUCHED.items()}, evaluation(0))
     rewards: list[float] = []
     found: list[str] = []
     for step in range(1, EVALUATIONS + 1):

@@ -47,7 +47,9 @@ def pixel_drift(arms: Arms, looks: int = 1) -> dict[str, Any]:
     kept = _shared(arms)
     found = {name: one for name in PIXEL_MEASURES if (one := _measured(name, arms, kept)) is not None}
     gains = {(name, label): gain for name, one in found.items() for label, gain in one.gains.items()}
-    corrected = holm({key: None if math.isnan(gain.p) else looks * gain.p for key, gain in gains.items()})
+    # Closeness has no wrong direction; of the others only a move away from the sources is an alarm, so p is halved.
+    sides = {key: 1.0 if key[0] == CLOSENESS else 0.5 for key in gains}
+    corrected = holm({key: None if math.isnan(one.p) else looks * sides[key] * one.p for key, one in gains.items()})
     return {
         name: one.as_dict(name, {label: is_clear(gain, corrected[name, label]) for label, gain in one.gains.items()})
         for name, one in found.items()

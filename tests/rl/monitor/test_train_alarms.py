@@ -93,7 +93,7 @@ def test_a_longer_run_needs_a_clearer_fall():
     rng = np.random.default_rng(7)
     fallen = noisy(5, rng)
     fallen = Evaluation(
-        5, fallen.scores | {"oracle": [value - 0.75 for value in fallen.scores["oracle"]]}, fallen.pixels
+        5, fallen.scores | {"oracle": [value - 0.4 for value in fallen.scores["oracle"]]}, fallen.pixels
     )
     held = table(fallen)
     scorer = [value - 0.05 for value in fallen.scores["scorer"]]

@@ -8,8 +8,10 @@ may fall while the training's reward rises; and measures of the pixels (sharpnes
 much is edited) may move away from the sources, by the rules of `hpedit.bench.drift`. An alarm says where to look, not
 that a run is spoilt.
 
-A run is looked at many times by several judges. Each test's p is multiplied by their number (Bonferroni), judges and
-pixels having half of the 5 % each, so that at most one run in twenty without any change raises an alarm at all.
+A run is looked at many times by several judges, so each test's p is multiplied by the number of tests (Bonferroni):
+at most one run in twenty in which nothing changes raises an alarm by any judge, and at most one in twenty in which only
+the scores rise raises one by the pixels. Of the judges' 5 %, falls against the base have a half, falls since a judge's
+own best and judges that do not follow a quarter each.
 """
 
 from __future__ import annotations
@@ -31,10 +33,8 @@ MARGIN = 0.1
 """Points of 5 that a judge must have fallen by, or behind: what the benchmark calls a tie raises no alarm."""
 REWARDS = 8
 """Fewest iterations to judge the reward's trend by: its cases differ from iteration to iteration."""
-FAMILIES = 2
-"""Judges and pixels."""
-TESTS = 3
-"""Of a judge at one evaluation: against the base, against its own best, against the scorer."""
+HALF, QUARTER = 2, 4
+"""Factors of p for tests that have a half or a quarter of the 5 %."""
 FOLLOWERS = (SECOND, "oracle")
 """Judges on the scorer's scale that should rise with it; a further reward may measure something else."""
 
@@ -68,11 +68,11 @@ def find_alarms(
     """
     now = table.evaluations[-1]
     looks = max(planned or 0, len(table.evaluations))
-    tests = FAMILIES * TESTS * looks * len(now.scores)
+    tests = looks * len(now.scores)
     gain = table.gain(now, main)
     reward_up = _reward_rises(rewards)
     found = []
-    if reward_up and _falls(gain, tests):
+    if reward_up and _falls(gain, HALF * tests):
         found.append(Alarm(now.step, main, f"the reward rises while the held-out {main} fell by {_amount(gain)}"))
     # A judge's clear fall needs no clear rise beside it, only that the scorer does not fall too.
     rising = _rising(gain, reward_up)
@@ -109,14 +109,14 @@ def _reward_rises(rewards: Sequence[float]) -> bool:
 def _judge_falls(table: HeldOutTable, now: Evaluation, name: str, main: str, tests: int, looks: int) -> str | None:
     """A judge's clear fall since the base, or since its own best while the scorer still rose; None if there is none."""
     gain = table.gain(now, name)
-    if _falls(gain, tests):
+    if _falls(gain, HALF * tests):
         return f"the {_title(name)} fell by {_amount(gain)} against the base"
     best = best_evaluation(table, name)
     if best is None or best.step == now.step:
         return None
     since, scorer = table.gain(now, name, best), table.gain(now, main, best)
     # The best of all evaluations is partly the luckiest, so each of them counts as a test.
-    if _falls(since, tests * looks) and scorer is not None and scorer.value > 0:
+    if _falls(since, QUARTER * tests * looks) and scorer is not None and scorer.value > 0:
         return f"the {_title(name)} fell by {_amount(since)} since iteration {best.step}"
     return None
 
@@ -124,7 +124,7 @@ def _judge_falls(table: HeldOutTable, now: Evaluation, name: str, main: str, tes
 def _does_not_follow(table: HeldOutTable, now: Evaluation, name: str, main: str, tests: int) -> str | None:
     """A clear rise of the scorer, clearly above that of a judge which sees none; None if it is not so."""
     scorer, judge, lead = table.gain(now, main), table.gain(now, name), table.lead(now, main, name)
-    if judge is None or judge.low > 0 or not (_rises(scorer, tests) and _rises(lead, tests)):
+    if judge is None or judge.low > 0 or not (_rises(scorer, QUARTER * tests) and _rises(lead, QUARTER * tests)):
         return None
     change, low, high = (number_text(one, GAIN) for one in (judge.value, judge.low, judge.high))
     return (
@@ -146,7 +146,7 @@ def _rises(gain: Estimate | None, tests: int) -> TypeGuard[Estimate]:
 
 def _drifts(table: HeldOutTable, now: Evaluation, looks: int) -> list[tuple[str, str]]:
     """(measure, what it did) of the pixel measures that are an alarm by the benchmark's rules."""
-    found = pixel_drift({"base": table.rows(table.base), "now": table.rows(now)}, FAMILIES * looks)
+    found = pixel_drift({"base": table.rows(table.base), "now": table.rows(now)}, looks)
     models = [(name, one["models"]["now"]) for name, one in found.items()]
     return [(name, f"{_measure(name)}{model['meaning']}") for name, model in models if model["alarm"]]
 
