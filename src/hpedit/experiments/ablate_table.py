@@ -173,7 +173,7 @@ def write_ablation_tables(out: Path, figures: Mapping[str, Any]) -> None:
     rows, contrasts = ablation_rows(figures), contrast_rows(figures)
     note = (
         f"Means over {figures['n']} held-out cases of {figures['sources']} photo crops and {len(figures['seeds'])} "
-        "seeds, 0 to 5; 95 % intervals resample photo crops. Gains are over the base, paired by case."
+        "seeds, 0 to 5; 95 % intervals over photo crops. Gains are over the base, paired by case."
     )
     markdown = "\n".join((*_markdown(COLUMNS, rows), "", note, "", *_markdown(EXCHANGED, contrasts), ""))
     latex = "\n".join((*_latex(COLUMNS, rows), "", *_latex(EXCHANGED, contrasts), ""))

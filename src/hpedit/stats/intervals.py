@@ -68,7 +68,7 @@ class Interval:
         """+1 if the whole interval is above 0, -1 if below; 0 if it holds 0, is not clear, or of too few photos."""
         if self.too_few or self.clear is False or not self.excludes_zero:
             return 0
-        return 1 if self.value > 0 else -1
+        return 1 if (self.low or 0.0) > 0 else -1
 
     @property
     def excludes_zero(self) -> bool:

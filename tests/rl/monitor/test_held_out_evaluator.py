@@ -32,7 +32,7 @@ class Bluish:
 
 @pytest.fixture
 def held_out(make_case):
-    return [make_case(f"held-{i}", "make it red", seed=1000 + 10 * i) for i in range(5)]
+    return [make_case(f"held-{i}", "make it red", seed=1000 + 10 * i) for i in range(12)]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_what_is_measured_is_what_is_exported(start, held_out, tiny_editor):
     images = edit_cases(tiny_editor, held_out, seeds, 2, batch_size=8)
     scores = RednessScorer().score(held_out, images, [case.id for case in held_out])
     assert last["held_out_scorer"] == pytest.approx(np.mean([score.value for score in scores]), abs=1e-6)
-    assert last["held_out_n"] == 5
+    assert last["held_out_n"] == 12
     assert last["held_out_scorer_gain_low"] <= last["held_out_scorer_gain"] <= last["held_out_scorer_gain_high"]
 
 
