@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from hpedit.bench.bench_folder import BenchFolder
 from hpedit.experiments.ablate_cells import CHOICE, PLAIN, seed_folder
 from hpedit.stats.bootstrap import Estimate
-from hpedit.stats.cluster_mean import mean_ci, paired_gain
+from hpedit.stats.cluster_mean import is_clear, mean_ci, paired_gain
+from hpedit.stats.holm import holm
 from hpedit.stats.intervals import GAIN, interval_text, number_text
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 
@@ -122,10 +123,14 @@ def _difference(values: Values, name: str, before: str, after: str, sources: Seq
 def _order(values: Values, name: str, sources: Sequence[str]) -> dict[str, Any]:
     """Whether one instrument ranks the paper's four in the paper's order, with an interval of each step."""
     order = list(PAPER)
-    steps = {}
-    for before, after in pairwise(order):
-        step = _difference(values, name, before, after, sources)
-        steps[f"{before} < {after}"] = {**step.as_dict("mean"), "clear": bool(step.low > 0)}
+    found_steps = {
+        f"{before} < {after}": _difference(values, name, before, after, sources) for before, after in pairwise(order)
+    }
+    corrected = holm({words: None if math.isnan(step.p) else step.p for words, step in found_steps.items()})
+    steps = {
+        words: {**step.as_dict("mean"), "clear": step.value > 0 and is_clear(step, corrected[words])}
+        for words, step in found_steps.items()
+    }
     found = sorted((BASE, *CELLS), key=lambda cell: float(np.nanmean(values[cell, name])))
     return {
         "order": found,
