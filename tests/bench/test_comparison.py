@@ -255,3 +255,54 @@ def test_edits_that_change_nothing_are_counted_over_the_same_cases(tmp_path):
     second = [first[0], rows("b", 2, missing=(1,))[1]]
     pair = [planted(tmp_path / "a", "a", [first[0], rows("a", 2)[1]], ()), planted(tmp_path / "b", "b", second, ())]
     assert compare_models(pair)["untouched"] == {"a": 1.0, "b": 1.0}
+
+
+def test_few_photos_have_intervals_but_neither_star_nor_verdict(tmp_path):
+    pair = [planted(tmp_path / name, name, rows(name, 14, up)) for name, up in (("base", 0.0), ("post", 0.5))]
+    result = compare_models(pair)
+    gain = by_key(result)["oracle"]["overall"]["models"]["post"]["gain"]
+    assert gain["ci95"] == pytest.approx([0.5, 0.5])
+    assert (gain["photos"], gain["clear"]) == (7, False)
+    text = "Not enough photos (7; a verdict needs 8), so nothing can be said."
+    assert result["verdicts"]["post"] == {"text": text, "tone": "warn"}
+    assert "*" not in comparison_text(result).replace("* p <", "")
+
+
+def test_a_verdict_needs_a_p_that_is_corrected_for_the_number_of_models(tmp_path):
+    rng = np.random.default_rng(3)
+    luck = rng.normal(0, 1, 96)
+    luck += 0.21 - luck.mean()
+
+    def noisy(name, change):
+        table = zip(rows(name, 96), change.tolist(), strict=True)
+        return planted(
+            tmp_path / name, name, [dataclasses.replace(row, oracle=row.oracle + one) for row, one in table], ()
+        )
+
+    base, lucky = noisy("base", np.zeros(96)), noisy("lucky", luck)
+    others = [noisy(f"m{i}", rng.permutation(luck) - 0.21) for i in range(6)]
+    alone, among = (compare_models(folders) for folders in ([base, lucky], [base, lucky, *others]))
+    found = [by_key(result)["oracle"]["overall"]["models"]["lucky"] for result in (alone, among)]
+    assert found[0]["p"] == found[1]["p"] < 0.05 <= found[1]["p_holm"]
+    assert [one["gain"]["clear"] for one in found] == [True, False]
+    assert all(one["gain"]["ci95"][0] > 0 for one in found)
+    assert alone["verdicts"]["lucky"]["tone"] == "good"
+    assert among["verdicts"]["lucky"]["text"] == "No clear change by the oracle."
+
+
+def test_a_displaced_model_raises_an_alarm_and_an_unknown_displacement_is_left_out(tmp_path):
+    def moved(name, by):
+        table = []
+        for i, row in enumerate(rows(name, 40)):
+            edit = row.alarms | {"displacement": None if i % 5 == 0 else by + i / 1000}
+            source = row.source_alarms | {"displacement": 0.0}
+            table.append(dataclasses.replace(row, alarms=edit, source_alarms=source))
+        return planted(tmp_path / name, name, table)
+
+    result = compare_models([moved("base", 0.1), moved("post", 2.1), moved("same", 0.2)])
+    found = result["alarms"]["displacement"]["models"]
+    assert found["post"]["mean"] - found["base"]["mean"] == pytest.approx(2.0)
+    assert found["post"]["alarm"]
+    assert found["post"]["meaning"] == "what should stay moves by 2.0 px more"
+    assert not found["same"]["alarm"]
+    assert "ALARM displacement of post: what should stay moves by 2.0 px more" in comparison_text(result)

@@ -53,3 +53,16 @@ def test_the_control_is_judged_by_the_difference(ahead, words):
     control = {"gain": {"mean": 0.0, "ci95": [-0.1, 0.1]}, "post_minus_control": {"mean": mean, "ci95": list(ahead)}}
     assert words in control_sentence({"control": control}).text
     assert control_sentence({}).text == "not measured"
+
+
+def test_few_photos_and_a_gain_that_is_not_clear_make_no_claim():
+    few = {"mean": 0.2, "ci95": list(UP), "photos": 5, "clear": False}
+    unclear = few | {"photos": 40}
+    words = "not enough photos (5; a verdict needs 8)"
+    assert words in gain_sentence(Interval.read(few)).text
+    assert headline({"oracle": {"gain": few}}).text.lower().startswith(words)
+    assert headline({"scorer": {"gain": few}}).text.lower().startswith(words)
+    assert words in control_sentence({"control": {"gain": few, "post_minus_control": few}}).text
+    assert "chance among so many figures" in gain_sentence(Interval.read(unclear)).text
+    assert headline({"oracle": {"gain": unclear}}).text == "No clear change by the oracle."
+    assert "no clear difference" in control_sentence({"control": {"gain": unclear, "post_minus_control": unclear}}).text
