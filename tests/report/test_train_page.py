@@ -62,7 +62,7 @@ def test_everything_is_inside_escaped_and_without_script_or_network(trained, mak
     assert "run &lt;b&gt;&amp;" in pages[-1]
     twin = json.loads((page.parent / "report.json").read_text())
     assert [look["step"] for look in twin["looks"]] == [1, 2]
-    assert "No alarm at 2 evaluations" in pages[-1]
+    assert "No alarm at 2 evaluations, but none could be raised: of the 8 photos that it needs 3 are held" in pages[-1]
 
 
 def test_alarms_stand_on_top_and_those_that_have_passed_say_so(trained, make_case):

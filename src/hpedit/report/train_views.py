@@ -15,7 +15,7 @@ from hpedit.report.report_views import duration_text
 from hpedit.report.train_charts import NAMES, gain_interval, ordered
 from hpedit.report.train_data import TrainRun
 from hpedit.rl.monitor.evaluations import Evaluation, HeldOutTable, best_evaluation, deciding
-from hpedit.stats.intervals import PAGE_GAIN, finite_number, number_text
+from hpedit.stats.intervals import FEWEST_PHOTOS, PAGE_GAIN, finite_number, number_text
 
 View = dict[str, Any]
 
@@ -68,9 +68,13 @@ def no_alarm(run: TrainRun) -> Verdict:
     if not run.table.evaluations:
         return Verdict("No evaluation on held-out cases yet.", "warn")
     count = len(run.table.evaluations)
+    looks, photos = f"{count} evaluation{'s' * (count != 1)}", len(set(run.table.source_ids))
+    if photos < FEWEST_PHOTOS:
+        few = f"of the {FEWEST_PHOTOS} photos that it needs {photos} are held out"
+        return Verdict(f"No alarm at {looks}, but none could be raised: {few}.", "warn")
     judges = [f"the {NAMES.get(name, name).lower()}" for name in ordered(run.table) if name != "scorer"]
     what = f"{', '.join(judges)} and the measures of the pixels" if judges else "the measures of the pixels alone"
-    return Verdict(f"No alarm at {count} evaluation{'s' * (count != 1)}, by {what}.", "good")
+    return Verdict(f"No alarm at {looks}, by {what}.", "good")
 
 
 def instrument_cards(run: TrainRun) -> list[View]:

@@ -47,6 +47,7 @@ from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rewards import MAIN
 from hpedit.scorer.protocol import Scorer
 from hpedit.seeds import derive_seed
+from hpedit.stats.intervals import FEWEST_PHOTOS
 from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_jsonl, replacing
 from hpedit.store.run_folder import METRICS, RunFolder
 
@@ -88,6 +89,9 @@ class HeldOutEvaluator:
         self.cases, self.scorers, self.processes = list(cases), dict(scorers), processes
         self.with_oracle = recipe.evaluate.oracle == "auto" and all(case.oracle for case in cases)
         self.table = self._resume(start)
+        photos = len(set(self.table.source_ids))
+        if photos < FEWEST_PHOTOS and processes.rank == 0:
+            logger.warning("%d photos are held out: no alarm can be raised on fewer than %d", photos, FEWEST_PHOTOS)
         self.decides = deciding(self.table, MAIN)
         self.standing = {line["kind"] for line in read_jsonl(self.path / ALARMS) if self._is_newest(line["step"])}
 
