@@ -8,7 +8,8 @@ pictures. Each row is `--benches` simulated benchmarks. docs/bench.md has the ta
 
 rows: no model is better. A photo has one or two cases of each of eight tasks; gains vary by photo (deviation 0.3), by
 photo and task (0.2) and by case (0.6). uneven: the same, but every fifth photo has six times as many cases, which
-differ little. disasters: 95 % of the edits gain 0.1 and 5 % lose 1.9, so that the mean is 0.
+differ little. disasters: 95 % of the edits gain 0.1 and 5 % lose 1.9, so that the mean is 0. alone: the same in a
+benchmark of one task, where no other tasks show what its few photos have not met.
 seeds: trainings that differ by a deviation, measured on the same photographs.
 alarms: runs of 18 evaluations of 48 held-out cases of 24 photos by scorer, second judge and oracle, whose scores have a
 deviation of 0.5: nothing changes ("noise"), all rise by 0.5 ("gain"), or the scorer alone does ("hack").
@@ -47,7 +48,7 @@ Array = NDArray[np.float64]
 
 def simulated_gains(kind: str, photo: NDArray[np.int64], task: NDArray[np.int64], rng: np.random.Generator) -> Array:
     """Gains (n,) of a model that is no better, by the photo and task of each case."""
-    if kind == "disasters":
+    if kind in ("disasters", "alone"):
         return np.where(rng.random(len(photo)) < 0.05, -1.9, 0.1) + rng.normal(0, 0.05, len(photo))
     by_photo, by_task = rng.normal(0, 0.3, photo.max() + 1), rng.normal(0, 0.2, (photo.max() + 1, len(TASK_IDS)))
     return by_photo[photo] + by_task[photo, task] + rng.normal(0, 0.15 if kind == "uneven" else 0.6, len(photo))
@@ -55,7 +56,7 @@ def simulated_gains(kind: str, photo: NDArray[np.int64], task: NDArray[np.int64]
 
 def simulated_bench(kind: str, photos: int, rng: np.random.Generator) -> dict[str, Any]:
     """The figures of one benchmark of base and post, by an oracle."""
-    counts = rng.integers(1, 3, (photos, len(TASK_IDS)))
+    counts = rng.integers(1, 3, (photos, 1 if kind == "alone" else len(TASK_IDS)))
     if kind == "uneven":
         counts[rng.random(photos) < 0.2] *= 6
     photo, task = (np.repeat(place, counts.ravel()) for place in np.indices(counts.shape).reshape(2, -1))
@@ -140,6 +141,7 @@ def simulate(benches: int) -> dict[str, Any]:
         "rows": [bench_row("even", photos, benches) for photos in PHOTOS],
         "uneven": [bench_row("uneven", photos, benches) for photos in PHOTOS],
         "disasters": [bench_row("disasters", photos, benches) for photos in PHOTOS],
+        "alone": [bench_row("alone", photos, benches) for photos in (*PHOTOS, 100)],
         "seeds": [seed_row(*one, benches) for one in SEEDS],
         "alarms": [alarm_row(kind, benches) for kind in RUNS],
     }
@@ -147,7 +149,8 @@ def simulate(benches: int) -> dict[str, Any]:
 
 def tables(result: Mapping[str, Any]) -> str:
     """The figures as the Markdown tables of docs/bench.md."""
-    titles = {"rows": "no effect", "uneven": "no effect, uneven photos", "disasters": "small gains, rare disasters"}
+    titles = {"rows": "no effect", "uneven": "no effect, uneven photos"}
+    titles |= {"disasters": "small gains, rare disasters", "alone": "the same, one task alone"}
     benches = [
         (title, row["photos"], *(f"{row[name]:.3f}" for name in ("coverage", "task_coverage")),
          *(f"{row[name]:.3f}" if row["photos"] >= 8 else "none" for name in ("family_error", "verdict_error")))
