@@ -16,7 +16,8 @@ from hpedit.editors.sampling import edit_cases
 from hpedit.ratings.responses import Response
 from hpedit.records import Edit
 from hpedit.rl import inputs
-from hpedit.rl.algorithms import ALGORITHMS
+from hpedit.rl.algorithms import ALGORITHMS, flow_matching
+from hpedit.rl.algorithms.expert_iteration import best_rows
 from hpedit.rl.rollout import RolloutSeed, collect
 from hpedit.rl.trainer import train
 from hpedit.store.tables import write_cases, write_edits
@@ -44,8 +45,8 @@ def mean_score(tiny_editor, training_cases, redness_scorer):
     return measure
 
 
-RATES = {"flow_grpo": 2e-2, "grpo_guard": 2e-2, "nft": 2e-2, "online_dpo": 5e-3}
-RISES = {"grpo_guard": 0.2, "nft": 0.2, "online_dpo": 0.04}
+RATES = {"flow_grpo": 2e-2, "grpo_guard": 2e-2, "nft": 2e-2, "online_dpo": 5e-3, "expert_iteration": 2e-2}
+RISES = {"grpo_guard": 0.2, "nft": 0.2, "online_dpo": 0.04, "expert_iteration": 0.1}
 """Of the mean score, of 3.2 at the start. DPO is held to the base, and six pairs say less than twelve advantages."""
 
 
@@ -72,6 +73,7 @@ COSTS = {
     "grpo_guard": 8 * 3 + 8 * 3,
     "nft": 8 * 3 + 8 * 2 * (1 + 3),  # old policy and policy at 2 levels
     "online_dpo": 8 * 3 + 2 * 2 * 2 * 2 * (1 + 3),  # groups, pairs, sides, levels; reference and policy
+    "expert_iteration": 8 * 3 + 2 * 3,  # the best of each group, once
 }
 
 
@@ -81,6 +83,29 @@ def test_an_iteration_costs_what_its_algorithm_needs(start, algorithm):
     result = start(train={"algorithm": algorithm, "iterations": 1}, update={"dpo": dpo})
     assert result.metrics[0]["forwards"] == COSTS[algorithm]
     assert result.metrics[0]["optimizer_steps"] == 1
+
+
+def test_expert_iteration_imitates_the_best_edit_of_each_group():
+    values = np.array([0.1, 0.9, -1.0, 0.5, 0.5, 0.0])
+    group = np.array([0, 0, 0, 1, 1, 2])
+    assert best_rows(values, np.array([True, True, True, True, True, False]), group) == [1, 3]
+    assert best_rows(values, np.array([True, False, True, False, True, False]), group) == [0, 4]
+    assert best_rows(values, np.zeros(6, bool), group) == []
+
+
+@pytest.mark.parametrize("algorithm", ["expert_iteration", "nft", "online_dpo"])
+def test_every_update_of_an_iteration_draws_noise_of_its_own(start, monkeypatch, algorithm):
+    drawn, real = [], flow_matching.generator
+
+    def spy(seed, *purpose):
+        drawn.append(purpose)
+        return real(seed, *purpose)
+
+    monkeypatch.setattr(flow_matching, "generator", spy)
+    result = start(train={"algorithm": algorithm, "iterations": 1, "inner_updates": 3})
+    assert result.metrics[0]["optimizer_steps"] == 3
+    assert len({purpose[1] for purpose in drawn if "noise" in purpose[0] or purpose[0] == "imitation"}) == 3
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_nfts_old_policy_follows_the_current_one_slowly(start):

@@ -127,7 +127,7 @@ class RolloutSection(Section):
 class TrainSection(Section):
     """The optimisation. AdamW and learning rate from the paper; clip from flow_grpo's edit recipes."""
 
-    algorithm: Literal["flow_grpo", "grpo_guard", "nft", "online_dpo", "offline_dpo"] = "flow_grpo"
+    algorithm: Literal["flow_grpo", "grpo_guard", "nft", "online_dpo", "expert_iteration", "offline_dpo"] = "flow_grpo"
     """Trains on groups of scored edits, or (offline_dpo) on the rated pairs of dpo.pairs."""
     iterations: Count = 60
     """Rounds of sampling, scoring and updating."""
@@ -146,7 +146,8 @@ class TrainSection(Section):
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Gradient checkpointing: keeps less in memory and costs one more forward; auto is on for a GPU alone."""
     inner_updates: Annotated[int, Field(ge=1, le=100)] = 1
-    """Optimiser steps an iteration; with 1 every update is on-policy."""
+    """Optimiser steps an iteration, each with noise and levels of its own where the algorithm draws some; with 1 every
+    update is on-policy."""
     ema: Fraction = 0.9
     """Decay per iteration of the exported moving average of the LoRA; 0 exports the last weights, with which sampling
     always continues. Adam takes full steps along noise too, which the average cancels."""
@@ -299,7 +300,7 @@ class Recipe(Section):
             return train
         if train.algorithm == "grpo_guard" and rollout.dynamics != "flow_sde":
             raise ValueError(f"grpo_guard is defined for rollout.dynamics flow_sde, not {rollout.dynamics}")
-        if train.algorithm in ("nft", "online_dpo") and rollout.shared_noise:
+        if train.algorithm in ("nft", "online_dpo", "expert_iteration") and rollout.shared_noise:
             raise ValueError(
                 f"{train.algorithm} samples by ODE: with rollout.shared_noise all edits of a group would be the same"
             )

@@ -161,10 +161,15 @@ def _dpo_forwards(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[i
     return rows * cost, rows, 0
 
 
+def _imitation_forwards(recipe: Recipe, groups: int, chunk: int, cost: int) -> tuple[int, int, int]:  # noqa: ARG001
+    return groups * cost, 0, 0
+
+
 ALGORITHMS: Final[Mapping[str, AlgorithmForwards]] = {
     "flow_grpo": AlgorithmForwards(True, False, False, _policy_gradient_forwards),
     "grpo_guard": AlgorithmForwards(True, True, False, _policy_gradient_forwards),
     "nft": AlgorithmForwards(False, False, True, _nft_forwards),
     "online_dpo": AlgorithmForwards(False, False, False, _dpo_forwards),
+    "expert_iteration": AlgorithmForwards(False, False, False, _imitation_forwards),
     "offline_dpo": AlgorithmForwards(False, False, False, _dpo_forwards),
 }

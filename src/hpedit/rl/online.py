@@ -27,6 +27,7 @@ from hpedit.rl.policy import DEVIATION, finish_step
 from hpedit.rl.rewards import MAIN, BackgroundScoring, Rewards, Scores, check_scorable, rewards_of
 from hpedit.rl.rollout import Batch, RolloutSeed, collect, merge_batches
 from hpedit.rl.sampler import CaseSampler
+from hpedit.seeds import derive_seed
 
 GroupRewards = tuple[int, dict[str, list[float | None]], list[float | None]]
 """(number, rewards by name, main scores) of one group's edits."""
@@ -181,7 +182,7 @@ class Online:
                 policy.zero_grad()
                 totals, made.batches = MetricSums(), merge_batches(made.batches)
                 for batch in made.batches:
-                    totals.merge(self._accumulate(batch, made, iteration))
+                    totals.merge(self._accumulate(batch, made, derive_seed(iteration, "inner update", inner)))
             dtype, clip = (None if inner else self.context.editor.dtype), self.recipe.train.clip
             update = dict(finish_step(policy, totals, self.processes, first_ratio_in=dtype, clip=clip))
             forwards += totals.forwards
@@ -193,10 +194,11 @@ class Online:
             update[DEVIATION] = first
         return {**update, "optimizer_steps": steps, "forwards": forwards}
 
-    def _accumulate(self, batch: Batch, made: Experience, iteration: int) -> MetricSums:
+    def _accumulate(self, batch: Batch, made: Experience, draws: int) -> MetricSums:
+        """Add a batch's gradients; `draws` names noise and levels, which differ between the updates of an iteration."""
         edits = batch.edits.numpy()
         active = torch.as_tensor(made.active[edits])
-        return self.algorithm.accumulate(batch, torch.as_tensor(made.values[edits]), active, iteration)
+        return self.algorithm.accumulate(batch, torch.as_tensor(made.values[edits]), active, draws)
 
     def _set_advantages(self, made: Experience) -> None:
         """Advantages by the deviation of the whole batch, over all processes."""

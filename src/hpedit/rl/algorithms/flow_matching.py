@@ -19,6 +19,10 @@ from hpedit.rl.metrics import MetricSums
 from hpedit.rl.rollout import Batch, row_chunks, velocity_of
 from hpedit.seeds import generator
 
+CHANGED = 0.05
+"""Mean squared difference, as a share of the latents' variance, from which a token counts as changed."""
+CHANGED_WEIGHT = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class NoiseDraw:
@@ -86,6 +90,41 @@ def _levels(schedule: Tensor, count: int, seed: int, *purpose: str | int) -> Ten
 def mix(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """x_t (B, N, C) of x0 and eps (B, N, C) at the levels t (B,)."""
     return torch.lerp(x0, noise, t.to(x0)[:, None, None])
+
+
+def accumulate_imitation(context: UpdateContext, batch: Batch, rows: Tensor, iteration: int) -> MetricSums:
+    """Add the gradient of flow matching (arXiv 2210.02747) towards some edits of a batch, each at one noise level.
+
+    The level is sigmoid(N(0, 1)), as in Stable Diffusion 3 (arXiv 2403.03206, Eq. 19). Where the edit's tokens lie on
+    the source's, those in which it differs weigh CHANGED_WEIGHT times as much: what was asked for is learned from them
+    alone, and they may be few.
+
+    Args:
+        context: Of the update.
+        batch: n edits.
+        rows: (j,) long, those that are imitated.
+        iteration: Names the draws.
+    """
+    totals, seed = MetricSums(), context.recipe.seed
+    for part in row_chunks(rows, batch.chunk):
+        draws = [generator(seed, "imitation", iteration, *batch.keys[row]) for row in part.tolist()]
+        x0, group = batch.x0[part.to(batch.x0.device)], batch.group[part]
+        t = torch.sigmoid(torch.cat([torch.randn(1, generator=draw) for draw in draws]))
+        noise = torch.stack([torch.randn(x0.shape[1:], generator=draw) for draw in draws]).to(x0)
+        v = velocity_of(context.editor, batch.conditioning, mix(x0, noise, t), t, group, len(part))
+        weight = _changed_weight(x0, batch.conditioning.source_latents[group.to(x0.device)].to(x0))
+        loss = ((weight * (v - (noise - x0)).square()).mean((1, 2)) / weight.mean((1, 2))).sum()
+        context.backward(loss)
+        totals.add(len(part), len(part) * context.row_cost(references=0), {"loss": loss})
+    return totals
+
+
+def _changed_weight(x0: Tensor, source: Tensor) -> Tensor:
+    """(j, N, 1) weights of the tokens of edits (j, N, C); ones where the source's (j, M, C) lie elsewhere."""
+    if source.shape != x0.shape:
+        return torch.ones_like(x0[..., :1])
+    changed = (x0 - source).square().mean(-1, keepdim=True) > CHANGED * x0.var()
+    return torch.where(changed, CHANGED_WEIGHT, 1.0).to(x0)
 
 
 class FlowMatching(Algorithm):
