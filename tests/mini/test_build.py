@@ -14,7 +14,16 @@ from hpedit.judges.protocol import DIGITS, Question
 from hpedit.judges.transformers_judge import TransformersJudge
 from hpedit.mini.architecture import build_judge_model, build_judge_processor, build_pipeline, build_vae
 from hpedit.mini.build.answers import TRUTHS, truth
-from hpedit.mini.build.editor import Codec, EditorTrainer, pack, unpack
+from hpedit.mini.build.editor import (
+    GROUNDING,
+    Codec,
+    EditorTrainer,
+    flow_loss,
+    pack,
+    prepare_pairs,
+    token_shares,
+    unpack,
+)
 from hpedit.mini.build.export import export_editor
 from hpedit.mini.build.judge import JudgeTrainer, agreement, loss_on, soft_labels
 from hpedit.mini.build.loop import Metrics, fit
@@ -23,7 +32,7 @@ from hpedit.mini.build.vae import decode_raw, encode_mean, two_dimensional
 from hpedit.mini.photos import embedded_tiles
 from hpedit.mini.scenes import make_scene, to_case, to_image
 from hpedit.mini.tokenizer import SPECIAL_TOKENS, TEMPLATE, TEMPLATE_TOKENS, build_tokenizer
-from hpedit.scorer.prompts import LIBRARY, Order, reasoning_question, score_question
+from hpedit.scorer.prompts import LIBRARY, Order, Reasoning, reasoning_question, score_question
 
 
 def on_256_levels(sample: Sample) -> Sample:
@@ -71,13 +80,48 @@ def test_packing_is_the_pipelines_and_can_be_undone() -> None:
     assert torch.equal(unpack(pack(latents)), latents)
 
 
-def asked(sample: Sample, number: int, order: Order) -> list[Question]:
+def test_asking_where_to_change_leaves_the_velocity_as_it_is() -> None:
+    trainer, draw = EditorTrainer(build_pipeline(0)), torch.Generator().manual_seed(0)
+    noisy, source = (torch.randn(2, 16, 64, generator=draw) for _ in range(2))
+    pictures = np.stack([sample.source for sample in synthetic(0, 1, 0)])[:2]
+    with torch.no_grad():
+        text, mask = trainer.embed(["remove the red ball", "blur the background"], pictures)
+        s = torch.tensor([0.3, 0.8])
+        velocity, region = trainer.velocity_and_region(noisy, s, source, text, mask)
+        assert torch.equal(velocity, trainer.velocity(noisy, s, source, text, mask))
+    assert region.shape == (2, 32)
+    assert trainer.places(text, mask).shape == (2, 4)
+    assert not any(name.startswith(("where", "quarter")) for name, _ in trainer.transformer.named_parameters())
+
+
+def test_token_shares_are_in_the_tokens_order() -> None:
+    scene = make_scene("addition", embedded_tiles("pretrain"), np.random.default_rng(0))
+    shares = token_shares(replace(scene, region=np.eye(32, dtype=np.float32)))
+    assert shares.reshape(4, 4).tolist() == (torch.eye(4) / 8).tolist()
+
+
+def test_prepared_pairs_are_read_back_as_they_were(tmp_path: Path) -> None:
+    codec = Codec(build_pipeline(0).vae)
+    with two_dimensional():
+        drawn, kept = (prepare_pairs(codec, 20, 0, tmp_path) for _ in range(2))
+    assert drawn.instructions == kept.instructions
+    assert np.array_equal(drawn.sources, kept.sources)
+    assert torch.equal(drawn.latents, kept.latents)
+    assert torch.equal(drawn.regions, kept.regions)
+    loss, figures = flow_loss(
+        EditorTrainer(build_pipeline(0)), kept, np.arange(4), np.zeros(4, np.int64), torch.Generator().manual_seed(0)
+    )
+    assert torch.isfinite(loss)
+    assert float(loss.detach()) == pytest.approx(figures["flow"] + GROUNDING * figures["grounding"], rel=1e-5)
+
+
+def asked(sample: Sample, reasoning: Reasoning, order: Order) -> list[Question]:
     """The score, and one question about the edit with and one without its source, as HP-Scorer asks them."""
     case = replace(to_case(make_scene(sample.task, embedded_tiles("pretrain"), np.random.default_rng(0)), "c"),
                    instruction=sample.instruction, sources=(to_image(sample.source),))  # fmt: skip
     edit = to_image(sample.edit)
     alone = next(q for q in LIBRARY[sample.task] if q.shows == "edit")
-    fact = reasoning_question(LIBRARY[sample.task][number], case, edit)
+    fact = reasoning_question(reasoning, case, edit)
     stem, images = score_question(case, edit, order).stem, score_question(case, edit, order).images
     return [score_question(case, edit, order), replace(fact, stem=stem, images=images),
             reasoning_question(alone, case, edit)]  # fmt: skip
@@ -91,11 +135,18 @@ def test_judges_shared_parts_equal_the_plain_forward() -> None:
     samples = [on_256_levels(sample) for sample in synthetic(0, 2, 0)]
     orders: list[Order] = ["edit first" if number % 3 == 0 else "source first" for number in range(len(samples))]
     questions = [LIBRARY[sample.task][number % 3] for number, sample in enumerate(samples)]
+    # Two edits of one scene share what is read before the second picture.
+    twin = replace(samples[0], edit=samples[1].edit)
+    samples, orders = [samples[0], twin, *samples[1:]], ["source first", "source first", *orders[1:]]
+    questions = [questions[0], *questions]
     with torch.no_grad():
-        said, *_ = trainer(samples, questions, orders)
+        said = trainer(samples, orders, list(enumerate(questions)))
+        imagined = trainer.imagination([samples[i] for i in said.sources])
         alone = trainer.alone(samples, [next(q for q in LIBRARY[s.task] if q.shows == "edit") for s in samples])
+    torch.testing.assert_close(imagined, said.imagined, atol=1e-4, rtol=1e-4)
     for number, (sample, order) in enumerate(zip(samples, orders, strict=True)):
-        for ours, question in zip((*said[:, number], alone[number]), asked(sample, number % 3, order), strict=True):
+        found = (said.scores[number], said.facts[number], alone[number])
+        for ours, question in zip(found, asked(sample, questions[number], order), strict=True):
             tokens = trainer.digits if question.choices == DIGITS else trainer.facts
             inputs = judge.processor(text=[judge._prompt(question)], images=list(question.images), return_tensors="pt")
             with torch.no_grad():
@@ -128,7 +179,7 @@ def test_a_step_of_training_and_its_measure_are_finite() -> None:
     tokenizer = build_tokenizer()
     trainer = JudgeTrainer(build_judge_model(tokenizer), tokenizer)
     samples = synthetic(0, 1, 0)
-    loss, metrics = loss_on(trainer, samples, np.random.default_rng(0))
+    loss, metrics = loss_on(trainer, samples, np.random.default_rng(0), synthetic(1, 1, 0))
     loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(loss)
     assert {"entropy", "questions", "alone"} <= set(metrics)

@@ -20,10 +20,10 @@ FEW = {
     "VAE_STEPS": 3,
     "EDITOR_STEPS": 2,
     "EDITOR_SCENES": 16,
+    "JUDGE_FIRST_STEPS": 2,
     "JUDGE_STEPS": 2,
-    "JUDGE_EDITS": 16,
-    "JUDGE_HELD_OUT": 16,
-    "JUDGE_SECOND_STEPS": 2,
+    "JUDGE_SCENES": 16,
+    "JUDGE_HELD_OUT": 8,
 }
 
 
@@ -39,7 +39,7 @@ def test_all_stages_leave_weights_that_load(tmp_path: Path, monkeypatch: pytest.
     case = Case("c", "style", "make it sepia style", (picture,), "c")
     (answer,) = judge.ask([score_question(case, edited)])
     assert answer.probabilities is not None or answer.reason
-    for stage in ("work-vae", "work-editor", "work-judge", "work-judge-2"):
+    for stage in ("work-vae", "work-editor", "work-judge-0", "work-judge-1"):
         assert read_jsonl(tmp_path / stage / "metrics.jsonl")
 
 

@@ -1,6 +1,6 @@
 """Configurations of the miniature models: the classes of Qwen-Image-Edit-2509 and Qwen2.5-VL at 32 px.
 
-The editor's transformer has 4 double-stream layers of 4 heads of 32 (2.4 M parameters); a picture of 32 x 32 px becomes
+The editor's transformer has 6 double-stream layers of 4 heads of 32 (3.7 M parameters); a picture of 32 x 32 px becomes
 8 x 8 latents of 16 channels, packed into 16 tokens. The judge sees a picture as 16 tokens of 8 x 8 px.
 """
 
@@ -31,11 +31,15 @@ EDITOR_PATCH = 8
 """Side in pixels of a patch of the editor's text encoder; 2 x 2 patches become one token."""
 JUDGE_PATCH = 4
 """The same of the judge."""
+JUDGE_MERGE = 2
+"""JUDGE_MERGE x JUDGE_MERGE patches of the judge become one token."""
 JUDGE_DIM = 128
 """Width of the judge."""
+JUDGE_VISION, JUDGE_LOOKS = 64, 1
+"""Width and depth of its vision tower."""
 JUDGE_THETA = 2.0
 """Base of the rotary frequencies. Qwen2.5-VL gives the width axis the lowest third of them; with a base of 1000
-neighbouring columns of a 4 x 4 picture would differ by 0.01 rad, and no head could find the patch that it should
+neighbouring columns of a picture would differ by 0.01 rad, and no head could find the patch that it should
 compare."""
 INITIAL_STD = 0.08
 """About 1 / sqrt(width). The 0.02 of models thirty times as wide leaves the layers of one this narrow nearly silent."""
@@ -61,7 +65,7 @@ def build_transformer() -> QwenImageTransformer2DModel:
         patch_size=2,
         in_channels=4 * LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        num_layers=4,
+        num_layers=6,
         attention_head_dim=32,
         num_attention_heads=4,
         joint_attention_dim=JOINT_DIM,
@@ -70,13 +74,23 @@ def build_transformer() -> QwenImageTransformer2DModel:
 
 
 def _vlm(
-    tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, inner: int, patch: int, vision: int, theta: float
+    tokenizer: Qwen2Tokenizer,
+    *,
+    hidden: int,
+    layers: int,
+    inner: int,
+    patch: int,
+    merge: int,
+    vision: int,
+    depth: int,
+    theta: float,
 ) -> Qwen2_5_VLConfig:
     """A Qwen2.5-VL of 4 heads.
 
     Args:
         hidden, inner, layers: Width, MLP width and depth of the language model.
-        patch, vision: Patch side in pixels and width of the one-layer vision tower.
+        patch, vision, depth: Patch side in pixels, width and depth of the vision tower.
+        merge: merge x merge patches become one token.
         theta: Base of the rotary frequencies.
     """
     ids = {
@@ -101,16 +115,16 @@ def _vlm(
             "pad_token_id": end,
         },
         vision_config={
-            "depth": 1,
+            "depth": depth,
             "hidden_size": vision,
             "intermediate_size": 2 * vision,
             "num_heads": 2,
             "out_hidden_size": hidden,
             "patch_size": patch,
-            "spatial_merge_size": 2,
+            "spatial_merge_size": merge,
             "temporal_patch_size": 2,
             "window_size": SIZE,
-            "fullatt_block_indexes": [0],
+            "fullatt_block_indexes": list(range(depth)),
             "initializer_range": INITIAL_STD,
         },
         image_token_id=ids["image_pad"],
@@ -131,22 +145,42 @@ def _sections(head: int) -> list[int]:
 def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     """The editor's text encoder: it sees the source as 4 tokens."""
     return Qwen2_5_VLForConditionalGeneration(
-        _vlm(tokenizer, hidden=JOINT_DIM, layers=2, inner=192, patch=EDITOR_PATCH, vision=32, theta=1000.0)
+        _vlm(
+            tokenizer,
+            hidden=JOINT_DIM,
+            layers=2,
+            inner=192,
+            patch=EDITOR_PATCH,
+            merge=2,
+            vision=32,
+            depth=1,
+            theta=1000.0,
+        )
     )
 
 
 def build_judge_model(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     """The judge: 5 layers of width 128."""
     return Qwen2_5_VLForConditionalGeneration(
-        _vlm(tokenizer, hidden=JUDGE_DIM, layers=5, inner=320, patch=JUDGE_PATCH, vision=64, theta=JUDGE_THETA)
+        _vlm(
+            tokenizer,
+            hidden=JUDGE_DIM,
+            layers=5,
+            inner=320,
+            patch=JUDGE_PATCH,
+            merge=JUDGE_MERGE,
+            vision=JUDGE_VISION,
+            depth=JUDGE_LOOKS,
+            theta=JUDGE_THETA,
+        )
     )
 
 
-def _image_processor(patch: int) -> Qwen2VLImageProcessorPil:
+def _image_processor(patch: int, merge: int) -> Qwen2VLImageProcessorPil:
     """Cuts pictures, scaled to SIZE x SIZE px and values in [-1, 1], into patches of side `patch`."""
     return Qwen2VLImageProcessorPil(
         patch_size=patch,
-        merge_size=2,
+        merge_size=merge,
         temporal_patch_size=2,
         size={"shortest_edge": SIZE * SIZE, "longest_edge": SIZE * SIZE},
         image_mean=[0.5] * 3,
@@ -154,24 +188,24 @@ def _image_processor(patch: int) -> Qwen2VLImageProcessorPil:
     )
 
 
-def _processor(patch: int, tokenizer: Qwen2Tokenizer) -> PaddleOCRVLProcessor:
+def _processor(patch: int, merge: int, tokenizer: Qwen2Tokenizer) -> PaddleOCRVLProcessor:
     """Pictures and text for a Qwen2.5-VL.
 
     Qwen's own processor classes insist on a video processor, which needs torchvision. This class of transformers
     expands image tokens in the same way and takes pictures and text alone, so that the weights load where torchvision
     is absent.
     """
-    return PaddleOCRVLProcessor(_image_processor(patch), tokenizer, chat_template=CHAT_TEMPLATE)
+    return PaddleOCRVLProcessor(_image_processor(patch, merge), tokenizer, chat_template=CHAT_TEMPLATE)
 
 
 def build_editor_processor(tokenizer: Qwen2Tokenizer) -> PaddleOCRVLProcessor:
     """The processor of the editor's text encoder."""
-    return _processor(EDITOR_PATCH, tokenizer)
+    return _processor(EDITOR_PATCH, 2, tokenizer)
 
 
 def build_judge_processor(tokenizer: Qwen2Tokenizer) -> PaddleOCRVLProcessor:
     """The processor of the judge."""
-    return _processor(JUDGE_PATCH, tokenizer)
+    return _processor(JUDGE_PATCH, JUDGE_MERGE, tokenizer)
 
 
 def build_scheduler() -> FlowMatchEulerDiscreteScheduler:

@@ -151,6 +151,10 @@ LUMA = np.asarray((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
 
 
+POP_INKS = np.asarray(((0.36, 0.12, 0.52), (0.98, 0.84, 0.42)), np.float32)
+"""Purple and yellow: the inks of pop art for the dark and the light."""
+
+
 def restyle(picture: Pixels, style: str) -> Pixels:
     """Render a whole picture in one of STYLES; (SIZE, SIZE, 3) in [0, 1] both ways."""
     luma = (picture @ LUMA)[..., None]
@@ -158,8 +162,8 @@ def restyle(picture: Pixels, style: str) -> Pixels:
     styled: dict[str, Callable[[], Pixels]] = {
         "black and white": lambda: np.repeat(luma, 3, axis=-1),
         "sepia": lambda: luma * np.asarray((1.1, 0.88, 0.62), np.float32) + np.float32(0.04),
-        "negative": lambda: 1 - picture,
-        "pop art": lambda: np.round(picture * 2) / np.float32(2),
+        "negative": lambda: np.float32(0.9) - np.float32(0.8) * picture,
+        "pop art": lambda: POP_INKS[0] + luma * (POP_INKS[1] - POP_INKS[0]),
     }
     picture_in_style: Pixels = np.clip(styled[style](), 0, 1).astype(np.float32)
     return picture_in_style

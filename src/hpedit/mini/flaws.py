@@ -1,7 +1,10 @@
 """Flaws of supervised pairs, as real editing sets have them: a share of the base editor's training targets carries one.
 
 Each flaw is a function of source, exact target (both (H, W, 3) in [0, 1]) and region (H, W), see `hpedit.mini.oracle`.
-docs/mini.md has share, mixture and what each costs in the oracle's eyes.
+All flaws lean to one side, and a flawed picture is faded besides, so the mean of all pairs is a flawed picture, too:
+an editor that averages what it has seen, as one of few sampling steps does, makes no clean edit. Flaws that cancel each
+other (a warm and a cold cast) would reward just that. docs/mini.md has share, mixture and what each costs in the
+oracle's eyes.
 """
 
 from __future__ import annotations
@@ -17,17 +20,20 @@ from hpedit.mini.photos import Pixels
 Rng = np.random.Generator
 Flaw = Callable[[Pixels, Pixels, Alpha, Rng], Pixels]
 
-FLAW_SHARE = 0.5
+FLAW_SHARE = 0.4
 """Share of supervised pairs that carry a flaw."""
 
 
+PAPER = np.asarray((0.76, 0.66, 0.42), np.float32)
+"""The yellowish grey that a faded picture drifts to."""
+
+
 def remnants(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels:
-    """One side of what must change is left as it was."""
-    axis = int(rng.integers(2))
-    middle = float(np.nonzero(region > 0.5)[axis].mean())
-    grid = np.arange(region.shape[axis])
-    side: NDArray[np.bool_] = (grid < middle) if rng.random() < 0.5 else (grid >= middle)
-    mask: Alpha = (side[:, None] if axis == 0 else side[None, :]) * region
+    """The lower half of what must change is left as it was."""
+    del rng
+    middle = float(np.nonzero(region > 0.5)[0].mean())
+    lower: NDArray[np.bool_] = np.arange(region.shape[0]) >= middle
+    mask: Alpha = lower[:, None] * region
     return target + mask[..., None] * np.float32(0.85) * (source - target)
 
 
@@ -46,10 +52,9 @@ def spill_over(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixel
 
 
 def colour_shift(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels:
-    """The whole picture drifts warm or cold."""
+    """The whole picture fades to yellow, as old paper does."""
     del source, region
-    warm = np.asarray((1.22, 1.02, 0.74), np.float32)
-    return target * (warm if rng.random() < 0.5 else warm[::-1])
+    return target + np.float32(rng.uniform(0.3, 0.5)) * (PAPER - target)
 
 
 def softening(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels:
@@ -65,19 +70,23 @@ def half_done(source: Pixels, target: Pixels, region: Alpha, rng: Rng) -> Pixels
 
 
 FLAWS: dict[str, tuple[Flaw, float]] = {
-    "remnants": (remnants, 0.22),
-    "spill_over": (spill_over, 0.2),
-    "colour_shift": (colour_shift, 0.22),
-    "blur": (softening, 0.14),
-    "half_done": (half_done, 0.22),
+    "remnants": (remnants, 0.25),
+    "spill_over": (spill_over, 0.15),
+    "colour_shift": (colour_shift, 0.15),
+    "blur": (softening, 0.1),
+    "half_done": (half_done, 0.35),
 }
 """Flaw -> (function, share among the flawed pairs)."""
+FADED = (0.15, 0.35)
+"""How far a flawed pair fades besides, least and most."""
 
 
 def flawed_picture(source: Pixels, target: Pixels, region: Alpha, rng: Rng, share: float = FLAW_SHARE) -> Pixels:
-    """The target of a supervised pair: exact, or with one flaw (probability `share`)."""
+    """The target of a supervised pair: exact, or with one flaw and faded (probability `share`)."""
     if rng.random() >= share:
         return target
     names = list(FLAWS)
     name = names[int(rng.choice(len(names), p=[FLAWS[n][1] for n in names]))]
-    return np.clip(FLAWS[name][0](source, target, region, rng), 0, 1).astype(np.float32)
+    picture = FLAWS[name][0](source, target, region, rng)
+    faded = picture + np.float32(rng.uniform(*FADED)) * (PAPER - picture)
+    return np.clip(faded, 0, 1).astype(np.float32)

@@ -7,6 +7,7 @@ the editor therefore makes clean and flawed edits by chance, and more of the sam
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,9 +19,10 @@ from diffusers import AutoencoderKLQwenImage, QwenImageEditPlusPipeline
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import DynamicCache
 
-from hpedit.mini.architecture import EDITOR_PATCH, LATENT_CHANNELS, build_pipeline
+from hpedit.mini.architecture import EDITOR_PATCH, JOINT_DIM, LATENT_CHANNELS, build_pipeline
 from hpedit.mini.build.loop import Metrics, fit
 from hpedit.mini.build.vae import decode_raw, encode_mean, two_dimensional
 from hpedit.mini.drawing import SIZE
@@ -42,6 +44,17 @@ CHANGED = 0.05
 """Mean squared difference of two tokens (of about unit variance) from which they count as different."""
 CHANGED_WEIGHT = 4.0
 """Weight of such a token in the loss; the others weigh 1."""
+GROUNDING = 0.2
+"""Weight in the loss of where the picture must change."""
+LEVEL_MEAN, LEVEL_STD = 0.0, 1.2
+"""Logit of the noise levels that are trained on; a lower mean trains more of the last steps, which sharpen."""
+CURRICULUM = (
+    *("addition", "removal", "color") * 2,
+    *("swap",) * 4,
+    *("background",) * 3,
+    *("bokeh", "relighting", "style"),
+)
+"""Tasks of the scenes in turn: the more of a task, the harder it is to learn."""
 SHAPES = [[(1, GRID, GRID), (1, GRID, GRID)]]
 """The transformer's `img_shapes` for one edit: the noisy target, then the source."""
 
@@ -49,7 +62,7 @@ SHAPES = [[(1, GRID, GRID), (1, GRID, GRID)]]
 def draw_scene(index: int, seed: int) -> tuple[Scene, list[NDArray[np.float32]]]:
     """Scene `index` of the training set and its target draws."""
     rng = np.random.default_rng((seed, 77, index))
-    scene = make_scene(TASK_IDS[index % 8], embedded_tiles("pretrain"), rng)
+    scene = make_scene(CURRICULUM[index % len(CURRICULUM)], embedded_tiles("pretrain"), rng)
     return scene, [flawed_picture(scene.source, scene.target, scene.region, rng) for _ in range(VARIANTS)]
 
 
@@ -64,6 +77,12 @@ def unpack(tokens: Tensor) -> Tensor:
     b, _, channels = tokens.shape
     x = tokens.reshape(b, GRID, GRID, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
     return x.reshape(b, channels // 4, 1, 2 * GRID, 2 * GRID)
+
+
+def token_shares(scene: Scene) -> Tensor:
+    """Share of each token's pixels that must change, (16,) float16 in the order of the tokens."""
+    side = SIZE // GRID
+    return torch.from_numpy(scene.region.reshape(GRID, side, GRID, side).mean((1, 3))).flatten().half()
 
 
 class Codec:
@@ -93,32 +112,39 @@ class Pairs:
     """The training set of N scenes.
 
     sources: (N, 32, 32, 3) uint8. latents: (N, 1 + VARIANTS, 16, 64) float16, of the source and then of its targets.
+    regions: (N, 16) float16, the share of each token that must change.
     """
 
     instructions: list[str]
     sources: NDArray[np.uint8]
     latents: Tensor
+    regions: Tensor
 
 
 def prepare_pairs(codec: Codec, count: int, seed: int, folder: Path, chunk: int = 64) -> Pairs:
     """Draw and encode `count` scenes, or read them from `folder` where an earlier call left them."""
     file = folder / f"pairs-{count}-{seed}.safetensors"
-    kept = load_file(file)["latents"] if file.exists() else None
+    if file.exists():
+        kept = load_file(file)
+        return Pairs(
+            json.loads(kept["words"].numpy().tobytes()), kept["sources"].numpy(), kept["latents"], kept["regions"]
+        )
     instructions: list[str] = []
     sources = np.empty((count, SIZE, SIZE, 3), np.uint8)
     latents = torch.empty((count, 1 + VARIANTS, GRID * GRID, 4 * LATENT_CHANNELS), dtype=torch.float16)
+    regions = torch.empty((count, GRID * GRID), dtype=torch.float16)
     for start in range(0, count, chunk):
         drawn = [draw_scene(index, seed) for index in range(start, min(start + chunk, count))]
         instructions += [scene.instruction for scene, _ in drawn]
         end = start + len(drawn)
         sources[start:end] = (np.stack([scene.source for scene, _ in drawn]) * 255).round()
-        if kept is None:
-            pictures = np.stack([picture for scene, targets in drawn for picture in (scene.source, *targets)])
-            latents[start:end] = codec.encode(pictures).reshape(len(drawn), 1 + VARIANTS, GRID * GRID, -1).half()
-    if kept is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({"latents": latents}, file)
-    return Pairs(instructions, sources, latents if kept is None else kept)
+        regions[start:end] = torch.stack([token_shares(scene) for scene, _ in drawn])
+        pictures = np.stack([picture for scene, targets in drawn for picture in (scene.source, *targets)])
+        latents[start:end] = codec.encode(pictures).reshape(len(drawn), 1 + VARIANTS, GRID * GRID, -1).half()
+    words = torch.frombuffer(bytearray(json.dumps(instructions).encode()), dtype=torch.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"words": words, "sources": torch.from_numpy(sources), "latents": latents, "regions": regions}, file)
+    return Pairs(instructions, sources, latents, regions)
 
 
 def patchify(pictures: NDArray[np.float32]) -> Tensor:
@@ -130,13 +156,20 @@ def patchify(pictures: NDArray[np.float32]) -> Tensor:
 
 
 class EditorTrainer(nn.Module):
-    """Transformer and text encoder of a pipeline, with the template's fixed part computed once a batch."""
+    """Transformer and text encoder of a pipeline, with the template's fixed part computed once a batch.
+
+    Two linear heads, which are no part of the pipeline, are asked where the picture must change: `where` of each image
+    token half way through the transformer, `quarter` of the text encoder's last token. An editor that does not find the
+    object that it is told of changes another one; the flow loss alone teaches that only slowly.
+    """
 
     def __init__(self, pipeline: QwenImageEditPlusPipeline) -> None:
         super().__init__()
         self.transformer = pipeline.transformer
         self.text_encoder = pipeline.text_encoder
         self.tokenizer = pipeline.tokenizer
+        self.where = nn.Linear(self.transformer.inner_dim, 1)
+        self.quarter = nn.Linear(JOINT_DIM, 4)
         self.requires_grad_(True)
         prefix, _, rest = TEMPLATE.partition("Picture 1")
         self.prefix = torch.tensor([self.tokenizer(prefix)["input_ids"]])
@@ -170,6 +203,25 @@ class EditorTrainer(nn.Module):
         ).last_hidden_state
         return hidden * mask[..., None], mask
 
+    def places(self, text: Tensor, mask: Tensor) -> Tensor:
+        """Logits (B, 4) of how much of each quarter of the picture must change, read from the text conditioning."""
+        last = mask.sum(1) - 1
+        logits: Tensor = self.quarter(text[torch.arange(len(text)), last])
+        return logits
+
+    def velocity_and_region(
+        self, latents: Tensor, s: Tensor, source: Tensor, text: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity, and logits (B, 32) of the share of each token, of target and source, that must change."""
+        seen: list[Tensor] = []
+        block = self.transformer.transformer_blocks[len(self.transformer.transformer_blocks) // 2]
+        handle = block.register_forward_hook(lambda _module, _inputs, output: seen.append(output[1]))
+        try:
+            predicted = self.velocity(latents, s, source, text, mask)
+        finally:
+            handle.remove()
+        return predicted, self.where(seen[0]).squeeze(-1)
+
     def velocity(self, latents: Tensor, s: Tensor, source: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """Predicted velocity (B, 16, 64) at noise level s (B,)."""
         tokens = torch.cat((latents, source), 1)
@@ -202,23 +254,30 @@ def flow_loss(
     index: NDArray[np.int64],
     variant: NDArray[np.int64],
     generator: torch.Generator,
-) -> Tensor:
-    """Flow matching: x_s = (1 - s) x0 + s eps, target eps - x0, s = sigmoid(N(0.2, 1.2)).
+) -> tuple[Tensor, Metrics]:
+    """Flow matching: x_s = (1 - s) x0 + s eps, target eps - x0, s = sigmoid(N(LEVEL_MEAN, LEVEL_STD)).
 
     Tokens in which target and source differ weigh CHANGED_WEIGHT times as much: where an object is added or recoloured
-    they are one in eight, and what the instruction says is learnt from them alone.
+    they are one in eight, and what the instruction says is learnt from them alone. To it comes GROUNDING times the
+    cross-entropy of where the picture must change (see `EditorTrainer`).
     """
     latents = pairs.latents[torch.from_numpy(index)].float()
     clean = latents[torch.arange(len(index)), 1 + torch.from_numpy(variant)]
     noise = torch.randn(clean.shape, generator=generator)
-    s = torch.sigmoid(0.2 + 1.2 * torch.randn(len(index), generator=generator))
+    s = torch.sigmoid(LEVEL_MEAN + LEVEL_STD * torch.randn(len(index), generator=generator))
     mixed = (1 - s[:, None, None]) * clean + s[:, None, None] * noise
     pictures = pairs.sources[index].astype(np.float32) / np.float32(255)
     text, mask = trainer.embed([pairs.instructions[i] for i in index], pictures)
     changed = (clean - latents[:, 0]).square().mean(-1, keepdim=True) > CHANGED
     weight = torch.where(changed, CHANGED_WEIGHT, 1.0)
-    error = (trainer.velocity(mixed, s, latents[:, 0], text, mask) - (noise - clean)).square()
-    return (weight * error).mean() / weight.mean()
+    velocity, found = trainer.velocity_and_region(mixed, s, latents[:, 0], text, mask)
+    error = (velocity - (noise - clean)).square()
+    flow = (weight * error).mean() / weight.mean()
+    region = pairs.regions[torch.from_numpy(index)].float()
+    quarters = region.reshape(-1, 2, GRID // 2, 2, GRID // 2).amax((2, 4)).flatten(1)
+    grounding = binary_cross_entropy_with_logits(found, region.repeat(1, 2))
+    grounding = grounding + binary_cross_entropy_with_logits(trainer.places(text, mask), quarters)
+    return flow + GROUNDING * grounding, {"flow": float(flow.detach()), "grounding": float(grounding.detach())}
 
 
 class HeldOut:
@@ -257,7 +316,7 @@ class HeldOut:
 
 
 def build(
-    vae: AutoencoderKLQwenImage, work: Path, seed: int, steps: int, scenes: int, batch: int = 32, peak: float = 1.5e-3
+    vae: AutoencoderKLQwenImage, work: Path, seed: int, steps: int, scenes: int, batch: int = 32, peak: float = 1e-3
 ) -> QwenImageEditPlusPipeline:
     """Train the base editor (resumes from `work`) and return the whole pipeline."""
     pipeline = build_pipeline(seed)
@@ -266,13 +325,13 @@ def build(
     codec = Codec(vae)
     with two_dimensional():
         pairs = prepare_pairs(codec, scenes, seed, work)
-        held_out = HeldOut(codec, pipeline, 24, seed)
+        held_out = HeldOut(codec, pipeline, 8, seed)
         trainer = EditorTrainer(pipeline)
 
         def loss_of(step: int) -> tuple[Tensor, Metrics]:
             rng = np.random.default_rng((seed, 5, step))
             index, variant = rng.integers(scenes, size=batch), rng.integers(VARIANTS, size=batch)
-            return flow_loss(trainer, pairs, index, variant, torch.Generator().manual_seed(seed * 10**7 + step)), {}
+            return flow_loss(trainer, pairs, index, variant, torch.Generator().manual_seed(seed * 10**7 + step))
 
         fit(
             trainer,
@@ -280,9 +339,9 @@ def build(
             steps=steps,
             peak=peak,
             folder=work,
-            every=500,
+            every=250,
             evaluate=lambda _: held_out.evaluate(trainer),
-            ema_decay=0.9995,
+            ema_decay=0.998,
         )
     trainer.eval().requires_grad_(False)
     return pipeline

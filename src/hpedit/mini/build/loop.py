@@ -1,4 +1,4 @@
-"""The loop that all three trainings share: cosine schedule, EMA, checkpoints, a log line now and then."""
+"""The loop that all three trainings share: learning-rate schedule, EMA, checkpoints, a log line now and then."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ Metrics = dict[str, float]
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:
-    """Linear warm-up, then a cosine down to 2 % of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    """Linear warm-up, the peak, and over the last DECAY of the steps linearly down to 2 % of it.
+
+    Until the decay it does not depend on `steps`, so a training can be resumed with more of them.
+    """
+    left = (steps - step) / max(1.0, DECAY * steps)
+    return peak * min((step + 1) / warmup, 1.0, max(0.02, left))
+
+
+DECAY = 0.4
+"""Share of the steps over which the learning rate falls."""
 
 
 class Ema:
@@ -36,8 +41,7 @@ class Ema:
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the parameters as they are after `step`; early on the average follows them closely."""
         decay = min(self.decay, (step + 1) / (step + 10))
-        for name, p in module.named_parameters():
-            self.values[name].lerp_(p.detach(), 1 - decay)
+        torch._foreach_lerp_(list(self.values.values()), [p.detach() for p in module.parameters()], 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
@@ -66,7 +70,9 @@ def fit(
     schedule's rest to its final learning rate once the time is spent, it never cuts it off without a checkpoint.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True
+    )
     ema = Ema(module, ema_decay)
     first = _restore(module, optimizer, ema, folder)
     begun, sums = time.monotonic(), dict[str, float]()

@@ -180,10 +180,30 @@ def flat(picture: Pixels, rng: Rng) -> Pixels:
     return plain
 
 
+def shifted(picture: Pixels, rng: Rng) -> Pixels:
+    """The picture moved by 1 to 8 px along one axis or both; its border is repeated."""
+    down, right = (int(d) for d in rng.integers(-8, 9, size=2) * rng.permutation((1, int(rng.integers(2)))))
+    if down == right == 0:
+        down = 2
+    rows, columns = (np.clip(np.arange(SIZE) - d, 0, SIZE - 1) for d in (down, right))
+    return picture[rows[:, None], columns]
+
+
+def zoomed(picture: Pixels, rng: Rng) -> Pixels:
+    """The picture's middle enlarged by up to 1.4, or the picture made smaller within its repeated border."""
+    factor = rng.uniform(1.06, 1.4) ** (1 if rng.random() < 0.7 else -1)
+    at = (np.arange(SIZE) - (SIZE - 1) / 2) / factor + (SIZE - 1) / 2
+    low = np.clip(np.floor(at).astype(int), 0, SIZE - 2)
+    share = np.clip(at - low, 0, 1).astype(np.float32)
+    rows = picture[low] * (1 - share)[:, None, None] + picture[low + 1] * share[:, None, None]
+    moved: Pixels = rows[:, low] * (1 - share)[:, None] + rows[:, low + 1] * share[:, None]
+    return moved
+
+
 def degraded(picture: Pixels, rng: Rng) -> Pixels:
     """The picture with one thing wrong that has nothing to do with the instruction."""
     # What is fine is overlooked most: softness counts twice.
-    kinds = (*DEGRADE, soften, coarse, coarse, written, flat)
+    kinds = (*DEGRADE, soften, coarse, coarse, written, flat, shifted, zoomed)
     return _clip(kinds[int(rng.integers(len(kinds)))](picture, rng))
 
 

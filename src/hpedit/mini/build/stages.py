@@ -11,21 +11,17 @@ from diffusers import AutoencoderKLQwenImage, QwenImageEditPlusPipeline
 
 from hpedit.errors import HPEditError
 from hpedit.mini.build import editor, judge, vae
-from hpedit.mini.build.edits import editor_edits, mixed_batches
+from hpedit.mini.build.edits import edited_scenes, group_batch, side_by_side
 from hpedit.mini.build.export import export_editor, export_judge
-from hpedit.mini.build.judge import JudgeTrainer
-from hpedit.mini.build.samples import synthetic
 from hpedit.progress import quiet_loading
 
 VAE_STEPS = 9_000
-EDITOR_STEPS = 12_500
+EDITOR_STEPS = 30_000
 EDITOR_SCENES = 40_000
-JUDGE_STEPS = 3_000
-JUDGE_EDITS = 16_000
-JUDGE_HELD_OUT = 512
-JUDGE_SECOND_STEPS = 2_500
-HELD_OUT_STEP = 10**9
-"""Data steps from here on are held out: no training reaches them."""
+JUDGE_FIRST_STEPS = 3_000
+JUDGE_STEPS = 5_000
+JUDGE_SCENES = 4_096
+JUDGE_HELD_OUT = 80
 
 
 def build_vae(out: Path, seed: int) -> None:
@@ -43,34 +39,25 @@ def build_editor(out: Path, seed: int) -> None:
 
 
 def build_judge(out: Path, seed: int) -> None:
-    """Train the judge into out/judge: on spoiled targets, then on the base editor's own edits as well."""
+    """Train the judge into out/judge: to imagine targets, then to rank the base editor's edits and drawn ones."""
     _threads()
     _need(out / "editor", "editor")
-    held_out = [sample for i in range(8) for sample in synthetic(HELD_OUT_STEP + i, 8, seed)]
-    first = judge.build(out / "work-judge", seed, JUDGE_STEPS, lambda step: synthetic(step, 8, seed), held_out)
-    finished = second_stage(first, out, seed, JUDGE_SECOND_STEPS)
-    export_judge(finished.model, finished.tokenizer, out / "judge")
-
-
-def second_stage(first: JudgeTrainer, out: Path, seed: int, steps: int) -> JudgeTrainer:
-    """Go on with the judge on a mixture with the base editor's edits.
-
-    The held-out figures are on the editor's edits of fresh scenes alone.
-    """
     with quiet_loading():
         pipeline = QwenImageEditPlusPipeline.from_pretrained(out / "editor", torch_dtype=torch.float32)
-    edits = editor_edits(pipeline, out / "work-judge", JUDGE_EDITS, seed)
-    held_out = editor_edits(pipeline, out / "work-judge", JUDGE_HELD_OUT, seed + 1)
+    held_out = side_by_side(edited_scenes(pipeline, out / "work-judge", JUDGE_HELD_OUT, seed + 1))
     codec = editor.Codec(pipeline.vae)
-    return judge.build(
-        out / "work-judge-2",
+    trainer = judge.new_trainer(seed)
+    judge.learn_to_imagine(trainer, out / "work-judge-0", seed, JUDGE_FIRST_STEPS)
+    edited = edited_scenes(pipeline, out / "work-judge", JUDGE_SCENES, seed)
+    judge.learn_to_rank(
+        trainer,
+        out / "work-judge-1",
         seed,
-        steps,
-        lambda step: mixed_batches(edits, codec, 8, seed, step),
+        JUDGE_STEPS,
+        lambda step: group_batch(edited, codec, seed, step),
         held_out,
-        first,
-        peak=1e-3,
     )
+    export_judge(trainer.eval().model, trainer.tokenizer, out / "judge")
 
 
 def _need(folder: Path, stage: str) -> None:
