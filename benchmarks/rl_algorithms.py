@@ -1,7 +1,7 @@
 """Every algorithm on the mini world, with equal budgets, several seeds, and a control.
 
     hpedit demo --out runs/demo                       # its cases, scorer and ratings are used
-    python benchmarks/rl_algorithms.py --demo runs/demo --out runs/algorithms [--seeds 0 1 2] [--budget 72000] [--write]
+    python benchmarks/rl_algorithms.py --demo runs/demo --out runs/algorithms [--seeds 0 1 2] [--budget 13000] [--write]
 
 The budget is in transformer forwards of one edit (a backward counts two): each algorithm gets as many iterations as it
 pays for. The reward is the demo's scorer; offline DPO learns from the demo's rated edits instead. What is reported is
@@ -29,6 +29,8 @@ from hpedit.experiments.ablate_cells import STEPS
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.mini.control import BATCH, train_control
 from hpedit.mini.world import World
+from hpedit.pipeline.controls import RandomReward
+from hpedit.plan.forwards import iteration_forwards
 from hpedit.ratings.import_export import read_responses
 from hpedit.records import Case
 from hpedit.report import charts
@@ -38,12 +40,16 @@ from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.stats.intervals import Interval
 from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
-from hpedit.store.tables import write_cases
 
 BASELINE = Path(__file__).parent / "baselines" / "rl_algorithms.json"
-BUDGET = 72_000
-"""Forwards: those of the demo's 36 iterations of Flow-GRPO."""
+BUDGET = 13_000
+"""Forwards: those of the demo's eight iterations."""
 GROUPS = {"rollout": {"steps": STEPS, "groups": 12, "group_size": 12}}
+EXPERT: Mapping[str, Mapping[str, Any]] = {
+    "train": {"algorithm": "expert_iteration", "learning_rate": 6e-4, "inner_updates": 10, "ema": 0.7},
+    "rollout": {"steps": 4, "window": 1, "window_start": (0, 1), "groups": 24, "group_size": 8},
+}
+"""The demo's own."""
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "flow_grpo": {"train": {"learning_rate": 6e-4}},
     "flow_grpo, shared noise": {"train": {"learning_rate": 6e-4}, "rollout": {"shared_noise": True}},
@@ -52,13 +58,15 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "grpo_guard": {"train": {"algorithm": "grpo_guard", "learning_rate": 6e-4, "clip": 4e-6}},
     "nft": {"train": {"algorithm": "nft", "learning_rate": 6e-4, "kl": 1e-4}},
     "online_dpo": {"train": {"algorithm": "online_dpo", "learning_rate": 6e-4}, "dpo": {"beta": 200.0}},
+    "expert_iteration": EXPERT,
+    "expert_iteration, random reward": {**EXPERT, "rollout": {**EXPERT["rollout"], "group_size": 2}},
     "offline_dpo": {
         "train": {"algorithm": "offline_dpo", "learning_rate": 2e-4},
         "rollout": {"groups": 48},
     },
 }
 """Name of a row -> what differs from the defaults."""
-CONTROL = "control"
+CONTROL, RANDOM = "control", "expert_iteration, random reward"
 
 
 def main() -> None:
@@ -105,10 +113,11 @@ class Study:
         if name == CONTROL:
             updates = self.budget // (BATCH * TRAINED)
             recipe = self._recipe("flow_grpo", seed, folder, iterations=updates)
-            lora = train_control(folder / "train", editor, self.cases, recipe)
+            lora = train_control(folder / "train", editor, self.cases, recipe, updates)
         else:
             recipe = self._recipe(name, seed, folder, iterations=self._iterations(name))
-            lora = train(recipe, editor=editor, cases=self.cases, scorer=self.scorer).lora
+            scorer = RandomReward(seed) if name == RANDOM else self.scorer
+            lora = train(recipe, editor=editor, cases=self.cases, scorer=scorer).lora
         self._measure(folder / "bench", lora)
 
     def _recipe(self, name: str, seed: int, folder: Path, *, iterations: int) -> Recipe:
@@ -130,33 +139,19 @@ class Study:
 
     def _iterations(self, name: str) -> int:
         """What the budget pays for, no group being skipped."""
+        if name == RANDOM:
+            return self._iterations("expert_iteration")
         recipe = self._recipe(name, 0, self.out, iterations=1)
-        rollout, per_level = recipe.rollout, 2 * (1 + TRAINED)
-        edits = rollout.groups * rollout.group_size
-        if name == "offline_dpo":
-            return round(self.budget / (rollout.groups * recipe.dpo.levels * per_level))
-        if name == "online_dpo":
-            pairs = rollout.groups * recipe.dpo.pairs_per_group
-            return round(self.budget / (edits * rollout.steps + pairs * recipe.dpo.levels * per_level))
-        if name == "nft":
-            return round(self.budget / (edits * (rollout.steps + recipe.nft.levels * (2 + TRAINED))))
-        sampled = rollout.steps
-        if rollout.shared_noise:
-            prefix = sum(rollout.window_start) / 2
-            sampled = rollout.steps - prefix * (1 - 1 / rollout.group_size)
-        return round(self.budget / (edits * (sampled + rollout.window * TRAINED)))
+        return max(1, round(self.budget / iteration_forwards(recipe, recomputes=False).all))
 
     def _pairs(self) -> Path:
         """The demo's rated edits as pairs; no photograph of them is among the held-out ones."""
         file = self.out / "pairs.parquet"
         if not file.exists():
             self.out.mkdir(parents=True, exist_ok=True)
-            cases = World(None, None).cases("calibration", 48, 0)
-            write_cases(self.out / "rated_cases.parquet", cases)
-            ratings = self.demo / "ratings"
-            edits = [ratings / turn / "edits.parquet" for turn in ("first", "second")]
+            ratings, rules = self.demo / "ratings", PairRules(margin=0.5, floor=1.0)
             responses = list(read_responses(ratings / "ratings.csv"))
-            build_pairs(responses, [self.out / "rated_cases.parquet"], edits, file, PairRules(margin=0.5, floor=1.0))
+            build_pairs(responses, [ratings / "cases.parquet"], [ratings / "edits.parquet"], file, rules)
         return file
 
     def _measure(self, folder: Path, lora: Path | None) -> None:

@@ -15,7 +15,6 @@ import yaml
 from tests.conftest import picture
 
 from hpedit.errors import HPEditError
-from hpedit.mini.control import BATCH
 from hpedit.pipeline import new, plan, ratings
 from hpedit.pipeline.plan import plan_stages, refuse_mistakes
 from hpedit.pipeline.recipe import DEMO, load_run_recipe
@@ -120,7 +119,6 @@ def test_a_run_under_way_is_planned_with_the_cases_that_it_has(tmp_path: Path) -
 
 
 def test_what_is_copied_from_modules_that_need_torch_is_the_same() -> None:
-    assert plan.SUPERVISED == BATCH
     assert plan.RATINGS == ratings.FOLDER
     assert plan.RATED_FILES == (ratings.CASES, ratings.EDITS, ratings.FILE)
 

@@ -34,7 +34,7 @@ from hpedit.tasks import TASK_IDS
 
 BATCH = 48
 DEMO = demo_run_recipe(Path("unused"))
-STEPS, LEARNING_RATE = DEMO.rollout.steps, DEMO.train.learning_rate
+STEPS = DEMO.rollout.steps
 POOL_CHUNK = 60
 """Cases of the pool that are edited and scored between writes."""
 FILTER = FilterSection(by="informative", scorer="calibrated")
@@ -55,9 +55,9 @@ class AblationSize:
     cases_per_task: int = 40
     """Training cases a task, equal in all cells; fewer where the filter leaves a task fewer."""
     bench_per_task: int = 40
-    iterations: int = 36
-    groups: int = 12
-    group_size: int = 12
+    iterations: int = DEMO.train.iterations
+    groups: int = DEMO.rollout.groups
+    group_size: int = DEMO.rollout.group_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +194,8 @@ def _recipe(job: AblationJob) -> Recipe:
     """The demo's recipe; cases and scorer are passed in, these are only their names."""
     size = job.size
     own = {"seed": job.seed, "output": str(job.folder / "train"), "cases": job.cases, "scorer": job.scorer}
-    rollout = {"steps": STEPS, "group_size": size.group_size, "groups": size.groups}
-    training = {"iterations": size.iterations, "learning_rate": LEARNING_RATE}
+    rollout = DEMO.rollout.model_dump() | {"group_size": size.group_size, "groups": size.groups}
+    training = DEMO.train.model_dump() | {"iterations": size.iterations}
     log = {"tensorboard": False, "grid_every": 0, "groups_every": 0}
     # Cells are judged on separate held-out cases, so all training cases are trained on.
     return Recipe.model_validate({**own, "rollout": rollout, "train": training, "log": log, "evaluate": {"every": 0}})

@@ -22,9 +22,9 @@ class DemoSize:
     """Calibration cases a task; each is edited twice."""
     candidates_per_task: int = 40
     bench_per_task: int = 28
-    iterations: int = 36
-    groups: int = 12
-    group_size: int = 12
+    iterations: int = 8
+    groups: int = 24
+    group_size: int = 8
 
 
 def demo_run_recipe(
@@ -41,7 +41,7 @@ def demo_run_recipe(
             f"cases.rated_per_task={size.rated_per_task}", f"cases.train_per_task={size.candidates_per_task}",
             f"cases.bench_per_task={size.bench_per_task}", f"train.iterations={size.iterations}",
             f"rollout.groups={size.groups}", f"rollout.group_size={size.group_size}",
-            f"log.grid_every={half}", f"log.groups_every={half}", f"evaluate.every={max(1, size.iterations // 6)}",
+            f"log.grid_every={half}", f"log.groups_every={half}", f"evaluate.every={max(1, size.iterations // 4)}",
         ],
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ MADE: Final[Mapping[str, tuple[str, ...]]] = {
     "ratings": ("ratings/ratings.csv",),
     "scorer": ("scorer", "agreement.json"),
     "hard cases": (),
-    "train": ("train", "control"),
+    "train": ("train", "control", "controls"),
     "bench": ("bench",),
 }
 """What a stage leaves in the run's folder; builds of cases know themselves what has become stale."""

@@ -36,8 +36,6 @@ from hpedit.tasks import TASK_IDS
 
 ASKED: Final = 1 + sum(map(len, LIBRARY.values())) / len(LIBRARY)
 """Questions about an edit at most, a mean over the tasks: the score and the whole library."""
-SUPERVISED: Final = 64
-"""Pairs of an update of the control: `BATCH` of hpedit.mini.control, whose module needs torch."""
 RATINGS: Final = "ratings"
 RATED_FILES: Final = ("cases.parquet", "edits.parquet", "ratings.csv")
 """As in hpedit.pipeline.ratings, whose module needs torch."""
@@ -299,9 +297,8 @@ def _stages(recipe: RunRecipe, counts: CaseCounts, plan: Mapping[str, Any]) -> l
         train,
     ]
     if recipe.control:
-        updates = recipe.train.iterations * recipe.train.inner_updates
-        # A forward with its backward counts as three.
-        found.append(stage("control", 0, 3 * SUPERVISED * updates, 0))
+        # Supervised, with exact targets and with a random reward: each takes as many forwards as the training.
+        found.append(stage("control", 0, 3 * plan["forwards"]["per_run"], 0))
     steps, cfg = _bench_sampling(recipe)
     return [*found, stage("bench", measured, measured * steps * (2 if cfg > 1 else 1), measured * asked)]
 

@@ -12,6 +12,7 @@ from hpedit.bench.before_after import before_after_summary
 from hpedit.bench.bench_folder import BenchFolder
 from hpedit.mini.control import BATCH
 from hpedit.mini.world import World
+from hpedit.pipeline.controls import supervised_updates
 from hpedit.pipeline.recipe import RunRecipe
 from hpedit.pipeline.scorer import Compared, probe_note
 from hpedit.pipeline.state import read_state
@@ -45,12 +46,14 @@ class Finished:
     """"base", "post" and, in a mini world, "control"."""
     metrics: Sequence[Mapping[str, Any]]
     """Of the training, one record an iteration."""
+    beside: Mapping[str, Any]
+    """What the controls say, as `hpedit.pipeline.controls` gives it; empty without controls."""
 
 
 def write_run_report(run: Finished) -> dict[str, Any]:
     """Write report.html, report.json and summary.json into the run's folder; returns the summary."""
     out = run.recipe.path
-    summary = {**before_after_summary(run.folders), "agreement": run.compared.report}
+    summary = {**before_after_summary(run.folders), "agreement": run.compared.report, **run.beside}
     write_report(out, _data(run, summary))
     result: dict[str, Any] = read_json(out / "summary.json")
     return result
@@ -59,7 +62,7 @@ def write_run_report(run: Finished) -> dict[str, Any]:
 def _data(run: Finished, summary: Mapping[str, Any]) -> ReportData:
     recipe, out = run.recipe, run.recipe.path
     mini = run.world is not None
-    updates = recipe.train.iterations * recipe.train.inner_updates
+    updates = supervised_updates(recipe.training())
     notes = [probe_note(out / "scorer"), alarm_note(out / "train")]
     if mini:
         notes.insert(
@@ -84,8 +87,8 @@ def _data(run: Finished, summary: Mapping[str, Any]) -> ReportData:
         seconds={record["name"]: record["seconds"] for record in read_state(out) if record["seconds"]},
         command=run.command,
         control_note=(
-            f"{updates} more supervised updates of {BATCH} pairs, with the base's own share and mixture of flaws, "
-            "a LoRA of the same size and the same learning rate as the RL run."
+            f"{updates} more supervised updates of {BATCH} pairs, as much computation as the RL run took, with the "
+            "base's own loss and mixture of flaws and a LoRA of the same size; the average of its weights is measured."
         )
         if "control" in run.folders
         else "",

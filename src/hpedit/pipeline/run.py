@@ -6,7 +6,7 @@
 4. scorer    HP-Scorer is fitted, probed, compared with raters          scorer/
 5. hard      training candidates are edited and scored; hard ones stay  cases/
 6. train     online RL with the scorer as reward                        train/
-7. control   in a mini world: as many more supervised updates           control/
+7. control   in a mini world: what else would raise the figures         control/, controls/
 8. bench     base and post-trained edit the held-out cases              bench/
 9. report    report.html, report.json, summary.json
 
@@ -99,6 +99,8 @@ class _Run:
         self.summary: dict[str, Any] = {}
         self.training: list[dict[str, Any]] = []
         self.folders: dict[str, BenchFolder] = {}
+        self.beside: dict[str, Any] = {}
+        """What the controls say."""
         if recipe.editor.device in ("auto", "cpu"):
             _few_threads()
 
@@ -248,10 +250,10 @@ class _Run:
         self.note.note = f"{self.recipe.train.iterations} iterations of {self.recipe.train.algorithm}"
 
     def _control(self) -> None:
-        """A LoRA trained by as many more supervised updates."""
-        from hpedit.mini.control import train_control
+        """LoRAs trained by supervision, and with a reward that knows nothing."""
+        from hpedit.pipeline.controls import train_controls
 
-        train_control(self.out / "control", self.editor, self._hard(), self.recipe.training())
+        train_controls(self.out, self.editor, self._hard(), self.recipe.training())
 
     def _bench(self) -> None:
         """What base, post-trained and control make of the held-out cases."""
@@ -262,6 +264,11 @@ class _Run:
         if not (self.out / "bench" / "cases.parquet").is_file():
             write_cases(self.out / "bench" / "cases.parquet", cases)
         steps, cfg = self._deployed()
+        if self.recipe.control and self.recipe.bench.steps is None:
+            from hpedit.pipeline.controls import best_steps
+
+            self.editor.remove_lora()
+            steps = best_steps(self.out / "bench", self.editor, self._split(RATED), self.seed)
         editor, second = self.editor.with_guidance(cfg), self._second_judge()
         arms = ARMS if self.recipe.control else ARMS[:2]
         for label in arms:
@@ -274,6 +281,12 @@ class _Run:
                 batch=self.recipe.bench.batch, instruments=second,
             )  # fmt: skip
         self.note.note = f"{len(cases)} held-out cases, {steps} steps, CFG {cfg:g}"
+        if self.recipe.control:
+            from hpedit.pipeline.controls import bench_controls
+
+            self.beside = bench_controls(
+                self.out, editor, cases, self.scorer, seed=self.seed, steps=steps, batch=self.recipe.bench.batch
+            )
         if second:
             from hpedit.report.bench_compare import compare_folders
 
@@ -316,7 +329,7 @@ class _Run:
         self.summary = write_run_report(
             Finished(
                 self.recipe, self.world, self.command, base, self.scorer.fingerprint, self._compared(),
-                self._split(BENCH), self.folders, self.training,
+                self._split(BENCH), self.folders, self.training, self.beside,
             )
         )  # fmt: skip
 

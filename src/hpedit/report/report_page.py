@@ -87,6 +87,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "size": {key: (summary or {}).get(key) for key in ("n", "sources", "unscorable")},
         "control": views.control_view(summary),
         "control_note": data.control_note,
+        "controls": views.control_rows(summary),
+        "steps": views.step_rows(summary),
         "references": views.reference_rows(summary),
         "tables": views.gain_task_tables(summary),
         "distributions": views.distributions(data.pictures),

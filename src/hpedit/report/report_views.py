@@ -120,6 +120,43 @@ def reference_rows(summary: Mapping[str, Any] | None) -> list[View]:
     return rows
 
 
+CONTROLS = {
+    "random_reward": "The same training, random reward",
+    "supervised": "The base's own supervision",
+    "best_of_n": "Base, best of n by the scorer",
+    "clean_supervised": "Exact targets (upper reference)",
+}
+"""Name in the summary -> name on the page."""
+
+
+def control_rows(summary: Mapping[str, Any] | None) -> list[View]:
+    """Gain over the base of post-training and of every control, by oracle and scorer; empty without controls."""
+    found = (summary or {}).get("controls") or {}
+    rows = [{"name": "Post-trained", "cells": _gain_cells(summary or {}, [(name, "gain") for name in INSTRUMENTS])}]
+    for key, label in CONTROLS.items():
+        if key in found:
+            name = label.replace("best of n", f"best of {found[key]['n']}") if "n" in found[key] else label
+            rows.append({"name": name, "cells": _gain_cells(found[key], [("gain",), ("scorer_gain",)])})
+    return rows if found else []
+
+
+def _gain_cells(block: Mapping[str, Any], paths: Sequence[Sequence[str]]) -> list[View]:
+    """Signed cells of the estimates at some paths of a block."""
+    return [estimate_cell(Interval.read(block, *path), PAGE_GAIN) for path in paths]
+
+
+def step_rows(summary: Mapping[str, Any] | None) -> list[View]:
+    """Oracle means of base and post-trained editor by number of sampling steps; empty where one alone was measured."""
+    found, best = (summary or {}).get("steps") or {}, (summary or {}).get("best_steps")
+    return [
+        {
+            "name": f"{steps} steps" + (" (compared)" if steps == str(best) else ""),
+            "cells": [estimate_cell(Interval.read(arms, arm)) for arm in ("base", "post")],
+        }
+        for steps, arms in found.items()
+    ]
+
+
 def estimate_cell(estimate: Interval | None, style: NumberStyle = PAGE, absent: str = "\N{EN DASH}") -> View:
     """A table cell: the value, and its interval as small print."""
     if estimate is None:
