@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs
+.PHONY: help setup demo test check bench docs figures
 
 # An environment that is already there (CI makes its own) can be named: make test VENV=/path
 VENV ?= .venv
@@ -59,3 +59,6 @@ bench: setup  ## base against the demo's post-trained mini editor, on its held-o
 
 docs: setup  ## build the documentation site into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+figures: setup  ## write the figures in README and docs from benchmarks/baselines
+	$(BIN)/python benchmarks/figures.py
