@@ -104,7 +104,7 @@ def test_flops_are_those_that_torch_counts(kind):
 
 def test_the_shipped_mini_is_known_whole():
     shape = editor_shape_of_folder("mini", editor_path(), {"resolution": 32})
-    assert shape.architecture.parameters == 2_486_688
+    assert shape.architecture.parameters == 3_674_272
     assert (shape.download, shape.most_sources, shape.token) == (0, 3, 8)
 
 

@@ -1,6 +1,6 @@
 """A planted reward hack: the mini editor trained to please a scorer that loves saturation.
 
-The demo's editor and cases with Flow-GRPO, few edits an iteration and a high learning rate, so that it fits a test.
+The demo's recipe with fewer edits an iteration, so that it fits a test.
 """
 
 import json
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from hpedit.bench.pixel_measures import colour_saturation
-from hpedit.config.recipe import RolloutSection, TrainSection
 from hpedit.experiments.demo import DemoSize, demo_recipe
 from hpedit.mini.oracle import score_edit
 from hpedit.records import Score
@@ -49,8 +48,6 @@ def post_train(tmp_path):
     def run(scorer):
         base = demo_recipe(tmp_path, 0, DemoSize(iterations=ITERATIONS, groups=6, group_size=12))
         changed = {
-            "rollout": RolloutSection(groups=6, group_size=12),
-            "train": TrainSection(iterations=ITERATIONS, learning_rate=1e-3, ema=0.5),
             "evaluate": base.evaluate.model_copy(update={"every": 4}),
             "log": base.log.model_copy(update={"tensorboard": False, "grid_every": 0, "groups_every": 0}),
         }

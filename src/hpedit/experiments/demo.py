@@ -47,7 +47,7 @@ def demo_run_recipe(
 
 
 def demo_recipe(out: Path, seed: int, size: DemoSize) -> Recipe:
-    """The training recipe of the demo; `hpedit train` takes the same as recipes/mini.yaml."""
+    """The training recipe of the demo, as `hpedit train` takes it."""
     return demo_run_recipe(out, seed, size).training()
 
 
