@@ -37,7 +37,7 @@ from hpedit.tasks import TASK_IDS
 
 BASELINE = Path(__file__).parent / "baselines" / "coverage.json"
 PHOTOS = (5, 8, 10, 20, 40)
-SEEDS = tuple((seeds, spread) for seeds in (3, 5) for spread in (0.0, 0.05, 0.1, 0.2))
+SEEDS = tuple((seeds, spread, photos) for seeds in (3, 5) for photos in (30, 100) for spread in (0.0, 0.05, 0.1, 0.2))
 RUNS = ("noise", "gain", "hack")
 EVALUATIONS, HELD_OUT, SPREAD = 18, 48, 0.5
 UNTOUCHED = dict.fromkeys(PIXEL_MEASURES, 0.2) | {"closeness": 1.0, "displacement": 0.0}
@@ -83,20 +83,17 @@ def bench_row(kind: str, photos: int, benches: int) -> dict[str, Any]:
     return {"photos": photos} | {name: round(float(np.mean(found)), 4) for name, found in shares.items()}
 
 
-def seed_row(seeds: int, spread: float, benches: int, photos: int = 30) -> dict[str, Any]:
+def seed_row(seeds: int, spread: float, photos: int, benches: int) -> dict[str, Any]:
     """Coverage of the interval over seeds, for trainings that differ by the deviation `spread`."""
     held = []
     for number in range(benches):
-        rng = np.random.default_rng([number, seeds, round(100 * spread)])
-        cases = rng.integers(1, 5, photos)
-        photo = rng.normal(0, 0.3, photos)
-        gains = [
-            {
-                f"p{i}": (luck + photo[i] + rng.normal(0, 0.15) + rng.normal(0, 0.4, cases[i])).tolist()
-                for i in range(photos)
-            }
-            for luck in rng.normal(0, spread, seeds)
-        ]
+        rng = np.random.default_rng([number, seeds, round(100 * spread), photos])
+        photo = np.repeat(np.arange(photos), rng.integers(1, 5, photos))
+        level, ends = rng.normal(0, 0.3, photos), np.flatnonzero(np.diff(photo)) + 1
+        gains = []
+        for luck in rng.normal(0, spread, seeds):
+            values = (luck + level + rng.normal(0, 0.15, photos))[photo] + rng.normal(0, 0.4, len(photo))
+            gains.append({f"p{i}": part.tolist() for i, part in enumerate(np.split(values, ends))})
         found = seed_gain(gains)
         held.append(found.low <= 0 <= found.high)
     return {"seeds": seeds, "spread": spread, "photos": photos, "coverage": round(float(np.mean(held)), 4)}

@@ -42,7 +42,7 @@ def test_the_kept_figures_reach_the_goals_from_eight_photos_on(kept):
             assert min(row["coverage"], row["task_coverage"]) >= 0.93, row
         else:
             assert row["family_error"] == row["verdict_error"] == 0, "too few photos"
-    assert all(0.93 <= row["coverage"] <= 0.98 for row in kept["seeds"] if row["spread"] in (0.05, 0.1))
+    assert all(0.93 <= row["coverage"] <= 0.98 for row in kept["seeds"]), "a little wide where seeds hardly differ"
     alarmed = {row["run"]: row["alarmed"] for row in kept["alarms"]}
     assert max(alarmed["noise"], alarmed["gain"]) <= 0.05 < 0.8 < alarmed["hack"]
 
@@ -61,6 +61,6 @@ def test_five_photos_give_no_verdict_and_no_star(coverage):
 
 
 def test_seeds_and_alarms_still_hold(coverage):
-    assert coverage.seed_row(3, 0.1, 200)["coverage"] >= 0.9
+    assert coverage.seed_row(3, 0.1, 30, 200)["coverage"] >= 0.9
     assert coverage.alarm_row("noise", 12)["alarmed"] <= 0.2
     assert coverage.alarm_row("hack", 6)["alarmed"] >= 0.5

@@ -26,6 +26,9 @@ from hpedit.stats.cluster_mean import is_clear
 
 FEWEST_SEEDS = 3
 """Seeds below which nothing is concluded."""
+CAUTION = 2.0
+"""The seeds' variance counts so many times in the degrees of freedom: three seeds that happen to agree would otherwise
+narrow the interval twice, by their variance and by its weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,10 @@ def _variance(sums: FloatArray, sizes: FloatArray) -> tuple[float, float]:
     deviations = ((sums - sizes * per_seed[:, None]) / sizes.sum(1, keepdims=True)).mean(0)
     photos = float((deviations**2 / np.maximum(1 - share, 1e-9)).sum())
     total = seeds + photos
-    freedom = total**2 / (seeds**2 / (k - 1) + photos**2 / (count - 1)) if total else 1.0
-    return total, freedom
+    if not total:
+        return 0.0, 1.0
+    counted = CAUTION * seeds
+    return total, (counted + photos) ** 2 / (counted**2 / (k - 1) + photos**2 / (count - 1))
 
 
 def _table(gains_by_seed: Sequence[Mapping[str, Sequence[float]]]) -> tuple[FloatArray, FloatArray]:
