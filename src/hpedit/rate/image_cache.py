@@ -24,7 +24,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 from hpedit.store.images import decode_image, png_bytes
 
 MAX_SIDE = 2048
@@ -136,7 +136,7 @@ class ImageCache:
             self._pool.shutdown()
             for size in set(self._groups.values()):
                 self._pad_group([key for key, group in self._groups.items() if group == size])
-            atomic_write(self._manifest, dump_json(self._known))
+            write_json(self._manifest, self._known)
         except OSError as error:
             raise HPEditError(
                 f"the images cannot be written to {self.folder}: {error.strerror}",
