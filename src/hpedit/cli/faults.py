@@ -57,6 +57,6 @@ def _of_library(error: BaseException) -> HPEditError | None:
             return HPEditError(f"{what}: {' '.join(str(error).split())}", hint)
     if isinstance(error, ValueError) and "null byte" in str(error):
         return HPEditError("a path holds a NUL character", hint="give another path")
-    if isinstance(error, UnicodeEncodeError):
+    if isinstance(error, UnicodeError):
         return HPEditError("a text or a path is not valid Unicode", hint="write it in UTF-8")
     return None

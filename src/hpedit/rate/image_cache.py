@@ -74,6 +74,9 @@ def pad_png(data: bytes, length: int) -> bytes:
     return data[: -len(_END)] + chunk + _END
 
 
+_AGAIN = "start the server again, which makes the picture again; your answers are stored"
+
+
 class ImageCache:
     """A folder of encoded images: `add` all, then `seal`, then `read`.
 
@@ -153,8 +156,14 @@ class ImageCache:
                 self._write_png(key, pad_png(self.read(key)[: bare - len(_END)] + _END, length), bare)
 
     def read(self, key: str) -> bytes:
-        """The PNG file of a cached image."""
-        return self._path(key).read_bytes()
+        """The PNG file of a cached image; HPEditError if it is gone or was altered."""
+        try:
+            data = self._path(key).read_bytes()
+        except OSError as error:
+            raise HPEditError(f"a picture is missing on the server ({error.strerror})", hint=_AGAIN) from error
+        if key in self._known and zlib.crc32(data) != self._known[key][2]:
+            raise HPEditError("a picture on the server was altered", hint=_AGAIN)
+        return data
 
     def image(self, key: str) -> Image.Image:
         """A cached image, decoded; also before `seal`."""

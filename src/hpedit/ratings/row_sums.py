@@ -16,6 +16,7 @@ _KEYS = {
     "meta": "key", "raters": "id", "sessions": "digest", "items": "id", "assignments": "id", "changes": "id",
 }  # fmt: skip
 """Primary key of each table."""
+_SCHEMA = "sqlite_master"
 _TABLE = "CREATE TABLE IF NOT EXISTS sums (name TEXT, row TEXT, sum INTEGER, PRIMARY KEY (name, row)) STRICT"
 
 
@@ -37,6 +38,7 @@ def create_sums(connection: sqlite3.Connection) -> None:
         connection.execute(
             f"INSERT INTO sums SELECT '{name}', CAST({key} AS TEXT), row_sum({', '.join(columns)}) FROM {name}"
         )
+    connection.execute(f"INSERT INTO sums SELECT '{_SCHEMA}', name, row_sum(sql) FROM {_SCHEMA} WHERE sql NOT NULL")
 
 
 def has_sums(connection: sqlite3.Connection) -> bool:
@@ -56,6 +58,9 @@ def check_rows(connection: sqlite3.Connection, path: Path) -> None:
     if not has_sums(connection):
         return
     kept = {(row[0], row[1]): row[2] for row in connection.execute("SELECT name, row, sum FROM sums")}
+    for name, sql in connection.execute(f"SELECT name, sql FROM {_SCHEMA} WHERE sql NOT NULL"):
+        if kept.pop((_SCHEMA, name), None) != _row_sum(sql):
+            raise _altered(path, f"the definition of {name} does not match its checksum")
     for name, key in _KEYS.items():
         for row in connection.execute(
             f"SELECT CAST({key} AS TEXT), {', '.join(_columns(connection, name))} FROM {name}"

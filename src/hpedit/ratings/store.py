@@ -300,7 +300,7 @@ def _sqlite_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors on opening a file into an HPEditError that names it."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise HPEditError(
             f"{path} cannot be used as a ratings database: {error}", hint="choose another --db, or restore a backup"
         ) from error

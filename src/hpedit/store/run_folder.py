@@ -81,6 +81,7 @@ class RunFolder:
         except OSError as error:
             raise _unusable(path, error) from error
         try:
+            _sweep(path)
             _claim_folder(path, asked, again=_is_bare(path, stage))
         except BaseException:
             lock.close()
@@ -209,6 +210,14 @@ def _lock_folder(path: Path) -> IO[bytes]:
         lock.close()
         raise HPEditError(f"{path} is in use by another process", "wait for it, or choose another folder") from error
     return lock
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files that a killed run left in the folder and directly below; the caller holds its lock."""
+    for leftover in (*path.glob(f"{TEMPORARY}*"), *path.glob(f"*/{TEMPORARY}*")):
+        # A folder with a lock of its own may be another process's, which is writing.
+        if leftover.is_file() and (leftover.parent == path or not (leftover.parent / _LOCK).exists()):
+            leftover.unlink(missing_ok=True)
 
 
 def _is_bare(path: Path, stage: str) -> bool:
