@@ -39,7 +39,10 @@ def test_a_session_expires_on_the_server_too(edits: Path, tmp_path: Path, monkey
         assert service.session(cookie) is None
 
 
-@pytest.mark.parametrize("name", ["ANNA", "An\u200bna", "Anna\ufe0f", "\u2060Anna", "Ａｎｎａ", "Anna\u3164"])
+@pytest.mark.parametrize(
+    "name",
+    ["ANNA", "An\u200bna", "Anna\ufe0f", "\u2060Anna", "Ａｎｎａ", "Anna\u3164", "\u202eAnna", "\u2066Anna\u2069"],
+)
 def test_names_that_look_alike_are_one_rater(app: Serving, name: str) -> None:
     app.rater("Anna")
     app.rater(name)
@@ -47,8 +50,8 @@ def test_names_that_look_alike_are_one_rater(app: Serving, name: str) -> None:
         assert store.raters() == ["Anna"]
 
 
-@pytest.mark.parametrize("name", ["\u202eannA", "\u200b", "\u3164", "\u2066Anna\u2069"])
-def test_names_that_reverse_or_show_nothing_are_refused(app: Serving, name: str) -> None:
+@pytest.mark.parametrize("name", ["\u200b", "\u3164", "\u202e"])
+def test_names_that_show_nothing_are_refused(app: Serving, name: str) -> None:
     reply = app.rater(sign_in=False).http.post("/api/session", json={"rater": name, "token": None})
     assert (reply.status_code, reply.json()["hint"]) == (422, "without control characters")
 

@@ -11,7 +11,7 @@ from hpedit.errors import HPEditError
 from hpedit.ratings.responses import SKIP, VOTES
 from hpedit.ratings.store import CHECKS, REWORDED, RatingKind, Value
 from hpedit.records import MAX_SCORE, MIN_SCORE
-from hpedit.store.text_checks import MAX_LETTERS, UNSEEN, clean, refusal
+from hpedit.store.text_checks import MAX_LETTERS, clean, refusal
 
 MAX_NAME = 64
 """Characters of a rater's name."""
@@ -91,7 +91,7 @@ class UndoBody(_Body):
 def clean_name(name: str) -> str:
     """A rater's name with Unicode and blanks normalised; raises Invalid."""
     found = _clean_text(name)
-    if found is None or not 0 < len(found) <= MAX_NAME or UNSEEN.search(found) or not name_key(found):
+    if found is None or not 0 < len(found) <= MAX_NAME or not name_key(found):
         raise Invalid(f"invalid name: use 1 to {MAX_NAME} characters", hint="without control characters")
     return found
 
