@@ -69,9 +69,18 @@ def test_a_neutralised_cell_is_no_formula_and_is_restored(cell: str) -> None:
     assert safe[:1] not in tuple("=@\t\r＝＠") or not safe
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"])
+@pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\r=1", " =1", "＝1"])
 def test_formulas_are_written_as_text(cell: str) -> None:
     assert neutralise(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [("\t=1", "'\t'=1"), ("a;=1", "a;'=1"), ("a\t@x", "a\t'@x"), ("a; =1", "a; '=1"), ("a;'=1", "a;''=1")],
+)
+def test_formulas_behind_a_semicolon_or_tab_are_text_where_cells_are_split_there(cell: str, safe: str) -> None:
+    assert neutralise(cell) == safe
+    assert restore(safe) == cell
 
 
 @pytest.mark.parametrize("cell", ["-0.5", "+3", "1e-3", "49_1", ";", ":x", "<b>", "make it red", "don't", ""])

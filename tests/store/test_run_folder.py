@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpedit.errors import HPEditError
+from hpedit.store.atomic import read_jsonl
 from hpedit.store.run_folder import RunFolder, hash_path
 
 RECIPE = {"seed": 0, "train": {"learning_rate": 3e-4, "betas": [0.9, 0.999]}}
@@ -136,8 +137,7 @@ def test_metrics_after_the_resume_point_are_dropped(tmp_path: Path) -> None:
             run.metrics({"step": step})
         run.drop_metrics_after(3)
         run.metrics({"step": 4, "again": True})
-        lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert lines == ['{"step": 1}', '{"step": 2}', '{"step": 3}', '{"step": 4, "again": true}']
+    assert read_jsonl(tmp_path / "metrics.jsonl") == [{"step": 1}, {"step": 2}, {"step": 3}, {"step": 4, "again": True}]
 
 
 def test_a_hash_follows_content_and_names(tmp_path: Path) -> None:

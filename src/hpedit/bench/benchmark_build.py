@@ -26,7 +26,7 @@ from hpedit.cases.folder import CasesFolder
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.config.reading import read_recipe
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import atomic_write, read_json, write_json
 from hpedit.store.csv_rows import csv_text
 from hpedit.store.tables import CASE_COLUMNS, read_parquet_table, write_parquet_table
 from hpedit.tasks import ordered_tasks
@@ -101,7 +101,7 @@ def build_bench(source: Path, out: Path, wanted: BenchmarkSize, checked: Path | 
         "categories": dict(sorted(Counter(entry.category or "none" for entry in final).items())),
         "checked": _check_summary(proposed, verdicts) if checked else None,
     }
-    atomic_write(out / RESULT, dump_json(result))
+    write_json(out / RESULT, result)
     return result
 
 

@@ -36,7 +36,7 @@ from hpedit.progress import stage
 from hpedit.records import Case, Edit
 from hpedit.scorer.protocol import Scorer
 from hpedit.seeds import edit_seed
-from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_jsonl
+from hpedit.store.atomic import append_jsonl, atomic_write, read_jsonl, write_json
 from hpedit.store.run_folder import RunFolder
 from hpedit.store.tables import iter_edits, write_edits
 
@@ -249,7 +249,7 @@ def _score_all(
     """Append a score for each edit that has none by this instrument."""
     file = scores_file(run.path, instrument)
     file.parent.mkdir(exist_ok=True)
-    atomic_write(run.path / SCORES / f"{instrument.stem}.json", dump_json(instrument.as_dict()))
+    write_json(run.path / SCORES / f"{instrument.stem}.json", instrument.as_dict())
     if not file.exists():
         atomic_write(file, "")
     total = sum(1 for row in read_jsonl(run.path / ROWS) if not row.get("missing"))

@@ -20,7 +20,7 @@ from hpedit.errors import HPEditError
 from hpedit.progress import note
 from hpedit.records import Case
 from hpedit.scorer.protocol import Scorer
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 
 ASKED = "asked.json"
 """Records the cases' path and the command of a folder: nothing that its figures depend on."""
@@ -215,4 +215,4 @@ def _keep_request(out: Path, cases: Path, command: str) -> None:
     """Record where the cases are; the command of the first run stays."""
     known = read_json(out / ASKED) if (out / ASKED).exists() else {}
     asked = {"cases": str(cases.resolve()), "command": known.get("command") or command}
-    atomic_write(out / ASKED, dump_json(asked))
+    write_json(out / ASKED, asked)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpedit.bench import figure_text as figures
 from hpedit.stats.intervals import GAIN, Interval, number_text
-from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.atomic import atomic_write, write_json
 from hpedit.store.csv_rows import csv_text
 
 Result = Mapping[str, Any]
@@ -29,7 +29,7 @@ _LATEX = {
 
 def write_comparison_tables(out: Path, result: Result) -> None:
     """Write the four files into the folder `out`, each atomically; equal results give equal bytes."""
-    atomic_write(out / TABLE, dump_json(result))
+    write_json(out / TABLE, result)
     atomic_write(out / "compare.md", comparison_markdown(result))
     atomic_write(out / "compare.csv", comparison_csv(result))
     atomic_write(out / "compare.tex", comparison_latex(result))

@@ -21,7 +21,7 @@ from hpedit.config.editor import EditorSection
 from hpedit.config.reading import Section
 from hpedit.editors.usual import on_accelerator, settle_dtype
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import TEMPORARY, atomic_write, dump_json, read_json
+from hpedit.store.atomic import TEMPORARY, dump_json, read_json, write_json
 from hpedit.store.run_folder import hash_path
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Stage:
 
     def _write(self, **more: Any) -> None:
         record = {"key": self.key, "settings": self.settings, "inputs": self.inputs, **more}
-        atomic_write(self.folder / STAGE, dump_json(record))
+        write_json(self.folder / STAGE, record)
 
     def counts(self) -> dict[str, Any]:
         """The counts of a finished stage."""

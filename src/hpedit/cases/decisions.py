@@ -7,7 +7,6 @@ files of earlier stages, write one file each and return counts.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hpedit.cases import stage_io, steps
 from hpedit.cases.balance import CandidatePlace, CandidatePool, Cell, choose_balanced, counts_by_task
@@ -27,7 +25,9 @@ from hpedit.cases.hardness import KEPT, FilterDecision, count_reasons, decide_ha
 from hpedit.cases.recipe import BalanceSection, FilterSection
 from hpedit.cases.stage_io import NUMBER, TEXT, YES
 from hpedit.seeds import hash_64
-from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.atomic import write_json
+from hpedit.store.json_text import decode_json
+from hpedit.store.parquet import open_parquet
 from hpedit.store.tables import read_scores
 
 BALANCED = "balance.json"
@@ -120,7 +120,7 @@ def _leakage(row: stage_io.Row, exclusion: Exclusion) -> str | None:
     """Why a benchmark excludes a photograph or ready case, by any of its ids and pictures; None if none does."""
     # Instructions that came with a photograph bring the ids of their cases; its own name is only a place.
     ids = {row["case_id"] or "", *(one.id for one in stage_io.photo_instructions(row) if exclusion.ids)}
-    pictures = [(row["sha"], row["phash"]), *json.loads(row["others"] or "[]")]
+    pictures = [(row["sha"], row["phash"]), *decode_json(row["others"] or "[]")]
     reasons = (exclusion.reason(one, row["source_id"], *picture) for one in sorted(ids) for picture in pictures)
     return next(filter(None, reasons), None)
 
@@ -179,7 +179,7 @@ def decide_balance(out: Path, section: BalanceSection, seed: int) -> dict[str, A
     chunks = _chunk_and_count(_chosen_rows(out, chosen), after)
     stage_io.write_row_groups(out / steps.BALANCE / steps.CHOSEN, stage_io.CHOSEN, chunks)
     tables = {"before": counts_by_task(before), "after": counts_by_task(after)}
-    atomic_write(out / steps.BALANCE / BALANCED, dump_json(tables))
+    write_json(out / steps.BALANCE / BALANCED, tables)
     return {"drafts": sum(before.values()), "candidates": len(chosen)}
 
 
@@ -235,7 +235,7 @@ def _named_rows(out: Path, places: Sequence[CandidatePlace]) -> Iterator[stage_i
     for part, row, number in places:
         by_file.setdefault(part, []).append((row, number))
     columns = ("row", "number", "task", "instruction", "category", "id")
-    with pq.ParquetFile(out / steps.UNIQUE / steps.INDEX) as file:
+    with open_parquet(out / steps.UNIQUE / steps.INDEX) as file:
         for part, mine in by_file.items():
             photos = {p["row"]: p for p in file.read_row_group(part, columns=["row", "id", "sha", "unit"]).to_pylist()}
             rows = stage_io.read_chunk(stage_io.chunk_file(out / steps.INSTRUCTIONS, part), columns)

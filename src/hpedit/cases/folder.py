@@ -28,6 +28,7 @@ from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit
 from hpedit.store.atomic import atomic_write, read_json
 from hpedit.store.lazy_rows import LazyRows, Place
+from hpedit.store.parquet import check_parquet, open_parquet
 from hpedit.store.run_folder import hash_path
 from hpedit.store.tables import PARQUET_DAMAGE, SOURCES, iter_cases, iter_edits
 
@@ -153,6 +154,7 @@ def case_headers(cases: Sequence[Case]) -> list[CaseHeader]:
     found: dict[int, list[CaseHeader]] = {}
     for number in {file for file, _ in cases.places}:
         try:
+            check_parquet(cases.files[number])
             rows = pq.read_table(cases.files[number], columns=columns).to_pylist()
         except (OSError, *PARQUET_DAMAGE) as error:
             raise HPEditError(f"{cases.files[number]} cannot be read: {error}", hint="write it again") from error
@@ -201,7 +203,7 @@ def _keys(file: Path) -> Iterator[tuple[str, bytes]]:
     """
     columns = ["id", "instruction", *SOURCES]
     try:
-        with pq.ParquetFile(file) as table:
+        with open_parquet(file) as table:
             if missing := sorted(set(columns) - set(table.schema_arrow.names)):
                 raise HPEditError(f"{file} lacks the columns {', '.join(missing)}", hint="is it a table of cases?")
             for batch in table.iter_batches(batch_size=BATCH, columns=columns):

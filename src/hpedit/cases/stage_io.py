@@ -24,7 +24,8 @@ from PIL import Image
 from hpedit.cases.duplicates import image_fingerprints, source_id_of_pixels
 from hpedit.cases.source_items import InstructionCandidate, Photo, Skipped, WrittenInstructions
 from hpedit.records import Case
-from hpedit.store.atomic import replacing
+from hpedit.store.json_text import decode_json
+from hpedit.store.parquet import check_parquet, open_parquet, writing_parquet
 from hpedit.store.tables import CASE_COLUMNS, IMAGE, SOURCES, case_row, decode_cell, encode_cell, write_parquet_table
 
 CHUNK = 64
@@ -104,14 +105,14 @@ def photo_of(row: Mapping[str, Any], image: Image.Image | None = None) -> Photo:
         origin=row["origin"] or "",
         licence=row["licence"] or "",
         source_id=row["source_id"],
-        labels=tuple(json.loads(row["labels"])),
+        labels=tuple(decode_json(row["labels"])),
         candidates=photo_instructions(row),
     )
 
 
 def photo_instructions(row: Mapping[str, Any]) -> tuple[InstructionCandidate, ...]:
     """Read the instruction candidates that came with a photograph."""
-    return tuple(InstructionCandidate(**candidate) for candidate in json.loads(row["drafts"] or "[]"))
+    return tuple(InstructionCandidate(**candidate) for candidate in decode_json(row["drafts"] or "[]"))
 
 
 def instruction_rows(row: int, category: str, written: WrittenInstructions) -> list[Row]:
@@ -143,27 +144,29 @@ def candidate_row(photo: Mapping[str, Any], candidate: Mapping[str, Any], case_i
 
 def read_chunk(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     """Read the rows of one chunk's file."""
+    check_parquet(path)
     rows: list[Row] = pq.read_table(path, columns=None if columns is None else list(columns)).to_pylist()
     return rows
 
 
 def write_chunk(path: Path, columns: Mapping[str, pa.DataType], rows: Sequence[Row]) -> None:
     """Write one chunk's file without pictures, atomically and reproducibly."""
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(list(columns.items()))), temporary)
+    schema = pa.schema(list(columns.items()))
+    with writing_parquet(path, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(list(rows), schema=schema))
 
 
 def write_row_groups(path: Path, columns: Mapping[str, pa.DataType], groups: Iterable[Sequence[Row]]) -> None:
     """Write a table with one row group a chunk, atomically."""
     schema = pa.schema(list(columns.items()))
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with writing_parquet(path, schema) as writer:
         for rows in groups:
             writer.write_table(pa.Table.from_pylist(list(rows), schema=schema), row_group_size=max(1, len(rows)))
 
 
 def read_row_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[list[Row]]:
     """The chunks of a file that `write_groups` wrote, one in memory at a time."""
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number, columns=None if columns is None else list(columns)).to_pylist()
 

@@ -22,6 +22,7 @@ from hpedit.cases.source_items import Chunk, Photo, Skipped
 from hpedit.cases.sources import OpenedSource, open_source
 from hpedit.errors import HPEditError
 from hpedit.records import Case, Edit, Score
+from hpedit.store.parquet import check_parquet, open_parquet
 from hpedit.store.tables import iter_cases, iter_edits, write_edits, write_parquet_table, write_scores
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class PhotoFiles:
 
     def __init__(self, out: Path) -> None:
         self.files = stage_io.chunk_files(out / PHOTOS)
-        self._index = pq.ParquetFile(out / UNIQUE / INDEX)
+        self._index = open_parquet(out / UNIQUE / INDEX)
 
     def kept(self, number: int) -> list[int]:
         """Row numbers of the photographs left."""
@@ -122,6 +123,7 @@ class PhotoFiles:
         """Read these rows of a file."""
         if not wanted:
             return []
+        check_parquet(self.files[number])
         table = pq.read_table(self.files[number], columns=None if columns is None else list(columns))
         rows: list[stage_io.Row] = table.take(list(wanted)).to_pylist()
         return rows
@@ -217,7 +219,7 @@ class MakeCandidates(_NumberedTask):
 
     def open(self) -> Callable[[int], Counts]:
         """See `Task`."""
-        chosen, files = pq.ParquetFile(self.out / BALANCE / CHOSEN), PhotoFiles(self.out)
+        chosen, files = open_parquet(self.out / BALANCE / CHOSEN), PhotoFiles(self.out)
 
         def work(number: int) -> Counts:
             rows = chosen.read_row_group(number).to_pylist()

@@ -17,6 +17,7 @@ from hpedit.cli.bench import bench
 from hpedit.cli.cases import cases
 from hpedit.cli.common import PLAIN, Cfg, DryRun, Objects, Photos, SeedOption, Settings, Steps, typed_command
 from hpedit.cli.editor_options import EditorOptions, editor_settings, takes_editor
+from hpedit.cli.faults import explained
 from hpedit.cli.lora import lora as lora_group
 from hpedit.cli.mini import mini
 from hpedit.cli.plan import plan
@@ -152,11 +153,6 @@ def main() -> None:
     """Entry point: an error of the user is two lines and exit code 2; a closed pipe is not an error."""
     try:
         app(prog_name="hpedit")  # as `python -m hpedit`, too: completion and usage name the command
-    except HPEditError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-        raise SystemExit(2) from None
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -171,3 +167,11 @@ def main() -> None:
         # The reader (`| head`) has gone; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
+    except Exception as error:
+        said = explained(error)
+        if said is None:
+            raise
+        sys.stderr.write(f"error: {said.message}\n")
+        if said.hint:
+            sys.stderr.write(f"hint: {said.hint}\n")
+        raise SystemExit(2) from None

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option, Typer, echo
 
 from hpedit.cli.common import (
+    MOST_LEASE,
     PLAIN,
     AllowHost,
     AsJson,
     Cfg,
     Host,
+    Number,
     Objects,
     Photos,
     Port,
@@ -155,7 +157,7 @@ def bench_build(
     source: Annotated[Path, Argument(help="Cases: parquet, a folder of `hpedit cases build`, or its recipe (.yaml).")],
     out: Annotated[Path, Option(help="Folder of the new benchmark; an existing one is resumed.")],
     per_task: Annotated[int, Option(min=1, help="Number of cases per task.")] = 200,
-    spare: Annotated[float, Option(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
+    spare: Annotated[float, Number(min=0.0, max=5.0, help="Share of extra cases, as some get dropped.")] = 0.2,
     checked: Annotated[Path | None, Option(help="SQLite file of `hpedit bench check` to apply.")] = None,
     seed: SeedOption = 0,
     as_json: AsJson = False,
@@ -175,7 +177,10 @@ def bench_check(
     folder: Annotated[Path, Argument(help="Folder of `hpedit bench build`, or a table of cases.")],
     db: Annotated[Path, Option(help="SQLite file of the checks; an existing one is continued.")],
     overlap: Annotated[int, Option(min=1, help="Checkers per case.")] = 1,
-    lease: Annotated[float, Option(min=1, help="Seconds for which a case is reserved for a checker.")] = 600.0,
+    lease: Annotated[
+        float,
+        Number(min=1, max=MOST_LEASE, help="Seconds for which a case is reserved for a checker."),
+    ] = 600.0,
     host: Host = "127.0.0.1",
     port: Port = 8601,
     token: RateToken = None,

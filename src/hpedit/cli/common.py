@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from typer import Option, echo
+from typer import BadParameter, Option, echo
 
 R = TypeVar("R")
 
@@ -22,14 +24,33 @@ PLAIN: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
+MOST_LEASE = 30 * 24 * 3600
+"""Seconds of the longest lease: a month."""
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of options: refuse NaN and infinity, which pass every comparison with a bound or none."""
+    if value is not None and not math.isfinite(value):
+        raise BadParameter(f"{value} is not a finite number")
+    return value
+
+
+Number = partial(Option, callback=finite)
+"""An option whose value is a finite number."""
 Settings = Annotated[list[str] | None, Option("--set", metavar="KEY.PATH=VALUE", help="Set a recipe key; repeatable.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Check the recipe, print it with all defaults, and exit.")]
 Steps = Annotated[int | None, Option("--steps", min=2, help="Number of sampling steps; default: the model's own.")]
 Cfg = Annotated[
     float | None,
-    Option("--cfg", min=1.0, max=20.0, help="Classifier-free guidance; 1 is off; default: the model's own."),
+    Option(
+        "--cfg",
+        callback=finite,
+        min=1.0,
+        max=20.0,
+        help="Classifier-free guidance; 1 is off; default: the model's own.",
+    ),
 ]
-SeedOption = Annotated[int, Option("--seed", min=0, help="Random seed.")]
+SeedOption = Annotated[int, Option("--seed", min=0, max=2**63 - 1, help="Random seed.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Photos = Annotated[Path | None, Option(help="Folder of photographs to use instead of the mini world's scenes.")]
 Objects = Annotated[Path | None, Option(help="Folder of cut-outs (PNG with alpha) to use instead of drawn shapes.")]

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
+from hpedit.cli.common import Number
+
 EDITOR_OPTIONS: dict[str, Any] = {
     "model": Annotated[str | None, Option("--model", "--editor", help="Editor: mini, a folder, or a hub id.")],
     "revision": Annotated[str | None, Option("--revision", help="Revision of an editor on the hub.")],
@@ -23,7 +25,7 @@ EDITOR_OPTIONS: dict[str, Any] = {
     "condition_area": Annotated[
         int | None, Option("--condition-area", help="Area of a source as the text encoder sees it, px^2.")
     ],
-    "guidance": Annotated[float | None, Option("--guidance", help="Embedded guidance (Kontext).")],
+    "guidance": Annotated[float | None, Number("--guidance", help="Embedded guidance (Kontext).")],
     "base": Annotated[
         Literal["full", "8bit", "4bit"] | None, Option("--base", help="Form of the weights; 8bit and 4bit need a GPU.")
     ],

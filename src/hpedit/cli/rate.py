@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, AllowHost, AsJson, Host, Port, RateToken, SeedOption, print_result
+from hpedit.cli.common import (
+    MOST_LEASE,
+    PLAIN,
+    AllowHost,
+    AsJson,
+    Host,
+    Number,
+    Port,
+    RateToken,
+    SeedOption,
+    print_result,
+)
 
 rate = Typer(name="rate", help="Collect human ratings of edits in the browser.", **PLAIN)
 
@@ -23,7 +34,9 @@ def rate_serve(
     gold: Annotated[Path | None, Option(help="CSV with known scores: edit_id, expected (other_edit_id).")] = None,
     retest: Annotated[int, Option(min=0, help="Items that each rater sees twice.")] = 5,
     practice: Annotated[int, Option(min=0, max=10, help="Practice items with feedback at the start.")] = 10,
-    lease: Annotated[float, Option(min=1, help="Seconds for which an item is reserved for a rater.")] = 600.0,
+    lease: Annotated[
+        float, Number(min=1, max=MOST_LEASE, help="Seconds for which an item is reserved for a rater.")
+    ] = 600.0,
     host: Host = "127.0.0.1",
     port: Port = 8600,
     token: RateToken = None,
@@ -49,7 +62,7 @@ def rate_agreement(
     edits: Annotated[Path | None, Option(help="CSV of edit_id, source_id, if the ratings lack sources.")] = None,
     axis: Annotated[list[str] | None, Option(help="Only this axis of scores; repeatable.")] = None,
     margin: Annotated[
-        float, Option(min=0.0, help="Minimum difference of the others' means to compare two edits.")
+        float, Number(min=0.0, help="Minimum difference of the others' means to compare two edits.")
     ] = 0.0,
     seed: SeedOption = 0,
     as_json: AsJson = False,

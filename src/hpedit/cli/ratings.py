@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, Typer
 
-from hpedit.cli.common import PLAIN, AsJson, print_result
+from hpedit.cli.common import PLAIN, AsJson, Number, print_result
 from hpedit.cli.figures import figures_text
 from hpedit.errors import HPEditError
 
@@ -65,9 +65,9 @@ def ratings_pairs(
     scores: Annotated[Path | None, Option("--ratings", help="Table of scores, instead of --db.")] = None,
     votes: Annotated[Path | None, Option(help="Table of votes, instead of --db or together with --ratings.")] = None,
     edits: Annotated[Path | None, Option(help="Folder or table of the rated edits; default: --cases.")] = None,
-    margin: Annotated[float, Option(help="Scores: minimum difference between two edits, in points.")] = 1.0,
-    floor: Annotated[float, Option(help="Scores: the better edit must score above this.")] = 2.0,
-    lead: Annotated[float, Option(help="Votes: minimum lead of the winner, as a share of the raters.")] = 0.0,
+    margin: Annotated[float, Number(help="Scores: minimum difference between two edits, in points.")] = 1.0,
+    floor: Annotated[float, Number(help="Scores: the better edit must score above this.")] = 2.0,
+    lead: Annotated[float, Number(help="Votes: minimum lead of the winner, as a share of the raters.")] = 0.0,
     circles: Annotated[
         Literal["drop", "weakest"], Option(help="In a preference cycle, drop all or the weakest.")
     ] = "drop",

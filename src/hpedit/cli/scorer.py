@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Exit, Option, Typer, echo
 
-from hpedit.cli.common import PLAIN, AsJson, Host, Port, SeedOption, print_json, print_result, typed_command
+from hpedit.cli.common import PLAIN, AsJson, Host, Number, Port, SeedOption, print_json, print_result, typed_command
 from hpedit.errors import HPEditError
 
 scorer = Typer(name="scorer", help="Calibrate judges on human scores; evaluate and serve them.", **PLAIN)
@@ -153,10 +153,10 @@ def scorer_probe(
     ratings: Annotated[Path | None, Option(help="CSV or JSONL of ratings: honest edits are rated 3 or more.")] = None,
     out: Annotated[Path | None, Option(help="Folder for probe.json and probe.png; default: the scorer's.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Maximum number of honest edits.")] = None,
-    max_share: Annotated[float, Option(min=0, max=1, help="Fail if a larger share of degenerate edits passes.")] = 0.1,
-    max_kind_share: Annotated[float, Option(min=0, max=1, help="The same for any single kind.")] = 0.2,
+    max_share: Annotated[float, Number(min=0, max=1, help="Fail if a larger share of degenerate edits passes.")] = 0.1,
+    max_kind_share: Annotated[float, Number(min=0, max=1, help="The same for any single kind.")] = 0.2,
     max_flip: Annotated[
-        float, Option(min=0, max=1, help="Warn if more answers flip with source and edit swapped.")
+        float, Number(min=0, max=1, help="Warn if more answers flip with source and edit swapped.")
     ] = 0.2,
     cache: Cache = None,
     seed: SeedOption = 0,

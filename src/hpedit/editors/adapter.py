@@ -88,6 +88,17 @@ class Adapter(Protocol):
         """RGB images of clean latents (B, N, C), lossless."""
 
 
+def finite_pictures(pipeline: Any, values: Tensor) -> list[Image.Image]:
+    """RGB images of a VAE's output (B, 3, H, W) in -1 to 1; HPEditError if one is not finite: it would be black."""
+    if not torch.isfinite(values).all():
+        raise HPEditError(
+            "a picture that was decoded is not finite (NaN)",
+            hint="the LoRA or the weights are damaged, or the dtype overflows: take bfloat16 or float32",
+        )
+    images: list[Image.Image] = pipeline.image_processor.postprocess(values, output_type="pil")
+    return images
+
+
 def tokens_grid(pipeline: Any, size: tuple[int, int]) -> Grid:
     """Tokens down and across of a picture of (width, height) px."""
     patch = 2 * pipeline.vae_scale_factor

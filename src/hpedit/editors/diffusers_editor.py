@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from hpedit.editors import lora, lora_files
@@ -31,7 +30,9 @@ from hpedit.editors.sizes import ImageAreas
 from hpedit.editors.usual import UsualSampling
 from hpedit.errors import HPEditError
 from hpedit.records import Case
-from hpedit.store.atomic import atomic_write
+from hpedit.store.tensors import read_tensors, write_tensors
+
+logger = logging.getLogger(__name__)
 
 MOST_CFG = 20.0
 """Guidance scales beyond this are taken for typing errors: 4 is usual for Qwen-Image."""
@@ -288,9 +289,9 @@ class ConditioningCache:
         if path is None or not path.is_file():
             return None
         try:
-            return Conditioning.from_tensors(load_file(path)).to(self._device)
-        except (SafetensorError, KeyError):
-            # A damaged cache entry is encoded again and replaced.
+            return Conditioning.from_tensors(read_tensors(path)).to(self._device)
+        except (HPEditError, KeyError) as error:
+            logger.warning("a cached encoding is made again: %s", error)
             return None
 
     def _encode_and_keep(self, key: str, case: Case, encode: Callable[[Case], Conditioning]) -> Conditioning:
@@ -298,5 +299,5 @@ class ConditioningCache:
         path = self._path(key)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, save({name: t.cpu() for name, t in conditioning.to_tensors().items()}))
+            write_tensors(path, conditioning.to_tensors())
         return conditioning

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hpedit.store.tensors import tensors_digest
+
 WHOLE_FILE = 256 * 2**20
 """Bytes up to which a file is hashed whole.
 
@@ -21,13 +23,7 @@ LENGTH = 16
 
 def tensors_fingerprint(*states: Mapping[str, Tensor]) -> str:
     """Hash of tensors: names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for state in states:
-        for name, tensor in sorted(state.items()):
-            flat = tensor.detach().cpu().contiguous()
-            digest.update(f"{name};{flat.dtype};{tuple(flat.shape)};".encode())
-            digest.update(flat.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:LENGTH]
+    return tensors_digest(*states)[:LENGTH]
 
 
 def weights_fingerprint(model: nn.Module) -> str:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hpedit.editors.adapter import ATTENTION, check_sources, grid_size, tokens_grid
+from hpedit.editors.adapter import ATTENTION, check_sources, finite_pictures, grid_size, tokens_grid
 from hpedit.editors.guidance import Rule
 from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, check_aspect
@@ -165,5 +165,4 @@ class FluxKontext:
         pipe, vae = self.pipeline, self.pipeline.vae
         unpacked = pipe._unpack_latents(latents, *grid_size(pipe, grid), pipe.vae_scale_factor).to(vae.dtype)
         values = vae.decode(unpacked / vae.config.scaling_factor + vae.config.shift_factor, return_dict=False)[0]
-        images: list[Image.Image] = pipe.image_processor.postprocess(values, output_type="pil")
-        return images
+        return finite_pictures(pipe, values)

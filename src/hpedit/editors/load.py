@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
+from torch import nn
 
 from hpedit.config.editor import EditorSection
 from hpedit.editors.adapter import Adapter
@@ -31,6 +32,7 @@ from hpedit.editors.usual import usual_sampling
 from hpedit.errors import HPEditError
 from hpedit.progress import quiet_loading
 from hpedit.store.atomic import read_json
+from hpedit.store.tensors import check_finite
 
 ADAPTERS: Final[dict[str, type[Adapter]]] = {
     "QwenImageEditPipeline": QwenEdit,
@@ -181,7 +183,7 @@ def _device(device: str) -> str:
 def _read_pipeline(folder: Path, model: str, dtype: str, base: str) -> Any:
     try:
         with quiet_loading():
-            return DiffusionPipeline.from_pretrained(
+            pipeline = DiffusionPipeline.from_pretrained(
                 folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, **quantization(base)
             )
     except (OSError, ValueError, TypeError, SafetensorError) as error:
@@ -189,3 +191,7 @@ def _read_pipeline(folder: Path, model: str, dtype: str, base: str) -> Any:
             f"{model} cannot be loaded: {error}",
             hint="give the folder or hub id of a complete pipeline (model_index.json, weights as safetensors)",
         ) from error
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module):
+            check_finite(dict(part.named_parameters()), f"{name} of {model}")
+    return pipeline

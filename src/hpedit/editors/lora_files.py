@@ -18,7 +18,6 @@ from typing import Any
 
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft.utils import get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -27,6 +26,8 @@ from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
 from hpedit.editors.lora import ADAPTER, WEIGHTS_NAME, has_lora, remove_lora
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write
+from hpedit.store.json_text import decode_json
+from hpedit.store.tensors import open_tensors, tensors_digest
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 FORMS = ("diffusers", "comfyui")
@@ -100,6 +101,7 @@ def save_lora(transformer: Any, folder: Path, base: LoraBase) -> None:
     tensors = {f"{PREFIX}{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     config = {f"{PREFIX}{key}": value for key, value in transformer.peft_config[ADAPTER].to_dict().items()}
     config[BASE_KEY] = asdict(base)
+    config[SEAL_KEY] = _seal(tensors, config)
     # The one key, for the order of several is not fixed in the file. Sets are sorted for the same reason.
     metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True, default=sorted)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,6 +130,7 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
         config = None if found.config is None else dict(found.config)
         if config is not None and found.base is not None:
             config[BASE_KEY] = asdict(found.base)
+            config[SEAL_KEY] = _seal(found.tensors, config)
         metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)} if config is not None else {}
         atomic_write(out, save(dict(found.tensors), metadata))
         return
@@ -151,21 +154,35 @@ def read_lora(path: Path) -> LoraFile:
     file = path / WEIGHTS_NAME if path.is_dir() or not path.suffix else path
     _refuse_pickle(path, file)
     try:
-        with safe_open(file, "pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
-        config = json.loads(metadata.get(LORA_ADAPTER_METADATA_KEY, "null"))
-    except (SafetensorError, OSError, ValueError) as error:
+        tensors, metadata = open_tensors(file)
+        config = decode_json(metadata.get(LORA_ADAPTER_METADATA_KEY, "null"))
+    except HPEditError:
+        raise
+    except ValueError as error:
         raise HPEditError(f"{file} cannot be read: {error}", hint="it must be a whole safetensors file") from error
+    _check_seal(file, tensors, config)
     if is_comfyui(tensors):
         tensors, config = from_comfyui(tensors), None
     unknown = [n for n in tensors if not (n.startswith(PREFIX) and n.endswith((".lora_A.weight", ".lora_B.weight")))]
     if unknown or not tensors:
         held = f"it holds {unknown[0]}" if unknown else "it is empty"
         raise HPEditError(f"{file} is not a LoRA of a transformer: {held}", hint="in the names of diffusers or ComfyUI")
-    known = dict(config) if isinstance(config, dict) else None
+    known = {k: v for k, v in config.items() if k != SEAL_KEY} if isinstance(config, dict) else None
     base = known.pop(BASE_KEY, None) if known else None
     return LoraFile(file, tensors, known, LoraBase(**base) if base else None)
+
+
+def _seal(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a LoRA's tensors and configuration, for its metadata."""
+    text = json.dumps({k: v for k, v in config.items() if k != SEAL_KEY}, sort_keys=True, default=sorted)
+    return hashlib.sha256(f"{tensors_digest(tensors)};{text}".encode()).hexdigest()
+
+
+def _check_seal(file: Path, tensors: Mapping[str, Tensor], config: Any) -> None:
+    """HPEditError if the LoRA was written here and has changed since; those of other programs have no checksum."""
+    sealed = config.get(SEAL_KEY) if isinstance(config, dict) else None
+    if sealed is not None and sealed != _seal(tensors, config):
+        raise HPEditError(f"{file} was altered: its checksum does not match", hint="restore a copy, or train it again")
 
 
 def _refuse_pickle(path: Path, file: Path) -> None:
@@ -263,3 +280,7 @@ def _check_lora_shapes(transformer: nn.Module, found: LoraFile, base: LoraBase) 
                 f"{found.path} does not fit {base}: {layer} is {wide[0]} x {wide[1]} there and {has} here",
                 hint=f"it was trained on {whose}",
             )
+
+
+SEAL_KEY = "hpedit.sha256"
+"""Key of the checksum of tensors and configuration, beside the base's."""

@@ -19,7 +19,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import CONDITION
 from PIL import Image
 from torch import Tensor
 
-from hpedit.editors.adapter import ATTENTION, check_sources, grid_size, no_guidance, tokens_grid
+from hpedit.editors.adapter import ATTENTION, check_sources, finite_pictures, grid_size, no_guidance, tokens_grid
 from hpedit.editors.guidance import Rule
 from hpedit.editors.protocol import Conditioning, EncodedPrompt, Grid
 from hpedit.editors.sizes import ImageAreas, dimensions
@@ -116,8 +116,7 @@ class QwenEdit:
         # The pipeline divides by the reciprocal; multiplying by the deviation differs in the last bit.
         reciprocal = 1.0 / torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1).to(unpacked)
         values = vae.decode(unpacked / reciprocal + mean, return_dict=False)[0][:, :, 0]
-        images: list[Image.Image] = pipe.image_processor.postprocess(values, output_type="pil")
-        return images
+        return finite_pictures(pipe, values)
 
 
 class QwenEditPlus(QwenEdit):

@@ -29,7 +29,7 @@ from hpedit.rl.trainer import train
 from hpedit.scorer.hp_scorer import HPScorer
 from hpedit.scorer.protocol import Scorer
 from hpedit.scorer.uncalibrated import UncalibratedScorer
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 from hpedit.tasks import TASK_IDS
 
 BATCH = 48
@@ -121,9 +121,9 @@ def _pool(job: AblationJob) -> None:
             edits = edit_candidates(part, editor, job.size.edits_per_case, job.seed, STEPS, BATCH)
             rows = score_edits(part, edits, scorer, BATCH)
             found = {case.id: [s.value for s in row] for case, row in zip(part, rows, strict=True)}
-            atomic_write(file, dump_json(found))
+            write_json(file, found)
         values |= read_json(file)
-    atomic_write(folder / CHOICE, dump_json(choose_raw_and_hard(cases, values, job.size.cases_per_task)))
+    write_json(folder / CHOICE, choose_raw_and_hard(cases, values, job.size.cases_per_task))
 
 
 def choose_raw_and_hard(
@@ -209,7 +209,7 @@ def _measure(job: AblationJob, editor: Editor) -> None:
         editor, cases, scorer, job.folder / "bench", seed=job.seed, steps=STEPS, label=job.name, batch=BATCH
     )
     if not (job.folder / PLAIN).exists():
-        atomic_write(job.folder / PLAIN, dump_json(_plain_scores(cases, folder)))
+        write_json(job.folder / PLAIN, _plain_scores(cases, folder))
 
 
 def _plain_scores(cases: Sequence[Case], folder: BenchFolder) -> dict[str, float | None]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from hpedit.judges.limits import UnscorableLimit
 from hpedit.judges.picture_encoding import picture_digest
 from hpedit.judges.protocol import Answer, Judge, Question
+from hpedit.store.json_text import decode_json
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def _load(row: tuple[object, object], choices: int) -> Answer | None:
     value, digest = row
     if not isinstance(value, str) or hashlib.sha256(value.encode()).hexdigest() != digest:
         return None
-    stored = json.loads(value)
+    stored = decode_json(value)
     if len(stored["probabilities"]) != choices:
         return None
     return Answer(tuple(stored["probabilities"]), missing=tuple(stored["missing"]))

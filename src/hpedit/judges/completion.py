@@ -13,6 +13,7 @@ from typing import Any
 from hpedit.judges.protocol import Answer, answer_from_masses
 from hpedit.judges.token_variants import token_variants
 from hpedit.judges.writing import CUT_OFF, Reply
+from hpedit.store.json_text import decode_json
 
 SHOWN = 120
 """Longest quotation of a judge's text in a reason, in characters."""
@@ -25,7 +26,7 @@ class Unreadable(ValueError):
 def parse_completion(text: str) -> dict[str, Any]:
     """The JSON object of a reply; Unreadable for anything else."""
     try:
-        body = json.loads(text)
+        body = decode_json(text)
     except ValueError as error:
         raise Unreadable(f"the server's reply is not JSON: {quoted(text)}") from error
     if not isinstance(body, dict):

@@ -21,7 +21,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
@@ -31,6 +31,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,6 +47,10 @@ from hpedit.web.security import MIN_TOKEN, TimedProtocol, is_loopback
 MAX_BODY = 64 * 2**20
 """Bytes of a request: two pictures of some 16 megapixels as PNG."""
 MAX_PICTURES = 16
+MAX_TEXT = 50_000
+"""Characters of a message: a judge's longest prompt has some 6,000, and attention takes the square of it."""
+LOOK_SECONDS = 0.5
+"""How often a waiting request looks whether its client is still there."""
 DECODERS = 4
 """Pictures decoded at once: one may take a third of a gigabyte."""
 FORMATS = {"data:image/png;base64": "PNG", "data:image/jpeg;base64": "JPEG", "data:image/webp;base64": "WEBP"}
@@ -139,6 +144,8 @@ def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Se
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_exception_handler(_HTTPError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_bug)
 
     def check(request: Request) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -163,8 +170,8 @@ def build_app(judge: TopJudge, name: str, *, token: str | None = None, hosts: Se
         async with decoders:
             question = await asyncio.to_thread(_question, asked.messages[0])
         if asked.response_format is None:
-            return _completion(asked, await _put(scoring, question))
-        return _written(asked, await _put(writing, _prompt(asked, question)))
+            return _completion(asked, await _while_there(request, _put(scoring, question)))
+        return _written(asked, await _while_there(request, _put(writing, _prompt(asked, question))))
 
     return app
 
@@ -175,6 +182,18 @@ def _write(judge: TopJudge, prompts: Sequence[WritingPrompt]) -> list[Reply]:
     if write is None:
         raise HPEditError("this judge does not write: ask it without a response_format")
     return write(prompts)
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, R]) -> R:
+    """The result of `work`, which is cancelled, and left out of its batch, when the client has gone."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK_SECONDS))[0]:
+            if await request.is_disconnected():
+                raise _HTTPError(499, "the client has gone")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def _put(batcher: Batcher[Q, R], question: Q) -> R:
@@ -188,6 +207,11 @@ async def _put(batcher: Batcher[Q, R], question: Q) -> R:
 
 def _question(message: UserMessage) -> Question:
     """Convert a message to a question: what follows the last image is the tail."""
+    texts = [message.content] if isinstance(message.content, str) else [
+        part.text for part in message.content if isinstance(part, TextPart)
+    ]  # fmt: skip
+    if sum(map(len, texts)) > MAX_TEXT:
+        raise _HTTPError(400, f"a message has at most {MAX_TEXT:,} characters of text")
     if isinstance(message.content, str):
         return Question((), (), message.content)
     if any(IMAGE in part.text for part in message.content if isinstance(part, TextPart)):
@@ -267,6 +291,17 @@ def _error_body(status: int, message: str) -> dict[str, Any]:
 async def _on_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, _HTTPError)
     return _error(error.status, str(error), error.headers)
+
+
+async def _on_http(_: Request, error: Exception) -> JSONResponse:
+    """An unknown address or method, in OpenAI's form."""
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+async def _on_bug(_: Request, __: Exception) -> JSONResponse:
+    """A fault of this program, in OpenAI's form; the traceback goes to the log."""
+    return _error(500, "internal error of the judge, see its log")
 
 
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:

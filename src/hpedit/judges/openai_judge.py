@@ -22,6 +22,7 @@ import openai
 from tenacity.wait import wait_random_exponential
 
 from hpedit.errors import HPEditError
+from hpedit.judges.bounded_reply import PLAIN, bound_reply
 from hpedit.judges.completion import Unreadable, parse_completion
 from hpedit.judges.endpoints import Endpoints
 from hpedit.judges.limits import UnscorableLimit
@@ -147,8 +148,9 @@ class OpenAIJudge:
             # Redirects are not followed, so that images reach no other host. Plain HTTP then needs no certificates, and
             # loading them takes a tenth of a second.
             http = openai.DefaultAsyncHttpxClient(
-                verify=urlsplit(one.url).scheme == "https", follow_redirects=False, timeout=self.timeout
-            )
+                verify=urlsplit(one.url).scheme == "https", follow_redirects=False, timeout=self.timeout,
+                headers=PLAIN, event_hooks={"response": [bound_reply]},
+            )  # fmt: skip
             client = openai.AsyncOpenAI(
                 base_url=one.url, api_key=server_key(one.url) or "none", max_retries=0, http_client=http
             )

@@ -23,6 +23,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_base
 
 from hpedit.errors import HPEditError
+from hpedit.judges.bounded_reply import ReplyTooLarge
 from hpedit.judges.completion import quoted, read_completion, read_writing
 from hpedit.judges.endpoints import Endpoint, Endpoints
 from hpedit.judges.picture_encoding import data_url
@@ -171,6 +172,9 @@ class OpenAIRequests:
                     **options,
                 )
                 text: str = reply.http_response.text
+        except ReplyTooLarge as error:
+            servers.answered(endpoint)
+            raise _FinalError(error.message) from error
         except (openai.APITimeoutError, TimeoutError) as error:
             said = f"the server took longer than {self.policy.timeout:g} s"
             servers.failed(endpoint, said)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hpedit.pipeline.recipe import MAY_CHANGE, RunRecipe
 from hpedit.pipeline.state import STATE, at_work, read_state
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 from hpedit.store.run_folder import RECIPE
 
 ORDER: Final = ("cases", "edits", "ratings", "scorer", "hard cases", "train", "bench")
@@ -93,7 +93,7 @@ def take_changes(recipe: RunRecipe) -> list[str]:
             for path in MADE[name]:
                 _remove(out / path)
     if taken != there:
-        atomic_write(out / RECIPE, dump_json(read_json(out / RECIPE) | {"recipe": taken}))
+        write_json(out / RECIPE, read_json(out / RECIPE) | {"recipe": taken})
     return changed
 
 

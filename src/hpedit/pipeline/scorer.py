@@ -18,7 +18,7 @@ from hpedit.scorer.fitting import answered_table, fit_judged, load_judges, rated
 from hpedit.scorer.hp_scorer import SETTINGS, HPScorer
 from hpedit.scorer.probes.gate import PROBE, admit_reward, read_probe
 from hpedit.scorer.probes.run_probe import probe_rated
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 
 HELD_OUT = 3
 """Every third rated photograph is kept for the comparison with the raters."""
@@ -74,7 +74,7 @@ def compare_with_raters(folder: Path, scorer: HPScorer, rated: RatedEdits, seed:
     file = folder / AGREEMENT
     if not file.is_file():
         found = _compare(scorer, rated, seed)
-        atomic_write(file, dump_json({"report": found.report, "points": found.points}))
+        write_json(file, {"report": found.report, "points": found.points})
         return found
     kept = read_json(file)
     return Compared(kept["report"], [(x, y) for x, y in kept["points"]])

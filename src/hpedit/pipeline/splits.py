@@ -14,7 +14,7 @@ from hpedit.errors import HPEditError
 from hpedit.progress import note
 from hpedit.records import Case
 from hpedit.seeds import hash_64, hash_number
-from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
+from hpedit.store.atomic import read_json, read_jsonl, write_json
 from hpedit.store.tables import read_cases, write_cases
 from hpedit.tasks import TASK_IDS
 
@@ -138,7 +138,7 @@ def keep_apart(splits: Mapping[str, Path], *, drop: bool) -> str:
     if found:
         note(f"{dropped}: {', '.join(list(found)[:SHOWN])}{', ...' if len(found) > SHOWN else ''}")
         write_cases(splits[BENCH], kept)
-    atomic_write(checked, dump_json({"dropped": dropped, "leaked": found}))
+    write_json(checked, {"dropped": dropped, "leaked": found})
     return dropped
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 
 STATE = "state.json"
 LOCK = ".lock"
@@ -95,7 +95,7 @@ class RunState:
     def write(self) -> None:
         """Write state.json."""
         self._written = time.monotonic()
-        atomic_write(self.folder / STATE, dump_json({"stages": [asdict(one) for one in self.stages]}))
+        write_json(self.folder / STATE, {"stages": [asdict(one) for one in self.stages]})
 
 
 def read_state(folder: Path) -> list[dict[str, Any]]:

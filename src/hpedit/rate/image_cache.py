@@ -24,7 +24,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 from hpedit.store.images import decode_image, png_bytes
 
 MAX_SIDE = 2048
@@ -72,6 +72,9 @@ def pad_png(data: bytes, length: int) -> bytes:
     filling = hashlib.shake_256(data[-64:]).digest(room)
     chunk = struct.pack(">I", room) + PAD_TYPE + filling + struct.pack(">I", zlib.crc32(PAD_TYPE + filling))
     return data[: -len(_END)] + chunk + _END
+
+
+_AGAIN = "start the server again, which makes the picture again; your answers are stored"
 
 
 class ImageCache:
@@ -136,7 +139,7 @@ class ImageCache:
             self._pool.shutdown()
             for size in set(self._groups.values()):
                 self._pad_group([key for key, group in self._groups.items() if group == size])
-            atomic_write(self._manifest, dump_json(self._known))
+            write_json(self._manifest, self._known)
         except OSError as error:
             raise HPEditError(
                 f"the images cannot be written to {self.folder}: {error.strerror}",
@@ -153,8 +156,14 @@ class ImageCache:
                 self._write_png(key, pad_png(self.read(key)[: bare - len(_END)] + _END, length), bare)
 
     def read(self, key: str) -> bytes:
-        """The PNG file of a cached image."""
-        return self._path(key).read_bytes()
+        """The PNG file of a cached image; HPEditError if it is gone or was altered."""
+        try:
+            data = self._path(key).read_bytes()
+        except OSError as error:
+            raise HPEditError(f"a picture is missing on the server ({error.strerror})", hint=_AGAIN) from error
+        if key in self._known and zlib.crc32(data) != self._known[key][2]:
+            raise HPEditError("a picture on the server was altered", hint=_AGAIN)
+        return data
 
     def image(self, key: str) -> Image.Image:
         """A cached image, decoded; also before `seal`."""

@@ -24,6 +24,7 @@ from hpedit.rate.image_cache import ImageCache, fit_to_size, item_size
 from hpedit.ratings.store import RatingKind, RatingPhase, Value
 from hpedit.store.csv_rows import CsvRow, read_csv_rows
 from hpedit.store.images import load_image
+from hpedit.store.parquet import check_parquet
 from hpedit.store.paths import inside
 from hpedit.store.tables import iter_edits
 
@@ -300,6 +301,7 @@ def _cases_of(path: Path) -> Iterator[Case]:
 def _case_ids(table: Path) -> list[str]:
     """The case of every edit of a table, read without its images."""
     try:
+        check_parquet(table)
         return [str(name) for name in pq.read_table(table, columns=["case_id"]).column("case_id").to_pylist()]
     except (pa.ArrowInvalid, KeyError, OSError) as error:
         raise HPEditError(f"{table} is not a table of edits: {error}", hint="give edits.parquet") from error

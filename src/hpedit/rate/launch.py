@@ -98,6 +98,7 @@ def serve_ratings(
     check_token(address.host, address.token, address.names)
     with RatingStore.hold(db) as store:
         service, cache = make(store)
+        service.require_token(address.token)
         with (
             open_listener(address.host, address.port) as listener,
             closing(BatchedWriter(store, service.reload)) as writer,

@@ -19,6 +19,10 @@ MAX_INSTRUCTION = MAX_LETTERS
 """Characters of a changed instruction."""
 
 
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+"""Letters and marks that show nothing."""
+
+
 class Refusal(HPEditError):
     """A request that cannot be met; nothing of it is stored."""
 
@@ -87,9 +91,20 @@ class UndoBody(_Body):
 def clean_name(name: str) -> str:
     """A rater's name with Unicode and blanks normalised; raises Invalid."""
     found = _clean_text(name)
-    if found is None or not 0 < len(found) <= MAX_NAME:
+    if found is None or not 0 < len(found) <= MAX_NAME or not name_key(found):
         raise Invalid(f"invalid name: use 1 to {MAX_NAME} characters", hint="without control characters")
     return found
+
+
+def name_key(name: str) -> str:
+    """What tells raters apart: names that look alike but for case, width or invisible characters are one rater."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join("".join(letter for letter in folded if not _is_invisible(letter)).split())
+
+
+def _is_invisible(letter: str) -> bool:
+    """Whether a character leaves no mark: formats such as zero-width spaces, variation selectors, fillers."""
+    return unicodedata.category(letter) == "Cf" or letter in _FILLERS or "\ufe00" <= letter <= "\ufe0f"
 
 
 def _clean_text(text: str) -> str | None:

@@ -42,13 +42,12 @@ from starlette.exceptions import HTTPException
 from hpedit.errors import HPEditError
 from hpedit.rate.batched_writer import BatchedWriter
 from hpedit.rate.image_cache import ImageCache
-from hpedit.rate.requests import AnswerBody, Refusal, SessionBody, UndoBody
-from hpedit.rate.sessions import RatingService
+from hpedit.rate.requests import AnswerBody, Missing, Refusal, SessionBody, UndoBody
+from hpedit.rate.sessions import SESSION_SECONDS, RatingService
 from hpedit.ratings.store import StoreFault
 from hpedit.web.security import HEADERS, MAX_CONNECTIONS, NetworkPolicy, RequestGuard, TimedProtocol
 
 HERE = Path(__file__).parent
-COOKIE_SECONDS = 30 * 24 * 3600
 MAX_AHEAD = 4
 """Items that a rater can lease beyond the one on the screen; nobody else is given them meanwhile."""
 WRONG_TOKEN_SECONDS = 0.5
@@ -129,7 +128,7 @@ class RatingApp:
             raise HTTPException(401, "the token is wrong" if body.token else "this server needs a token")
         cookie, who = await self._write(lambda: self._service.sign_in(body.rater))
         response = _json(who)
-        response.set_cookie(self._cookie, cookie, max_age=COOKIE_SECONDS, **_cookie_rules(request))
+        response.set_cookie(self._cookie, cookie, max_age=SESSION_SECONDS, **_cookie_rules(request))
         return response
 
     async def _get_session(self, request: Request) -> JSONResponse:
@@ -156,7 +155,10 @@ class RatingApp:
         key = self._service.known_picture(rater, name)
         if key is None:
             key = await self._write(lambda: self._service.find_picture(rater, name))
-        data = await asyncio.to_thread(self._cache.read, key)
+        try:
+            data = await asyncio.to_thread(self._cache.read, key)
+        except HPEditError as error:
+            raise Missing(error.message, hint=error.hint) from error
         # Vary: an image that the browser keeps is not shown to the next rater who signs in there.
         headers = {"cache-control": "private, max-age=3600", "vary": "Cookie"}
         return Response(data, media_type="image/png", headers=headers)

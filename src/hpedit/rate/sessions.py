@@ -6,6 +6,7 @@ sessions) is rebuilt from the store at start and after every failed transaction.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import hmac
 import json
@@ -20,7 +21,7 @@ from hpedit.errors import HPEditError
 from hpedit.rate.assignment import AssignmentPlan, HeldAssignment, NextItem
 from hpedit.rate.gold import swap_sides
 from hpedit.rate.items import RatedItem
-from hpedit.rate.requests import AnswerBody, Conflict, Missing, clean_name, clean_value
+from hpedit.rate.requests import AnswerBody, Conflict, Missing, clean_name, clean_value, name_key
 from hpedit.ratings.responses import matches_expected
 from hpedit.ratings.store import (
     AssignmentRow,
@@ -34,6 +35,10 @@ from hpedit.ratings.store import (
 )
 from hpedit.tasks import TASK_BY_ID
 
+SESSION_SECONDS = 30 * 24 * 3600
+"""How long a session lasts, in the browser and here: a copied cookie does not work for ever."""
+MAX_RATERS = 2000
+"""Raters of one study: whoever knows the token cannot fill the disk with names."""
 REMEMBERED = 512
 """Images per rater whose addresses are kept in memory, without looking them up in the store."""
 
@@ -132,7 +137,7 @@ class RatingService:
             assert value is not None
             plan.answered(row["opaque"], row["id"], value)
         self.plan = plan
-        self.sessions: dict[str, int] = {row["digest"]: row["rater"] for row in self._query("SELECT * FROM sessions")}
+        self.sessions = {row["digest"]: (row["rater"], row["time"]) for row in self._query("SELECT * FROM sessions")}
         self.names: dict[int, str] = {row["id"]: row["name"] for row in self._query("SELECT id, name FROM raters")}
 
     @property
@@ -148,21 +153,35 @@ class RatingService:
     # Sessions
 
     def session(self, cookie: str) -> int | None:
-        """The rater whom a session cookie belongs to, or None. Any thread."""
-        return self.sessions.get(_digest(cookie))
+        """The rater whom a session cookie belongs to; None if there is none, or it has expired. Any thread."""
+        rater, since = self.sessions.get(_digest(cookie), (None, ""))
+        return rater if rater is not None and _age(since) < SESSION_SECONDS else None
+
+    def require_token(self, token: str | None) -> None:
+        """End all sessions if the server's token is another than before: who knew the old one must sign in again."""
+        mark = self._opaque_name("token", token or "")
+        with self._store.transaction():
+            before = self._store.meta("token")
+            if before not in (None, mark):
+                self._query("DELETE FROM sessions")
+            self._query("INSERT OR REPLACE INTO meta VALUES ('token', ?)", mark)
+        self.reload()
 
     def sign_in(self, name: str) -> tuple[str, dict[str, Any]]:
         """Start a session for the rater of that name, registering a new one; returns its cookie and `who`."""
         name = clean_name(name)
-        key = name.casefold()
-        rater = self._value("SELECT id FROM raters WHERE key = ?", key)
+        key = name_key(name)
+        rater = self._value("SELECT id FROM raters WHERE key IN (?, ?)", key, name.casefold())
         if rater is None:
+            if len(self.names) >= MAX_RATERS:
+                raise Conflict(f"this study has {MAX_RATERS} raters already", hint="ask whoever runs the study")
             added = self._query("INSERT INTO raters (key, name, time) VALUES (?, ?, ?)", key, name, utc_now())
             rater = added.lastrowid
             self.names[rater] = name
         cookie = secrets.token_urlsafe(32)
-        self._query("INSERT INTO sessions VALUES (?, ?, ?)", _digest(cookie), rater, utc_now())
-        self.sessions[_digest(cookie)] = rater
+        now = utc_now()
+        self._query("INSERT INTO sessions VALUES (?, ?, ?)", _digest(cookie), rater, now)
+        self.sessions[_digest(cookie)] = (rater, now)
         return cookie, self.who(rater)
 
     def sign_out(self, cookie: str) -> None:
@@ -347,6 +366,12 @@ class RatingService:
         """A name that reveals nothing without the store's secret and is the same at every start (HMAC)."""
         message = "\0".join(map(str, what)).encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:40]
+
+
+def _age(since: str) -> float:
+    """Seconds since a time that `utc_now` wrote."""
+    then = datetime.datetime.fromisoformat(since)
+    return (datetime.datetime.now(datetime.UTC) - then).total_seconds()
 
 
 def _digest(cookie: str) -> str:

@@ -20,6 +20,7 @@ from hpedit.errors import HPEditError
 from hpedit.ratings.responses import SKIP, VOTES, Response
 from hpedit.store.atomic import dump_json, read_json
 from hpedit.store.csv_rows import is_number
+from hpedit.store.json_text import decode_json
 
 HIDDEN = "hpedit"
 FLAGS = ("unsafe", "impossible")
@@ -204,8 +205,8 @@ def _carried_fields(source: _SourceAnnotation, hidden: Any) -> dict[str, Any]:
     """A response's other fields: from the hidden control, or else from Label Studio's own."""
     if hidden is not None:
         try:
-            carried = json.loads(hidden)
-        except (TypeError, json.JSONDecodeError) as error:
+            carried = decode_json(hidden)
+        except (TypeError, ValueError) as error:
             raise HPEditError(f"{source.where}: the control {HIDDEN} was changed: {error}") from error
         if isinstance(carried, dict) and carried.get("rater"):
             return {name: carried[name] for name in _CARRIED if name in carried}

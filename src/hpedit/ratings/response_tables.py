@@ -17,6 +17,7 @@ from typing import Any
 from hpedit.errors import HPEditError
 from hpedit.ratings.responses import SKIP, Response
 from hpedit.store.csv_rows import csv_text, is_number, read_csv_rows
+from hpedit.store.json_text import decode_json
 
 SCORE_COLUMNS = ("edit_id", "rater", "score")
 VOTE_COLUMNS = ("edit_a", "edit_b", "rater", "vote")
@@ -94,10 +95,10 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Cells]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line.decode())
+            record = decode_json(line)
         except UnicodeDecodeError as error:
             raise HPEditError(f"{path}:{number}: not UTF-8: {error}") from error
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             torn = " (the file ends in the middle of a line)" if number == len(lines) else ""
             raise HPEditError(f"{path}:{number}: not a line of JSON{torn}: {error}") from error
         if not isinstance(record, dict):

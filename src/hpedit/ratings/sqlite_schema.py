@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Version 1 has no checksums of rows; a server adds them."""
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;

@@ -15,14 +15,16 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from hpedit.errors import HPEditError
-from hpedit.ratings.sqlite_schema import ANSWERS, SCHEMA, VERSION
+from hpedit.ratings.row_sums import add_sum_function, check_rows, create_sums, has_sums
+from hpedit.ratings.sqlite_schema import ANSWERS, READABLE, SCHEMA, VERSION
 from hpedit.store.atomic import fsync_path
+from hpedit.store.json_text import decode_json
 
 RatingKind = Literal["score", "compare", "check"]
 RatingPhase = Literal["practice", "gold", "rate", "retest"]
@@ -92,7 +94,7 @@ class AssignmentRow:
 class RatingStore:
     """An open ratings database; see the module's text. One thread uses it at a time."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: IO[bytes] | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: ExitStack | None) -> None:
         self.path = path
         self.connection = connection
         self._lock = lock
@@ -107,6 +109,7 @@ class RatingStore:
         with _sqlite_errors(path):
             connection = _connect(f"{path.resolve().as_uri()}?mode=ro")
             _check_version(connection, path)
+            check_rows(connection, path)
         return cls(path, connection, None)
 
     @classmethod
@@ -167,7 +170,7 @@ class RatingStore:
     def items(self) -> list[dict[str, Any]]:
         """All items to rate: id, kind, edit_ids, case_id, source_id, task, instruction, editors of each."""
         rows = self.connection.execute("SELECT id, kind, description FROM items ORDER BY id")
-        return [{"id": row["id"], "kind": row["kind"], **json.loads(row["description"])} for row in rows]
+        return [{"id": row["id"], "kind": row["kind"], **decode_json(row["description"])} for row in rows]
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -204,21 +207,21 @@ def load_value(text: str | None) -> Value | None:
     """An answer's value from the JSON of `dump_value`."""
     if text is None:
         return None
-    value: Value = json.loads(text)
+    value: Value = decode_json(text)
     return value if isinstance(value, str) else float(value)
 
 
 def assignment_from_row(row: Mapping[str, Any] | sqlite3.Row) -> AssignmentRow:
     """Parse a row of the assignments table."""
     plain = {name: row[name] for name in ("id", "opaque", "rater", "item", "kind", "phase")}
-    return AssignmentRow(**plain, edit_ids=tuple(json.loads(row["edit_ids"])), expected=load_value(row["expected"]))
+    return AssignmentRow(**plain, edit_ids=tuple(decode_json(row["edit_ids"])), expected=load_value(row["expected"]))
 
 
 def _stored_answer(row: sqlite3.Row) -> StoredAnswer:
     parsed: dict[str, Any] = {
-        "edit_ids": tuple(json.loads(row["edit_ids"])),
+        "edit_ids": tuple(decode_json(row["edit_ids"])),
         "value": load_value(row["value"]),
-        "flags": tuple(json.loads(row["flags"])),
+        "flags": tuple(decode_json(row["flags"])),
         "late": bool(row["late"]),
         "expected": load_value(row["expected"]),
     }
@@ -229,24 +232,32 @@ def _connect(uri: str) -> sqlite3.Connection:
     # Autocommit, since `transaction` begins its own; and the writer's thread is not the one that opens the file.
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     connection.row_factory = sqlite3.Row
+    add_sum_function(connection)
     return connection
 
 
-def _take_lock(path: Path) -> IO[bytes]:
-    """Lock the store by a file beside it, since SQLite's own locks last only for a transaction."""
+def _take_lock(path: Path) -> ExitStack:
+    """Lock the store by a file beside it, since SQLite's own locks last only for a transaction.
+
+    The database itself is locked, too: whoever deletes the lock's file does not let a second server in.
+    """
+    held = ExitStack()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("ab")
-    except OSError as error:
-        raise HPEditError(f"{path} cannot be written: {error.strerror}", hint="choose another --db") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        beside = held.enter_context(path.with_name(path.name + ".lock").open("ab")).fileno()
+        itself = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        held.callback(os.close, itself)
+        for descriptor in (beside, itself):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        lock.close()
+        held.close()
         raise HPEditError(
             f"{path} is in use by another rating server", hint="stop it, or choose another --db"
         ) from error
-    return lock
+    except OSError as error:
+        held.close()
+        raise HPEditError(f"{path} cannot be written: {error.strerror}", hint="choose another --db") from error
+    return held
 
 
 def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
@@ -255,12 +266,19 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
         _check_version(connection, path)
         if not os.access(path, os.W_OK):
             raise HPEditError(f"{path} is read-only", hint="grant write permission, or choose another --db")
+        check_rows(connection, path)
+        if not has_sums(connection):
+            connection.execute("BEGIN IMMEDIATE")
+            create_sums(connection)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", (str(VERSION),))
+            connection.execute("COMMIT")
         return
     connection.execute("BEGIN IMMEDIATE")
     # Not executescript, which would end the transaction.
     for statement in SCHEMA.split(";\n"):
         connection.execute(statement)
     settings = {"version": str(VERSION), "secret": secrets.token_hex(32), "created": utc_now()}
+    create_sums(connection)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
     connection.execute("COMMIT")
 
@@ -271,8 +289,10 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     if not {"meta", "changes", "assignments"} <= tables:
         raise HPEditError(f"{path} is not a ratings database", hint="choose another --db")
     version = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-    if version is None or version[0] != str(VERSION):
+    if version is None or version[0] not in map(str, READABLE):
         raise HPEditError(f"{path} was created by another version of hpedit", hint="use that version to read it")
+    if version[0] != "1" and not has_sums(connection):
+        raise HPEditError(f"{path} is damaged: it lacks its checksums", hint="restore a backup, or choose another --db")
 
 
 @contextmanager
@@ -280,7 +300,7 @@ def _sqlite_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors on opening a file into an HPEditError that names it."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise HPEditError(
             f"{path} cannot be used as a ratings database: {error}", hint="choose another --db, or restore a backup"
         ) from error

@@ -17,7 +17,7 @@ from hpedit.errors import HPEditError
 from hpedit.progress import note
 from hpedit.report.bench_page import write_bench_page
 from hpedit.report.bench_pictures import BenchPicture, collect_bench_pictures
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 
 
 def compare_folders(
@@ -49,7 +49,7 @@ def compare_folders(
     asked |= {"ratings": str(ratings.resolve()) if ratings else None, "cases": str(cases.resolve()) if cases else None}
     write_comparison_tables(out, result)
     write_bench_page(out, result, pictures, command="\n".join([*_commands(folders), command]))
-    atomic_write(out / ASKED, dump_json(asked))
+    write_json(out / ASKED, asked)
     return result
 
 

@@ -18,13 +18,15 @@ from torch import Tensor
 
 from hpedit.config.recipe import CheckpointSection
 from hpedit.errors import HPEditError
+from hpedit.rl.monitor.evaluations import EVALUATIONS, FOLDER
 from hpedit.rl.parallel.processes import ProcessGroup, broadcast
 from hpedit.rl.policy import LoraPolicy
 from hpedit.rl.rng import restore_rng, rng_tensors, seed_all
 from hpedit.rl.sampler import CaseSampler
 from hpedit.seeds import derive_seed
+from hpedit.store.atomic import read_jsonl
 from hpedit.store.checkpoint import Checkpoint, list_checkpoints, load_latest, save_checkpoint
-from hpedit.store.run_folder import RunFolder
+from hpedit.store.run_folder import METRICS, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class RunCheckpoints:
             ) from error
         step = int(about["step"])
         self._say_what_differs(about["state"].get("made_with", {}), step)
+        self._say_what_vanished(about["state"].get("records", {}), step)
         self.latest = step
         if self.processes.rank == 0:
             restore_rng(rng)
@@ -88,6 +91,7 @@ class RunCheckpoints:
         if learner.state:
             tensors["algorithm"] = learner.state
         state = {"iteration": done, "cursor": sampler.cursor, "made_with": _made_with(self.processes)}
+        state["records"] = self._records(done)
         folder = self.run.path / "checkpoints"
         try:
             save_checkpoint(folder, done, tensors, state, keep=self.settings.keep)
@@ -124,6 +128,28 @@ class RunCheckpoints:
             text = f"continued with {'; '.join(changed)}: the same run up to rounding, not bit for bit"
             self.run.log(text)
             logger.warning("%s", text)
+
+    def _records(self, step: int) -> dict[str, int]:
+        """Number of records up to `step` in each file that a resumed run continues."""
+        assert self.run is not None
+        counts = {}
+        for name in (METRICS, f"{FOLDER}/{EVALUATIONS}"):
+            records = read_jsonl(self.run.path / name)
+            counts[name] = sum(record.get("step", record.get("iteration", 0)) <= step for record in records)
+        return counts
+
+    def _say_what_vanished(self, before: Mapping[str, int], step: int) -> None:
+        """Log and warn if a file has fewer records than when the checkpoint was written: it was emptied or lost."""
+        if self.run is None:
+            return
+        now = self._records(step)
+        for name, count in before.items():
+            if now.get(name, 0) < count:
+                text = (
+                    f"{self.run.path / name} has {now.get(name, 0)} of the {count} records that the checkpoint counted"
+                )
+                self.run.log(text)
+                logger.warning("%s", text)
 
 
 def _made_with(processes: ProcessGroup) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import json
 import math
 import re
 import sys
@@ -31,6 +30,7 @@ from PIL import Image
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SCORE, MIN_SCORE, Case, Score
 from hpedit.scorer.protocol import Scorer
+from hpedit.store.json_text import decode_json
 
 RewardFunction = Callable[[Image.Image, Image.Image, str], float | None]
 """(source, edit, instruction) -> score in 0 to 5, or None."""
@@ -194,8 +194,8 @@ class HTTPScorer:
         if code != httpx.codes.OK:
             raise HPEditError(f"{self.url} answers {code}: {text[:200].decode(errors='replace')}", hint=hint)
         try:
-            reply = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            reply = decode_json(text)
+        except ValueError as error:
             raise HPEditError(f"{self.url} answers what is not JSON", hint=hint) from error
         scores = reply.get("scores") if isinstance(reply, dict) else None
         if not isinstance(scores, list) or len(scores) != len(edits):

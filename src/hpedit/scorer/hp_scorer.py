@@ -24,7 +24,7 @@ from hpedit.scorer.calibration.calibration import Calibration
 from hpedit.scorer.features import FEATURES, FeatureMatrix, ask_features
 from hpedit.scorer.prompts import DEGREE, EDIT_ALONE, LIBRARY, SCORE, YES_OR_NO, stem
 from hpedit.stats.bootstrap import FloatArray
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 from hpedit.tasks import TASK_IDS
 
 CALIBRATION = "calibration.json"
@@ -168,6 +168,6 @@ def _check_same(folder: Path, what: str, then: str, now: str) -> None:
 def save_scorer(folder: Path, judges: Mapping[str, Judge], calibration: Calibration, revision: str | None) -> None:
     """Write a scorer folder: calibration.json, and scorer.json with what `HPScorer.load` loads and compares."""
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / CALIBRATION, dump_json(calibration.to_json()))
+    write_json(folder / CALIBRATION, calibration.to_json())
     known = {name: {"revision": revision, "fingerprint": judge.fingerprint} for name, judge in judges.items()}
-    atomic_write(folder / SETTINGS, dump_json({"judges": known, "prompts": prompts_fingerprint()}))
+    write_json(folder / SETTINGS, {"judges": known, "prompts": prompts_fingerprint()})

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
+from hpedit.store.json_text import parse_json, read_json_file, seal, unseal
 
 logger = logging.getLogger(__name__)
 
@@ -91,27 +92,32 @@ def dump_json(value: Any) -> str:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file; HPEditError if it is missing, empty or invalid."""
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise HPEditError(f"{path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise HPEditError(f"{path} is not valid JSON: {error}") from error
+    """Read a JSON file; HPEditError if it is missing, empty, invalid, or does not match its checksum."""
+    return read_json_file(Path(path))
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Atomically write JSON for `read_json`; an object gets a checksum, which the reader checks and takes out."""
+    plain = json.loads(dump_json(value))
+    atomic_write(path, dump_json(seal(plain) if isinstance(plain, dict) else plain))
 
 
 def append_jsonl(path: Path | str, record: Mapping[str, Any]) -> None:
-    """Append `record` as one line of JSON and fsync. A torn last line, left by a kill, is cut off first.
+    """Append `record` as one line of JSON with its checksum, and fsync. A torn last line of a kill is cut off first.
 
     NaN and infinity raise ValueError: JSON has none, and only the caller knows what a NaN metric means.
     """
-    line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    line = jsonl_line(record).encode()
     with Path(path).open("a+b") as file:
         _cut_torn_line(file.fileno(), Path(path))
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def jsonl_line(record: Mapping[str, Any]) -> str:
+    """A record as a line of JSONL with its checksum, which `read_jsonl` checks and takes out."""
+    return json.dumps(seal(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _cut_torn_line(descriptor: int, path: Path) -> None:
@@ -151,10 +157,8 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
 
 
 def _parse_jsonl_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise HPEditError(f"{path}:{number}: not a line of JSON: {error}") from error
+    where = f"{path}:{number}"
+    record = unseal(parse_json(line, where), where)
     if not isinstance(record, dict):
         raise HPEditError(f"{path}:{number}: a {type(record).__name__} where an object is expected")
     return record

@@ -89,7 +89,9 @@ def load_latest(root: Path | str) -> Checkpoint | None:
     for step, path in reversed(steps):
         trouble = find_damage(path)
         if not trouble:
-            groups = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+            # Only what the manifest names: a file that somebody put beside it is not part of the checkpoint.
+            named = sorted(name for name in read_json(path / _MANIFEST)["files"] if name.endswith(".safetensors"))
+            groups = {Path(name).stem: load_file(path / name) for name in named}
             return Checkpoint(step, groups, read_json(path / _STATE), path)
         logger.warning("checkpoint passed over: %s", trouble)
     if steps:

@@ -18,6 +18,9 @@ from hpedit.errors import HPEditError
 _FORMULA = "=+@＝＋－＠-"
 """First characters of a formula, with their full-width forms (OWASP, CSV injection)."""
 _MARKED = re.compile(rf"['\s{re.escape(_FORMULA)}]")
+_INSIDE = re.compile(rf"([;\t]\s*)('*[{re.escape(_FORMULA)}])")
+"""A formula behind a semicolon or a tab, at which many spreadsheets split a cell."""
+_INSIDE_MARKED = re.compile(rf"([;\t]\s*)'('*[{re.escape(_FORMULA)}])")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -50,15 +53,18 @@ def neutralise(cell: str) -> str:
 
     Plain numbers are left alone. `restore` is the inverse for every text.
     """
+    inside = _INSIDE.sub(r"\1'\2", cell)
     needed = cell != cell.strip() or (_MARKED.match(cell) and not is_number(cell))
-    return f"'{cell}" if needed else cell
+    return f"'{inside}" if needed else inside
 
 
 def restore(cell: str) -> str:
     """Strip blanks around a cell, as in hand-made tables, or undo `neutralise` if it marked the cell."""
     if not cell.startswith("'"):
-        return cell.strip()
-    return cell[1:] if _MARKED.match(cell, 1) or cell != cell.rstrip() else cell
+        found = cell.strip()
+    else:
+        found = cell[1:] if _MARKED.match(cell, 1) or cell != cell.rstrip() else cell
+    return _INSIDE_MARKED.sub(r"\1\2", found)
 
 
 def read_csv_rows(path: Path, required: Sequence[str]) -> list[CsvRow]:

@@ -119,7 +119,27 @@ def _open_image(data: bytes, name: str) -> Image.Image:
         raise HPEditError(f"{name} is damaged: {error}", hint="get the file again") from error
     if image.width * image.height > MAX_PIXELS:
         raise HPEditError(f"{name} is too large: {image.width} x {image.height}", hint=f"at most {MAX_PIXELS:,} pixels")
+    if _has_altered_chunk(data):
+        raise HPEditError(f"{name} is damaged: a checksum of PNG does not match", hint="get the file again")
     return image
+
+
+def _has_altered_chunk(data: bytes) -> bool:
+    """Whether a chunk of a PNG that matters to its pixels does not match its CRC-32; Pillow does not check IDAT's."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    at = 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4])
+        kind = data[at + 4 : at + 8]
+        if end + 4 > len(data):
+            return False  # truncated, which the decoder says
+        if kind[:1].isupper() and zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            return True
+        if kind == b"IEND":
+            return False
+        at = end + 4
+    return False
 
 
 def _file_type(data: bytes) -> str:

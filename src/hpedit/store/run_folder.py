@@ -19,7 +19,16 @@ from typing import IO, Any
 
 from hpedit import __version__
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import TEMPORARY, append_jsonl, atomic_write, dump_json, read_json, read_jsonl
+from hpedit.store.atomic import (
+    TEMPORARY,
+    append_jsonl,
+    atomic_write,
+    dump_json,
+    jsonl_line,
+    read_json,
+    read_jsonl,
+    write_json,
+)
 
 RECIPE = "recipe.json"
 RESULT = "result.json"
@@ -72,6 +81,7 @@ class RunFolder:
         except OSError as error:
             raise _unusable(path, error) from error
         try:
+            _sweep(path)
             _claim_folder(path, asked, again=_is_bare(path, stage))
         except BaseException:
             lock.close()
@@ -85,7 +95,7 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result, which marks the stage as done."""
-        atomic_write(self.path / RESULT, dump_json(dict(result)))
+        write_json(self.path / RESULT, dict(result))
 
     def result(self) -> dict[str, Any]:
         """The result of a finished stage; HPEditError if it is not done."""
@@ -103,7 +113,7 @@ class RunFolder:
         records = read_jsonl(self.path / file)
         kept = [record for record in records if record.get("step", step) <= step]
         if len(kept) != len(records):
-            text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
+            text = "".join(jsonl_line(record) for record in kept)
             atomic_write(self.path / file, text)
 
     def drop_iterations_after(self, step: int) -> None:
@@ -202,6 +212,14 @@ def _lock_folder(path: Path) -> IO[bytes]:
     return lock
 
 
+def _sweep(path: Path) -> None:
+    """Remove temporary files that a killed run left in the folder and directly below; the caller holds its lock."""
+    for leftover in (*path.glob(f"{TEMPORARY}*"), *path.glob(f"*/{TEMPORARY}*")):
+        # A folder with a lock of its own may be another process's, which is writing.
+        if leftover.is_file() and (leftover.parent == path or not (leftover.parent / _LOCK).exists()):
+            leftover.unlink(missing_ok=True)
+
+
 def _is_bare(path: Path, stage: str) -> bool:
     """Whether a stage was refused here before it had made anything, so that a corrected recipe may take the folder."""
     there = read_json(path / RECIPE) if (path / RECIPE).is_file() else None
@@ -218,7 +236,7 @@ def _claim_folder(path: Path, asked: dict[str, Any], *, again: bool = False) -> 
     """
     file = path / RECIPE
     if not file.exists():
-        atomic_write(file, dump_json({**asked, "hpedit": __version__}))
+        write_json(file, {**asked, "hpedit": __version__})
         return
     there = read_json(file)
     if not isinstance(there, dict) or not asked.keys() <= there.keys():
@@ -231,7 +249,7 @@ def _claim_folder(path: Path, asked: dict[str, Any], *, again: bool = False) -> 
                 shutil.rmtree(path / name)
             elif name != LOG:
                 (path / name).unlink(missing_ok=True)
-        atomic_write(file, dump_json({**asked, "hpedit": __version__}))
+        write_json(file, {**asked, "hpedit": __version__})
         return
     if changes:
         more = len(changes) - _SHOWN_DIFFERENCES

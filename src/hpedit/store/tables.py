@@ -21,9 +21,11 @@ from PIL import Image
 
 from hpedit.errors import HPEditError
 from hpedit.records import MAX_SOURCES, Case, Edit, OracleKey, Rating, Score
-from hpedit.store.atomic import atomic_write, read_jsonl, replacing
+from hpedit.store.atomic import atomic_write, read_jsonl
 from hpedit.store.csv_rows import neutralise, restore
 from hpedit.store.images import decode_image, png_bytes
+from hpedit.store.json_text import decode_json
+from hpedit.store.parquet import open_parquet, writing_parquet
 
 ROWS_PER_GROUP = 256
 """Rows in memory at once, and the unit that a reader can skip: some 400 MB at 1024 px."""
@@ -193,7 +195,7 @@ def _score_row(score: Score) -> dict[str, Any]:
 
 
 def _score_from_row(row: Mapping[str, Any]) -> Score:
-    return Score(**{**row, "raw": json.loads(row["raw"] or "{}")})
+    return Score(**{**row, "raw": decode_json(row["raw"] or "{}")})
 
 
 def encode_cell(image: Image.Image) -> dict[str, bytes | None]:
@@ -229,7 +231,7 @@ def write_parquet_table(
     schema = _huggingface_schema(columns)
     seen: set[str] = set()
     rows = iter(keyed_rows)
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with writing_parquet(path, schema, compression="zstd") as writer:
         while chunk := list(islice(rows, ROWS_PER_GROUP)):
             for key, _ in chunk:
                 if key in seen:
@@ -249,7 +251,7 @@ def read_parquet_table(
     if not path.exists():
         raise HPEditError(f"{path} does not exist")
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             missing = sorted(set(columns) - set(file.schema_arrow.names))
             if missing:
                 raise HPEditError(f"{path} lacks the columns {', '.join(missing)}", hint="is it another kind of table?")

@@ -18,7 +18,6 @@ counted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from hpedit.cases.sources.columns import task_of
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 from hpedit.store.images import load_image
+from hpedit.store.json_text import decode_json
 from hpedit.store.paths import inside
 
 TASK_OF_KIND: dict[str, str | None] = {
@@ -180,7 +180,7 @@ def _items(file: Path) -> dict[str, dict[str, Any]]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
+        found = decode_json(file.read_bytes())
     except OSError as error:
         raise HPEditError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -20,6 +20,7 @@ from hpedit.cases.hardness import FilterDecision
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.records import Case
 from hpedit.store.atomic import read_json
+from hpedit.store.parquet import check_parquet
 from hpedit.store.tables import iter_cases, read_scores
 
 LEFT_OUT = {
@@ -87,6 +88,7 @@ def _fingerprints(out: Path, stages: Sequence[Stage]) -> dict[str, str]:
     found = {part: inputs[name] for part in ("labels", "instructions") if (name := f"{part}.model") in inputs}
     for part, folder, column in (("editor", steps.EDITS, "editor"), ("scorer", steps.SCORES, "scorer")):
         for file in stage_io.chunk_files(out / folder)[:1]:
+            check_parquet(file)
             found[part] = pq.read_table(file, columns=[column])[column][0].as_py()
     return found
 

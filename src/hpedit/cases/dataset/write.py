@@ -26,7 +26,7 @@ from hpedit.cases.hardness import DROPPED, FilterDecision
 from hpedit.cases.recipe import CasesRecipe
 from hpedit.cases.stage_io import CANDIDATES
 from hpedit.errors import HPEditError
-from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.atomic import atomic_write, write_json
 from hpedit.store.tables import write_parquet_table
 
 DATA, PLOTS, SHEETS = "data", "plots", "sheets"
@@ -81,7 +81,7 @@ def write_dataset(
     plots = _write_plots(folder / PLOTS, facts)
     counts = {reason: sum(row.get(reason, 0) for row in facts.decisions.values()) for reason in DROPPED}
     sheets = write_sheet(folder / SHEETS, dropped, counts)
-    atomic_write(folder / COUNTS, dump_json(counts_json(facts, content, recipe)))
+    write_json(folder / COUNTS, counts_json(facts, content, recipe))
     atomic_write(folder / CARD, render_card(facts, content, recipe, sheets, plots).encode("utf-8", "replace"))
 
 

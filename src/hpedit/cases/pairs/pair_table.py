@@ -18,7 +18,6 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from hpedit.cases.folder import CasesFolder
@@ -28,6 +27,7 @@ from hpedit.ratings.responses import Response
 from hpedit.records import Case
 from hpedit.store.csv_rows import index_csv_rows, is_number, read_csv_rows
 from hpedit.store.lazy_rows import LazyRows
+from hpedit.store.parquet import open_parquet
 from hpedit.store.tables import IMAGE, decode_cell, read_parquet_table, write_parquet_table
 from hpedit.tasks import TASK_IDS
 
@@ -109,7 +109,7 @@ def lazy_pairs(path: Path | str) -> LazyRows[PreferencePair]:
     path = Path(path)
     for _ in read_pairs(path, range(1)):
         break  # an unsuitable file is an error now, not when training reads its first pair
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         return LazyRows([path], read_pairs, [(0, row) for row in range(file.metadata.num_rows)])
 
 
@@ -165,7 +165,7 @@ def _rows(
     ids = pa.array(sorted(wanted), pa.string())
     for table in tables:
         try:
-            with pq.ParquetFile(table) as file:
+            with open_parquet(table) as file:
                 missing = sorted(set(columns) - set(file.schema_arrow.names))
                 if missing:
                     raise HPEditError(f"{table} lacks the columns {', '.join(missing)}", hint="is it another table?")

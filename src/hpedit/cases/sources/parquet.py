@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,8 @@ from hpedit.cases.sources.base import Item, OpenedSource, files_by_name, find_so
 from hpedit.cases.sources.columns import COLUMNS, cells_of, row_instructions
 from hpedit.errors import HPEditError
 from hpedit.store.images import MAX_BYTES, decode_image, load_image
+from hpedit.store.json_text import decode_json
+from hpedit.store.parquet import open_parquet as open_checked
 from hpedit.store.paths import inside
 from hpedit.store.tables import PARQUET_DAMAGE, iter_rows
 
@@ -29,7 +30,7 @@ CHUNKS_A_GROUP = 16
 def open_parquet(path: Path, name: str) -> pq.ParquetFile:
     """Open a parquet file; HPEditError with `name` if it is unreadable."""
     try:
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        return open_checked(path, pre_buffer=False, buffer_size=1 << 20)
     except PARQUET_DAMAGE as error:
         raise HPEditError(f"{name} is not a readable parquet file: {error}", hint="download the file again") from error
 
@@ -175,7 +176,7 @@ def image_column(schema: pa.Schema, wanted: str | None, name: str) -> str:
 def _features(schema: pa.Schema) -> dict[str, Any]:
     """Hugging Face's description of the columns; empty if missing or unreadable."""
     try:
-        described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        described = decode_json((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = described["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from hpedit.cases.sources.base import Item, OpenedSource, hash_files
 from hpedit.cases.sources.columns import cells_of
 from hpedit.errors import HPEditError
 from hpedit.store.images import EXTENSIONS, load_image
+from hpedit.store.json_text import decode_json
 from hpedit.store.paths import inside
 
 SIDE_FILES = (".json", ".txt")
@@ -129,8 +129,8 @@ def is_picture(name: str) -> bool:
 def parse_side_file(data: bytes, name: str) -> dict[str, str]:
     """Parse the JSON side file of a picture into cells; HPEditError if it is no JSON object."""
     try:
-        row = json.loads(data.decode("utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        row = decode_json(data)
+    except ValueError as error:
         raise HPEditError(f"{name} is not valid JSON: {error}") from error
     if not isinstance(row, dict):
         raise HPEditError(f"{name} does not hold a JSON object")

@@ -6,7 +6,6 @@ A bad row does not end the file: its record says what is wrong.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 from hpedit.errors import HPEditError
 from hpedit.store.csv_rows import restore
+from hpedit.store.json_text import decode_json
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -148,8 +148,8 @@ def _json_record(line: int, offset: int, text: str) -> Record:
     if not text.isascii() and _undecodable(text):
         return Record(line, offset, fault="not UTF-8 text")
     try:
-        row = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        row = decode_json(text)
+    except ValueError as error:
         torn = "" if text.endswith("\n") else "a torn last line, "
         return Record(line, offset, fault=f"{torn}not JSON: {error}")
     if not isinstance(row, dict):

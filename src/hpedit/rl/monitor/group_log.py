@@ -25,6 +25,7 @@ from hpedit.records import Case
 from hpedit.rl.online import Experience
 from hpedit.rl.parallel.processes import ProcessGroup
 from hpedit.rl.rewards import Scores, rewards_of
+from hpedit.store.json_text import decode_json
 from hpedit.store.tables import IMAGE, SOURCES, read_parquet_table, write_parquet_table
 
 GROUPS = "groups"
@@ -163,5 +164,5 @@ def _row_of(row: Mapping[str, Any]) -> GroupRow:
     pictures: Sequence[bytes] = [row[name]["bytes"] for name in SOURCES if row[name] and row[name]["bytes"]]
     return GroupRow(
         row["id"], row["group"], row["case_id"], row["task"], row["instruction"], tuple(pictures),
-        row["image"]["bytes"], json.loads(row["scores"]), row["advantage"], row["state"],
+        row["image"]["bytes"], decode_json(row["scores"]), row["advantage"], row["state"],
     )  # fmt: skip

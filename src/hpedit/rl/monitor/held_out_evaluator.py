@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from hpedit.bench.pixel_measures import measure_edit, measure_source
 from hpedit.config.recipe import Recipe
@@ -48,8 +47,9 @@ from hpedit.rl.rewards import MAIN
 from hpedit.scorer.protocol import Scorer
 from hpedit.seeds import derive_seed
 from hpedit.stats.intervals import FEWEST_PHOTOS
-from hpedit.store.atomic import append_jsonl, atomic_write, dump_json, read_jsonl, replacing
+from hpedit.store.atomic import append_jsonl, read_jsonl, write_json
 from hpedit.store.run_folder import METRICS, RunFolder
+from hpedit.store.tensors import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class HeldOutEvaluator:
         best, last = self._best_step(), self.table.evaluations[-1].step
         if best is None or best == last:
             return {"exported": last, "best": last}
-        weights = load_file(self._best_file(best))
+        weights = read_tensors(self._best_file(best))
         if self.recipe.evaluate.export == "best":
             for name, average in self.policy.average.items():
                 average.copy_(weights[name])
@@ -150,7 +150,7 @@ class HeldOutEvaluator:
         table = HeldOutTable(cases, sources, base)
         if self.processes.rank == 0:
             (self.path / FOLDER).mkdir(exist_ok=True)
-            atomic_write(self.path / FOLDER / BASE, dump_json(table.base_json()))
+            write_json(self.path / FOLDER / BASE, table.base_json())
         return table
 
     def _evaluate(self, done: int) -> Evaluation:
@@ -196,8 +196,7 @@ class HeldOutEvaluator:
         if best is None or best.step != done:
             return
         (self.path / BEST).mkdir(exist_ok=True)
-        with replacing(self._best_file(done)) as temporary:
-            save_file({name: value.cpu().contiguous() for name, value in self.policy.average.items()}, temporary)
+        write_tensors(self._best_file(done), self.policy.average)
         every = self.recipe.checkpoint.every
         saved = (done - 1) // every * every
         steps = self._best_steps()

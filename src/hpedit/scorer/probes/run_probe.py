@@ -16,7 +16,7 @@ from hpedit.scorer.probes.kinds import KIND_BY_ID, Subject, degenerate_version
 from hpedit.scorer.probes.order_swap import MAX_FLIP, order_swap_report
 from hpedit.scorer.probes.probes import Bounds, Comparison, choose_subjects, compare_versions, summarise, worst_by_kind
 from hpedit.scorer.protocol import Scorer
-from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.atomic import atomic_write, write_json
 from hpedit.store.grids import GridRow, make_grid
 from hpedit.store.images import png_bytes
 from hpedit.store.tables import read_ratings
@@ -85,7 +85,7 @@ def probe_rated(
     report["order_swap"] = order_swap_report(judge, [cases[edit.case_id] for edit in both], both, max_flip, seed)
     out.mkdir(parents=True, exist_ok=True)
     atomic_write(out / SHEET, png_bytes(sheet))
-    atomic_write(out / PROBE, dump_json(report))
+    write_json(out / PROBE, report)
     return report
 
 

@@ -24,7 +24,7 @@ from hpedit.scorer.prompts import PREFIX
 from hpedit.scorer.tables.rubrics import RUBRICS, Rubric, columns_rubric, find_rubric, parse_answer
 from hpedit.stats.bootstrap import FloatArray, IntArray
 from hpedit.stats.rater_agreement import mean_rating
-from hpedit.store.atomic import atomic_write, dump_json, read_json
+from hpedit.store.atomic import read_json, write_json
 from hpedit.store.csv_rows import CsvRow, index_csv_rows, read_csv_rows
 
 CALIBRATION_FILE = "calibration.json"
@@ -94,7 +94,7 @@ def fit_tables(
     table = load_table(edits, ratings, scores, judge, columns)
     calibration = fit_table(table)
     path = _prepare(out) / CALIBRATION_FILE
-    atomic_write(path, dump_json(calibration.to_json()))
+    write_json(path, calibration.to_json())
     return {**fit_report(calibration, table), "path": str(path)}
 
 

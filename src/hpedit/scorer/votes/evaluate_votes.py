@@ -20,7 +20,7 @@ from hpedit.scorer.votes.judge_selection import FOLDS, VoteSignal, fit_combinati
 from hpedit.scorer.votes.vote_model import MISSING, VoteModel, most_probable_vote
 from hpedit.scorer.votes.vote_table import VoteTable, load_votes
 from hpedit.stats.bootstrap import FloatArray, IntArray, bootstrap_by_source, weighted_mean
-from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.atomic import atomic_write, write_json
 from hpedit.store.csv_rows import csv_text
 
 MIN_PAIRS, MIN_SOURCES = 40, 2 * FOLDS
@@ -217,7 +217,7 @@ def _write(out: Path, table: VoteTable, rows: IntArray, held: _Held, model: Vote
         for row, pair in enumerate(table.pairs)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    atomic_write(out / "combination.json", dump_json(model.to_json()))
+    write_json(out / "combination.json", model.to_json())
     atomic_write(out / "predictions.csv", csv_text(header, lines))
 
 
