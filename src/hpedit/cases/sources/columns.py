@@ -18,6 +18,7 @@ from hpedit.tasks import TASK_IDS, TASKS
 
 _DATA = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text("utf-8"))
 COLUMNS: dict[str, list[str]] = _DATA["columns"]
+LAYOUTS: dict[str, dict[str, Any]] = _DATA["layouts"]
 SYNONYMS: dict[str, str] = _DATA["synonyms"] | {task.name.lower().replace("colour", "color"): task.id for task in TASKS}
 
 
