@@ -15,6 +15,7 @@ from tests.ratings.test_response_tables import SCORES, VOTE_RESPONSES
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.label_studio import labeling_config, read_label_studio, write_label_studio
+from hpedit.ratings.reading_rules import ReadingRules
 from hpedit.ratings.responses import Response
 
 
@@ -82,10 +83,15 @@ def test_old_completions_without_annotators_are_two_people(tmp_path: Path) -> No
 
 def test_votes_are_read_from_choices_and_from_the_pairwise_control(tmp_path: Path) -> None:
     pairwise = {"from_name": "pw", "type": "pairwise", "value": {"selected": "right"}}
-    results = [[choice("vote", "both_bad")], [pairwise], [choice("better", "Left")], [choice("vote", "tie")]]
-    annotations = [{"completed_by": n, "result": result} for n, result in enumerate(results)]
-    tasks = [{"id": 1, "data": {"edit_a": "a", "edit_b": "b"}, "annotations": annotations}]
-    assert [r.value for r in read_label_studio(export(tmp_path, tasks))] == ["both_bad", "B", "A", "tie"]
+    for results, votes in (
+        ([[choice("vote", "both_bad")], [choice("vote", "tie")]], ["both_bad", "tie"]),
+        ([[pairwise]], ["B"]),
+        ([[choice("better", "Left")]], ["A"]),
+        ([[choice("vote", "tie")], [choice("better", "Left")]], ["tie", None]),
+    ):
+        annotations = [{"completed_by": n, "result": result} for n, result in enumerate(results)]
+        tasks = [{"id": 1, "data": {"edit_a": "a", "edit_b": "b"}, "annotations": annotations}]
+        assert [r.value for r in read_label_studio(export(tmp_path, tasks))] == votes
 
 
 def test_another_name_of_the_control_is_found_or_given(tmp_path: Path) -> None:
@@ -94,9 +100,9 @@ def test_another_name_of_the_control_is_found_or_given(tmp_path: Path) -> None:
     assert [(r.edits, r.value) for r in read_label_studio(path)] == [(("9",), 4.0)]
     two = [{"completed_by": 1, "result": [choice("a", "4"), choice("b", "1")]}]
     path = export(tmp_path, [{"id": 9, "data": {}, "annotations": two}])
-    (unclear,) = read_label_studio(path)
-    assert (unclear.value, unclear.axes) == (None, {"a": 4.0, "b": 1.0})
-    (given_name,) = read_label_studio(path, control="b")
+    with pytest.raises(HPEditError, match="a or b"):
+        read_label_studio(path)
+    (given_name,) = read_label_studio(path, ReadingRules(control="b"))
     assert (given_name.value, given_name.axes) == (1.0, {"a": 4.0})
 
 

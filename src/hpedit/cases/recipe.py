@@ -25,6 +25,20 @@ C = TypeVar("C", bound=Iterable[str])
 KINDS = ("folder", "image_folder", "parquet", "webdataset", "table", "cases", "mini")
 
 
+def _check_tasks(tasks: C) -> C:
+    for task in tasks:
+        if task not in TASK_IDS:
+            raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASK_IDS)}")
+    return tasks
+
+
+ROW_KEYS = (
+    "id", "image", "reference", "instruction", "task", "source_id", "object", "label", "requirement", "language",
+    "licence", "origin",
+)  # fmt: skip
+"""What a row of a source may say."""
+
+
 class SourceSection(Section):
     """A source of photographs or ready cases. Exactly one of the first seven keys is set."""
 
@@ -58,6 +72,27 @@ class SourceSection(Section):
 
     For webdataset: which file of a sample is the photograph if there are several, such as `input` or `input.jpg`.
     """
+
+    columns: Annotated[dict[str, Text], Field(default_factory=dict)]
+    """Our column -> theirs, such as {image: input_image, instruction: edit_prompt, source_id: img_id}."""
+    tasks: Annotated[dict[str, Text], Field(default_factory=dict)]
+    """Their name of a task -> ours, such as {"Remove an existing object": removal}."""
+    ignore: tuple[Text, ...] = ()
+    """Columns of pictures or texts that shall not be read."""
+
+    @field_validator("columns")
+    @classmethod
+    def _are_columns(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name not in ROW_KEYS:
+                raise ValueError(f"unknown column {name!r}; choose from {', '.join(ROW_KEYS)}")
+        return value
+
+    @field_validator("tasks")
+    @classmethod
+    def _map_to_tasks(cls, value: dict[str, str]) -> dict[str, str]:
+        _check_tasks(value.values())
+        return value
 
     @model_validator(mode="after")
     def _is_one_source(self) -> SourceSection:
@@ -94,13 +129,6 @@ class LabelsSection(Section):
     """Used instead of COCO's."""
     min_probability: Share = 0.1
     """Below it a photograph has no category."""
-
-
-def _check_tasks(tasks: C) -> C:
-    for task in tasks:
-        if task not in TASK_IDS:
-            raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASK_IDS)}")
-    return tasks
 
 
 class InstructionsSection(Section):

@@ -23,12 +23,22 @@ def ratings_import(
         Option("--format", help="Format of SRC."),
     ] = "imagenhub",
     control: Annotated[str, Option(help="Label Studio: name of the control that holds the answer.")] = "",
+    edit_field: Annotated[
+        str, Option(help="Label Studio: the data's field with the edit's id; two for votes, as a,b.")
+    ] = "",
+    scale: Annotated[str, Option(help="Lowest and highest score of the raters as LOW:HIGH, such as 1:5.")] = "",
+    column: Annotated[
+        list[str] | None, Option(help="csv, jsonl: OURS=THEIRS, such as score=responses.0.value; repeatable.")
+    ] = None,
+    word: Annotated[list[str] | None, Option(help="THEIRS=OURS, such as leftvote=A; repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Convert published or exported ratings to this project's tables."""
+    from hpedit.ratings.reading_rules import parse_rules
     from hpedit.scorer.tables.ratings_import import import_ratings
 
-    print_result(import_ratings(format, src, out, control), as_json, figures_text)
+    rules = parse_rules(control, edit_field, scale, column or (), word or ())
+    print_result(import_ratings(format, src, out, rules), as_json, figures_text)
 
 
 @ratings.command("export")

@@ -51,11 +51,6 @@ def to_comfyui(layers: Mapping[str, tuple[Tensor, Tensor, float]], pipeline: str
     return tensors
 
 
-def is_comfyui(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a LoRA's tensors have alphas or ComfyUI's prefix."""
-    return any(name.endswith(".alpha") or name.startswith("diffusion_model.") for name in tensors)
-
-
 def from_comfyui(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert ComfyUI's LoRA tensors to diffusers' names, every alpha multiplied in (alpha / rank is 1)."""
     found: dict[str, Tensor] = {}
@@ -66,6 +61,6 @@ def from_comfyui(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         if ours.endswith(".lora_B.weight"):
             alpha = tensors.get(name.rsplit(".", 2)[0] + ".alpha")
-            tensor = tensor if alpha is None else tensor * (float(alpha) / tensor.shape[1])
+            tensor = tensor if alpha is None else tensor.float() * (float(alpha) / tensor.shape[1])
         found[ours] = tensor
     return found

@@ -21,9 +21,10 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hpedit.editors.comfyui import from_comfyui, is_comfyui, to_comfyui
+from hpedit.editors.comfyui import to_comfyui
 from hpedit.editors.fingerprint import tensors_fingerprint, weights_fingerprint
 from hpedit.editors.lora import ADAPTER, WEIGHTS_NAME, has_lora, remove_lora
+from hpedit.editors.lora_layouts import peft_config, to_diffusers
 from hpedit.errors import HPEditError
 from hpedit.store.atomic import atomic_write
 from hpedit.store.json_text import decode_json
@@ -35,6 +36,8 @@ COMFYUI_NAME = "comfyui/lora.safetensors"
 """In a folder of its own: diffusers guesses the file of a LoRA's folder, and must find one alone."""
 BASE_KEY = "hpedit.base"
 """Of the base's name in the metadata; diffusers passes over keys that don't begin with a part of the pipeline."""
+PEFT_WEIGHTS = "adapter_model.safetensors"
+"""The name that peft gives its weights in a folder."""
 PREFIX = "transformer."
 MERGED = "+merged:"
 """Precedes, in a base's fingerprint, the hash of each LoRA that was merged into it."""
@@ -84,7 +87,7 @@ class LoraFile:
             raise HPEditError(f"{self.path} uses {', '.join(tricks)}, which can't be converted")
         found = {}
         for layer in self.layers:
-            down, up = (self.tensors[f"{PREFIX}{layer}.lora_{side}.weight"] for side in "AB")
+            down, up = (self.tensors[f"{PREFIX}{layer}.lora_{side}.weight"].float() for side in "AB")
             found[layer] = (down, up, float(config.get(f"{PREFIX}lora_alpha", len(down))) / len(down))
         return found
 
@@ -127,12 +130,13 @@ def export_lora(path: Path, out: Path, form: str, pipeline: str | None = None) -
     found = read_lora(path)
     out.parent.mkdir(parents=True, exist_ok=True)
     if form == "diffusers":
+        tensors = {name: tensor.float() for name, tensor in found.tensors.items()}
         config = None if found.config is None else dict(found.config)
         if config is not None and found.base is not None:
             config[BASE_KEY] = asdict(found.base)
-            config[SEAL_KEY] = _seal(found.tensors, config)
+            config[SEAL_KEY] = _seal(tensors, config)
         metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)} if config is not None else {}
-        atomic_write(out, save(dict(found.tensors), metadata))
+        atomic_write(out, save(tensors, metadata))
         return
     known = found.base.pipeline if found.base else _guess_pipeline(found)
     if (pipeline or known) is None:
@@ -146,12 +150,14 @@ def _guess_pipeline(found: LoraFile) -> str | None:
 
 
 def read_lora(path: Path) -> LoraFile:
-    """Read a LoRA from a folder or a file, in diffusers' names or in ComfyUI's.
+    """Read a LoRA from a folder or a file, in diffusers' names or in a layout of `lora_layouts`.
 
     Raises:
         HPEditError: no such file, a pickle, a damaged file, or one that holds something else.
     """
     file = path / WEIGHTS_NAME if path.is_dir() or not path.suffix else path
+    if not file.is_file() and (path / PEFT_WEIGHTS).is_file():
+        file = path / PEFT_WEIGHTS
     _refuse_pickle(path, file)
     try:
         tensors, metadata = open_tensors(file)
@@ -161,12 +167,12 @@ def read_lora(path: Path) -> LoraFile:
     except ValueError as error:
         raise HPEditError(f"{file} cannot be read: {error}", hint="it must be a whole safetensors file") from error
     _check_seal(file, tensors, config)
-    if is_comfyui(tensors):
-        tensors, config = from_comfyui(tensors), None
-    unknown = [n for n in tensors if not (n.startswith(PREFIX) and n.endswith((".lora_A.weight", ".lora_B.weight")))]
-    if unknown or not tensors:
-        held = f"it holds {unknown[0]}" if unknown else "it is empty"
-        raise HPEditError(f"{file} is not a LoRA of a transformer: {held}", hint="in the names of diffusers or ComfyUI")
+    peft = peft_config(tensors, file)
+    if peft is not None or any(name.endswith(".alpha") or not name.startswith(PREFIX) for name in tensors):
+        config = peft
+    tensors = to_diffusers(tensors, file)
+    if peft is not None:
+        config[f"{PREFIX}target_modules"] = sorted({n.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for n in tensors})
     known = {k: v for k, v in config.items() if k != SEAL_KEY} if isinstance(config, dict) else None
     base = known.pop(BASE_KEY, None) if known else None
     return LoraFile(file, tensors, known, LoraBase(**base) if base else None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.label_studio import Items, labeling_config, read_label_studio, write_label_studio
+from hpedit.ratings.reading_rules import PLAIN_RULES, ReadingRules
 from hpedit.ratings.response_tables import read_response_table, write_response_table
 from hpedit.ratings.responses import SKIP, Response, check_rated_once
 from hpedit.ratings.store import RatingStore
@@ -17,19 +18,21 @@ from hpedit.store.atomic import atomic_write, dump_json
 from hpedit.store.csv_rows import index_csv_rows, read_csv_rows
 
 EXPORTS = ("csv", "jsonl", "labelstudio")
+MANY = 5
+"""Scores from which the lack of a 0 is worth a note."""
 _STORES = (".sqlite", ".sqlite3", ".db")
 
 
-def read_responses(path: Path, control: str = "") -> list[Response]:
+def read_responses(path: Path, rules: ReadingRules = PLAIN_RULES) -> list[Response]:
     """All answers in the app's database (.sqlite, .db), a table (.csv, .jsonl) or a Label Studio export (.json)."""
     suffix = path.suffix.lower()
     if suffix in _STORES:
         with RatingStore.open(path) as store:
             return _database_responses(store, None)
     if suffix == ".json":
-        return read_label_studio(path, control)
+        return read_label_studio(path, rules)
     if suffix in (".csv", ".jsonl"):
-        return read_response_table(path)
+        return read_response_table(path, rules)
     raise HPEditError(
         f"{path}: unknown format of ratings",
         hint="give the app's .sqlite, a table as .csv or .jsonl, or Label Studio's .json",
@@ -109,7 +112,7 @@ def export_table(table: Path, edits: Path | None, out: Path, form: str) -> dict[
     return _export_kinds(fill_from_items(read_responses(table), items), items, out, form, everything=True)
 
 
-def import_responses(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
+def import_responses(form: str, src: Path, out: Path, rules: ReadingRules = PLAIN_RULES) -> dict[str, Any]:
     """Import a ratings file as ratings.csv (scores) and votes.csv (votes) in the folder ``out``.
 
     Returns:
@@ -121,13 +124,16 @@ def import_responses(form: str, src: Path, out: Path, control: str = "") -> dict
     suffix = {"csv": ".csv", "jsonl": ".jsonl", "labelstudio": ".json"}[form]
     if src.suffix.lower() != suffix:
         raise HPEditError(f"{src} is not a {form} file", hint=f"its name should end in {suffix}")
-    responses = read_responses(src, control)
+    responses = read_responses(src, rules)
     check_rated_once(responses)
     kept = _training_responses(responses)
     if not kept:
         raise HPEditError(f"{src} has no answer that counts", hint="skipped, empty, practice and undone ones do not")
     out.mkdir(parents=True, exist_ok=True)
     files = _write_scores_and_votes(kept, {}, out / "ratings.csv", out / "votes.csv", "csv", everything=False)
+    scores = [response.value for response in kept if isinstance(response.value, int | float)]
+    note = {"note": "no score is below 1: is it a scale of 1 to 5? then --scale 1:5"}
+    suspect = rules.scale[0] == 0 and len(scores) >= MANY and min(scores) >= 1
     reasons = Counter(map(_why_not_imported, responses))
     return {
         "ratings": sum(response.kind == "score" for response in kept),
@@ -136,6 +142,7 @@ def import_responses(form: str, src: Path, out: Path, control: str = "") -> dict
         "edits": len({edit for response in kept for edit in response.edits}),
         **{name: reasons[name] for name in ("skipped", "without_answer", "other", "retests")},
         "files": files,
+        **(note if suspect else {}),
     }
 
 

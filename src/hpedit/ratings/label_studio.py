@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 from xml.sax.saxutils import quoteattr
 
 from hpedit.errors import HPEditError
+from hpedit.ratings.reading_rules import PLAIN_RULES, ReadingRules
 from hpedit.ratings.responses import SKIP, VOTES, Response
 from hpedit.store.atomic import dump_json, read_json
 from hpedit.store.csv_rows import is_number
@@ -70,12 +71,13 @@ def labeling_config(responses: Sequence[Response], items: Items) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_label_studio(path: Path, control: str = "") -> list[Response]:
+def read_label_studio(path: Path, rules: ReadingRules = PLAIN_RULES) -> list[Response]:
     """Answers of a Label Studio JSON export; cancelled annotations are skips, those without a result have no value.
 
     Args:
         path: the export, "JSON" in Label Studio's menu; the old one's `completions` are taken too.
-        control: name of the control that holds the answer; "" finds `score` or `vote`, or else the only one.
+        rules: which control holds the answer, else it is `score` or `vote`, or the only one that can; which fields of
+            the data name the edits; the scale.
 
     Raises:
         HPEditError: it is not such an export, or an answer is invalid; with task and annotation.
@@ -83,11 +85,15 @@ def read_label_studio(path: Path, control: str = "") -> list[Response]:
     tasks = read_json(path)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise HPEditError(f"{path} is not a list of tasks", hint="export from Label Studio as JSON")
-    return [
-        _parse_annotation(annotation, control)
+    found = [
+        annotation
         for number, task in enumerate(tasks, start=1)
-        for annotation in _annotations(path, number, task)
+        for annotation in _annotations(path, number, task, rules.edit_fields)
     ]
+    controls = _controls(found)
+    chosen = rules.control or _answer_control(path, found, controls)
+    multiple = {name for name, seen in controls.items() if seen.multiple and name != chosen}
+    return [_parse_annotation(annotation, chosen, multiple, controls, rules) for annotation in found]
 
 
 def _task_data(edits: tuple[str, ...], group: Sequence[Response], items: Items) -> dict[str, str]:
@@ -156,13 +162,21 @@ class _SourceAnnotation:
     position: int
 
 
-def _annotations(path: Path, number: int, task: Mapping[str, Any]) -> Iterator[_SourceAnnotation]:
+def _annotations(
+    path: Path, number: int, task: Mapping[str, Any], fields: Sequence[str]
+) -> Iterator[_SourceAnnotation]:
     name = f"{path}: task {task.get('id', number)}"
     data = task.get("data")
     annotations = task.get("annotations", task.get("completions"))
     if not isinstance(data, dict) or not isinstance(annotations, list):
         raise HPEditError(f"{name} has no data or no annotations", hint="export it as JSON, not JSON-MIN")
-    edits = (data["edit_a"], data["edit_b"]) if "edit_a" in data else (data.get("edit_id", task.get("id", number)),)
+    if missing := [name for name in fields if data.get(name) in (None, "")]:
+        raise HPEditError(f"{name} has no field {missing[0]!r} in its data", hint=f"it has {', '.join(data)}")
+    edits: tuple[Any, ...]
+    if fields:
+        edits = tuple(data[name] for name in fields)
+    else:
+        edits = (data["edit_a"], data["edit_b"]) if "edit_a" in data else (data.get("edit_id", task.get("id", number)),)
     for position, annotation in enumerate(annotations, start=1):
         where = f"{name}, annotation {position}"
         if not isinstance(annotation, dict):
@@ -170,19 +184,91 @@ def _annotations(path: Path, number: int, task: Mapping[str, Any]) -> Iterator[_
         yield _SourceAnnotation(where, tuple(str(edit) for edit in edits), data, annotation, position)
 
 
-def _parse_annotation(source: _SourceAnnotation, control: str) -> Response:
-    results = [item for item in source.annotation.get("result") or [] if isinstance(item, dict)]
-    values = {str(item.get("from_name")): _result_value(source.where, item) for item in results}
+@dataclass(slots=True)
+class _Control:
+    """What the annotations of an export have in one of its controls."""
+
+    kinds: set[str]
+    values: list[Any]
+    multiple: bool = False
+    """Somebody chose several of its answers."""
+
+    def can_answer(self, votes: bool) -> bool:
+        """Whether it can hold the answer: never a text or a multiple choice, and every value a score (or a vote)."""
+        if self.kinds & {"textarea"} or self.multiple or not self.values:
+            return False
+        if votes:
+            return all(str(value).strip().lower() in _VOTE_WORDS for value in self.values)
+        return all(_as_number(value) is not None for value in self.values)
+
+
+def _controls(annotations: Sequence[_SourceAnnotation]) -> dict[str, _Control]:
+    """The controls of a whole export but the flags and the hidden one, by name."""
+    found: dict[str, _Control] = {}
+    for source in annotations:
+        for item in _results(source):
+            name = str(item.get("from_name"))
+            if name in (HIDDEN, "flags"):
+                continue
+            control = found.setdefault(name, _Control(set(), []))
+            control.kinds.add(str(item.get("type")))
+            value = _result_value(source.where, item)
+            control.multiple |= isinstance(value, list)
+            control.values += [] if value is None else [value]
+    return found
+
+
+def _results(source: _SourceAnnotation) -> list[Mapping[str, Any]]:
+    """The results of an annotation."""
+    return [item for item in source.annotation.get("result") or [] if isinstance(item, dict)]
+
+
+def _answer_control(path: Path, annotations: Sequence[_SourceAnnotation], controls: Mapping[str, _Control]) -> str:
+    """The control that holds the answer in every annotation of an export; "" if none can.
+
+    It is chosen once: chosen anew in each annotation, an answer that is left out would be taken from another question.
+    """
+    ours = any(item.get("from_name") == HIDDEN for source in annotations for item in _results(source))
+    votes = any(len(source.edits) == 2 for source in annotations)
+    usual = "vote" if votes else "score"
+    if ours or (usual in controls and controls[usual].kinds != {"textarea"}):
+        return usual
+    able = [name for name, control in controls.items() if control.can_answer(votes)]
+    if len(able) > 1:
+        raise HPEditError(f"{path}: the answer may be in {' or '.join(able)}", hint="name the control: --control NAME")
+    if not able and not votes and any(control.can_answer(votes=True) for control in controls.values()):
+        raise HPEditError(
+            f"{path} holds votes, but its data has no edit_a and edit_b",
+            hint="name the fields with the two edits' ids: --edit-field image_a,image_b",
+        )
+    return able[0] if able else ""
+
+
+def _parse_annotation(
+    source: _SourceAnnotation,
+    chosen: str,
+    multiple: Set[str],
+    controls: Mapping[str, _Control],
+    rules: ReadingRules,
+) -> Response:
+    """The response of an annotation whose answer is in the control `chosen`."""
+    values = {str(item.get("from_name")): _result_value(source.where, item) for item in _results(source)}
     hidden = values.pop(HIDDEN, None)
-    flags = values.pop("flags", [])
+    flags = values.pop("flags", None) or []
     values = {name: value for name, value in values.items() if value is not None}
-    chosen = _answer_control(source, values, control, exact=bool(control) or hidden is not None)
-    value = _parse_answer(source, values.pop(chosen)) if chosen else None
+    given = values.pop(chosen, None)
+    if isinstance(given, list):
+        raise HPEditError(f"{source.where}: {chosen} has {len(given)} answers, expected one")
+    value = None if given is None else _parse_answer(source, given, rules)
+    flags = list(flags) if isinstance(flags, list) else [str(flags)]
+    for name in multiple & values.keys():
+        flags += values[name] if isinstance(values[name], list) else [str(values[name])]
+    numbers = {n: _as_number(v) for n, v in values.items() if controls[n].kinds != {"textarea"} and n not in multiple}
     return Response(
         edits=source.edits,
         value=SKIP if source.annotation.get("was_cancelled") else value,
-        flags=tuple(flags) if isinstance(flags, list) else (str(flags),),
-        axes={name: score for name, value in values.items() if (score := _as_number(value)) is not None},
+        flags=tuple(flags),
+        axes={name: score for name, score in numbers.items() if score is not None},
         where=source.where,
         **_carried_fields(source, hidden),
     )
@@ -195,9 +281,7 @@ def _result_value(where: str, item: Mapping[str, Any]) -> Any:
         raise HPEditError(f"{where}: the result of {item.get('from_name')} has no value")
     content = next((value[key] for key in ("choices", "text", "rating", "number", "selected") if key in value), None)
     if isinstance(content, list) and item.get("from_name") != "flags":
-        if len(content) > 1:
-            raise HPEditError(f"{where}: {item.get('from_name')} has {len(content)} answers, expected one")
-        return content[0] if content else None
+        return content if len(content) > 1 else content[0] if content else None
     return content
 
 
@@ -223,19 +307,9 @@ def _carried_fields(source: _SourceAnnotation, hidden: Any) -> dict[str, Any]:
     }
 
 
-def _answer_control(source: _SourceAnnotation, values: Mapping[str, Any], control: str, *, exact: bool) -> str | None:
-    """Name of the control that holds the answer; None if it was left empty.
-
-    Unless ``exact``, an export without the usual name may use another one for the only control that can hold an answer.
-    """
-    usual = control or ("vote" if len(source.edits) == 2 else "score")
-    if usual in values or exact:
-        return usual if usual in values else None
-    names = [n for n, value in values.items() if _as_number(value) is not None or str(value).lower() in _VOTE_WORDS]
-    return names[0] if len(names) == 1 else None
-
-
-def _parse_answer(source: _SourceAnnotation, value: Any) -> float | str:
+def _parse_answer(source: _SourceAnnotation, value: Any, rules: ReadingRules) -> float | str:
+    """A vote or a score of an annotation; HPEditError if it is neither."""
+    value = rules.words.get(str(value).strip(), value)
     if len(source.edits) == 2:
         vote = _VOTE_WORDS.get(str(value).strip().lower())
         if vote is None:
@@ -244,7 +318,7 @@ def _parse_answer(source: _SourceAnnotation, value: Any) -> float | str:
     score = _as_number(value)
     if score is None:
         raise HPEditError(f"{source.where}: score is {value!r}, not a number")
-    return score
+    return rules.score(source.where, score)
 
 
 def _as_number(value: Any) -> float | None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpedit.errors import HPEditError
+from hpedit.ratings.reading_rules import PLAIN_RULES, ReadingRules
 from hpedit.ratings.responses import SKIP, Response
 from hpedit.store.csv_rows import csv_text, is_number, read_csv_rows
 from hpedit.store.json_text import decode_json
@@ -32,7 +34,7 @@ Cells = Mapping[str, Any]
 """One row: text from CSV, JSON values from JSONL."""
 
 
-def read_response_table(path: Path) -> list[Response]:
+def read_response_table(path: Path, rules: ReadingRules = PLAIN_RULES) -> list[Response]:
     """All ratings of a .csv or .jsonl file, in its order.
 
     Raises:
@@ -40,11 +42,11 @@ def read_response_table(path: Path) -> list[Response]:
             file and line.
     """
     if path.suffix.lower() == ".csv":
-        rows = read_csv_rows(path, ("rater",))
-        records: list[tuple[str, Cells]] = [(row.where, row.cells) for row in rows]
-        known = set(rows[0].cells) if rows else set(SCORE_COLUMNS)
+        rows = read_csv_rows(path, (rules.columns.get("rater", "rater"),))
+        records: list[tuple[str, Cells]] = [(row.where, rules.cells(row.cells)) for row in rows]
+        known = set(records[0][1]) if rows else set(SCORE_COLUMNS)
     else:
-        records = list(_json_lines(path))
+        records = [(where, rules.cells(cells)) for where, cells in _json_lines(path)]
         known = {name for _, cells in records for name in cells}
     votes = {"edit_a", "edit_b"} <= known
     if not votes and "edit_id" not in known and records:
@@ -53,7 +55,7 @@ def read_response_table(path: Path) -> list[Response]:
             hint=f"scores have {', '.join(SCORE_COLUMNS)}; votes have {', '.join(VOTE_COLUMNS)}",
         )
     axes = [] if votes else _axis_columns(records)
-    return [_parse_response(where, cells, votes, axes) for where, cells in records]
+    return [_parse_response(where, cells, votes, axes, rules) for where, cells in records]
 
 
 def write_response_table(responses: Sequence[Response], form: str, *, everything: bool = False) -> str:
@@ -116,11 +118,16 @@ def _axis_columns(records: Sequence[tuple[str, Cells]]) -> list[str]:
     return axes
 
 
+def _with_point(text: str) -> str:
+    """A number's text with a decimal point, where a spreadsheet wrote a decimal comma."""
+    return re.sub(r"^([+-]?\d+),(\d+)$", r"\1.\2", text.strip())
+
+
 def _is_numeric_cell(value: Any) -> bool:
-    return is_number(value.strip()) if isinstance(value, str) else type(value) in (int, float)
+    return is_number(_with_point(value)) if isinstance(value, str) else type(value) in (int, float)
 
 
-def _parse_response(where: str, cells: Cells, votes: bool, axes: Sequence[str]) -> Response:
+def _parse_response(where: str, cells: Cells, votes: bool, axes: Sequence[str], rules: ReadingRules) -> Response:
     expected, ms = cells.get("expected"), cells.get("ms")
     if votes:
         edits: tuple[str, ...] = (_text_cell(where, cells, "edit_a"), _text_cell(where, cells, "edit_b"))
@@ -129,7 +136,7 @@ def _parse_response(where: str, cells: Cells, votes: bool, axes: Sequence[str]) 
         edits = (_text_cell(where, cells, "edit_id"),)
         value = cells.get("score")
         if value != SKIP:
-            value = None if value in _EMPTY else _number_cell(where, "score", value)
+            value = None if value in _EMPTY else rules.score(where, _number_cell(where, "score", value))
     if expected not in _EMPTY:
         expected = str(expected) if votes else _number_cell(where, "expected", expected)
     texts = ("rater", "id", "task", "case_id", "source_id", "time", "superseded_by")
@@ -149,6 +156,7 @@ def _parse_response(where: str, cells: Cells, votes: bool, axes: Sequence[str]) 
 
 
 def _number_cell(where: str, name: str, value: Any) -> float:
+    value = _with_point(value) if isinstance(value, str) else value
     if not _is_numeric_cell(value) or not math.isfinite(float(value)):
         raise HPEditError(f"{where}: {name} is {value!r}, not a number")
     return float(value)

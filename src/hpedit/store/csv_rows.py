@@ -70,6 +70,9 @@ def restore(cell: str) -> str:
 def read_csv_rows(path: Path, required: Sequence[str]) -> list[CsvRow]:
     """Read a CSV file with a header (UTF-8; byte order mark and CRLF allowed), restoring neutralised cells.
 
+    Semicolons and tabs separate cells too; rows of empty cells, and empty columns without a name at the end, as
+    spreadsheets write them, are passed over.
+
     HPEditError for a missing file, text that is not UTF-8, a bad header, or a line with too many or too few cells.
     """
     try:
@@ -79,14 +82,19 @@ def read_csv_rows(path: Path, required: Sequence[str]) -> list[CsvRow]:
         raise HPEditError(f"{path} is not a file") from error
     except UnicodeDecodeError as error:
         raise HPEditError(f"{path} is not UTF-8 text: {error}", hint="save it as CSV in UTF-8") from error
-    records = _csv_records(path, text)
+    records = _csv_records(path, text, _delimiter(text, required))
     header = [restore(name) for name in next(records, (1, []))[1]]
-    _check_csv_header(path, header, required)
+    named = len(header)
+    while named and not header[named - 1]:
+        named -= 1
+    _check_csv_header(path, header[:named], required)
     rows = []
     for line, cells in records:
         if len(cells) != len(header):
             raise HPEditError(f"{path}:{line}: {len(cells)} cells, but the header has {len(header)}")
-        rows.append(CsvRow(f"{path}:{line}", dict(zip(header, map(restore, cells), strict=True))))
+        if any(restore(cell) for cell in cells[named:]):
+            raise HPEditError(f"{path}:{line}: a cell beyond the last named column", hint="give the column a name")
+        rows.append(CsvRow(f"{path}:{line}", dict(zip(header[:named], map(restore, cells[:named]), strict=True))))
     return rows
 
 
@@ -112,12 +120,21 @@ def _quoted_cell(cell: str) -> str:
     return f'"{cell.replace(chr(34), chr(34) * 2)}"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
-def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _delimiter(text: str, required: Sequence[str]) -> str:
+    """What separates the cells: of comma, semicolon and tab the first by which the header has the needed columns."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    for mark in (",", ";", "\t"):
+        if len(required) > 0 and {*required} <= {restore(name.strip().strip('"')) for name in first.split(mark)}:
+            return mark
+    return ","
+
+
+def _csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(last line number, cells) of each record, blank lines skipped."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
-            if cells:
+            if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as error:
         raise HPEditError(f"{path}:{reader.line_num}: {error}") from error

@@ -187,3 +187,25 @@ def test_command_prints_a_table_that_fits_80_columns(tmp_path: Path) -> None:
 def test_an_option_that_would_do_nothing_is_an_error(tmp_path: Path, given: list[str]) -> None:
     result = CliRunner().invoke(app, ["bench", "published", "gedit", "--scores", str(tmp_path), *given])
     assert "give --data and --out" in str(getattr(result.exception, "hint", ""))
+
+
+def test_missing_rows_are_counted_and_named(tmp_path: Path) -> None:
+    whole = {group: [(8, 7, True), (6, 7, True)] for group in GROUPS}
+    short = whole | {GROUPS[0]: [(8, 7, True)]}
+    full, less = write_scores(tmp_path / "a", whole), write_scores(tmp_path / "b", short)
+    for file in list(less.glob("*.csv")):
+        file.rename(file.with_name(f"short_{file.name}"))
+    notes = {(t.model, t.part): t.notes for t in gedit_score_tables([full, less])}
+    (note,) = [n for (model, part), found in notes.items() for n in found if "no row" in n]
+    assert note == f"no row for 1 of {2 * len(GROUPS)} cases: {GROUPS[0]}1"
+    data = write_data(tmp_path / "gedit")
+    assert any("no row for" in note for note in gedit_score_tables([full], data)[0].notes)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "webp"])
+def test_a_source_of_any_suffix_names_its_case(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / "m_color_alter_gpt_score.csv"
+    header = "source_image,edited_image,sementics_score,quality_score,intersection_exist,instruction_language"
+    file.write_text(f"{header}\na/k1_SRCIMG.{suffix},e.{suffix},8,8,True,en\n")
+    (row,) = read_gedit_scores(file, "color_alter", ("en",))
+    assert row.key == "k1"

@@ -70,8 +70,8 @@ def test_a_case_is_the_mean_of_its_marks_and_overall_the_mean_of_nine_kinds(tmp_
     (tmp_path / "model_a" / "result.json").write_text(json.dumps(answers))
     (table,) = imgedit_score_tables([tmp_path / "model_a" / "result.json"], tmp_path / "d.json")
     assert table.notes[1:] == (
-        "no answer on 1 of 19 cases",
-        "1 cases with other than 3 marks; the mean is over those given",
+        "no answer on 1 of 19 cases: style-0",
+        "1 cases left out: other than 3 marks",
     )
 
 
@@ -156,3 +156,20 @@ def test_faulty_files_are_named(tmp_path: Path) -> None:
         write_benchmark(IMGEDIT, tmp_path, tmp_path / "out", "en", None)
     with pytest.raises(HPEditError, match="no language 'cn'"):
         write_benchmark(IMGEDIT, data, tmp_path / "out", "cn", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Prompt Compliance: 4.5\nVisual Seamlessness: 4\nFidelity: 4",
+        "Objects seen: 2\nPrompt Compliance: 5\nVisual Seamlessness: 5\nFidelity: 5",
+        "Prompt Compliance: 5",
+    ],
+)
+def test_an_answer_without_exactly_three_marks_is_left_out_and_counted(text: str, tmp_path: Path) -> None:
+    items = {str(n): {"id": f"{n}.jpg", "prompt": "Remove the person."} for n in range(2)}
+    (tmp_path / "UGE_edit.json").write_text(json.dumps(items))
+    (tmp_path / "r.json").write_text(json.dumps({"0": answer(3, 3, 3), "1": text}))
+    (table,) = imgedit_score_tables([tmp_path / "r.json"], tmp_path)
+    assert (table.columns[0].overall, table.unscorable) == (3.0, 1)
+    assert "1 cases left out: other than 3 marks" in table.notes

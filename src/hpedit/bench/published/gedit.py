@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from hpedit.bench.published.published_benchmark import (
     case_mean_note,
     check_key,
     score_column,
+    some_of,
 )
 from hpedit.errors import HPEditError
 from hpedit.records import Case
@@ -163,7 +164,7 @@ def _key(row: CsvRow) -> str:
     source = row.cells.get("source_image") or row.cells.get("edited_image") or ""
     if not source:
         raise HPEditError(f"{row.where}: no key and no source_image", hint="one of them names the case")
-    return source.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".png").removesuffix("_SRCIMG")
+    return source.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].removesuffix("_SRCIMG")
 
 
 def _score(row: CsvRow, name: str) -> float | None:
@@ -174,12 +175,12 @@ def _score(row: CsvRow, name: str) -> float | None:
     return value if 0.0 <= value <= MAX_SCORE else None
 
 
-def gedit_score_tables(files: Sequence[Path], _: Path | None = None, language: str = "en") -> list[ScoreTable]:
+def gedit_score_tables(files: Sequence[Path], data: Path | None = None, language: str = "en") -> list[ScoreTable]:
     """GEdit-Bench tables of every model among the score files: all cases, and the intersection.
 
     Args:
         files: Score files, or folders of them.
-        _: The benchmark itself is not needed.
+        data: The benchmark, whose cases each model should have; None = those that some model has.
         language: "en" or "cn".
 
     Raises:
@@ -201,11 +202,17 @@ def gedit_score_tables(files: Sequence[Path], _: Path | None = None, language: s
             )
         groups[found["group"]] = file
     tables = []
-    for model, groups in sorted(models.items()):
-        rows = [row for group, file in sorted(groups.items()) for row in read_gedit_scores(file, group, names)]
+    read = {
+        model: [row for group, file in sorted(groups.items()) for row in read_gedit_scores(file, group, names)]
+        for model, groups in sorted(models.items())
+    }
+    cases = {(row.group, row.key) for rows in read.values() for row in rows}
+    if data is not None:
+        cases |= _cases_of(data, names)
+    for model, rows in read.items():
         if not rows:
             raise HPEditError(f"the score files of {model} have no row in {language}", hint="choose another --language")
-        tables += [_table(model, f"{language}, all cases", rows)]
+        tables += [_table(model, f"{language}, all cases", rows, cases - {(row.group, row.key) for row in rows})]
         if any(row.intersection for row in rows):
             tables += [_table(model, f"{language}, intersection", [row for row in rows if row.intersection])]
     return tables
@@ -224,7 +231,15 @@ def _score_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _table(model: str, part: str, rows: Sequence[GEditScore]) -> ScoreTable:
+def _cases_of(data: Path, languages: Sequence[str]) -> set[tuple[str, str]]:
+    """Group and key of the benchmark's cases in these languages."""
+    files = [data] if data.is_file() else sorted(data.rglob("[!.]*.parquet"))
+    rows = (row for file in files for row in _rows(file))
+    return {(row["task_type"], str(row["key"])) for row in rows if row["instruction_language"] in languages}
+
+
+def _table(model: str, part: str, rows: Sequence[GEditScore], missing: Collection[tuple[str, str]] = ()) -> ScoreTable:
+    """The table of one model; `missing` are cases without a row in its files."""
     scored = [row for row in rows if row.overall is not None]
     values = {"SC": [row.semantics for row in scored], "PQ": [row.quality for row in scored],
               "O": [row.overall for row in scored]}  # fmt: skip
@@ -239,6 +254,9 @@ def _table(model: str, part: str, rows: Sequence[GEditScore]) -> ScoreTable:
     overalls = [(row.group, row.key, row.overall) for row in scored if row.overall is not None]
     notes = [f"O {case_mean_note(overalls)}"] if overalls else []
     notes += [f"no score in {', '.join(empty)}: no overall"] if empty else []
+    if missing:
+        keys = some_of([key for _, key in missing])
+        notes.append(f"no row for {len(missing)} of {len(rows) + len(missing)} cases: {keys}")
     return ScoreTable(model, part, tuple(map(made, COLUMNS)), counts, len(rows) - len(scored), tuple(notes))
 
 

@@ -12,8 +12,7 @@ step1_get_avgscore.py, step2_typescore.py, Benchmark/UGE/UGE_edit.json, get_aver
 Rule: a case is the mean of its marks, rounded to two decimals (step1); a kind is the mean of its cases, rounded
 likewise (step2). That code ends there; published tables give as overall the mean of the nine kinds, and so do we, with
 the mean over all cases, which lmms-eval prints, as a note. UGE is the mean of its cases (get_average_score.py). One
-thing differs here: a mark that is not 1 to 5 makes the case unscorable, as no mark at all does; it is left out and
-counted.
+thing differs here: a case whose answer has not exactly three marks of 1 to 5 is unscorable; it is left out and counted.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from hpedit.bench.published.published_benchmark import (
     case_mean_note,
     check_key,
     score_column,
+    some_of,
 )
 from hpedit.cases.sources.columns import task_of
 from hpedit.errors import HPEditError
@@ -124,9 +124,9 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
     incomplete = 0
     for key, answer in answers.items():
         marks = marks_of(answer)
-        if not marks:
+        if len(marks) != MARKS:
+            incomplete += bool(marks)
             continue
-        incomplete += len(marks) != MARKS
         item = items[key]
         kind = str(item.get("edit_type") or UGE)
         # Rounded as step1 of their code rounds; it shows in the second decimal of a kind.
@@ -137,9 +137,9 @@ def _table(file: Path, items: Mapping[str, Mapping[str, Any]]) -> ScoreTable:
     counts = {kind: sum(row[0] == kind for row in rows) for kind in kinds}
     notes = [] if kinds == [UGE] else [case_mean_note(rows)]
     if missing := len(items) - len(answers):
-        notes.append(f"no answer on {missing} of {len(items)} cases")
+        notes.append(f"no answer on {missing} of {len(items)} cases: {some_of(items.keys() - answers.keys())}")
     if incomplete:
-        notes.append(f"{incomplete} cases with other than {MARKS} marks; the mean is over those given")
+        notes.append(f"{incomplete} cases left out: other than {MARKS} marks")
     made = score_column("mean of marks", kinds, rows, digits=2)
     model = file.resolve().parent.name if file.name == "result.json" else file.stem
     part = "UGE" if kinds == [UGE] else "basic"

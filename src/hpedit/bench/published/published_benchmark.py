@@ -140,14 +140,22 @@ def check_key(key: str, where: Path) -> str:
 
 
 def _copy(edit: Path, folder: Path, case_id: str) -> bool:
-    """Copy an image under the case's id; False if there is none, and then an earlier model's copy is removed."""
-    copy = folder / f"{case_id}{edit.suffix.lower()}"
-    if not edit.is_file():
-        copy.unlink(missing_ok=True)
+    """Copy an image, of any suffix, under the case's id; False if there is none, and then an earlier model's copy is removed."""
+    for old in folder.glob(f"{case_id}.*"):
+        old.unlink()
+    named = sorted(edit.parent.glob(f"{glob.escape(edit.stem)}.*"))
+    found = edit if edit.is_file() else next((p for p in named if p.suffix.lower() in PICTURES), None)
+    if found is None:
         return False
     folder.mkdir(exist_ok=True)
-    atomic_write(copy, edit.read_bytes())
+    atomic_write(folder / f"{case_id}{found.suffix.lower()}", found.read_bytes())
     return True
+
+
+def some_of(keys: Collection[str]) -> str:
+    """The first few of some cases' keys, for a note."""
+    found = sorted(keys)
+    return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
 
 
 def score_column(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,11 @@ LANGUAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     for code, (name, *scripts) in yaml.safe_load(Path(__file__).with_name("languages.yaml").read_text("utf-8")).items()
 }
 """ISO 639-1 code -> English name, and its scripts as the Unicode names of their letters begin."""
+BY_SCRIPT = {
+    "ARABIC": "ar", "BENGALI": "bn", "CJK": "zh", "CYRILLIC": "ru", "DEVANAGARI": "hi", "GREEK": "el", "HANGUL": "ko",
+    "HEBREW": "he", "TAMIL": "ta", "THAI": "th",
+}  # fmt: skip
+"""Script -> the language with most speakers that is written in it."""
 MIN_SHARE = 0.6
 """Minimum share of letters in the language's script; below 1, since brand and style names may stay in Latin."""
 
@@ -42,6 +48,16 @@ def wrong_script(text: str, code: str) -> str | None:
     if letters and fitting >= MIN_SHARE * len(letters):
         return None
     return f"{fitting} of the instruction's {len(letters)} letters belong to the script of {name}"
+
+
+def language_of(text: str) -> str:
+    """ISO 639-1 code by the script of most letters; "en" for Latin ones, which many languages share, and for none."""
+    counts = Counter(_script(letter) for letter in text if letter.isalpha())
+    if not counts:
+        return "en"
+    if counts["HIRAGANA"] + counts["KATAKANA"]:
+        return "ja"
+    return BY_SCRIPT.get(counts.most_common(1)[0][0], "en")
 
 
 def _script(letter: str) -> str:

@@ -9,15 +9,17 @@ from typing import Any
 
 import yaml
 
+from hpedit.cases.instructions.languages import language_of
 from hpedit.cases.source_items import InstructionCandidate, Skipped
+from hpedit.cases.sources.instruction_task import task_by_words
 from hpedit.errors import HPEditError
 from hpedit.store.text_checks import refusal
 from hpedit.tasks import TASK_IDS, TASKS
 
 _DATA = yaml.safe_load(Path(__file__).with_name("columns.yaml").read_text("utf-8"))
 COLUMNS: dict[str, list[str]] = _DATA["columns"]
+LAYOUTS: dict[str, dict[str, Any]] = _DATA["layouts"]
 SYNONYMS: dict[str, str] = _DATA["synonyms"] | {task.name.lower().replace("colour", "color"): task.id for task in TASKS}
-WORDS: list[tuple[str, str]] = [(pattern, task) for pattern, task in _DATA["patterns"]]
 
 
 def task_of(named: str, instruction: str) -> str | None:
@@ -25,10 +27,7 @@ def task_of(named: str, instruction: str) -> str | None:
     name = re.sub(r"[\s_-]+", " ", named.strip().lower()).replace("colour", "color")
     if name:
         return name if name in TASK_IDS else SYNONYMS.get(name)
-    for pattern, task in WORDS:
-        if re.search(pattern, instruction.lower()):
-            return task
-    return None
+    return task_by_words(instruction)
 
 
 def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
@@ -81,7 +80,7 @@ def instruction_of_row(cells: Mapping[str, str]) -> InstructionCandidate:
     task = task_of(cells.get("task", ""), instruction)
     if task is None:
         raise HPEditError(f"none of the eight tasks: {cells.get('task') or instruction!r}")
-    language, requirement = cells.get("language", "en"), cells.get("requirement", "")
+    language, requirement = cells.get("language") or language_of(instruction), cells.get("requirement", "")
     return InstructionCandidate(
         task, instruction, cells.get("object", ""), cells.get("id", ""), language=language, requirement=requirement
     )

@@ -11,7 +11,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,7 @@ import numpy as np
 from hpedit.cases.duplicates import pixel_sha, source_id_of_pixels
 from hpedit.cases.source_items import InstructionCandidate, Photo, Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, hash_files
+from hpedit.cases.sources.column_map import BETWEEN, ColumnMap
 from hpedit.cases.sources.columns import (
     COLUMNS,
     cells_of,
@@ -79,10 +80,19 @@ class TableSource(OpenedSource):
     def _file(self) -> RecordFile:
         return RecordFile(self.table)
 
+    @cached_property
+    def _columns(self) -> ColumnMap:
+        return ColumnMap(self.section)
+
+    def _records(self) -> Iterator[Record]:
+        """All rows in our column names."""
+        return (_renamed(record, self._columns) for record in self._file.records())
+
     def fingerprint(self) -> str:
         """See `OpenedSource`: the table and every picture that it names."""
-        rows = (record.row for record in self._file.records())
-        names = {_plain(name) for row in rows for key in ("image", "reference") if (name := _first(row, key))}
+        rows = (record.row for record in self._records())
+        cells = (_first(row, key) for row in rows for key in ("image", "reference"))
+        names = {_plain(name) for cell in cells for name in cell.split(BETWEEN) if name}
         allowed: dict[str, Path] = {}
         for name in sorted(names):
             with suppress(HPEditError):
@@ -92,7 +102,7 @@ class TableSource(OpenedSource):
 
     def items(self) -> Iterator[str]:
         """One item a picture: its rows as line:offset, or line:offset:line of an earlier row with the same id."""
-        yield from map(",".join, islice(_Index(self._file).groups(), self.section.count))
+        yield from map(",".join, islice(_Index(self._file, self._columns).groups(), self.section.count))
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
@@ -102,7 +112,7 @@ class TableSource(OpenedSource):
         for place, record in zip(places, self._file.at([(place[0], place[1]) for place in places]), strict=True):
             row_id = self.id(f"{self.table.name}:{record.line}")
             try:
-                row = _usable(row_id, record, place[2] if len(place) > 2 else 0)
+                row = _usable(row_id, _renamed(record, self._columns), place[2] if len(place) > 2 else 0)
                 key = (row.candidate.task, row.candidate.instruction, row.cells.get("reference", ""))
                 if key in seen:
                     raise HPEditError(f"the same picture and instruction as in line {seen[key]}")
@@ -135,10 +145,10 @@ class TableSource(OpenedSource):
                 yield self._case(row, photo)
 
     def _case(self, row: _Usable, photo: Photo) -> Item:
-        """A case of the photograph and the row's second picture."""
-        reference = _plain(row.cells["reference"])
+        """A case of the photograph and the row's further pictures."""
+        names = [_plain(name) for name in row.cells["reference"].split(BETWEEN)]
         try:
-            second = load_image(inside(self.root, reference), reference)
+            others = [load_image(inside(self.root, name), name) for name in names]
         except HPEditError as error:
             return Skipped(row.id, error.message)
         candidate = row.candidate
@@ -146,7 +156,17 @@ class TableSource(OpenedSource):
         case_id = candidate.id or row.id.replace("/", "_").replace(":", "-")
         source_id = photo.source_id or source_id_of_pixels(pixel_sha(photo.image))
         rest = (source_id, candidate.category, photo.origin, photo.licence)
-        return Case(case_id, candidate.task, candidate.instruction, (photo.image, second), *rest)
+        return Case(case_id, candidate.task, candidate.instruction, (photo.image, *others), *rest)
+
+
+def _renamed(record: Record, columns: ColumnMap) -> Record:
+    """A record in our column names; one with too many pictures has that as its fault."""
+    if not record.row:
+        return record
+    try:
+        return replace(record, row=columns.rename(record.row))
+    except HPEditError as error:
+        return replace(record, row={}, fault=error.message)
 
 
 def _usable(row_id: str, record: Record, same_id: int) -> _Usable:
@@ -164,12 +184,14 @@ def _usable(row_id: str, record: Record, same_id: int) -> _Usable:
 class _Index:
     """Where the rows of each picture are: four numbers a row."""
 
-    def __init__(self, file: RecordFile) -> None:
+    def __init__(self, file: RecordFile, columns: ColumnMap) -> None:
         lines, offsets, pictures, ids = array("q"), array("q"), array("Q"), array("Q")
         checked = False
-        for record in file.records():
+        for given in file.records():
+            record = _renamed(given, columns)
             if record.row and not checked:
                 checked = True
+                columns.check(given.row, str(file.path))
                 for key in missing_columns(record.row):
                     hint = f"accepted names: {', '.join(COLUMNS[key])}"
                     raise HPEditError(f"{file.path} has no column {key!r}", hint=hint)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from hpedit.cases.source_items import Chunk, Skipped
 from hpedit.cases.sources.base import Item, OpenedSource, files_by_name, find_source_files, hash_files
+from hpedit.cases.sources.column_map import ColumnMap
 from hpedit.cases.sources.columns import COLUMNS, cells_of, row_instructions
 from hpedit.errors import HPEditError
 from hpedit.store.images import MAX_BYTES, decode_image, load_image
@@ -102,14 +103,19 @@ class ParquetSource(RowsSource):
 
     def check(self, file: pq.ParquetFile, path: Path) -> None:
         """See `RowsSource`: the image column must exist."""
-        image_column(file.schema_arrow, self.section.image_column, str(path))
+        image_column(file.schema_arrow, self._wanted(file.schema_arrow), str(path))
+
+    def _wanted(self, schema: pa.Schema) -> str | None:
+        """The image column that the recipe names, or a known layout."""
+        return self.section.image_column or ColumnMap(self.section).image(schema.names)
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
         name, rows = parse_row_range(item)
         with open_parquet(self.named[name], name) as file:
-            column = image_column(file.schema_arrow, self.section.image_column, name)
-            columns = [column, *(text for text in file.schema_arrow.names if text in TEXTS - {column})]
+            column = image_column(file.schema_arrow, self._wanted(file.schema_arrow), name)
+            texts = TEXTS | set(ColumnMap(self.section).texts(file.schema_arrow.names))
+            columns = [column, *(text for text in file.schema_arrow.names if text in texts - {column})]
             classes = _class_names(file.schema_arrow)
             number = rows.start
             try:
@@ -126,7 +132,7 @@ class ParquetSource(RowsSource):
     def _item(self, name: str, cell: Any, row: Mapping[str, Any], file: str) -> Iterator[Item]:
         photo_id = self.id(name)
         try:
-            cells = cells_of(row)
+            cells = cells_of(ColumnMap(self.section).rename(row))
             image, path = self._decode(cell, name, self.named[file].parent)
         except HPEditError as error:
             yield Skipped(photo_id, error.message)

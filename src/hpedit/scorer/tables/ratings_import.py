@@ -19,6 +19,7 @@ from typing import Any
 
 from hpedit.errors import HPEditError
 from hpedit.ratings.import_export import import_responses
+from hpedit.ratings.reading_rules import PLAIN_RULES, ReadingRules
 from hpedit.ratings.responses import NO_VOTE, VOTES
 from hpedit.scorer.tables.rubrics import RUBRICS, parse_answer
 from hpedit.store.atomic import atomic_write
@@ -34,13 +35,13 @@ _TASKS: Mapping[str, str] = MappingProxyType(
 """MagicBrush's categories that are tasks here; so is a scene change of the background."""
 
 
-def import_ratings(form: str, src: Path, out: Path, control: str = "") -> dict[str, Any]:
+def import_ratings(form: str, src: Path, out: Path, rules: ReadingRules = PLAIN_RULES) -> dict[str, Any]:
     """Import ``src`` in one of `FORMATS`; HPEditError for another name.
 
-    ``control`` names the control of a Label Studio project that holds the answer, if there are several.
+    ``rules`` say how answers of another tool are read.
     """
-    if form == "labelstudio":
-        return import_responses(form, src, out, control)
+    if form in ("csv", "jsonl", "labelstudio"):
+        return import_responses(form, src, out, rules)
     if form not in FORMATS:
         raise HPEditError(f"unknown format {form}", hint=f"known formats: {', '.join(FORMATS)}")
     return FORMATS[form](src, out)
