@@ -11,11 +11,11 @@ from hpedit.cases.build_stages import Stage, refuse_stale_stages
 from hpedit.errors import HPEditError
 
 
-def chain(out: Path, near: int = 6, sha: str = "x", per_photo: int = 2) -> list[Stage]:
+def chain(out: Path, near: int = 6, sha: str = "x", per_photo: int = 2, place: str = "a") -> list[Stage]:
     """Three stages, each done; a further setting stands in a list."""
     settings: list[dict[str, Any]] = [
         {"duplicates": {"near": near, "exclude": []}},
-        {"sources": [{"folder": "a"}, {"folder": "b"}]},
+        {"sources": [{"folder": place}, {"folder": "b"}]},
         {"instructions": {"per_photo": per_photo}},
     ]
     stages: list[Stage] = []
@@ -52,6 +52,14 @@ def test_a_change_names_the_setting_and_all_that_follow(out: Path, change: dict[
         refuse_stale_stages(chain(out, **change), update=False)
     # Nothing was touched.
     assert refuse_stale_stages(chain(out), update=False) == []
+
+
+def test_where_an_input_lies_does_not_count(out: Path) -> None:
+    assert refuse_stale_stages(chain(out, place="elsewhere/a"), update=False) == []
+    with pytest.raises(HPEditError, match=r"stale: 2-s \(sources\[1\] has changed\) and after it 3-s"):
+        refuse_stale_stages(chain(out, place="elsewhere/a", sha="y"), update=False)
+    with pytest.raises(HPEditError, match=r"stale: 1-s \(duplicates\.near was 6, is 3\) and after it 2-s, 3-s"):
+        refuse_stale_stages(chain(out, place="elsewhere/a", near=3), update=False)
 
 
 def test_update_removes_the_stale_alone(out: Path) -> None:

@@ -90,6 +90,25 @@ def test_killed_in_every_stage_it_ends_in_the_same_figures(tmp_path: Path) -> No
     assert process.returncode == 2
 
 
+@pytest.mark.slow
+def test_moved_and_prolonged_it_ends_in_the_figures_of_one_that_was_as_long_from_the_beginning(tmp_path: Path) -> None:
+    whole, _ = finish(DEMO, tmp_path / "whole", *SMALL)
+    finish(DEMO, tmp_path / "short", *SMALL, "train.iterations=1")
+    moved = tmp_path / "elsewhere" / "run"
+    moved.parent.mkdir()
+    (tmp_path / "short").rename(moved)
+    edited = (moved / "bench" / "base" / "rows.jsonl").stat().st_mtime_ns
+    same, _ = finish(DEMO, moved, *SMALL, "train.iterations=1")
+    assert same["oracle"] != whole["oracle"]
+    longer, _ = finish(DEMO, moved, *SMALL)
+    for key in ("oracle", "scorer", "tasks", "control", "n"):
+        assert longer[key] == whole[key]
+    assert (moved / "bench" / "base" / "rows.jsonl").stat().st_mtime_ns == edited, "the base is not measured again"
+    process = start(DEMO, moved, *SMALL, "train.iterations=2")
+    assert "train.iterations was 3, is now 2" in process.communicate(timeout=300)[1]
+    assert process.returncode == 2
+
+
 def rate_all(base: str, name: str) -> None:
     """A rater who likes edits that differ from their source."""
     deadline = time.monotonic() + 400

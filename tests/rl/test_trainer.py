@@ -180,6 +180,69 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_gives_the_same_end(
     assert weights(resumed) == weights(whole)
 
 
+@pytest.mark.parametrize("algorithm", ["flow_grpo", "nft"])
+def test_a_prolonged_run_ends_in_the_weights_of_one_that_was_as_long_from_the_beginning(
+    start, make_recipe, tmp_path, algorithm
+):
+    def recipe(name, iterations):
+        return make_recipe(
+            tmp_path / name,
+            train={"iterations": iterations, "algorithm": algorithm},
+            checkpoint={"every": 2},
+            evaluate={"every": 2, "count": 2, "share": 0.3},
+            log={"grid_every": 2},
+        )
+
+    whole = start(recipe("a", 4))
+    short = start(recipe("b", 1))
+    assert weights(short) != weights(whole)
+    longer = start(recipe("b", 4))
+    assert weights(longer) == weights(whole)
+    assert longer.iterations == 4
+    assert [record["loss"] for record in longer.metrics] == [record["loss"] for record in whole.metrics]
+    there = json.loads((longer.folder / "recipe.json").read_text())
+    assert there["recipe"]["train"]["iterations"] == 4
+    with pytest.raises(HPEditError, match="4 iterations behind it, train.iterations is 3"):
+        start(recipe("b", 3))
+    assert start(recipe("b", 4)) == longer, "refusing has changed nothing"
+
+
+def test_an_unfinished_run_is_not_shortened_below_what_it_has(start, make_recipe, redness_scorer):
+    class Killed(BaseException):
+        pass
+
+    class Dies(redness_scorer):
+        def score(self, *args):
+            if self.calls == 2:
+                raise Killed
+            return super().score(*args)
+
+    with pytest.raises(Killed):
+        start(make_recipe(train={"iterations": 5}), scorer=Dies())
+    with pytest.raises(HPEditError, match="2 iterations behind it, train.iterations is 1"):
+        start(make_recipe(train={"iterations": 1}))
+    assert start(make_recipe(train={"iterations": 3})).iterations == 3
+
+
+def test_a_run_and_its_cases_may_be_moved_but_not_changed(
+    make_recipe, tiny_editor, training_cases, redness_scorer, tmp_path
+):
+    def at(name):
+        return make_recipe(tmp_path / name / "run").model_copy(update={"cases": str(tmp_path / name / "cases.parquet")})
+
+    def go_on(name):
+        return train(at(name), editor=tiny_editor, scorer=redness_scorer())
+
+    (tmp_path / "a").mkdir()
+    write_cases(tmp_path / "a" / "cases.parquet", training_cases)
+    first = weights(go_on("a"))
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert weights(go_on("b")) == first
+    write_cases(tmp_path / "b" / "cases.parquet", training_cases[:3])
+    with pytest.raises(HPEditError, match="cases has other content"):
+        go_on("b")
+
+
 def test_the_reward_goes_up(start, tiny_editor, training_cases, redness_scorer):
     def mean_score():
         edits = edit_cases(tiny_editor, training_cases * 2, range(8), 3)

@@ -1,13 +1,15 @@
 """Plan the stages of a build: the recipe sections and input hashes that each depends on, and which are stale.
 
 A stage's folder holds stage.json with its settings and a key: the hash of the settings, of the inputs' content and of
-the previous stage's key. So a stage is stale when anything before it is.
+the previous stage's key. So a stage is stale when anything before it is. Where an input lies does not count, only what
+it contains: a build goes on after it and its inputs were moved.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 STAGE = "stage.json"
 SHOWN = 3
 """Differences named in an error."""
+PLACES = re.compile(
+    r"sources\[\d+\]\.(folder|image_folder|parquet|webdataset|table|cases|photos|objects)"
+    r"|duplicates\.exclude|instructions\.objects|edits\.lora|filter\.scorer"
+)
+"""Settings that say where an input lies; its content is among the stage's inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ def refuse_stale_stages(stages: Sequence[Stage], *, update: bool, before: Callab
     Raises:
         HPEditError: a stage is stale and `update` is False; it says what has changed.
     """
-    stale = [stage for stage in stages if (record := stage.record) is not None and record["key"] != stage.key]
+    stale = list(_stale(stages))
     if not stale:
         return []
     if not update and not all(stage.empty or _led_nowhere(stage, stages) for stage in stale):
@@ -150,6 +157,31 @@ def refuse_stale_stages(stages: Sequence[Stage], *, update: bool, before: Callab
     for stage in reversed(stale):
         stage.remove()
     return [stage.name for stage in stale]
+
+
+def _stale(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Stages on disk that were made with other settings or inputs, or come after such a one.
+
+    Keys count paths, since those of 0.2.0 do: where they differ, the records are compared without.
+    """
+    earlier = False
+    for stage in stages:
+        record = stage.record
+        if record is None:
+            earlier = earlier or any(later.record and later.record["key"] != later.key for later in stages)
+        elif earlier or (record["key"] != stage.key and not _same_content(stage, record)):
+            earlier = True
+            yield stage
+
+
+def _same_content(stage: Stage, record: Mapping[str, Any]) -> bool:
+    """Whether a stage's record differs from the recipe at most in where inputs lie."""
+    return _content(record["settings"]) == _content(stage.settings) and record["inputs"] == dict(stage.inputs)
+
+
+def _content(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by override name, of places only whether they are given."""
+    return {name: bool(value) if PLACES.fullmatch(name) else value for name, value in _leaves(settings)}
 
 
 def _led_nowhere(stage: Stage, stages: Sequence[Stage]) -> bool:
@@ -168,7 +200,8 @@ def _changes(stage: Stage) -> Iterator[str]:
     assert record is not None
     old, new = dict(_leaves(record["settings"])), dict(_leaves(stage.settings))
     for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
+        moved = PLACES.fullmatch(name) and old.get(name) and new.get(name)
+        if old.get(name) != new.get(name) and not moved:
             yield f"{name} was {json.dumps(old.get(name))}, is {json.dumps(new.get(name))}"
     for name in sorted(record["inputs"].keys() | stage.inputs.keys()):
         if record["inputs"].get(name) != stage.inputs.get(name) and name in record["inputs"] and name in stage.inputs:

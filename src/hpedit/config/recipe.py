@@ -25,6 +25,9 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 
 RESUMABLE_KEYS = ("output", "scorer_force", "scale")
 """Keys that may change when a run is resumed."""
+FREE_KEYS = ("cases", "scorer", "dpo.pairs", "evaluate.cases", "evaluate.second_judge", "train.iterations")
+"""Keys that a run's folder keeps and does not compare: where inputs lie, whose content is compared instead, and the
+number of iterations, with which a run is prolonged."""
 
 
 class LoraSection(Section):

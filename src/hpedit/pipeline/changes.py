@@ -1,13 +1,13 @@
-"""Which settings of a run may still change in its folder: those that no finished stage has read. No torch.
+"""Which settings of a run may still change in its folder: those that no finished stage has read, and more iterations.
 
 So a run that was refused, because its judge has no signal say, goes on in the same folder once the recipe is corrected,
-and keeps the cases, edits and ratings that it has. What unfinished stages made with the old settings is removed.
+and keeps the cases, edits and ratings that it has. What unfinished stages made with the old settings is removed. No torch.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +44,9 @@ MADE: Final[Mapping[str, tuple[str, ...]]] = {
     "bench": ("bench",),
 }
 """What a stage leaves in the run's folder; builds of cases know themselves what has become stale."""
-
+LENGTH: Final = "train.iterations"
+OF_LENGTH: Final = ("control", "bench/post", "bench/control", "bench/compare")
+"""What a prolonged training makes stale. The training itself goes on, and the base's edits stay."""
 
 UNSETTLED: Final = {"dtype": "auto", "resolution": None}
 """Keys of the editor that a run settles at its start, and their values until then."""
@@ -61,7 +63,7 @@ def settings_to_claim(recipe: RunRecipe) -> dict[str, Any]:
         if asked["editor"].get(key) == open_value and key in there["editor"]:
             asked["editor"][key] = there["editor"][key]
     # What is taken is as it is in the folder; what is left differs and is refused.
-    return _mixed(there, asked, lambda key, old, new: new if _reader(key) in done else old)
+    return _mixed(there, asked, lambda key, old, new: old if _may_take(key, old, new, done) else new)
 
 
 def take_changes(recipe: RunRecipe) -> list[str]:
@@ -77,14 +79,14 @@ def take_changes(recipe: RunRecipe) -> list[str]:
     changed: list[str] = []
 
     def take(key: str, old: Any, new: Any) -> Any:
-        if old == new or _reader(key) in done:
+        if old == new or not _may_take(key, old, new, done):
             return old
         changed.append(key)
         return new
 
     asked = recipe.shaping()
     taken = _with_new_keys(_mixed(there, asked, take), asked)
-    stale = {_reader(key) for key in changed}
+    stale = {stage for key in changed if (stage := _reader(key)) not in done}
     file, copy = recipe.ratings.file, out / "ratings" / "ratings.csv"
     if file is not None and "ratings" not in done and copy.is_file() and Path(file).is_file():
         stale |= {"ratings"} if Path(file).stat().st_mtime > copy.stat().st_mtime else set()
@@ -92,9 +94,17 @@ def take_changes(recipe: RunRecipe) -> list[str]:
         for name in ORDER[min(map(ORDER.index, stale)) :]:
             for path in MADE[name]:
                 _remove(out / path)
+    if LENGTH in changed:
+        for path in OF_LENGTH:
+            _remove(out / path)
     if taken != there:
         write_json(out / RECIPE, read_json(out / RECIPE) | {"recipe": taken})
     return changed
+
+
+def _may_take(key: str, old: Any, new: Any, done: Collection[str]) -> bool:
+    """Whether a changed setting is one that no finished stage has read, or prolongs the training."""
+    return _reader(key) not in done or (key == LENGTH and new > old)
 
 
 def finished_stages(out: Path) -> set[str]:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from hpedit.config.recipe import Recipe
+from hpedit.config.recipe import FREE_KEYS, Recipe
 from hpedit.errors import HPEditError
 from hpedit.plan.disk import nearest_folder
 from hpedit.plan.findings import Findings
@@ -54,7 +54,7 @@ def read_scorers(specs: Iterable[str], recipe: Recipe, findings: Findings) -> tu
 def check_output_folder(recipe: Recipe, findings: Findings) -> None:
     """Add an error unless the output folder can be created, or resumed with this recipe."""
     with findings.collecting():
-        check_folder(recipe.output, "train", recipe.shaping())
+        check_folder(recipe.output, "train", recipe.shaping(), FREE_KEYS)
     above = nearest_folder(Path(recipe.output))
     if above is not None and not os.access(above, os.W_OK):
         findings.error(f"{above} is not writable, so the output folder can't be created", hint="set output")

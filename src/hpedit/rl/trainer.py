@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hpedit.config.recipe import Recipe
+from hpedit.config.recipe import FREE_KEYS, Recipe
 from hpedit.editors.protocol import TrainableEditor
 from hpedit.editors.usual import on_accelerator, settle
+from hpedit.errors import HPEditError
 from hpedit.progress import stage
 from hpedit.records import Case
 from hpedit.rl.algorithms.protocol import UpdateContext
@@ -77,6 +78,9 @@ def train(
 ) -> TrainResult:
     """Run, or continue, the training that `recipe` describes; a finished one returns its result at once.
 
+    With more iterations than it was finished with it goes on from its last checkpoint, and ends in the weights of a run
+    that had as many from the beginning, bit for bit; one that stopped early stays as it is.
+
     Args:
         recipe: Where editor, cases or scorer are passed in, its paths for them are not read.
         editor: Gets a fresh LoRA in place of one that it may have, and comes back with the trained one.
@@ -87,8 +91,8 @@ def train(
         resume: Fail if there is no checkpoint to continue from.
 
     Raises:
-        HPEditError: the recipe does not fit the cases or the number of processes, the folder holds another run, a
-            scorer failed its probe, a first importance ratio differs from 1, a loss is not finite, or too many edits
+        HPEditError: the recipe does not fit the cases or the number of processes, the folder holds another run or one
+            of more iterations, a scorer failed its probe, a first importance ratio differs from 1, a loss is not finite, or too many edits
             can't be scored.
         StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
@@ -102,7 +106,8 @@ def train(
         # Rank 0 alone has the folder; where it fails, the watchdog ends the others.
         run = None
         if processes.rank == 0:
-            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes()))
+            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes(), FREE_KEYS))
+            _prolong(run, recipe)
         if run and uneven:
             run.log(uneven)
         done = processes.gather(run.done if run else None)[0]
@@ -115,6 +120,26 @@ def train(
         assert iterations is not None
         folder = Path(recipe.output)
         return TrainResult(folder, folder / "lora", int(iterations), read_jsonl(folder / METRICS) if run else [])
+
+
+def _prolong(run: RunFolder, recipe: Recipe) -> None:
+    """Open a finished run again that shall have more iterations; HPEditError if it has more than asked for."""
+    result = run.result() if run.done else None
+    done = int(result["iterations"]) if result else 0
+    _refuse_shorter(run.path, done if result and not result.get("stopped") else 0, recipe.train.iterations)
+    go_on = result is not None and not result.get("stopped") and done < recipe.train.iterations
+    if go_on:
+        run.log(f"prolonged from {done} to {recipe.train.iterations} iterations")
+    run.reopen(recipe.shaping(), go_on=go_on)
+
+
+def _refuse_shorter(path: Path, done: int, iterations: int) -> None:
+    """HPEditError if a run has more iterations behind it than it shall have."""
+    if done > iterations:
+        raise HPEditError(
+            f"{path} has {done} iterations behind it, train.iterations is {iterations}",
+            hint="a run can be prolonged, not shortened: choose another output folder",
+        )
 
 
 class _Training:
@@ -149,6 +174,7 @@ class _Training:
             stack.enter_context(stopping.listening())
             stack.enter_context(forwards_marked(denoiser(self.editor)))
             done = self.checkpoints.resume(self.policy, self.learner, self.sampler, required=resume)
+            _refuse_shorter(Path(recipe.output), done, total)
             tracker: Tracker | None = None
             if self.folder:
                 self.folder.drop_metrics_after(done)

@@ -59,7 +59,12 @@ class RunFolder:
 
     @classmethod
     def open(
-        cls, path: Path | str, stage: str, recipe: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+        cls,
+        path: Path | str,
+        stage: str,
+        recipe: Mapping[str, Any],
+        inputs: Mapping[str, str] | None = None,
+        free: Collection[str] = (),
     ) -> RunFolder:
         """Create a run folder, or open it to resume.
 
@@ -68,6 +73,7 @@ class RunFolder:
             stage: Name of the stage; another stage can't resume the folder.
             recipe: All settings that affect the result, as plain JSON.
             inputs: Name to content hash (`hash_path`) of each input.
+            free: Dotted keys of the recipe that are not compared, such as where an input lies; see `reopen`.
 
         Raises:
             HPEditError: It is a file, not a run folder, not writable, in use, or has another recipe or other inputs.
@@ -82,7 +88,7 @@ class RunFolder:
             raise _unusable(path, error) from error
         try:
             _sweep(path)
-            _claim_folder(path, asked, again=_is_bare(path, stage))
+            _claim_folder(path, asked, free, again=_is_bare(path, stage))
         except BaseException:
             lock.close()
             raise
@@ -96,6 +102,15 @@ class RunFolder:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result, which marks the stage as done."""
         write_json(self.path / RESULT, dict(result))
+
+    def reopen(self, recipe: Mapping[str, Any], *, go_on: bool) -> None:
+        """Keep the newest values of free keys, and, to `go_on`, take the result away."""
+        there = read_json(self.path / RECIPE)
+        asked = json.loads(dump_json(dict(recipe)))
+        if go_on:
+            (self.path / RESULT).unlink(missing_ok=True)
+        if there["recipe"] != asked:
+            write_json(self.path / RECIPE, there | {"recipe": asked})
 
     def result(self) -> dict[str, Any]:
         """The result of a finished stage; HPEditError if it is not done."""
@@ -143,7 +158,7 @@ class RunFolder:
         self.close()
 
 
-def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any]) -> None:
+def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any], free: Collection[str] = ()) -> None:
     """Check that `RunFolder.open` would accept the folder, without changing anything; inputs are not compared.
 
     HPEditError as in `RunFolder.open`.
@@ -158,7 +173,7 @@ def check_folder(path: Path | str, stage: str, recipe: Mapping[str, Any]) -> Non
             inputs = there.get("inputs") if isinstance(there, dict) else None
             asked = json.loads(dump_json({"stage": stage, "recipe": dict(recipe), "inputs": inputs}))
             if not _is_bare(path, stage):
-                _claim_folder(path, asked)
+                _claim_folder(path, asked, free)
     except OSError as error:
         raise _unusable(path, error) from error
 
@@ -229,8 +244,8 @@ def _is_bare(path: Path, stage: str) -> bool:
     return all((path / name).is_dir() and not any((path / name).iterdir()) for name in names)
 
 
-def _claim_folder(path: Path, asked: dict[str, Any], *, again: bool = False) -> None:
-    """Mark a new folder with its recipe, or compare the recipe with the folder's own.
+def _claim_folder(path: Path, asked: dict[str, Any], free: Collection[str], *, again: bool = False) -> None:
+    """Mark a new folder with its recipe, or compare the recipe with the folder's own, apart from its keys in `free`.
 
     With `again` a folder with another recipe is marked anew, and loses the caches that were made for it.
     """
@@ -242,7 +257,7 @@ def _claim_folder(path: Path, asked: dict[str, Any], *, again: bool = False) -> 
     if not isinstance(there, dict) or not asked.keys() <= there.keys():
         raise HPEditError(f"{file} is not a recipe of this program", hint="choose another output folder")
     there.pop("hpedit", None)
-    changes = _recipe_differences(there, asked)
+    changes = _recipe_differences(there, asked, frozenset(f"recipe.{key}" for key in free))
     if changes and again:
         for name in SCRATCH:
             if (path / name).is_dir():
@@ -258,16 +273,16 @@ def _claim_folder(path: Path, asked: dict[str, Any], *, again: bool = False) -> 
         raise HPEditError(f"{path} was made with another recipe or other inputs: {listed}", hint)
 
 
-def _recipe_differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """A phrase for each leaf that differs, with its dotted key."""
+def _recipe_differences(old: Any, new: Any, free: Collection[str], key: str = "") -> list[str]:
+    """A phrase for each leaf that differs, with its dotted key; those in `free` may."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = sorted(old.keys() | new.keys())
         return [
             phrase
             for name in names
-            for phrase in _recipe_differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            for phrase in _recipe_differences(old.get(name), new.get(name), free, f"{key}.{name}" if key else name)
         ]
-    if old == new:
+    if old == new or key in free:
         return []
     if key.startswith("inputs."):
         return [f"{key.removeprefix('inputs.')} has other content"]
