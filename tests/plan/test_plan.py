@@ -20,7 +20,10 @@ HUB = "qwen_image_edit_2509_1x80gb"
 H100 = ("NVIDIA H100 80GB HBM3", 81559, 4)
 OF_OTHER_COMMANDS = ("cases_", "mini_hour")
 TRAINING = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith(OF_OTHER_COMMANDS))
-GPUS_OF = {"8x80gb": 8, "4x8x80gb": 32}
+MACHINES = {
+    "1x24gb": ("RTX-4090", 1), "1x48gb": ("L40S", 1), "1x80gb": ("H100", 1), "8x80gb": ("H100", 8),
+    "4x8x80gb": ("H100", 32), "mini": (None, 1),
+}  # fmt: skip
 DATA = ("the cases ", "the scorer ", "the pairs ")
 
 
@@ -33,14 +36,15 @@ def warnings(plan):
 
 
 def gpus_of(name):
-    return GPUS_OF.get(name.rpartition("_")[2], 1)
+    """Kind and number of the GPUs that a shipped recipe is for, by the end of its name."""
+    return MACHINES[name.rpartition("_")[2]]
 
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_training_recipe_passes_but_for_its_data(name, recipe):
     assert len(TRAINING) >= 7
-    named = None if name.startswith("mini") else "H100"
-    plan = plan_run(recipe(name), name, gpu=named, gpus=gpus_of(name))
+    named, gpus = gpus_of(name)
+    plan = plan_run(recipe(name), name, gpu=named, gpus=gpus)
     assert all(message.startswith(DATA) for message in errors(plan))
     assert plan["memory"]["fits"]
     assert all(len(line) <= 80 for line in render_plan(plan).splitlines())

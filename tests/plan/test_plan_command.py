@@ -89,5 +89,17 @@ def test_the_documents_output_is_what_is_printed(name):
         check=False,
         cwd=Path(__file__).parents[2],
     )
-    place = done.stdout.index("Disk")
-    assert done.stdout[:place].strip() == shown[: shown.index("Disk")].strip()
+    # Between them are the bytes that this disk has free, after them what the network says.
+    for begin, end in (("", "Disk"), ("Forwards", "Note")):
+        printed, documented = (text[text.index(begin) : text.index(end)].strip() for text in (done.stdout, shown))
+        assert printed == documented
+
+
+def test_the_page_of_plan_tables_is_what_its_command_prints():
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/plan_tables.py"], capture_output=True, text=True, check=True, cwd=root, timeout=60
+    )
+    assert done.stdout == (root / "docs" / "plan_tables.md").read_text(encoding="utf-8")
+    assert done.stdout.count(" fits, ") == len(list(RECIPES.glob("*gb.yaml")))
+    assert "DOES NOT FIT" not in done.stdout
