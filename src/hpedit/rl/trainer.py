@@ -106,7 +106,9 @@ def train(
         # Rank 0 alone has the folder; where it fails, the watchdog ends the others.
         run = None
         if processes.rank == 0:
-            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes(), FREE_KEYS))
+            run = stack.enter_context(
+                RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes(), FREE_KEYS)
+            )
             _prolong(run, recipe)
         if run and uneven:
             run.log(uneven)

@@ -14,7 +14,7 @@ from tests.rate.serving import photo
 from typer.testing import CliRunner
 
 from hpedit.bench.published import BENCHMARKS
-from hpedit.bench.published.gedit import TASK_OF_GROUP, gedit_score_tables
+from hpedit.bench.published.gedit import TASK_OF_GROUP, gedit_score_tables, read_gedit_scores
 from hpedit.bench.published.published_benchmark import score_tables_text, write_benchmark
 from hpedit.cli import app
 from hpedit.errors import HPEditError

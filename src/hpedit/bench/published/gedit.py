@@ -164,7 +164,8 @@ def _key(row: CsvRow) -> str:
     source = row.cells.get("source_image") or row.cells.get("edited_image") or ""
     if not source:
         raise HPEditError(f"{row.where}: no key and no source_image", hint="one of them names the case")
-    return source.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].removesuffix("_SRCIMG")
+    name = source.replace("\\", "/").rsplit("/", 1)[-1]
+    return re.sub(r"\.(png|jpe?g|webp|bmp)$", "", name, flags=re.IGNORECASE).removesuffix("_SRCIMG")
 
 
 def _score(row: CsvRow, name: str) -> float | None:

@@ -7,10 +7,11 @@ tables = benchmark.scores(files, data, "en")          # one table a model, by th
 
 from __future__ import annotations
 
+import glob
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,14 @@ from hpedit.records import Case
 from hpedit.stats.bootstrap import FloatArray, Statistic, bootstrap_by_source
 from hpedit.stats.intervals import interval_text
 from hpedit.store.atomic import atomic_write, dump_json
+from hpedit.store.images import EXTENSIONS
 from hpedit.store.tables import write_cases
 
 EDITS, CASES, NOTE = "edits", "cases.parquet", "published.json"
+
+
+SHOWN = 5
+"""Keys that a note names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +146,11 @@ def check_key(key: str, where: Path) -> str:
 
 
 def _copy(edit: Path, folder: Path, case_id: str) -> bool:
-    """Copy an image, of any suffix, under the case's id; False if there is none, and then an earlier model's copy is removed."""
+    """Copy an image of any suffix under the case's id, in place of an earlier model's; False if there is none."""
     for old in folder.glob(f"{case_id}.*"):
         old.unlink()
     named = sorted(edit.parent.glob(f"{glob.escape(edit.stem)}.*"))
-    found = edit if edit.is_file() else next((p for p in named if p.suffix.lower() in PICTURES), None)
+    found = edit if edit.is_file() else next((p for p in named if p.suffix.lower() in EXTENSIONS), None)
     if found is None:
         return False
     folder.mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ object ("bulb") to what, and what follows "to", "into" or "with" what comes of i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -139,7 +140,7 @@ def _of_state(text: str) -> str | None:
     return "relighting" if _is_light(text) else None
 
 
-_BY_VERB: Final = {
+_BY_VERB: Final[dict[str, Callable[[str], str | None]]] = {
     "remove": _removal, "add": _addition, "swap": _swap, "dye": _dyeing, "change": _change,
     "relight": lambda _: "relighting",
 }  # fmt: skip
