@@ -92,8 +92,8 @@ def train(
 
     Raises:
         HPEditError: the recipe does not fit the cases or the number of processes, the folder holds another run or one
-            of more iterations, a scorer failed its probe, a first importance ratio differs from 1, a loss is not finite, or too many edits
-            can't be scored.
+            of more iterations, a scorer failed its probe, a first importance ratio differs from 1, a loss is not
+            finite, or too many edits can't be scored.
         StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
     accelerator = editor.device.type != "cpu" if editor else on_accelerator(recipe.editor.device)
@@ -106,7 +106,9 @@ def train(
         # Rank 0 alone has the folder; where it fails, the watchdog ends the others.
         run = None
         if processes.rank == 0:
-            run = stack.enter_context(RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes(), FREE_KEYS))
+            run = stack.enter_context(
+                RunFolder.open(recipe.output, "train", recipe.shaping(), inputs.hashes(), FREE_KEYS)
+            )
             _prolong(run, recipe)
         if run and uneven:
             run.log(uneven)
