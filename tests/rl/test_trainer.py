@@ -202,7 +202,7 @@ def test_a_prolonged_run_ends_in_the_weights_of_one_that_was_as_long_from_the_be
     assert [record["loss"] for record in longer.metrics] == [record["loss"] for record in whole.metrics]
     there = json.loads((longer.folder / "recipe.json").read_text())
     assert there["recipe"]["train"]["iterations"] == 4
-    with pytest.raises(HPEditError, match="4 iterations behind it, train.iterations is 3"):
+    with pytest.raises(HPEditError, match=r"4 iterations behind it, train\.iterations is 3"):
         start(recipe("b", 3))
     assert start(recipe("b", 4)) == longer, "refusing has changed nothing"
 
@@ -219,7 +219,7 @@ def test_an_unfinished_run_is_not_shortened_below_what_it_has(start, make_recipe
 
     with pytest.raises(Killed):
         start(make_recipe(train={"iterations": 5}), scorer=Dies())
-    with pytest.raises(HPEditError, match="2 iterations behind it, train.iterations is 1"):
+    with pytest.raises(HPEditError, match=r"2 iterations behind it, train\.iterations is 1"):
         start(make_recipe(train={"iterations": 1}))
     assert start(make_recipe(train={"iterations": 3})).iterations == 3
 

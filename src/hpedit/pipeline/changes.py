@@ -1,7 +1,9 @@
 """Which settings of a run may still change in its folder: those that no finished stage has read, and more iterations.
 
 So a run that was refused, because its judge has no signal say, goes on in the same folder once the recipe is corrected,
-and keeps the cases, edits and ratings that it has. What unfinished stages made with the old settings is removed. No torch.
+and keeps the cases, edits and ratings that it has. What unfinished stages made with the old settings is removed.
+
+No torch.
 """
 
 from __future__ import annotations
@@ -86,6 +88,8 @@ def take_changes(recipe: RunRecipe) -> list[str]:
 
     asked = recipe.shaping()
     taken = _with_new_keys(_mixed(there, asked, take), asked)
+    if LENGTH in changed and "train" in done and taken != asked:
+        return []  # It will be refused, and keeps what it has.
     stale = {stage for key in changed if (stage := _reader(key)) not in done}
     file, copy = recipe.ratings.file, out / "ratings" / "ratings.csv"
     if file is not None and "ratings" not in done and copy.is_file() and Path(file).is_file():

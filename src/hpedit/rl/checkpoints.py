@@ -123,7 +123,9 @@ class RunCheckpoints:
             return
         self.run.log(f"continued from iteration {step}")
         now = _made_with(self.processes)
-        changed = [f"{name} was {before[name]}, is {now[name]}" for name in now if before.get(name) != now[name]]
+        changed = [
+            f"{name} was {before[name]}, is {now[name]}" for name in now if before.get(name, now[name]) != now[name]
+        ]
         if changed:
             text = f"continued with {'; '.join(changed)}: the same run up to rounding, not bit for bit"
             self.run.log(text)
@@ -155,7 +157,8 @@ class RunCheckpoints:
 def _made_with(processes: ProcessGroup) -> dict[str, Any]:
     """The setup that the last bits of a run depend on beside its recipe."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"processes": processes.size, "torch": torch.__version__, "device": gpu}
+    threads = {} if torch.cuda.is_available() else {"threads": torch.get_num_threads()}
+    return {"processes": processes.size, "torch": torch.__version__, "device": gpu, **threads}
 
 
 @torch.no_grad()

@@ -92,8 +92,8 @@ def train(
 
     Raises:
         HPEditError: the recipe does not fit the cases or the number of processes, the folder holds another run or one
-            of more iterations, a scorer failed its probe, a first importance ratio differs from 1, a loss is not finite, or too many edits
-            can't be scored.
+            of more iterations, a scorer failed its probe, a first importance ratio differs from 1, a loss is not
+            finite, or too many edits can't be scored.
         StopAsked: SIGINT or SIGTERM came; a checkpoint was written. Not an Exception.
     """
     accelerator = editor.device.type != "cpu" if editor else on_accelerator(recipe.editor.device)
