@@ -57,6 +57,8 @@ def _of_library(error: BaseException) -> HPEditError | None:
             return HPEditError(f"{what}: {' '.join(str(error).split())}", hint)
     if isinstance(error, ValueError) and "null byte" in str(error):
         return HPEditError("a path holds a NUL character", hint="give another path")
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's resolve
+        return HPEditError(str(error), hint=_HINTS[errno.ELOOP])
     if isinstance(error, UnicodeError):
         return HPEditError("a text or a path is not valid Unicode", hint="write it in UTF-8")
     return None
