@@ -41,6 +41,10 @@ def trained(family, **lora):
     return editor
 
 
+ROUNDING = 1
+"""Of 255: a LoRA in training sums in another order (`hpedit.editors.lora_forward`) than a loaded one, which is peft's."""
+
+
 def edit(editor, case):
     return edit_cases(editor, [case], [5], 2)[0]
 
@@ -56,7 +60,7 @@ def test_the_saved_lora_gives_equal_pixels_through_diffusers_own_loader(family, 
     (config,) = pipeline.transformer.peft_config.values()
     assert (config.r, config.lora_alpha) == (4, 16.0)
     theirs = edit(wrap_pipeline(pipeline, family.areas, fingerprint=family.name), make_case())
-    assert pixel_difference(ours, theirs) == 0
+    assert pixel_difference(ours, theirs) <= ROUNDING
     assert pixel_difference(ours, base) > 10
 
 
@@ -68,7 +72,7 @@ def test_what_is_loaded_again_is_what_was_saved(family, make_case, tmp_path):
     editor.add_lora(settings(rank=2), seed=0)
     editor.load_lora(tmp_path / "a")
     assert editor.fingerprint == name
-    assert pixel_difference(edit(editor, make_case()), ours) == 0
+    assert pixel_difference(edit(editor, make_case()), ours) <= ROUNDING
     editor.save_lora(tmp_path / "b")
     first, second = (load_file(tmp_path / folder / WEIGHTS_NAME) for folder in "ab")
     assert first.keys() == second.keys()

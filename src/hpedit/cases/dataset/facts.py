@@ -68,7 +68,11 @@ def public_recipe(recipe: CasesRecipe) -> dict[str, Any]:
     public = recipe.model_dump(mode="json", exclude={"output"})
     paths = {*KINDS, "photos", "objects"} - {"mini"}
     public["sources"] = [
-        {name: _last(value) if name in paths else value for name, value in section.items() if value is not None}
+        {
+            name: _last(value) if name in paths else value
+            for name, value in section.items()
+            if value not in (None, {}, [])
+        }
         for section in public["sources"]
     ]
     public["edits"] = recipe.edits.shaping()
