@@ -22,6 +22,7 @@ from hpedit.bench.bench_folder import BenchFolder, BenchRow
 from hpedit.experiments.demo import DemoSize, run_demo
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.pipeline.controls import BEST_OF, CLEAN, RANDOM, SUPERVISED
+from hpedit.stats.cluster_mean import mean_ci
 from hpedit.store.atomic import atomic_write, dump_json, read_json
 from hpedit.tasks import TASK_IDS
 
@@ -65,8 +66,12 @@ def figures(runs: Sequence[Path]) -> dict[str, Any]:
     summaries = [read_json(run / "summary.json") for run in runs]
 
     def gain(measure: Measure, task: str | None = None) -> dict[str, Any]:
-        """Of the post-trained editor over the base, by seed and photograph."""
-        return seed_gain([paired(arm["base"], arm["post"], measure, task) for arm in arms]).as_dict()
+        """Of the post-trained editor over the base, by seed and photograph; of one seed by photograph alone."""
+        gains = [paired(arm["base"], arm["post"], measure, task) for arm in arms]
+        if len(gains) > 1:
+            return seed_gain(gains).as_dict()
+        each = [(gain, source) for source, values in gains[0].items() for gain in values]
+        return mean_ci([gain for gain, _ in each], [source for _, source in each]).as_dict("mean")
 
     def mean(*path: str) -> float:
         """Over the seeds, of one figure of the summaries."""

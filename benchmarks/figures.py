@@ -57,9 +57,9 @@ def made_by(found: Mapping[str, Any]) -> str:
     return f"commit {found['commit']}, seeds {', '.join(map(str, found['seeds']))}"
 
 
-def demo() -> str:
+def demo(name: str = "demo") -> str:
     """Gain of the demo beside its controls."""
-    found = baseline("demo")
+    found = baseline(name)
     oracle, scorer = found["oracle"], found["scorer"]
     rows = [
         ("gain by the oracle, which gives no reward", signed(oracle["gain"])),
@@ -72,6 +72,11 @@ def demo() -> str:
         f"| the demo, {found['cases']} held-out cases, {len(found['seeds'])} seeds ({made_by(found)}) | |\n|---|---|\n"
     )
     return head + "\n".join(f"| {name} | {value} |" for name, value in rows)
+
+
+def demo_photographs() -> str:
+    """The same on photographs that neither base nor judge was built on."""
+    return demo("demo_photographs")
 
 
 def demo_tasks() -> str:
@@ -115,23 +120,8 @@ def mini_judge() -> str:
     return "\n".join(lines)
 
 
-def algorithms() -> str:
-    """Every algorithm at an equal budget."""
-    lines = ["| | oracle | scorer | iterations | forwards |", "|---|---|---|---|---|"]
-    for name, row in baseline("rl_algorithms")["rows"].items():
-        cells = [
-            name,
-            signed(row["oracle"]),
-            signed(row["score"]),
-            f"{row['iterations']:.0f}",
-            f"{row['forwards']:,.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    one.__name__: one for one in (demo, demo_tasks, demo_steps, mini_base, mini_judge, algorithms)
+    one.__name__: one for one in (demo, demo_photographs, demo_tasks, demo_steps, mini_base, mini_judge)
 }
 
 

@@ -25,7 +25,6 @@ from hpedit.cases.pairs.pair_table import build_pairs
 from hpedit.cases.pairs.preferences import PairRules
 from hpedit.config.recipe import Recipe
 from hpedit.editors.load import load_editor
-from hpedit.experiments.ablate_cells import STEPS
 from hpedit.experiments.seed_statistics import seed_gain
 from hpedit.mini.control import BATCH, train_control
 from hpedit.mini.world import World
@@ -44,7 +43,9 @@ from hpedit.store.atomic import atomic_write, dump_json, read_json, read_jsonl
 BASELINE = Path(__file__).parent / "baselines" / "rl_algorithms.json"
 BUDGET = 13_000
 """Forwards: those of the demo's eight iterations."""
-GROUPS = {"rollout": {"steps": STEPS, "groups": 12, "group_size": 12}}
+STEPS = 4
+"""Of the measurement: base and every row."""
+GROUPS = {"rollout": {"steps": 8, "groups": 12, "group_size": 12}}
 EXPERT: Mapping[str, Mapping[str, Any]] = {
     "train": {"algorithm": "expert_iteration", "learning_rate": 6e-4, "inner_updates": 10, "ema": 0.7},
     "rollout": {"steps": 4, "window": 1, "window_start": (0, 1), "groups": 24, "group_size": 8},

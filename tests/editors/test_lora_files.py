@@ -42,7 +42,7 @@ def trained(family, **lora):
 
 
 ROUNDING = 1
-"""Of 255: a LoRA in training sums in another order (`hpedit.editors.lora_forward`) than a loaded one, which is peft's."""
+"""Of 255: a LoRA in training sums in another order (`hpedit.editors.lora_forward`) than a loaded one, peft's own."""
 
 
 def edit(editor, case):

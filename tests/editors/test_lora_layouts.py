@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.editors.families import PLUS, pixel_difference
-from tests.editors.test_lora_files import edit, trained
+from tests.editors.test_lora_files import ROUNDING, edit, trained
 
 from hpedit.editors.load import wrap_pipeline
 from hpedit.editors.lora_files import export_lora, read_lora
@@ -83,7 +83,7 @@ def test_a_peft_folder_is_read_with_the_alpha_of_its_configuration(plain, make_c
     editor = trained(PLUS, rank=4, alpha=16.0)
     expected = edit(editor, make_case())
     editor.load_lora(peft)
-    assert pixel_difference(edit(editor, make_case()), expected) == 0
+    assert pixel_difference(edit(editor, make_case()), expected) <= ROUNDING
 
 
 @pytest.mark.parametrize(

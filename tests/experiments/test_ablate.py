@@ -98,6 +98,10 @@ def test_seeds(tmp_path: Path) -> None:
         run_ablation(tmp_path / "a", seeds=(1, 1))
 
 
+CASES = 20
+"""Two of each photograph: enough photographs for a verdict."""
+
+
 def write_run(out: Path, oracle: Mapping[str, float]) -> None:
     """What a finished run of two seeds leaves, as far as the table reads it: all scores of a cell near one value."""
     for seed in (0, 1):
@@ -115,22 +119,22 @@ def write_bench(folder: Path, value: float) -> None:
     (folder / "bench" / "recipe.json").write_text(
         json.dumps({"stage": "bench", "recipe": {"label": "x"}, "inputs": {}})
     )
-    (folder / "bench" / "result.json").write_text(json.dumps({"n": 4}))
+    (folder / "bench" / "result.json").write_text(json.dumps({"n": CASES}))
     rows = [
         {
             "case_id": f"c{number}", "edit_id": f"e{number}", "task": "style", "source_id": f"s{number // 2}",
-            "seed": 0, "oracle": value + 0.2 * number, "score": None if number == 3 else 2.0,
+            "seed": 0, "oracle": value + 0.2 * (number % 4), "score": None if number == 3 else 2.0,
         }
-        for number in range(4)
+        for number in range(CASES)
     ]  # fmt: skip
     (folder / "bench" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "plain.json").write_text(json.dumps({f"c{number}": 3.0 for number in range(4)}))
+    (folder / "plain.json").write_text(json.dumps({f"c{number}": 3.0 for number in range(CASES)}))
 
 
 def test_the_table_says_what_was_measured(tmp_path: Path) -> None:
     write_run(tmp_path, {"base": 2.0, "raw+plain": 1.5, "hard+plain": 2.2, "raw+calibrated": 2.4, "hard+calibrated": 3})
     figures = ablation_figures(tmp_path, (0, 1))
-    assert figures["n"] == 8
+    assert figures["n"] == 2 * CASES
     cells = figures["cells"]
     assert cells["hard+calibrated"]["oracle"]["gain"]["mean"] == pytest.approx(1.0)
     assert cells["raw+plain"]["seed_gains"] == {"0": pytest.approx(-0.5), "1": pytest.approx(-0.5)}

@@ -34,7 +34,7 @@ from hpedit.tasks import TASK_IDS
 
 BATCH = 48
 DEMO = demo_run_recipe(Path("unused"))
-STEPS = DEMO.rollout.steps
+STEPS, LEARNING_RATE = 8, 6e-4
 POOL_CHUNK = 60
 """Cases of the pool that are edited and scored between writes."""
 FILTER = FilterSection(by="informative", scorer="calibrated")
@@ -44,7 +44,7 @@ SCORER, CHOICE, PLAIN = "scorer", "choice.json", "plain.json"
 
 @dataclass(frozen=True, slots=True)
 class AblationSize:
-    """Size of one seed's runs. The defaults are the demo's, with a pool to choose hard cases from."""
+    """Size of one seed's runs, with a pool to choose hard cases from."""
 
     rated_per_task: int = 48
     """Calibration cases a task; each is edited twice."""
@@ -55,9 +55,9 @@ class AblationSize:
     cases_per_task: int = 40
     """Training cases a task, equal in all cells; fewer where the filter leaves a task fewer."""
     bench_per_task: int = 40
-    iterations: int = DEMO.train.iterations
-    groups: int = DEMO.rollout.groups
-    group_size: int = DEMO.rollout.group_size
+    iterations: int = 36
+    groups: int = 12
+    group_size: int = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +191,14 @@ def _cell(job: AblationJob) -> None:
 
 
 def _recipe(job: AblationJob) -> Recipe:
-    """The demo's recipe; cases and scorer are passed in, these are only their names."""
+    """Flow-GRPO, as in the paper; cases and scorer are passed in, these are only their names.
+
+    Expert iteration, the demo's algorithm, would only see the order within a group, which calibration hardly changes.
+    """
     size = job.size
     own = {"seed": job.seed, "output": str(job.folder / "train"), "cases": job.cases, "scorer": job.scorer}
-    rollout = DEMO.rollout.model_dump() | {"group_size": size.group_size, "groups": size.groups}
-    training = DEMO.train.model_dump() | {"iterations": size.iterations}
+    rollout = {"steps": STEPS, "group_size": size.group_size, "groups": size.groups}
+    training = {"iterations": size.iterations, "learning_rate": LEARNING_RATE}
     log = {"tensorboard": False, "grid_every": 0, "groups_every": 0}
     # Cells are judged on separate held-out cases, so all training cases are trained on.
     return Recipe.model_validate({**own, "rollout": rollout, "train": training, "log": log, "evaluate": {"every": 0}})

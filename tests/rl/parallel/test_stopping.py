@@ -1,6 +1,5 @@
 """Signals to a real training run, at every kind of moment."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 from tests.rl import several
 
 from hpedit.rl.parallel import stopping
+from hpedit.store.atomic import read_jsonl
 from hpedit.store.checkpoint import load_latest
 
 ITERATIONS = 3
@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
 
 
 def outcome(folder):
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = read_jsonl(folder / "metrics.jsonl")
     metrics = [{k: v for k, v in record.items() if not k.startswith("seconds")} for record in records]
     return (folder / "lora" / "pytorch_lora_weights.safetensors").read_bytes(), metrics
 
