@@ -64,7 +64,10 @@ def demo(name: str = "demo") -> str:
     rows = [
         ("gain by the oracle, which gives no reward", signed(oracle["gain"])),
         ("gain by HP-Scorer, which is the reward", signed(scorer["gain"])),
-        *((f"control: {words}, oracle", f"{found['controls'][name]:+.2f}") for name, words in CONTROLS.items()),
+        *(
+            (f"control: {words}, oracle", f"{found['controls'][name]:+.2f}".replace("-0.00", "0.00"))
+            for name, words in CONTROLS.items()
+        ),
         ("share of edits <= 2", "{base:.0%} -> {post:.0%}".format(**oracle["low_share"])),
         ("share of edits >= 4.5", "{base:.1%} -> {post:.1%}".format(**oracle["high_share"])),
     ]

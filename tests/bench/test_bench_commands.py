@@ -33,7 +33,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     from hpedit.scorer.fitting import fit_judged, load_judges, rated_pictures
 
     folder = tmp_path_factory.mktemp("bench")
-    write_cases(folder / "cases.parquet", make_cases(embedded_tiles("bench"), 1, 0, "bench"))
+    write_cases(folder / "cases.parquet", make_cases(embedded_tiles("bench"), 1, 3, "bench"))  # of eight photos
     cases, edits, truth = world(3, "calibration")
     ratings = [Rating(edit.id, "r", round(2 * truth[edit.id]) / 2, simulated=True) for edit in edits]
     fit_judged(rated_pictures(cases, edits, ratings), load_judges(["mini"]), folder / "scorer")
