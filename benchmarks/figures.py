@@ -54,7 +54,7 @@ def plain(estimate: Mapping[str, Any], key: str = "mean") -> str:
 
 def made_by(found: Mapping[str, Any]) -> str:
     """Commit and seeds."""
-    return f"commit {found['commit']}, seeds {', '.join(map(str, found['seeds']))}"
+    return f"commit {found['commit']}, seed{'s' * (len(found['seeds']) > 1)} {', '.join(map(str, found['seeds']))}"
 
 
 def demo(name: str = "demo") -> str:
@@ -71,9 +71,7 @@ def demo(name: str = "demo") -> str:
         ("share of edits <= 2", "{base:.0%} -> {post:.0%}".format(**oracle["low_share"])),
         ("share of edits >= 4.5", "{base:.1%} -> {post:.1%}".format(**oracle["high_share"])),
     ]
-    head = (
-        f"| the demo, {found['cases']} held-out cases, {len(found['seeds'])} seeds ({made_by(found)}) | |\n|---|---|\n"
-    )
+    head = f"| the demo, {found['cases']} held-out cases; {made_by(found)} | |\n|---|---|\n"
     return head + "\n".join(f"| {name} | {value} |" for name, value in rows)
 
 
@@ -92,7 +90,7 @@ def demo_tasks() -> str:
 
 def demo_steps() -> str:
     """Base and post-trained editor by sampling steps."""
-    found = baseline("demo")["steps"]
+    found = dict(sorted(baseline("demo")["steps"].items(), key=lambda row: int(row[0])))
     lines = [f"| steps | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
     for arm, name in (("base", "base"), ("post", "post-trained")):
         cells = " | ".join(f"{found[count][arm]:.2f}" for count in found)
