@@ -2,8 +2,8 @@
 
 `train_control` teaches the base editor with pairs that carry the same flaws as those it was built on, by the loss that
 it was built with, and exports the average of the weights, as RL does. If the base had only been unfinished, this would
-gain as much as RL does. With exact targets instead it is the upper reference: what a teacher who knows every right
-answer reaches with the same LoRA.
+gain as much as RL does. With exact targets instead it shows what a teacher who knows every right answer reaches with as
+much computation.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     supervised         the base's own supervision for as much computation (`hpedit.mini.control`); the arm "control"
     random_reward      the run's own training with a reward that knows nothing: what sampling from oneself teaches
-    clean_supervised   exact targets: what the same LoRA could reach
+    clean_supervised   exact targets, for as much computation: a teacher who knows every right answer
     best_of_n          the base, of whose edits the scorer picks the best: what the scorer sees, without training
 
 The base is measured at several numbers of sampling steps, too, and everything is compared at the one that is best for

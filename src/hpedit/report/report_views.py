@@ -124,7 +124,7 @@ CONTROLS = {
     "random_reward": "The same training, random reward",
     "supervised": "The base's own supervision",
     "best_of_n": "Base, best of n by the scorer",
-    "clean_supervised": "Exact targets (upper reference)",
+    "clean_supervised": "Exact targets, as much computation",
 }
 """Name in the summary -> name on the page."""
 
