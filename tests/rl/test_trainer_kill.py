@@ -4,7 +4,6 @@ The child is a real process. It counts what it does to its output folder (every 
 removal) and every call of the scorer, and kills itself at a given count, just before the deed.
 """
 
-import json
 import os
 import signal
 import sys
@@ -79,7 +78,7 @@ def spawn(processes, make_recipe, tmp_path):
 
 def outcome(folder):
     """Final LoRA, grids, and metrics without the clock."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = read_jsonl(folder / "metrics.jsonl")
     metrics = [{k: v for k, v in record.items() if not k.startswith("seconds")} for record in records]
     grids = {path.name: path.read_bytes() for path in (folder / "grids").iterdir()}
     return (folder / "lora" / "pytorch_lora_weights.safetensors").read_bytes(), grids, metrics

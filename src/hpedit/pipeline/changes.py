@@ -47,7 +47,7 @@ MADE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What a stage leaves in the run's folder; builds of cases know themselves what has become stale."""
 LENGTH: Final = "train.iterations"
-OF_LENGTH: Final = ("control", "bench/post", "bench/control", "bench/compare")
+OF_LENGTH: Final = ("control", "controls", "bench/post", "bench/control", "bench/controls", "bench/compare")
 """What a prolonged training makes stale. The training itself goes on, and the base's edits stay."""
 
 UNSETTLED: Final = {"dtype": "auto", "resolution": None}
