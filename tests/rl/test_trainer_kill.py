@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hpedit.store.atomic import read_jsonl
+
 ITERATIONS = 4
 WATCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate")
 
