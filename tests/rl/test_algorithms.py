@@ -93,6 +93,17 @@ def test_expert_iteration_imitates_the_best_edit_of_each_group():
     assert best_rows(values, np.zeros(6, bool), group) == []
 
 
+def test_which_tokens_an_imitated_edit_learns_more_from_does_not_depend_on_the_micro_batch():
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(3, 8, 4, generator=generator)
+    edits = source + torch.tensor([0.1, 0.4, 2.0])[:, None, None] * torch.randn(source.shape, generator=generator)
+    edits[2] *= 20
+    together = flow_matching._changed_weight(edits, source)
+    alone = [flow_matching._changed_weight(edits[i : i + 1], source[i : i + 1]) for i in range(3)]
+    assert torch.equal(together, torch.cat(alone))
+    assert set(together.unique().tolist()) == {1.0, flow_matching.CHANGED_WEIGHT}
+
+
 @pytest.mark.parametrize("algorithm", ["expert_iteration", "nft", "online_dpo"])
 def test_every_update_of_an_iteration_draws_noise_of_its_own(start, monkeypatch, algorithm):
     drawn, real = [], flow_matching.generator

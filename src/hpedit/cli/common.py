@@ -42,13 +42,7 @@ DryRun = Annotated[bool, Option("--dry-run", help="Check the recipe, print it wi
 Steps = Annotated[int | None, Option("--steps", min=2, help="Number of sampling steps; default: the model's own.")]
 Cfg = Annotated[
     float | None,
-    Option(
-        "--cfg",
-        callback=finite,
-        min=1.0,
-        max=20.0,
-        help="Classifier-free guidance; 1 is off; default: the model's own.",
-    ),
+    Number("--cfg", min=1.0, max=20.0, help="Classifier-free guidance; 1 is off; default: the model's own."),
 ]
 SeedOption = Annotated[int, Option("--seed", min=0, max=2**63 - 1, help="Random seed.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]

@@ -36,6 +36,8 @@ COMFYUI_NAME = "comfyui/lora.safetensors"
 """In a folder of its own: diffusers guesses the file of a LoRA's folder, and must find one alone."""
 BASE_KEY = "hpedit.base"
 """Of the base's name in the metadata; diffusers passes over keys that don't begin with a part of the pipeline."""
+SEAL_KEY = "hpedit.sha256"
+"""Key of the checksum of tensors and configuration, beside the base's."""
 PEFT_WEIGHTS = "adapter_model.safetensors"
 """The name that peft gives its weights in a folder."""
 PREFIX = "transformer."
@@ -286,7 +288,3 @@ def _check_lora_shapes(transformer: nn.Module, found: LoraFile, base: LoraBase) 
                 f"{found.path} does not fit {base}: {layer} is {wide[0]} x {wide[1]} there and {has} here",
                 hint=f"it was trained on {whose}",
             )
-
-
-SEAL_KEY = "hpedit.sha256"
-"""Key of the checksum of tensors and configuration, beside the base's."""

@@ -19,6 +19,7 @@ from hpedit.config.recipe import Recipe
 from hpedit.editors.diffusers_editor import DiffusersEditor
 from hpedit.editors.protocol import Conditioning
 from hpedit.errors import HPEditError
+from hpedit.mini.build.editor import CHANGED, CHANGED_WEIGHT, LEVEL_MEAN, LEVEL_STD
 from hpedit.mini.flaws import flawed_picture
 from hpedit.mini.oracle import to_array
 from hpedit.mini.scenes import to_image
@@ -35,10 +36,6 @@ LEARNING_RATE = 1e-4
 """Chosen on scenes of the calibration split, where 3e-5 gains less and RL's own rate loses."""
 EMA = 0.98
 """Decay of the average of the weights that is exported."""
-CHANGED, CHANGED_WEIGHT = 0.05, 4.0
-"""As in `hpedit.mini.build.editor`: tokens that must change weigh more in the base's own loss."""
-LEVEL_MEAN, LEVEL_STD = 0.0, 1.2
-"""Logit of the noise levels of the base's own training."""
 
 
 def train_control(

@@ -264,11 +264,6 @@ class _Run:
         if not (self.out / "bench" / "cases.parquet").is_file():
             write_cases(self.out / "bench" / "cases.parquet", cases)
         steps, cfg = self._deployed()
-        if self.recipe.control and self.recipe.bench.steps is None:
-            from hpedit.pipeline.controls import best_steps
-
-            self.editor.remove_lora()
-            steps = best_steps(self.out / "bench", self.editor, self._split(RATED), self.seed)
         editor, second = self.editor.with_guidance(cfg), self._second_judge()
         arms = ARMS if self.recipe.control else ARMS[:2]
         for label in arms:
@@ -309,7 +304,7 @@ class _Run:
         return [second_instrument(spec, {judge.fingerprint for judge in self.scorer.judges.values()})]
 
     def _deployed(self) -> tuple[int, float]:
-        """Steps and guidance of the benchmark: the recipe's, else the model's own.
+        """Steps and guidance of the benchmark: the recipe's, else the model's own; in a mini world the best steps.
 
         A benchmark that was begun by 0.2.0, which took those of the rollout, keeps them.
         """
@@ -319,6 +314,11 @@ class _Run:
             there = read_json(begun)["recipe"]
             with self.editor.lora_disabled():
                 steps, cfg = there["steps"], self.editor.cfg if there["editor"] == self.editor.fingerprint else cfg
+        elif self.recipe.control and self.recipe.bench.steps is None:
+            from hpedit.pipeline.controls import best_steps
+
+            self.editor.remove_lora()
+            steps = best_steps(self.out / "bench", self.editor, self._split(RATED), self.seed)
         return self.recipe.bench.steps or steps, self.recipe.bench.cfg or cfg
 
     def _report(self) -> None:

@@ -431,16 +431,7 @@ def learn_to_imagine(trainer: JudgeTrainer, work: Path, seed: int, steps: int, p
         return imagined_loss(trainer.imagination(samples), samples), {}
 
     held_out = fresh_scenes(0, 2 * SCENES, seed + 10**6)
-    fit(
-        trainer.train(),
-        loss_of,
-        steps=steps,
-        peak=peak,
-        folder=work,
-        every=100,
-        evaluate=lambda _: imagined_errors(trainer, held_out),
-        weight_decay=0.01,
-    )
+    _fit(trainer, loss_of, lambda: imagined_errors(trainer, held_out), work, steps, peak)
 
 
 def learn_to_rank(
@@ -458,13 +449,19 @@ def learn_to_rank(
         more = fresh_scenes(step, MORE_SCENES, seed + 1)
         return loss_on(trainer, batches(step), np.random.default_rng((seed, 77, step)), more)
 
+    _fit(trainer, loss_of, lambda: agreement(trainer, held_out), work, steps, peak)
+
+
+def _fit(
+    trainer: JudgeTrainer,
+    loss_of: Callable[[int], tuple[Tensor, Metrics]],
+    evaluate: Callable[[], Metrics],
+    work: Path,
+    steps: int,
+    peak: float,
+) -> None:
+    """One of the judge's two trainings, with what both share."""
     fit(
-        trainer.train(),
-        loss_of,
-        steps=steps,
-        peak=peak,
-        folder=work,
-        every=100,
-        evaluate=lambda _: agreement(trainer, held_out),
+        trainer.train(), loss_of, steps=steps, peak=peak, folder=work, every=100, evaluate=lambda _: evaluate(),
         weight_decay=0.01,
-    )
+    )  # fmt: skip

@@ -20,7 +20,7 @@ from hpedit.rl.rollout import Batch, row_chunks, velocity_of
 from hpedit.seeds import generator
 
 CHANGED = 0.05
-"""Mean squared difference, as a share of the latents' variance, from which a token counts as changed."""
+"""Mean squared difference, as a share of the variance of the edit's latents, from which a token counts as changed."""
 CHANGED_WEIGHT = 4.0
 
 
@@ -120,10 +120,13 @@ def accumulate_imitation(context: UpdateContext, batch: Batch, rows: Tensor, ite
 
 
 def _changed_weight(x0: Tensor, source: Tensor) -> Tensor:
-    """(j, N, 1) weights of the tokens of edits (j, N, C); ones where the source's (j, M, C) lie elsewhere."""
+    """(j, N, 1) weights of the tokens of edits (j, N, C); ones where the source's (j, M, C) lie elsewhere.
+
+    Each edit's depend on itself alone, so that the micro batch changes no gradient.
+    """
     if source.shape != x0.shape:
         return torch.ones_like(x0[..., :1])
-    changed = (x0 - source).square().mean(-1, keepdim=True) > CHANGED * x0.var()
+    changed = (x0 - source).square().mean(-1, keepdim=True) > CHANGED * x0.var((1, 2), keepdim=True)
     return torch.where(changed, CHANGED_WEIGHT, 1.0).to(x0)
 
 
