@@ -22,6 +22,8 @@ Score = Annotated[float, Field(ge=0.0, le=5.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
 C = TypeVar("C", bound=Iterable[str])
+MAPPED = ("table", "parquet")
+"""Kinds of sources whose columns may have other names."""
 KINDS = ("folder", "image_folder", "parquet", "webdataset", "table", "cases", "mini")
 
 
@@ -100,6 +102,9 @@ class SourceSection(Section):
         if len(given) != 1:
             found = f"not {' and '.join(given)}" if given else "there is none"
             raise ValueError(f"a source has exactly one of {', '.join(KINDS)}, {found}")
+        unread = [name for name in ("columns", "tasks", "ignore") if getattr(self, name)]
+        if unread and self.kind not in MAPPED:
+            raise ValueError(f"{unread[0]} is read of {' and '.join(MAPPED)} alone, not of {self.kind}")
         return self
 
     @property

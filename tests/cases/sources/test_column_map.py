@@ -10,8 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from tests.cases.sources.opening import encoded, photos, picture, put, read, skipped
 
+from hpedit.cases.recipe import SourceSection
 from hpedit.errors import HPEditError
 from hpedit.records import Case
 
@@ -143,3 +145,10 @@ def test_turns_of_one_photograph_share_their_source(tmp_path: Path) -> None:
 def cell(seed: int) -> dict[str, Any]:
     """A picture as a cell of Hugging Face's."""
     return {"bytes": encoded(seed), "path": None}
+
+
+@pytest.mark.parametrize("key", [{"columns": {"image": "x"}}, {"tasks": {"x": "style"}}, {"ignore": ("x",)}])
+@pytest.mark.parametrize("kind", ["folder", "image_folder", "webdataset", "cases"])
+def test_a_map_that_nothing_would_read_is_refused(kind: str, key: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="is read of table and parquet alone"):
+        SourceSection.model_validate({kind: "x", **key})

@@ -6,15 +6,15 @@ until the recipe ignores it: a second picture, or the real instruction, would be
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from hpedit.cases.recipe import SourceSection
-from hpedit.cases.sources.columns import COLUMNS, LAYOUTS
+from hpedit.cases.sources.columns import COLUMNS, LAYOUTS, plain_name
 from hpedit.errors import HPEditError
+from hpedit.store.json_text import decode_json
 
 MOST_PICTURES = 3
 """Source pictures of a case: what editors take at most."""
@@ -34,7 +34,7 @@ class ColumnMap:
 
     def __init__(self, section: SourceSection) -> None:
         self._given, self._ignored = dict(section.columns), frozenset(section.ignore)
-        self._tasks = {_plain_name(name): task for name, task in section.tasks.items()}
+        self._tasks = {plain_name(name): task for name, task in section.tasks.items()}
 
     def image(self, names: Collection[str]) -> str | None:
         """The column of the source picture by the map or a layout; None if neither says."""
@@ -59,7 +59,7 @@ class ColumnMap:
         if self._tasks:
             for name in COLUMNS["task"]:
                 if isinstance(value := found.get(name), str) and value.strip():
-                    found[name] = self._tasks.get(_plain_name(value), value)
+                    found[name] = self._tasks.get(plain_name(value), value)
         return _pictures_apart(found)
 
     def check(self, row: Mapping[str, Any], name: str) -> None:
@@ -116,8 +116,8 @@ def _unpacked(value: Any) -> Any:
     """A cell, with a JSON array of a text as a list."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
+            return decode_json(value)
+        except ValueError:
             return value
     return value
 
@@ -133,8 +133,3 @@ def _holds_pictures(column: str, value: Any) -> bool:
 def _holds_text(column: str) -> bool:
     """Whether a column is of texts about an edit, by its name."""
     return bool(_TEXT_COLUMN.search(column))
-
-
-def _plain_name(name: str) -> str:
-    """A task's name in lower case with single blanks."""
-    return re.sub(r"[\s_-]+", " ", name.strip().lower())

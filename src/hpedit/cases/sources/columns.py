@@ -22,9 +22,14 @@ LAYOUTS: dict[str, dict[str, Any]] = _DATA["layouts"]
 SYNONYMS: dict[str, str] = _DATA["synonyms"] | {task.name.lower().replace("colour", "color"): task.id for task in TASKS}
 
 
+def plain_name(name: str) -> str:
+    """A task's name in lower case with single blanks."""
+    return re.sub(r"[\s_-]+", " ", name.strip().lower())
+
+
 def task_of(named: str, instruction: str) -> str | None:
     """The task of an instruction: as named, else by its words; None if it is none of the eight."""
-    name = re.sub(r"[\s_-]+", " ", named.strip().lower()).replace("colour", "color")
+    name = plain_name(named).replace("colour", "color")
     if name:
         return name if name in TASK_IDS else SYNONYMS.get(name)
     return task_by_words(instruction)

@@ -105,16 +105,20 @@ class ParquetSource(RowsSource):
         """See `RowsSource`: the image column must exist."""
         image_column(file.schema_arrow, self._wanted(file.schema_arrow), str(path))
 
+    @cached_property
+    def _columns(self) -> ColumnMap:
+        return ColumnMap(self.section)
+
     def _wanted(self, schema: pa.Schema) -> str | None:
         """The image column that the recipe names, or a known layout."""
-        return self.section.image_column or ColumnMap(self.section).image(schema.names)
+        return self.section.image_column or self._columns.image(schema.names)
 
     def read_item(self, item: str) -> Iterator[Item]:
         """See `OpenedSource`."""
         name, rows = parse_row_range(item)
         with open_parquet(self.named[name], name) as file:
             column = image_column(file.schema_arrow, self._wanted(file.schema_arrow), name)
-            texts = TEXTS | set(ColumnMap(self.section).texts(file.schema_arrow.names))
+            texts = TEXTS | set(self._columns.texts(file.schema_arrow.names))
             columns = [column, *(text for text in file.schema_arrow.names if text in texts - {column})]
             classes = _class_names(file.schema_arrow)
             number = rows.start
@@ -132,7 +136,7 @@ class ParquetSource(RowsSource):
     def _item(self, name: str, cell: Any, row: Mapping[str, Any], file: str) -> Iterator[Item]:
         photo_id = self.id(name)
         try:
-            cells = cells_of(ColumnMap(self.section).rename(row))
+            cells = cells_of(self._columns.rename(row))
             image, path = self._decode(cell, name, self.named[file].parent)
         except HPEditError as error:
             yield Skipped(photo_id, error.message)
